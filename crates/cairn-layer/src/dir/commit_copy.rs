@@ -1,0 +1,148 @@
+//! What changed in a full copy of a tree: the commit of the copy driver, which needs no privilege.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cairn_model::{BlobId, Content, Kind, Meta, Piece};
+use cairn_store::{CHUNK_BYTES_MAX, Feeder, Store};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+
+use super::emit::Emitter;
+use super::{Scanned, inode};
+use crate::error::{Error, Result};
+use crate::layer::Limits;
+use crate::path::join;
+use crate::tree::{NodeId, NodeKind, Tree};
+
+/// Reads the changes in `copy`, which [`super::checkout`] made of `parent`. Without privilege a copy
+/// could not have the parent's owners, devices and most xattrs, so these are taken as unchanged.
+pub fn commit_copy(store: &Store, copy: &Path, parent: &Tree, feeder: Feeder, limits: Limits) -> Result<Scanned> {
+    let name = || copy.as_os_str().as_encoded_bytes();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(rustix::fs::CWD, copy, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
+    let privileged = rustix::process::geteuid().is_root();
+    let mut commit = Commit { emitter: Emitter::new(store, feeder, limits), parent, privileged };
+    let root = Some(parent.root());
+    let meta = commit.meta(&stat, inode::xattrs_of(&dir, b"")?, root);
+    if meta != parent.node(parent.root()).meta {
+        commit.emitter.known(b"", meta, Kind::Directory)?;
+    }
+    commit.children(&dir, b"", root)?;
+    commit.emitter.finish()
+}
+
+struct Commit<'a> {
+    emitter: Emitter<'a>,
+    parent: &'a Tree,
+    privileged: bool,
+}
+
+impl Commit<'_> {
+    fn meta(&self, stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>, before: Option<NodeId>) -> Meta {
+        let mut meta = inode::meta(stat);
+        meta.xattrs = xattrs;
+        if !self.privileged {
+            let old = before.map(|id| &self.parent.node(id).meta);
+            (meta.uid, meta.gid) = old.map_or((0, 0), |old| (old.uid, old.gid));
+            meta.xattrs.retain(|(name, _)| name.starts_with(b"user."));
+            for (name, value) in old.into_iter().flat_map(|old| &old.xattrs).filter(|(name, _)| !name.starts_with(b"user.")) {
+                meta.set_xattr(name, value);
+            }
+        }
+        meta
+    }
+
+    fn children(&mut self, dir: &OwnedFd, path: &[u8], before: Option<NodeId>) -> Result<()> {
+        let names = inode::names(dir, path)?;
+        for (name, id) in before.into_iter().flat_map(|id| self.parent.children(id)) {
+            let device = matches!(self.parent.node(id).kind, NodeKind::CharDevice(..) | NodeKind::BlockDevice(..));
+            if names.binary_search_by(|n| n.as_slice().cmp(name)).is_err() && (self.privileged || !device) {
+                self.emitter.known(&join(path, name), Meta::default(), Kind::Whiteout)?;
+            }
+        }
+        for name in names {
+            self.child(dir, &name, &join(path, &name), before.and_then(|id| self.parent.child(id, &name)))?;
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], before: Option<NodeId>) -> Result<()> {
+        let stat = inode::stat(dir, name, path)?;
+        let old = before.map(|id| self.parent.node(id));
+        let kind = match inode::file_type(&stat) {
+            FileType::Directory => {
+                let fd = inode::open(dir, name, path)?;
+                let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
+                let same_kind = old.is_some_and(|old| matches!(old.kind, NodeKind::Directory(_)));
+                if !same_kind || old.is_some_and(|old| old.meta != meta) {
+                    self.emitter.known(path, meta, Kind::Directory)?;
+                }
+                return self.children(&fd, path, before.filter(|_| same_kind));
+            }
+            FileType::RegularFile => {
+                let fd = inode::open(dir, name, path)?;
+                let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
+                if let Some(old) = old
+                    && old.meta == meta
+                    && let NodeKind::File(content) = &old.kind
+                    && content.size == stat.st_size as u64
+                    && holds(&fd, content, path)?
+                {
+                    return Ok(());
+                }
+                if let Some(target) = self.emitter.link_target(&stat, path) {
+                    return self.emitter.known(path, meta, Kind::Hardlink(target));
+                }
+                return self.emitter.file(path, meta, inode::open(dir, name, path)?, &stat);
+            }
+            FileType::Symlink => {
+                let target = readlinkat(dir, name, Vec::new()).map_err(|e| Error::file("read link", path, e))?;
+                Kind::Symlink(target.into_bytes())
+            }
+            FileType::Fifo => Kind::Fifo,
+            FileType::CharacterDevice | FileType::BlockDevice if old.is_some() => return Ok(()),
+            _ => {
+                self.emitter.report.dropped.push(path.to_vec());
+                return Ok(());
+            }
+        };
+        let meta = self.meta(&stat, inode::xattrs_at(dir, name, path)?, before);
+        if before.is_some_and(|id| self.parent.node(id).meta == meta && self.parent.kind(id) == kind) {
+            return Ok(());
+        }
+        self.emitter.known(path, meta, kind)
+    }
+}
+
+/// True where the file has just this content.
+fn holds(file: &OwnedFd, content: &Content, path: &[u8]) -> Result<bool> {
+    let fail = |e| Error::file("read", path, e);
+    let mut file = std::fs::File::from(file.try_clone().map_err(fail)?);
+    let mut buffer = Vec::new();
+    for piece in &content.pieces {
+        buffer.clear();
+        match piece {
+            Piece::Data { id, len } => {
+                (&mut file).take(u64::from(*len)).read_to_end(&mut buffer).map_err(fail)?;
+                if BlobId::of(&buffer) != *id {
+                    return Ok(false);
+                }
+            }
+            Piece::Hole { len } => {
+                let mut left = *len;
+                while left > 0 {
+                    buffer.clear();
+                    let read = (&mut file).take(left.min(CHUNK_BYTES_MAX as u64)).read_to_end(&mut buffer).map_err(fail)?;
+                    if read == 0 || buffer.iter().any(|b| *b != 0) {
+                        return Ok(false);
+                    }
+                    left -= read as u64;
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+

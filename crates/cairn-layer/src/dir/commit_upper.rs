@@ -1,0 +1,188 @@
+//! What a container changed, read from the upper directory of its overlay mount.
+//!
+//! The upper holds new and copied-up files, whiteouts (character devices 0:0), opaque directories, and
+//! with `metacopy` and `redirect_dir` also *stubs*: a file whose metadata changed but whose data is
+//! still below (it reads as zeros), and a directory that was renamed with everything in it. Both are
+//! resolved against the parent's tree, so that a `chown -R` or a rename of a gigabyte reads no data.
+//! (Documentation/filesystems/overlayfs.rst)
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cairn_model::Kind;
+use cairn_store::{Feeder, Store};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
+
+use super::emit::Emitter;
+use super::scan::emit_leaf;
+use super::{Scanned, inode};
+use crate::error::{Error, Result};
+use crate::layer::Limits;
+use crate::path::join;
+use crate::tree::{NodeId, NodeKind, Tree};
+
+/// Reads the changes in `upper` relative to `parent`.
+pub fn commit_upper(store: &Store, upper: &Path, parent: &Tree, feeder: Feeder, limits: Limits) -> Result<Scanned> {
+    let name = || upper.as_os_str().as_encoded_bytes();
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat(rustix::fs::CWD, upper, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
+    let mut commit = Commit { emitter: Emitter::new(store, feeder, limits), parent };
+    let (marks, xattrs) = marks(inode::xattrs_of(&dir, b"")?, b"")?;
+    let mut meta = inode::meta(&stat);
+    meta.xattrs = xattrs;
+    if meta != parent.node(parent.root()).meta {
+        commit.emitter.known(b"", meta, Kind::Directory)?;
+    }
+    if marks.opaque && parent.children(parent.root()).next().is_some() {
+        commit.emitter.known(b"", Default::default(), Kind::Opaque)?;
+    }
+    let origin = (!marks.opaque).then(Vec::new);
+    commit.children(&dir, b"", origin.as_deref(), false)?;
+    commit.emitter.finish()
+}
+
+/// What overlayfs says of a file in its own attributes.
+#[derive(Default)]
+struct Marks {
+    opaque: bool,
+    metacopy: bool,
+    redirect: Option<Vec<u8>>,
+}
+
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Splits overlayfs's own attributes from the file's.
+fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
+    let mut marks = Marks::default();
+    let mut rest = Vec::new();
+    for (name, value) in xattrs {
+        let own = name.strip_prefix(b"trusted.overlay.").or_else(|| name.strip_prefix(b"user.overlay."));
+        match own {
+            None => rest.push((name, value)),
+            Some(b"opaque") => marks.opaque = value == b"y",
+            Some(b"metacopy") => marks.metacopy = true,
+            Some(b"redirect") => marks.redirect = Some(value),
+            Some(b"origin" | b"impure" | b"uuid" | b"nlink" | b"upper") => {}
+            Some(_) => {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                return Err(Error::entry(path, format!("it has the attribute {name}, which Cairn does not know and so cannot commit")));
+            }
+        }
+    }
+    Ok((marks, rest))
+}
+
+struct Commit<'a> {
+    emitter: Emitter<'a>,
+    parent: &'a Tree,
+}
+
+impl Commit<'_> {
+    /// The children of an upper directory at `path`. `origin` is the lower directory it is merged
+    /// with, if any; `moved` says that the origin is another path, so that what it holds has to be
+    /// written out here.
+    fn children(&mut self, dir: &OwnedFd, path: &[u8], origin: Option<&[u8]>, moved: bool) -> Result<()> {
+        let names = inode::names(dir, path)?;
+        for name in &names {
+            self.child(dir, name, &join(path, name), origin, moved)?;
+        }
+        if moved && let Some(lower) = origin.and_then(|origin| self.parent.get(origin)) {
+            let rest: Vec<(Vec<u8>, NodeId)> = self.parent.children(lower).map(|(n, id)| (n.to_vec(), id)).collect();
+            for (name, id) in rest {
+                if names.binary_search(&name).is_err() {
+                    self.subtree(&join(path, &name), id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything of the parent's tree below a node, under another path.
+    fn subtree(&mut self, path: &[u8], id: NodeId) -> Result<()> {
+        let parent = self.parent;
+        let mut all = vec![(path.to_vec(), id)];
+        parent.walk_below(path, id, &mut all);
+        for (path, id) in all {
+            self.emitter.known(&path, parent.node(id).meta.clone(), parent.kind(id))?;
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], origin: Option<&[u8]>, moved: bool) -> Result<()> {
+        let stat = inode::stat(dir, name, path)?;
+        match inode::file_type(&stat) {
+            FileType::CharacterDevice if stat.st_rdev == 0 => {
+                // In a moved directory nothing was here before: the name is just not written out.
+                if !moved && self.parent.get(path).is_some() {
+                    self.emitter.known(path, Default::default(), Kind::Whiteout)?;
+                }
+                Ok(())
+            }
+            FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket => {
+                self.emitter.report.dropped.push(path.to_vec());
+                Ok(())
+            }
+            FileType::Directory => self.directory(dir, name, path, &stat, origin, moved),
+            _ => self.leaf(dir, name, path, &stat, origin),
+        }
+    }
+
+    fn directory(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat, origin: Option<&[u8]>, moved: bool) -> Result<()> {
+        let fd = inode::open(dir, name, path)?;
+        let (marks, xattrs) = marks(inode::xattrs_of(&fd, path)?, path)?;
+        let mut meta = inode::meta(stat);
+        meta.xattrs = xattrs;
+        self.emitter.known(path, meta, Kind::Directory)?;
+        let lower = match (&marks.redirect, marks.opaque) {
+            (_, true) => None,
+            (Some(redirect), _) => redirected(redirect, origin),
+            (None, _) => origin.map(|origin| join(origin, name)),
+        };
+        let is_directory = |path: &[u8]| {
+            let id = self.parent.get(path)?;
+            matches!(self.parent.node(id).kind, NodeKind::Directory(_)).then_some(())
+        };
+        let lower = lower.filter(|path| is_directory(path).is_some());
+        let elsewhere = moved || marks.redirect.is_some();
+        // What the parent has at this path is hidden when this directory does not merge with it.
+        if (lower.is_none() || elsewhere) && is_directory(path).is_some() {
+            self.emitter.known(path, Default::default(), Kind::Opaque)?;
+        }
+        self.children(&fd, path, lower.as_deref(), elsewhere && lower.is_some())
+    }
+
+    fn leaf(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat, origin: Option<&[u8]>) -> Result<()> {
+        if let Some(target) = self.emitter.link_target(stat, path) {
+            return self.emitter.known(path, inode::meta(stat), Kind::Hardlink(target));
+        }
+        if inode::file_type(stat) == FileType::RegularFile {
+            let (marks, xattrs) = marks(inode::xattrs_at(dir, name, path)?, path)?;
+            if marks.metacopy {
+                let lower = match &marks.redirect {
+                    Some(redirect) => redirected(redirect, origin),
+                    None => origin.map(|origin| join(origin, name)),
+                };
+                let node = lower.and_then(|path| self.parent.get(&path)).map(|id| &self.parent.node(id).kind);
+                let Some(NodeKind::File(content)) = node else {
+                    return Err(Error::entry(path, "its data should be in the parent snapshot, and is not there"));
+                };
+                if content.size != stat.st_size as u64 {
+                    return Err(Error::entry(path, "its size differs from the file in the parent snapshot it stands for"));
+                }
+                let mut meta = inode::meta(stat);
+                meta.xattrs = xattrs;
+                return self.emitter.known(path, meta, Kind::File(content.clone()));
+            }
+        }
+        emit_leaf(&mut self.emitter, dir, name, path, stat, |xattrs| Ok(marks(xattrs, path)?.1))
+    }
+}
+
+/// The lower path a redirect names: from the root, or another name in the lower directory of its own.
+fn redirected(redirect: &[u8], origin: Option<&[u8]>) -> Option<Vec<u8>> {
+    match redirect.strip_prefix(b"/") {
+        Some(absolute) => Some(absolute.to_vec()),
+        None => origin.map(|origin| join(origin, redirect)),
+    }
+}

@@ -1,0 +1,167 @@
+//! Turns files into entries: content to the store, and the canonical tar's hash along the way.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+
+use cairn_model::{Content, Digest, Entry, Kind, Meta};
+use cairn_store::{CHUNK_BYTES_AVG, Cutter, Feeder, Store};
+use rustix::fs::{SeekFrom, Stat, seek};
+use sha2::Digest as _;
+
+use super::{CommitReport, Scanned};
+use crate::content::read_content;
+use crate::error::{Error, Result};
+use crate::layer::{DraftPiece, LayerWriter, Limits};
+use crate::tar::CanonicalTar;
+
+/// Counts and hashes, and keeps nothing.
+#[derive(Default)]
+pub struct HashSink {
+    hasher: sha2::Sha256,
+    bytes: u64,
+}
+
+impl Write for HashSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a layer of entries that come from files or from content that is stored already.
+pub struct Emitter<'a> {
+    store: &'a Store,
+    writer: LayerWriter,
+    tar: CanonicalTar<HashSink>,
+    cutter: Cutter,
+    scratch: Vec<u8>,
+    links: HashMap<(u64, u64), Vec<u8>>,
+    /// What was left out.
+    pub report: CommitReport,
+}
+
+impl<'a> Emitter<'a> {
+    pub fn new(store: &'a Store, feeder: Feeder, limits: Limits) -> Self {
+        Self {
+            store,
+            writer: LayerWriter::new(feeder, limits),
+            tar: CanonicalTar::new(HashSink::default()),
+            cutter: Cutter::default(),
+            scratch: vec![0; 1 << 18],
+            links: HashMap::new(),
+            report: CommitReport::default(),
+        }
+    }
+
+    /// An entry whose content, if it has any, is in the store.
+    pub fn known(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<()> {
+        let entry = Entry { path: path.to_vec(), meta, kind };
+        self.tar.header(&entry)?;
+        if let Kind::File(content) = &entry.kind {
+            read_content(self.store, content, self.tar.out())?;
+            self.tar.pad(content.size)?;
+        }
+        self.writer.push(entry.path, entry.meta, entry.kind)
+    }
+
+    /// The path an inode with several names was met at before, or none and remembers this one.
+    pub fn link_target(&mut self, stat: &Stat, path: &[u8]) -> Option<Vec<u8>> {
+        if stat.st_nlink < 2 {
+            return None;
+        }
+        let key = (stat.st_dev, stat.st_ino);
+        let found = self.links.get(&key).cloned();
+        if found.is_none() {
+            self.links.insert(key, path.to_vec());
+        }
+        found
+    }
+
+    /// A regular file, read from `file`.
+    pub fn file(&mut self, path: &[u8], meta: Meta, file: OwnedFd, stat: &Stat) -> Result<()> {
+        let size = stat.st_size as u64;
+        let kind = Kind::File(Content { size, pieces: Vec::new() });
+        let entry = Entry { path: path.to_vec(), meta, kind };
+        self.tar.header(&entry)?;
+        let mut file = std::fs::File::from(file);
+        let pieces = if size == 0 {
+            Vec::new()
+        } else if (stat.st_blocks as u64) * 512 < size && size > 4096 {
+            self.sparse(&mut file, path, size)?
+        } else {
+            self.run(&mut file, path, size)?
+        };
+        self.tar.pad(size)?;
+        self.writer.push_file(entry.path, entry.meta, size, pieces)
+    }
+
+    /// `length` bytes of data from where the file stands.
+    fn run(&mut self, file: &mut std::fs::File, path: &[u8], length: u64) -> Result<Vec<DraftPiece>> {
+        let fail = |e| Error::file("read", path, e);
+        let out = self.tar.out();
+        if length <= CHUNK_BYTES_AVG as u64 {
+            let ticket = self.writer.feeder.put_with(|buffer| {
+                let start = buffer.len();
+                buffer.resize(start + length as usize, 0);
+                file.read_exact(&mut buffer[start..]).map_err(fail)?;
+                out.write_all(&buffer[start..]).map_err(Error::Write)
+            })?;
+            return Ok(vec![DraftPiece::Data(ticket, length as u32)]);
+        }
+        let mut parts = Vec::new();
+        let mut left = length;
+        while left > 0 {
+            let want = self.scratch.len().min(left as usize);
+            let block = &mut self.scratch[..want];
+            file.read_exact(block).map_err(fail)?;
+            out.write_all(block).map_err(Error::Write)?;
+            self.cutter.feed(&mut self.writer.feeder, block, &mut parts)?;
+            left -= want as u64;
+        }
+        self.cutter.finish(&mut self.writer.feeder, &mut parts)?;
+        Ok(parts.into_iter().map(|(ticket, len)| DraftPiece::Data(ticket, len)).collect())
+    }
+
+    /// A file with holes: its runs of data one by one.
+    fn sparse(&mut self, file: &mut std::fs::File, path: &[u8], size: u64) -> Result<Vec<DraftPiece>> {
+        let fail = |e: rustix::io::Errno| Error::file("read", path, e);
+        let mut pieces = Vec::new();
+        let mut at = 0;
+        while at < size {
+            let data = match seek(&*file, SeekFrom::Data(at)) {
+                Ok(data) => data.min(size),
+                Err(rustix::io::Errno::NXIO) => size,
+                Err(e) => return Err(fail(e)),
+            };
+            if data > at {
+                pieces.push(DraftPiece::Hole(data - at));
+                io::copy(&mut io::repeat(0).take(data - at), self.tar.out()).map_err(Error::Write)?;
+            }
+            if data == size {
+                break;
+            }
+            let hole = seek(&*file, SeekFrom::Hole(data)).map_err(fail)?.min(size);
+            seek(&*file, SeekFrom::Start(data)).map_err(fail)?;
+            pieces.extend(self.run(file, path, hole - data)?);
+            at = hole;
+        }
+        Ok(pieces)
+    }
+
+    /// Stores the manifest.
+    pub fn finish(self) -> Result<Scanned> {
+        let Self { writer, tar, report, .. } = self;
+        let sink = tar.finish()?;
+        let diff_id = Digest::from_bytes(sink.hasher.finalize().into());
+        let (mut layer, entries) = writer.finish()?;
+        layer.diff_id = Some(diff_id);
+        layer.tar_bytes = Some(sink.bytes);
+        Ok(Scanned { layer, entries, diff_id, report })
+    }
+}

@@ -1,0 +1,106 @@
+//! Reads one file of a directory that is open.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use cairn_model::{Meta, Timestamp};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Type of a file, as `stat` has it.
+pub fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+/// Names in a directory, sorted, without `.` and `..`.
+pub fn names(dir: &OwnedFd, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let fail = |e: Errno| Error::file("list", path, e);
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir).map_err(fail)? {
+        let name = entry.map_err(fail)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// `stat` of a name, following nothing.
+pub fn stat(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Stat> {
+    statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::file("stat", path, e))
+}
+
+/// Opens a file or directory to read it, never through a symbolic link and never blocking on a pipe.
+pub fn open(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    // O_NOATIME is only for the owner; reading a tree should not dirty it where that can be had.
+    match openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
+        Err(Errno::PERM) => openat(dir, name, flags, Mode::empty()),
+        done => done,
+    }
+    .map_err(|e| Error::file("open", path, e))
+}
+
+/// Mode, owner and time of a `stat`, without xattrs.
+pub fn meta(stat: &Stat) -> Meta {
+    Meta {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: Timestamp { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+        xattrs: Vec::new(),
+    }
+}
+
+/// Extended attributes of an open file.
+pub fn xattrs_of(file: &OwnedFd, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    read_xattrs(path, |buffer| rustix::fs::flistxattr(file, buffer), |name, buffer| rustix::fs::fgetxattr(file, name, buffer))
+}
+
+/// Extended attributes of a name, which may be a symbolic link or a device.
+pub fn xattrs_at(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let place = proc_path(dir, name);
+    read_xattrs(path, |buffer| rustix::fs::llistxattr(&place[..], buffer), |name, buffer| rustix::fs::lgetxattr(&place[..], name, buffer))
+}
+
+/// A path by which the kernel finds `name` in an open directory, whatever the directory's own path.
+pub fn proc_path(dir: &OwnedFd, name: &[u8]) -> Vec<u8> {
+    [format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).as_bytes(), name].concat()
+}
+
+fn read_xattrs(
+    path: &[u8],
+    list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+    get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let fail = |e| Error::file("read extended attributes of", path, e);
+    let mut buffer = [0; 1024];
+    let names = match list(&mut buffer) {
+        Ok(0) | Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        Ok(length) => buffer[..length].to_vec(),
+        Err(Errno::RANGE) => {
+            let mut long = vec![0; 65536];
+            let length = list(&mut long).map_err(fail)?;
+            long.truncate(length);
+            long
+        }
+        Err(e) => return Err(fail(e)),
+    };
+    let mut out = Vec::new();
+    for name in names.split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; 65536];
+        match get(name, &mut value) {
+            Ok(length) => {
+                value.truncate(length);
+                out.push((name.to_vec(), value));
+            }
+            // Gone between the two calls, or not for us to read (security.* of another namespace).
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::NOTSUP) => {}
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    out.sort_unstable();
+    Ok(out)
+}

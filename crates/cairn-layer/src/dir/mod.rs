@@ -1,0 +1,39 @@
+//! Directories in and out: import of a tree, commit of what a container changed, checkout.
+
+mod checkout;
+mod commit_copy;
+mod commit_upper;
+mod emit;
+mod inode;
+mod scan;
+
+use cairn_model::{Digest, Entry};
+
+use crate::layer::Layer;
+
+pub use checkout::{checkout, write_pieces};
+pub use commit_copy::commit_copy;
+pub use commit_upper::commit_upper;
+pub use scan::scan;
+
+/// A directory as a layer.
+#[derive(Debug)]
+pub struct Scanned {
+    /// The layer.
+    pub layer: Layer,
+    /// Its entries.
+    pub entries: Vec<Entry>,
+    /// SHA-256 of its canonical tar.
+    pub diff_id: Digest,
+    /// What was left out.
+    pub report: CommitReport,
+}
+
+/// What a scan or commit left out, by path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitReport {
+    /// Sockets and, in a commit, device nodes: no layer holds them.
+    pub dropped: Vec<Vec<u8>>,
+    /// Directories on which something else is mounted: taken empty.
+    pub mounts: Vec<Vec<u8>>,
+}

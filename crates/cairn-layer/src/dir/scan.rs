@@ -1,0 +1,97 @@
+//! A directory as one layer.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cairn_model::{Kind, path_display};
+use cairn_store::{Feeder, Store};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat};
+
+use super::emit::Emitter;
+use super::{Scanned, inode};
+use crate::error::{Error, Result};
+use crate::layer::Limits;
+use crate::path::join;
+
+/// Reads everything below `root` on its own file system. What is mounted inside is taken as an empty
+/// directory; sockets are left out; both are reported.
+pub fn scan(store: &Store, root: &Path, feeder: Feeder, limits: Limits) -> Result<Scanned> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let name = || root.as_os_str().as_encoded_bytes();
+    let dir = openat(rustix::fs::CWD, root, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
+    let mut walk = Walk { emitter: Emitter::new(store, feeder, limits), device: stat.st_dev };
+    walk.directory(dir, b"", &stat)?;
+    walk.emitter.finish()
+}
+
+struct Walk<'a> {
+    emitter: Emitter<'a>,
+    device: u64,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, dir: OwnedFd, path: &[u8], stat: &Stat) -> Result<()> {
+        let mut meta = inode::meta(stat);
+        meta.xattrs = inode::xattrs_of(&dir, path)?;
+        self.emitter.known(path, meta, Kind::Directory)?;
+        if stat.st_dev != self.device {
+            self.emitter.report.mounts.push(path.to_vec());
+            return Ok(());
+        }
+        for name in inode::names(&dir, path)? {
+            self.child(&dir, &name, &join(path, &name))?;
+        }
+        Ok(())
+    }
+
+    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+        if name.starts_with(b".wh.") {
+            return Err(Error::entry(path, "a name that starts with .wh. means a deletion inside a layer; rename it first"));
+        }
+        let stat = inode::stat(dir, name, path)?;
+        match inode::file_type(&stat) {
+            FileType::Directory => return self.directory(inode::open(dir, name, path)?, path, &stat),
+            FileType::Socket => {
+                self.emitter.report.dropped.push(path.to_vec());
+                return Ok(());
+            }
+            _ => {}
+        }
+        if let Some(target) = self.emitter.link_target(&stat, path) {
+            return self.emitter.known(path, inode::meta(&stat), Kind::Hardlink(target));
+        }
+        emit_leaf(&mut self.emitter, dir, name, path, &stat, |xattrs| Ok(xattrs))
+    }
+}
+
+/// Emits anything but a directory; `filter` may change or refuse its xattrs.
+pub fn emit_leaf(
+    emitter: &mut Emitter<'_>,
+    dir: &OwnedFd,
+    name: &[u8],
+    path: &[u8],
+    stat: &Stat,
+    filter: impl FnOnce(Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>,
+) -> Result<()> {
+    let mut meta = inode::meta(stat);
+    let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
+    let kind = match inode::file_type(stat) {
+        FileType::RegularFile => {
+            let file = inode::open(dir, name, path)?;
+            meta.xattrs = filter(inode::xattrs_of(&file, path)?)?;
+            let now = fstat(&file).map_err(|e| Error::file("stat", path, e))?;
+            return emitter.file(path, meta, file, &now);
+        }
+        FileType::Symlink => {
+            let target = readlinkat(dir, name, Vec::new()).map_err(|e| Error::file("read link", path, e))?;
+            Kind::Symlink(target.into_bytes())
+        }
+        FileType::CharacterDevice => Kind::CharDevice { major, minor },
+        FileType::BlockDevice => Kind::BlockDevice { major, minor },
+        FileType::Fifo => Kind::Fifo,
+        other => return Err(Error::entry(path, format!("{} has the unknown type {other:?}", path_display(path)))),
+    };
+    meta.xattrs = filter(inode::xattrs_at(dir, name, path)?)?;
+    emitter.known(path, meta, kind)
+}

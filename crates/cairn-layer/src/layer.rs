@@ -1,0 +1,146 @@
+//! A layer being made: entries whose content is on its way into the store.
+
+use cairn_model::{Content, Digest, Entry, Kind, LayerId, Meta, Piece};
+use cairn_store::{Feeder, Store, StreamRef, Ticket, put_stream};
+
+use crate::error::{Error, Result};
+use crate::manifest;
+use crate::tar::FramingWriter;
+
+/// A stored layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// BLAKE3 of its manifest.
+    pub id: LayerId,
+    /// Where its manifest is.
+    pub manifest: StreamRef,
+    /// Where its tar framing is; none for a layer that did not come as a tar.
+    pub framing: Option<StreamRef>,
+    /// SHA-256 of its tar, where known.
+    pub diff_id: Option<Digest>,
+    /// Length of its tar, bytes, where known.
+    pub tar_bytes: Option<u64>,
+    /// Number of entries.
+    pub entries: u64,
+    /// Bytes of file content, holes included.
+    pub content_bytes: u64,
+}
+
+/// What a layer may have. The defaults fit any honest image and keep memory bounded.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Entries of one layer.
+    pub entries_max: u64,
+    /// Bytes of one uncompressed layer.
+    pub bytes_max: u64,
+    /// Bytes of one extended header (long names, pax records).
+    pub header_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { entries_max: 4_000_000, bytes_max: 1 << 40, header_bytes_max: 1 << 20 }
+    }
+}
+
+/// A piece whose blob is still being stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum DraftPiece {
+    Data(Ticket, u32),
+    Hole(u64),
+    /// Content that was in the store before.
+    Known(Piece),
+}
+
+/// Collects entries and stores the manifest at the end.
+pub struct LayerWriter {
+    /// Where content goes.
+    pub(crate) feeder: Feeder,
+    entries: Vec<(Entry, Vec<DraftPiece>)>,
+    content_bytes: u64,
+    limits: Limits,
+}
+
+impl LayerWriter {
+    /// A writer with no entry yet.
+    pub fn new(feeder: Feeder, limits: Limits) -> Self {
+        Self { feeder, entries: Vec::new(), content_bytes: 0, limits }
+    }
+
+    /// Adds an entry without content of its own on the way.
+    pub fn push(&mut self, path: Vec<u8>, meta: Meta, kind: Kind) -> Result<()> {
+        let pieces = match &kind {
+            Kind::File(content) => content.pieces.iter().copied().map(DraftPiece::Known).collect(),
+            _ => Vec::new(),
+        };
+        let size = if let Kind::File(content) = &kind { content.size } else { 0 };
+        self.push_draft(Entry { path, meta, kind }, size, pieces)
+    }
+
+    pub(crate) fn push_file(&mut self, path: Vec<u8>, meta: Meta, size: u64, pieces: Vec<DraftPiece>) -> Result<()> {
+        let kind = Kind::File(Content { size, pieces: Vec::new() });
+        self.push_draft(Entry { path, meta, kind }, size, pieces)
+    }
+
+    fn push_draft(&mut self, entry: Entry, size: u64, pieces: Vec<DraftPiece>) -> Result<()> {
+        if self.entries.len() as u64 >= self.limits.entries_max {
+            return Err(Error::Limit { what: "entries", limit: self.limits.entries_max, option: "--max-entries" });
+        }
+        self.content_bytes += size;
+        self.entries.push((entry, pieces));
+        Ok(())
+    }
+
+    /// Number of entries so far.
+    pub(crate) fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Waits for the content, stores the manifest and, if there is one, the framing.
+    pub(crate) fn finish_with(mut self, framing: Option<FramingWriter>) -> Result<(Layer, Vec<Entry>)> {
+        let ids = self.feeder.ids()?;
+        let settle = |piece: &DraftPiece| match *piece {
+            DraftPiece::Data(ticket, len) => Piece::Data { id: ids[ticket], len },
+            DraftPiece::Hole(len) => Piece::Hole { len },
+            DraftPiece::Known(piece) => piece,
+        };
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for (mut entry, pieces) in self.entries {
+            if let Kind::File(content) = &mut entry.kind {
+                content.pieces = pieces.iter().map(settle).collect();
+            }
+            entries.push(entry);
+        }
+        let bytes = manifest::encode(&entries);
+        let id = LayerId::from_bytes(*blake3::hash(&bytes).as_bytes());
+        let manifest = put_stream(&mut self.feeder, &bytes)?;
+        let framing = framing.map(|framing| framing.finish(&mut self.feeder)).transpose()?;
+        let layer = Layer {
+            id,
+            manifest,
+            framing,
+            diff_id: None,
+            tar_bytes: None,
+            entries: entries.len() as u64,
+            content_bytes: self.content_bytes,
+        };
+        Ok((layer, entries))
+    }
+
+    /// Waits for the content and stores the manifest of a layer that did not come as a tar.
+    pub fn finish(self) -> Result<(Layer, Vec<Entry>)> {
+        self.finish_with(None)
+    }
+}
+
+impl Layer {
+    /// The entries of the layer.
+    pub fn read_entries(&self, store: &Store) -> Result<Vec<Entry>> {
+        let bytes = store.read_stream(&self.manifest, 4 << 30)?;
+        let damaged = || Error::Damaged { what: "the manifest", layer: self.id.to_string() };
+        if *blake3::hash(&bytes).as_bytes() != *self.id.as_bytes() {
+            return Err(damaged());
+        }
+        manifest::decode(&bytes).ok_or_else(damaged)
+    }
+}

@@ -1,0 +1,23 @@
+//! Layers: tar streams and directories become entries, entries become manifests, a chain of manifests
+//! becomes a tree, and all of it goes back again.
+//!
+//! **Invariant:** the tar of an imported layer comes out byte for byte as it came in, and whatever
+//! comes in, no entry leaves the root it belongs to.
+
+mod content;
+mod dir;
+mod error;
+mod layer;
+mod manifest;
+mod path;
+mod tar;
+mod tree;
+
+pub use content::{ContentReader, read_content};
+pub use dir::{CommitReport, Scanned, checkout, commit_copy, commit_upper, scan, write_pieces};
+pub use error::{Error, Result};
+pub use layer::{Layer, LayerWriter, Limits};
+pub use manifest::decode as decode_manifest;
+pub use path::{clean, join, split};
+pub use tar::{TarImport, export_layer, import_tar};
+pub use tree::{Change, ChangeKind, Node, NodeId, NodeKind, Tree, diff};

@@ -1,0 +1,14 @@
+//! Plain types that every floor of Cairn shares: ids, entries, names, mount plans.
+//!
+//! **Invariant:** no I/O here, and every value that exists is valid: names and ids are checked where
+//! they are made, so no floor above checks them again.
+
+mod entry;
+mod id;
+mod name;
+mod plan;
+
+pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
+pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};
+pub use name::{ImageRef, NameError, SnapshotKey};
+pub use plan::{Driver, Head, MountPlan};

@@ -1,0 +1,41 @@
+//! Blobs in packs, found through an index, named by rows in a database.
+//!
+//! **Invariant:** a blob that a committed row refers to is in a durable pack under a durable name, and
+//! its content has the hash it is named by. Bytes come first, then their directory, then metadata; a
+//! crash between any two leaves only work that nobody was told is done.
+//!
+//! Nothing here knows what blobs mean.
+
+mod chunk;
+pub mod codec;
+mod disk;
+mod error;
+pub mod gc;
+mod index;
+mod ingest;
+mod lease;
+mod meta;
+mod pack;
+mod scrub;
+mod store;
+mod stream;
+
+pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
+pub use disk::{Disk, DiskFile, Op, Probe};
+pub use error::{Error, IoContext, Result};
+pub use index::{Index, Location, Segment, write_segment};
+pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
+pub use lease::Lease;
+pub use meta::{Db, Notice, Rows, Table, Txn};
+pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
+pub use scrub::{Damage, Scrub, scrub};
+pub use store::{FORMAT, PackRowV1, Store};
+pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};
+
+/// Random bytes from the kernel, for names that never collide.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut out = [0; N];
+    rustix::rand::getrandom(&mut out[..], rustix::rand::GetRandomFlags::empty())
+        .at("read", std::path::Path::new("/dev/urandom"))?;
+    Ok(out)
+}

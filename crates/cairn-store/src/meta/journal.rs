@@ -1,0 +1,175 @@
+//! The append-only record of every transaction.
+//!
+//! ```text
+//! header  24  "CAIRNJNL" version:u32 zero:u32 generation:u64
+//! record  16  length:u32 crc32(sequence, payload):u32 sequence:u64, then `length` bytes      (many)
+//! ```
+//! The payload is a list of rows: key and new value, or none for a row that goes. A checkpoint is a
+//! new file of the next generation whose first record holds every row.
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::codec;
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, IoContext, Result};
+use crate::pack::{u32_at, u64_at};
+
+const MAGIC: &[u8; 8] = b"CAIRNJNL";
+const VERSION: u32 = 1;
+const HEADER: usize = 24;
+const RECORD_HEADER: usize = 16;
+
+/// Rows of one transaction.
+pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// A place in the journal: everything before it is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Mark {
+    pub generation: u64,
+    pub offset: u64,
+    pub sequence: u64,
+}
+
+/// The open journal.
+#[derive(Debug)]
+pub struct Journal {
+    disk: Disk,
+    path: PathBuf,
+    file: DiskFile,
+    generation: u64,
+}
+
+impl Journal {
+    /// Opens the journal; `None` where there is none.
+    pub fn open(disk: &Disk, path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let file = disk.append(path)?;
+        let mut header = [0; HEADER];
+        let whole = file.len() >= HEADER as u64;
+        if whole {
+            file.file().read_exact_at(&mut header, 0).at("read journal", path)?;
+        }
+        if !whole || header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
+            return Err(Error::corrupt(format!("journal {}", path.display()), "its header is not that of a journal"));
+        }
+        Ok(Some(Self { disk: disk.clone(), path: path.into(), file, generation: u64_at(&header, 16) }))
+    }
+
+    /// Puts a journal in place whose one record holds all rows.
+    pub fn checkpoint(disk: &Disk, path: &Path, mark: Mark, rows: Changes) -> Result<(Self, Mark)> {
+        let generation = mark.generation + 1;
+        let sequence = mark.sequence + 1;
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&generation.to_le_bytes());
+        bytes.extend_from_slice(&record(sequence, &rows));
+        disk.replace(path, &bytes)?;
+        let file = disk.append(path)?;
+        let mark = Mark { generation, offset: file.len(), sequence };
+        Ok((Self { disk: disk.clone(), path: path.into(), file, generation }, mark))
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Reads the records after `from`, then cuts off what a crash left half written at the end.
+    pub fn replay(&mut self, from: Mark, mut apply: impl FnMut(Changes) -> Result<()>) -> Result<Mark> {
+        let mut mark = from;
+        if from.generation != self.generation || from.offset < HEADER as u64 {
+            mark = Mark { generation: self.generation, offset: HEADER as u64, sequence: 0 };
+        }
+        let mut rest = vec![0; (self.file.len() - mark.offset.min(self.file.len())) as usize];
+        self.file.file().read_exact_at(&mut rest, mark.offset).at("read journal", &self.path)?;
+        let mut at = 0;
+        while let Some((length, sequence, changes)) = parse(&rest[at..]) {
+            apply(changes)?;
+            at += length;
+            mark = Mark { offset: mark.offset + length as u64, sequence, ..mark };
+        }
+        if at < rest.len() {
+            self.file.truncate(mark.offset)?;
+            self.file.sync()?;
+        }
+        Ok(mark)
+    }
+
+    /// Appends one transaction and makes it durable. On an error nothing is left behind.
+    pub fn append(&mut self, mark: Mark, changes: &Changes) -> Result<Mark> {
+        let bytes = record(mark.sequence + 1, changes);
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync());
+        if let Err(e) = written {
+            // The tail is cut at the next opening if this fails too: its checksum does not match, or,
+            // if the bytes did arrive whole, the transaction happened although its caller saw an error.
+            let _ = self.file.truncate(mark.offset);
+            return Err(e);
+        }
+        Ok(Mark { offset: mark.offset + bytes.len() as u64, sequence: mark.sequence + 1, ..mark })
+    }
+}
+
+fn record(sequence: u64, changes: &Changes) -> Vec<u8> {
+    let mut body = sequence.to_le_bytes().to_vec();
+    body.extend_from_slice(&codec::encode_bare(changes));
+    let mut out = ((body.len() - 8) as u32).to_le_bytes().to_vec();
+    out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+    out.extend_from_slice(&body);
+    out
+}
+
+/// The record at the front of `bytes`: its length, its sequence number, its rows.
+fn parse(bytes: &[u8]) -> Option<(usize, u64, Changes)> {
+    let header = bytes.get(..RECORD_HEADER)?;
+    let length = u32_at(header, 0) as usize;
+    let body = bytes.get(8..RECORD_HEADER.checked_add(length)?)?;
+    if crc32fast::hash(body) != u32_at(header, 4) {
+        return None;
+    }
+    let changes = codec::decode_bare(&mut &body[8..])?;
+    Some((RECORD_HEADER + length, u64_at(body, 0), changes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(i: u8) -> Changes {
+        vec![(vec![i], Some(vec![i; 40])), (vec![i, 0], None)]
+    }
+
+    #[test]
+    fn a_torn_tail_is_dropped_and_whole_records_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal");
+        let disk = Disk::default();
+        let (mut journal, mut mark) = Journal::checkpoint(&disk, &path, Mark::default(), change(0)).unwrap();
+        let mut ends = vec![mark.offset];
+        for i in 1..4 {
+            mark = journal.append(mark, &change(i)).unwrap();
+            ends.push(mark.offset);
+        }
+        let whole = std::fs::read(&path).unwrap();
+        for len in HEADER..=whole.len() {
+            std::fs::write(&path, &whole[..len]).unwrap();
+            let mut seen = Vec::new();
+            let mut journal = Journal::open(&disk, &path).unwrap().unwrap();
+            journal.replay(Mark::default(), |c| { seen.push(c); Ok(()) }).unwrap();
+            let expected = ends.iter().filter(|end| **end <= len as u64).count();
+            assert_eq!(seen.len(), expected, "cut at {len}");
+            assert_eq!(seen, (0..expected as u8).map(change).collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Packs: append-only files of many compressed blobs, each ending in its own directory.
+//!
+//! ```text
+//! header     32  "CAIRNPCK" version:u32 zero:u32 pack-id:16
+//! record     16  0xB10B:u16 codec:u8 zero:u8 stored:u32 raw:u32 id[..4], then `stored` bytes      (many)
+//! directory  44  id:32 offset:u32 stored:u32 raw|codec<<24:u32                          (one a record)
+//! trailer    64  "CAIRNEND" version:u32 count:u32 directory-offset:u64 blake3(directory):32 crc32:u32 zero:u32
+//! ```
+//! All numbers little-endian. A record does not repeat its whole id: a blob's id is the BLAKE3 of its
+//! content, so a pack that lost its directory still says what it holds. A pack is written under a
+//! temporary name, synced, and renamed; from then on it never changes.
+
+mod reader;
+mod writer;
+
+use cairn_model::{BlobId, PackId};
+
+use crate::error::{Error, Result};
+
+pub use reader::{Directory, PackFile, salvage};
+pub use writer::{FinishedPack, PackWriter, frame};
+
+/// Largest content of one blob, bytes (24 bits of the directory entry).
+pub const BLOB_BYTES_MAX: usize = (1 << 24) - 1;
+/// A pack is closed when it has grown to this length, bytes.
+pub const PACK_BYTES_TARGET: u64 = 128 << 20;
+pub(crate) const HEADER: usize = 32;
+pub(crate) const RECORD_HEADER: usize = 16;
+pub(crate) const DIRECTORY_ENTRY: usize = 44;
+pub(crate) const TRAILER: usize = 64;
+const MAGIC: &[u8; 8] = b"CAIRNPCK";
+const END_MAGIC: &[u8; 8] = b"CAIRNEND";
+const RECORD_MAGIC: u16 = 0xB10B;
+const VERSION: u32 = 1;
+
+/// How a blob's bytes are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// As they are.
+    Plain = 0,
+    /// One zstd frame.
+    Zstd = 1,
+}
+
+/// Where in a pack a blob is, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The blob.
+    pub id: BlobId,
+    /// Of its record header, from the start of the pack, bytes.
+    pub offset: u32,
+    /// Length as stored, bytes.
+    pub stored: u32,
+    /// Length of the content, bytes.
+    pub raw: u32,
+    /// How it is stored.
+    pub codec: Codec,
+}
+
+impl Slot {
+    /// Bytes the record takes in the pack: header and payload.
+    pub fn record_bytes(&self) -> u64 {
+        RECORD_HEADER as u64 + u64::from(self.stored)
+    }
+
+    pub(crate) fn raw_and_codec(&self) -> u32 {
+        self.raw | (self.codec as u32) << 24
+    }
+
+    pub(crate) fn from_parts(id: BlobId, offset: u32, stored: u32, raw_and_codec: u32) -> Result<Self> {
+        let codec = codec(raw_and_codec.to_le_bytes()[3])
+            .ok_or_else(|| Error::corrupt(format!("directory entry of blob {id}"), "its codec is unknown"))?;
+        Ok(Self { id, offset, stored, raw: raw_and_codec & 0xff_ffff, codec })
+    }
+}
+
+fn codec(byte: u8) -> Option<Codec> {
+    match byte {
+        0 => Some(Codec::Plain),
+        1 => Some(Codec::Zstd),
+        _ => None,
+    }
+}
+
+/// Bytes of a pack with these many records of these many bytes (headers included) in all.
+pub fn pack_bytes(records: u64, record_bytes: u64) -> u64 {
+    (HEADER + TRAILER) as u64 + record_bytes + records * DIRECTORY_ENTRY as u64
+}
+
+pub(crate) fn file_name(id: &PackId) -> String {
+    format!("{}.pack", id.hex())
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_else(|_| unreachable!("BUG: four bytes")))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_else(|_| unreachable!("BUG: eight bytes")))
+}
+
+pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().unwrap_or_else(|_| unreachable!("BUG: the length is in the type"))
+}

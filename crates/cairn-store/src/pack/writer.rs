@@ -1,0 +1,122 @@
+//! Writes one pack.
+
+use std::path::{Path, PathBuf};
+
+use cairn_model::{BlobId, PackId};
+
+use super::{Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER, VERSION};
+use crate::disk::{Disk, DiskFile};
+use crate::error::Result;
+
+const BUFFER_BYTES: usize = 1 << 20;
+const WRITEBACK_BYTES: u64 = 8 << 20;
+
+/// Appends the record of one blob to `out`.
+pub fn frame(out: &mut Vec<u8>, id: &BlobId, codec: Codec, raw: u32, payload: &[u8]) {
+    out.extend_from_slice(&RECORD_MAGIC.to_le_bytes());
+    out.extend_from_slice(&[codec as u8, 0]);
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(&raw.to_le_bytes());
+    out.extend_from_slice(&id.as_bytes()[..4]);
+    out.extend_from_slice(payload);
+}
+
+/// A pack that is being written, under a temporary name. Dropped unfinished, it stays in the lease's
+/// directory, which goes when the lease does.
+#[derive(Debug)]
+pub struct PackWriter {
+    id: PackId,
+    file: DiskFile,
+    buffer: Vec<u8>,
+    slots: Vec<Slot>,
+    flushed: u64,
+    writeback: u64,
+}
+
+/// A pack whose bytes are durable, still under its temporary name.
+#[derive(Debug)]
+pub struct FinishedPack {
+    /// Its id.
+    pub id: PackId,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What it holds, in pack order.
+    pub slots: Vec<Slot>,
+    /// Its length, bytes.
+    pub bytes: u64,
+}
+
+impl PackWriter {
+    /// Starts the pack `id` in `directory`.
+    pub fn create(disk: &Disk, directory: &Path, id: PackId) -> Result<Self> {
+        let file = disk.create(&directory.join(super::file_name(&id)))?;
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 2);
+        buffer.extend_from_slice(MAGIC);
+        buffer.extend_from_slice(&VERSION.to_le_bytes());
+        buffer.extend_from_slice(&[0; 4]);
+        buffer.extend_from_slice(id.as_bytes());
+        debug_assert_eq!(buffer.len(), HEADER);
+        Ok(Self { id, file, buffer, slots: Vec::new(), flushed: 0, writeback: 0 })
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.flushed + self.buffer.len() as u64
+    }
+
+    /// True before the first record.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Appends records made by [`frame`], in the order of `slots`; the slots' offsets are set here.
+    pub fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
+        let mut offset = self.len();
+        for slot in slots {
+            self.slots.push(Slot { offset: offset as u32, ..*slot });
+            offset += slot.record_bytes();
+        }
+        self.buffer.extend_from_slice(records);
+        debug_assert_eq!(self.len(), offset);
+        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.flushed += self.buffer.len() as u64;
+        self.buffer.clear();
+        if self.flushed - self.writeback >= WRITEBACK_BYTES {
+            cairn_sys::start_writeback(self.file.file(), self.writeback, self.flushed - self.writeback);
+            self.writeback = self.flushed;
+        }
+        Ok(())
+    }
+
+    /// Writes directory and trailer and makes the pack durable.
+    pub fn finish(mut self) -> Result<FinishedPack> {
+        let directory_offset = self.len();
+        let mut directory = Vec::with_capacity(self.slots.len() * DIRECTORY_ENTRY);
+        for slot in &self.slots {
+            directory.extend_from_slice(slot.id.as_bytes());
+            directory.extend_from_slice(&slot.offset.to_le_bytes());
+            directory.extend_from_slice(&slot.stored.to_le_bytes());
+            directory.extend_from_slice(&slot.raw_and_codec().to_le_bytes());
+        }
+        let start = self.buffer.len() + directory.len();
+        self.buffer.extend_from_slice(&directory);
+        self.buffer.extend_from_slice(END_MAGIC);
+        self.buffer.extend_from_slice(&VERSION.to_le_bytes());
+        self.buffer.extend_from_slice(&(self.slots.len() as u32).to_le_bytes());
+        self.buffer.extend_from_slice(&directory_offset.to_le_bytes());
+        self.buffer.extend_from_slice(blake3::hash(&directory).as_bytes());
+        let crc = crc32fast::hash(&self.buffer[start..]);
+        self.buffer.extend_from_slice(&crc.to_le_bytes());
+        self.buffer.extend_from_slice(&[0; 4]);
+        debug_assert_eq!(self.buffer.len() - start, TRAILER);
+        self.flush()?;
+        self.file.sync()?;
+        Ok(FinishedPack { id: self.id, path: self.file.path().to_owned(), slots: self.slots, bytes: self.flushed })
+    }
+}
+
+const _: () = assert!(RECORD_HEADER == 2 + 2 + 4 + 4 + 4);

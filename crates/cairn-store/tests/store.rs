@@ -1,0 +1,165 @@
+//! What the floors above rely on: content comes back, only published content stays, collection
+//! respects leases, and the derived files can be lost.
+
+use std::path::Path;
+
+use cairn_model::BlobId;
+use cairn_store::{Disk, Error, Rows, Store, Table, codec::Stored, gc, gc::Marks, scrub};
+
+#[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+struct Note(Vec<[u8; 32]>);
+
+impl Stored for Note {
+    const TYPE: u8 = 200;
+    const NAME: &'static str = "note";
+}
+
+const NOTES: Table<Note> = Table::new(b'n');
+
+fn open(root: &Path) -> Store {
+    Store::create(root, Disk::default()).unwrap();
+    Store::open(root, Disk::default(), None).unwrap()
+}
+
+fn blob(i: u32) -> Vec<u8> {
+    let seed = blake3::hash(&i.to_le_bytes());
+    seed.as_bytes().repeat(50 + i as usize % 100)
+}
+
+fn put(store: &Store, name: &str, range: std::ops::Range<u32>) -> Vec<BlobId> {
+    let ingest = store.ingest().unwrap();
+    let mut feeder = ingest.feeder();
+    for i in range {
+        feeder.put(&blob(i)).unwrap();
+    }
+    let ids = feeder.ids().unwrap();
+    drop(feeder);
+    let prepared = ingest.finish().unwrap();
+    let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
+    store.publish::<_, Error>(prepared, |txn| NOTES.put(txn, name, &note)).unwrap();
+    ids
+}
+
+fn mark_all(rows: &dyn Rows, marks: &mut Marks) -> Result<(), Error> {
+    for (_, note) in NOTES.scan(rows, [])? {
+        for id in note.0 {
+            marks.mark(&BlobId::from_bytes(id))?;
+        }
+    }
+    Ok(())
+}
+
+fn collect(store: &Store) -> gc::Outcome {
+    gc::adopt_orphans(store).unwrap();
+    let mut marks = Marks::new(store).unwrap();
+    store.db().read(|rows| mark_all(rows, &mut marks)).unwrap();
+    let plan = gc::plan(store, &marks).unwrap();
+    gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks)).unwrap()
+}
+
+fn remove(store: &Store, name: &str) {
+    store.db().write::<_, Error>(|txn| { NOTES.delete(txn, name); Ok(()) }).unwrap();
+}
+
+#[test]
+fn content_comes_back_and_is_stored_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ids = put(&store, "a", 0..100);
+    let again = put(&store, "b", 50..100);
+    assert_eq!(ids[50..], again);
+    assert_eq!(store.pack_rows().unwrap().len(), 1, "the second import stored nothing");
+    for (i, id) in ids.iter().enumerate() {
+        assert_eq!(store.get(id).unwrap(), blob(i as u32));
+    }
+    let reopened = open(dir.path());
+    assert_eq!(reopened.get(&ids[7]).unwrap(), blob(7));
+    assert!(scrub(&reopened, true, &|_| ()).unwrap().damage.is_empty());
+}
+
+#[test]
+fn what_is_not_published_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let ingest = store.ingest().unwrap();
+    ingest.feeder().put(b"lost").unwrap();
+    let prepared = ingest.finish().unwrap();
+    let refused: Result<(), Error> = store.publish(prepared, |_| Err(Error::Worker));
+    assert!(refused.is_err());
+    assert!(matches!(store.get(&BlobId::of(b"lost")), Err(Error::MissingBlob(_))));
+    for place in ["packs", "tmp", "leases"] {
+        assert_eq!(std::fs::read_dir(dir.path().join(place)).unwrap().count(), 0, "{place}");
+    }
+}
+
+#[test]
+fn collection_frees_what_no_row_names_and_keeps_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let old = put(&store, "old", 0..60);
+    let new = put(&store, "new", 40..120);
+    assert_eq!(collect(&store).dead_blobs, 0);
+    remove(&store, "old");
+    assert_eq!(collect(&store).dead_blobs, 40);
+    for (i, id) in new.iter().enumerate() {
+        assert_eq!(store.get(id).unwrap(), blob(40 + i as u32));
+    }
+    assert!(matches!(store.get(&old[3]), Err(Error::MissingBlob(_))));
+    remove(&store, "new");
+    collect(&store);
+    assert_eq!(store.pack_rows().unwrap(), []);
+    assert_eq!(std::fs::read_dir(dir.path().join("packs")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_import_that_was_stopped_across_two_collections_publishes_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "old", 0..50);
+    let ingest = store.ingest().unwrap();
+    let mut feeder = ingest.feeder();
+    for i in 0..50 {
+        feeder.put(&blob(i)).unwrap();
+    }
+    let ids = feeder.ids().unwrap();
+    remove(&store, "old");
+    let first = collect(&store);
+    assert_eq!(first.removed_packs, 0, "the lease holds the condemned pack");
+    assert!(first.waiting_bytes > 0);
+    collect(&store);
+    drop(feeder);
+    let prepared = ingest.finish().unwrap();
+    let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
+    store.publish::<_, Error>(prepared, |txn| NOTES.put(txn, "new", &note)).unwrap();
+    assert_eq!(collect(&store).waiting_bytes, 0);
+    for (i, id) in ids.iter().enumerate() {
+        assert_eq!(store.get(id).unwrap(), blob(i as u32));
+    }
+}
+
+#[test]
+fn index_database_and_journal_can_be_lost() {
+    for lost in ["index", "db", "journal", "index/CURRENT"] {
+        let dir = tempfile::tempdir().unwrap();
+        let ids = put(&open(dir.path()), "a", 0..80);
+        let path = dir.path().join(lost);
+        if path.is_dir() { std::fs::remove_dir_all(&path).unwrap() } else { std::fs::remove_file(&path).unwrap() }
+        let store = open(dir.path());
+        assert_eq!(store.get(&ids[5]).unwrap(), blob(5), "without {lost}");
+        let note = store.db().read(|rows| NOTES.get(rows, "a")).unwrap();
+        assert_eq!(note.map(|n| n.0.len()), Some(80), "without {lost}");
+        store.db().verify().unwrap();
+    }
+}
+
+#[test]
+fn a_missing_blob_stops_the_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    put(&store, "a", 0..10);
+    let note = Note(vec![[7; 32]]);
+    store.db().write::<_, Error>(|txn| NOTES.put(txn, "b", &note)).unwrap();
+    let mut marks = Marks::new(&store).unwrap();
+    let stopped = store.db().read(|rows| mark_all(rows, &mut marks));
+    assert!(matches!(stopped, Err(Error::MissingBlob(_))));
+}
