@@ -1,1 +1,26 @@
-//! x
+//! Image documents and the archives they travel in: docker-save archives, OCI layouts, compressed layers.
+//!
+//! **Invariant:** every byte that is handed out was checked against the digest that names it, or comes
+//! with an error; documents are kept whole, so that fields nobody here knows survive.
+
+mod archive;
+mod config;
+mod error;
+mod platform;
+mod source;
+mod stream;
+mod write;
+
+pub use config::{ContainerConfig, History, ImageConfig, Port};
+pub use error::{Error, Result};
+pub use platform::Platform;
+pub use source::{LayerSource, Source, SourceImage, detect};
+pub use stream::{LayerStream, decompressed};
+pub use write::{Compression, ExportLayer, ImageWriter};
+
+use sha2::Digest as _;
+
+/// SHA-256 of a document.
+pub fn sha256(bytes: &[u8]) -> cairn_model::Digest {
+    cairn_model::Digest::from_bytes(sha2::Sha256::digest(bytes).into())
+}

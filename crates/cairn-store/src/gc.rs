@@ -291,7 +291,7 @@ fn copy_live(
             none => none.insert(PackWriter::create(store.disk(), lease.directory(), PackId::from_bytes(random()?))?),
         };
         pack.append(&[slot], &record)?;
-        if pack.len() >= PACK_BYTES_TARGET
+        if pack.bytes() >= PACK_BYTES_TARGET
             && let Some(pack) = writer.take()
         {
             finished.push(pack.finish()?);

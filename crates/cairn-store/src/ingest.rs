@@ -98,7 +98,7 @@ pub struct Ingest {
 pub struct Prepared {
     pub(crate) packs: Vec<FinishedPack>,
     pub(crate) hits: HashSet<PackId>,
-    pub(crate) lease: Arc<Lease>,
+    pub(crate) _lease: Arc<Lease>,
     /// What was done.
     pub stats: IngestStats,
 }
@@ -154,7 +154,7 @@ impl Ingest {
         Ok(Prepared {
             packs: std::mem::take(&mut output.finished),
             hits: std::mem::take(&mut lock(&self.shared.hits)),
-            lease: self.lease.clone(),
+            _lease: self.lease.clone(),
             stats: self.shared.stats(),
         })
     }
@@ -354,7 +354,7 @@ impl Output {
             none => none.insert(PackWriter::create(&self.disk, self.lease.directory(), PackId::from_bytes(random()?))?),
         };
         pack.append(slots, records)?;
-        if pack.len() >= PACK_BYTES_TARGET
+        if pack.bytes() >= PACK_BYTES_TARGET
             && let Some(pack) = self.pack.take()
         {
             self.finished.push(pack.finish()?);

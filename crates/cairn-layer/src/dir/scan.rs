@@ -61,7 +61,7 @@ impl Walk<'_> {
         if let Some(target) = self.emitter.link_target(&stat, path) {
             return self.emitter.known(path, inode::meta(&stat), Kind::Hardlink(target));
         }
-        emit_leaf(&mut self.emitter, dir, name, path, &stat, |xattrs| Ok(xattrs))
+        emit_leaf(&mut self.emitter, dir, name, path, &stat, Ok)
     }
 }
 

@@ -1,10 +1,8 @@
 //! Tar framing: what is left of a layer's tar without the contents of its files.
 //!
 //! `"CAIRNFRM" version:u32`, then steps as bincode until the end: bytes to copy, or "the data of
-//! manifest entry *n* here", or data of blobs that belong to no entry. Carried out in order they give
-//! the tar back byte for byte.
+//! manifest entry *n* here". Carried out in order they give the tar back byte for byte.
 
-use cairn_model::{BlobId, Piece};
 use cairn_store::codec::{decode_bare, encode_bare};
 use cairn_store::{Feeder, StreamRef, StreamWriter};
 use serde::{Deserialize, Serialize};
@@ -21,8 +19,6 @@ pub enum StepV1 {
     Raw(Vec<u8>),
     /// What blobs hold of the content of this entry of the manifest.
     Entry(u64),
-    /// These blobs and their lengths: data of no entry.
-    Loose(Vec<([u8; 32], u32)>),
 }
 
 /// Stores a framing while the tar is read.
@@ -49,16 +45,6 @@ impl FramingWriter {
     pub fn entry(&mut self, feeder: &mut Feeder, index: usize) -> Result<()> {
         self.flush(feeder)?;
         self.step(feeder, &StepV1::Entry(index as u64))
-    }
-
-    /// Data of no entry is next.
-    pub fn loose(&mut self, feeder: &mut Feeder, pieces: &[Piece]) -> Result<()> {
-        self.flush(feeder)?;
-        let blob = |piece: &Piece| match piece {
-            Piece::Data { id, len } => Some((*BlobId::as_bytes(id), *len)),
-            Piece::Hole { .. } => None,
-        };
-        self.step(feeder, &StepV1::Loose(pieces.iter().filter_map(blob).collect()))
     }
 
     /// The end.

@@ -8,10 +8,12 @@ mod framing;
 mod header;
 mod pax;
 mod read;
+mod tree;
 mod write;
 
 pub(crate) use framing::{FramingWriter, StepV1, decode as decode_framing};
 pub use read::{TarImport, import_tar};
+pub use tree::write_tree;
 pub use write::export_layer;
 pub(crate) use write::CanonicalTar;
 

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use cairn_model::{Digest, Entry, Kind, Piece};
+use cairn_model::{Digest, Entry, Kind};
 use cairn_store::{CHUNK_BYTES_AVG, Cutter, Feeder};
 use sha2::Digest as _;
 use tar::{EntryType, Header};
@@ -226,18 +226,12 @@ impl Import<'_> {
     }
 
     fn whiteout(&mut self, decoded: &Decoded, directory: &[u8], hidden: &[u8], is_file: bool) -> Result<()> {
-        if is_file && decoded.stored > 0 {
-            let pieces = self.data(decoded.stored)?;
-            let ids = self.writer.feeder.ids()?;
-            let settled: Vec<Piece> = pieces
-                .iter()
-                .filter_map(|p| match p {
-                    DraftPiece::Data(ticket, len) => Some(Piece::Data { id: ids[*ticket], len: *len }),
-                    _ => None,
-                })
-                .collect();
-            self.framing.loose(&mut self.writer.feeder, &settled)?;
-            self.raw(padding(decoded.stored))?;
+        // Content of a marker means nothing, but the tar has to come out again: it is framing.
+        let mut left = if is_file { decoded.stored + padding(decoded.stored) } else { 0 };
+        while left > 0 {
+            let some = self.source.some(left)?;
+            left -= some.len() as u64;
+            self.framing.raw(&mut self.writer.feeder, some)?;
         }
         match hidden {
             b"" => Err(Error::entry(&decoded.path, "a whiteout names nothing")),

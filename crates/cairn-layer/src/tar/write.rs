@@ -8,7 +8,7 @@ use sha2::Digest as _;
 use tar::{EntryType, Header};
 
 use super::{StepV1, decode_framing, padding, pax};
-use crate::content::{from_io, read_content};
+use crate::content::read_content;
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 
@@ -55,11 +55,6 @@ fn replay(store: &Store, entries: &[Entry], step: StepV1, out: &mut HashWriter<'
             let Some(Entry { kind: Kind::File(content), .. }) = entries.get(index as usize) else { return Ok(None) };
             for (id, _) in content.blobs() {
                 out.write_all(&store.get(&id)?).map_err(Error::Write)?;
-            }
-        }
-        StepV1::Loose(blobs) => {
-            for (id, _) in blobs {
-                out.write_all(&store.get(&cairn_model::BlobId::from_bytes(id))?).map_err(Error::Write)?;
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What is different between two trees.
 
-use cairn_model::{Content, Meta};
+use cairn_model::Meta;
 
 use super::{NodeKind, Tree};
 
@@ -74,11 +74,6 @@ fn differences(old: &Tree, a: usize, new: &Tree, b: usize) -> Vec<&'static str> 
     let mut what = Vec::new();
     match (&a.kind, &b.kind) {
         (NodeKind::Directory(_), NodeKind::Directory(_)) => {}
-        (NodeKind::File(x), NodeKind::File(y)) => {
-            if !same_content(x, y) {
-                what.push("content");
-            }
-        }
         (x, y) if std::mem::discriminant(x) != std::mem::discriminant(y) => what.push("kind"),
         (x, y) if x != y => what.push("content"),
         _ => {}
@@ -93,8 +88,4 @@ fn differences(old: &Tree, a: usize, new: &Tree, b: usize) -> Vec<&'static str> 
     ];
     what.extend(checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name));
     what
-}
-
-fn same_content(a: &Content, b: &Content) -> bool {
-    a.size == b.size && a.pieces == b.pieces
 }

@@ -6,8 +6,9 @@ use super::{Rows, Txn};
 use crate::codec::{self, Stored};
 use crate::error::{Error, Result};
 
-/// Largest encoded row, bytes: sled spills large pages into files it does not sync.
-const ROW_BYTES_MAX: u64 = 4096;
+/// Largest encoded row, bytes: sled spills large pages into files it does not sync. A label may have
+/// 4096 bytes of key and value.
+const ROW_BYTES_MAX: u64 = 4096 + 1024;
 
 /// All rows of one kind.
 #[derive(Debug)]

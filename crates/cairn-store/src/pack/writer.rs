@@ -60,24 +60,19 @@ impl PackWriter {
     }
 
     /// Bytes so far.
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.flushed + self.buffer.len() as u64
-    }
-
-    /// True before the first record.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
     }
 
     /// Appends records made by [`frame`], in the order of `slots`; the slots' offsets are set here.
     pub fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
-        let mut offset = self.len();
+        let mut offset = self.bytes();
         for slot in slots {
             self.slots.push(Slot { offset: offset as u32, ..*slot });
             offset += slot.record_bytes();
         }
         self.buffer.extend_from_slice(records);
-        debug_assert_eq!(self.len(), offset);
+        debug_assert_eq!(self.bytes(), offset);
         if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
     }
 
@@ -94,7 +89,7 @@ impl PackWriter {
 
     /// Writes directory and trailer and makes the pack durable.
     pub fn finish(mut self) -> Result<FinishedPack> {
-        let directory_offset = self.len();
+        let directory_offset = self.bytes();
         let mut directory = Vec::with_capacity(self.slots.len() * DIRECTORY_ENTRY);
         for slot in &self.slots {
             directory.extend_from_slice(slot.id.as_bytes());

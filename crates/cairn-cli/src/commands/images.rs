@@ -1,0 +1,200 @@
+//! `import`, `export`, `images`, `inspect`, `history`, `tag`, `rmi`.
+
+use anyhow::Result;
+use cairn_model::{ImageRef, path_display};
+use cairn_repo::{Format, Image, ImportOptions, Imported, Removed, time};
+use serde_json::{Value, json};
+
+use super::Env;
+use crate::args::{Export, ExportFormat, Import};
+use crate::output::{self, Table, size};
+use crate::progress::Bar;
+
+/// `cairn import`
+pub fn import(env: &Env, args: Import) -> Result<()> {
+    let mut options = env.options();
+    options.limits.entries_max = args.max_entries;
+    options.limits.bytes_max = args.max_bytes;
+    let repo = env.open_with(options)?;
+    let bar = Bar::new("importing");
+    let imported = repo.import(&args.source, &ImportOptions { name: args.name, platform: args.platform }, &bar)?;
+    drop(bar);
+    if env.json {
+        return Ok(output::json(&imported.iter().map(imported_json).collect())?);
+    }
+    for image in imported {
+        let names = join(&image.names);
+        let name = if names.is_empty() { "(no name)".to_owned() } else { names };
+        println!("{name}  {}", image.id);
+        let stats = image.stats;
+        println!(
+            "  {} layers, {} of them present; read {}, new {}, stored as {}",
+            image.layers,
+            image.layers_present,
+            size(stats.bytes_in),
+            size(stats.bytes_new),
+            size(stats.bytes_stored)
+        );
+        for path in &image.left_out {
+            eprintln!("cairn: left out {} (a socket or a mount)", path_display(path));
+        }
+    }
+    Ok(())
+}
+
+fn imported_json(image: &Imported) -> Value {
+    let s = image.stats;
+    json!({
+        "id": image.id.to_string(),
+        "names": strings(&image.names),
+        "layers": image.layers,
+        "layers_present": image.layers_present,
+        "bytes_read": s.bytes_in,
+        "bytes_new": s.bytes_new,
+        "bytes_stored": s.bytes_stored,
+        "left_out": image.left_out.iter().map(|p| path_display(p)).collect::<Vec<_>>(),
+    })
+}
+
+fn strings(names: &[ImageRef]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn join(names: &[ImageRef]) -> String {
+    strings(names).join(", ")
+}
+
+/// `cairn export`
+pub fn export(env: &Env, args: Export) -> Result<()> {
+    let repo = env.open()?;
+    let images = args.images.iter().map(|name| repo.image(name)).collect::<Result<Vec<_>, _>>()?;
+    let format = match args.format {
+        ExportFormat::Docker => Format::Docker,
+        ExportFormat::Oci => Format::Oci,
+        ExportFormat::OciArchive => Format::OciArchive,
+        ExportFormat::Tar => Format::Tar,
+        ExportFormat::Dir => Format::Directory,
+    };
+    repo.export(&images, &args.output, format, args.compression)?;
+    Ok(())
+}
+
+fn image_json(image: &Image) -> Value {
+    json!({
+        "id": image.row.id.to_string(),
+        "names": strings(&image.names),
+        "created": image.config.created(),
+        "imported": time::rfc3339(image.row.imported),
+        "platform": image.config.platform().to_string(),
+        "layers": image.layers.len(),
+        "content_bytes": image.content_bytes(),
+    })
+}
+
+/// `cairn images`
+pub fn list(env: &Env) -> Result<()> {
+    let images = env.open()?.images()?;
+    if env.json {
+        return Ok(output::json(&images.iter().map(image_json).collect())?);
+    }
+    let mut table = Table::new(&["NAME", "TAG", "ID", "IMPORTED", ">LAYERS", ">CONTENT"]);
+    for image in &images {
+        let none = || vec![("<none>".to_owned(), "<none>".to_owned())];
+        let mut names: Vec<_> = image.names.iter().map(|n| (n.repository().to_owned(), n.tag().to_owned())).collect();
+        if names.is_empty() {
+            names = none();
+        }
+        for (name, tag) in names {
+            let id = image.row.id.short();
+            let imported = output::ago(image.row.imported);
+            table.row(vec![name, tag, id, imported, image.layers.len().to_string(), size(image.content_bytes())]);
+        }
+    }
+    Ok(table.print()?)
+}
+
+/// `cairn inspect`
+pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
+    let repo = env.open()?;
+    let image = repo.image(name)?;
+    let mut config = image.config.value().clone();
+    if !show_env {
+        redact(&mut config);
+    }
+    let layer = |layer: &cairn_layer::Layer| {
+        json!({
+            "id": layer.id.to_string(),
+            "diff_id": layer.diff_id.map(|d| d.to_string()),
+            "entries": layer.entries,
+            "content_bytes": layer.content_bytes,
+            "tar_bytes": layer.tar_bytes,
+        })
+    };
+    let mut value = image_json(&image);
+    value["top_snapshot"] = json!(image.row.top.as_ref().map(ToString::to_string));
+    value["layers"] = image.layers.iter().map(layer).collect();
+    value["config"] = config;
+    Ok(output::json(&value)?)
+}
+
+/// Hides the values of environment variables: passwords end up there.
+pub fn redact(config: &mut Value) {
+    for pointer in ["/config/Env", "/container_config/Env"] {
+        if let Some(Value::Array(env)) = config.pointer_mut(pointer) {
+            for variable in env {
+                let text = variable.as_str().unwrap_or_default();
+                let name = text.split_once('=').map_or(text, |(name, _)| name);
+                // Not a secret, and what people look for most.
+                if name != "PATH" {
+                    *variable = json!(format!("{name}=<hidden; --show-env shows it>"));
+                }
+            }
+        }
+    }
+}
+
+/// `cairn history`
+pub fn history(env: &Env, name: &str) -> Result<()> {
+    let image = env.open()?.image(name)?;
+    let mut layers = image.layers.iter();
+    let steps: Vec<_> = image
+        .config
+        .history()
+        .into_iter()
+        .map(|step| {
+            let bytes = if step.empty_layer { None } else { layers.next().map(|layer| layer.content_bytes) };
+            (step, bytes)
+        })
+        .collect();
+    if env.json {
+        let step = |(step, bytes): &(cairn_image::History, Option<u64>)| {
+            json!({"created": step.created, "created_by": step.created_by, "comment": step.comment,
+                   "empty_layer": step.empty_layer, "content_bytes": bytes})
+        };
+        return Ok(output::json(&steps.iter().map(step).collect())?);
+    }
+    let mut table = Table::new(&["CREATED", ">CONTENT", "BY"]);
+    for (step, bytes) in steps.iter().rev() {
+        let by = if step.created_by.is_empty() { &step.comment } else { &step.created_by };
+        let created = step.created.get(..19).unwrap_or(&step.created).replace('T', " ");
+        table.row(vec![created, size(bytes.unwrap_or(0)), by.split_whitespace().collect::<Vec<_>>().join(" ")]);
+    }
+    Ok(table.print()?)
+}
+
+/// `cairn tag`
+pub fn tag(env: &Env, image: &str, name: &ImageRef) -> Result<()> {
+    Ok(env.open()?.tag(image, name)?)
+}
+
+/// `cairn rmi`
+pub fn remove(env: &Env, images: &[String]) -> Result<()> {
+    let repo = env.open()?;
+    for name in images {
+        match repo.remove_image(name)? {
+            Removed::Untagged(name) => println!("untagged {name}"),
+            Removed::Image(id) => println!("removed {id}; its space is freed by \"cairn gc\""),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! One module a group of commands; each command is a function from arguments to an exit code.
+
+mod images;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use cairn_model::Driver;
+use cairn_repo::{Options, Repo};
+
+use crate::args::{Cli, Command};
+
+/// What every command gets.
+pub struct Env {
+    /// The repository's directory.
+    pub root: PathBuf,
+    /// True where JSON was asked for.
+    pub json: bool,
+    driver: Option<Driver>,
+}
+
+impl Env {
+    /// Options for opening the repository.
+    pub fn options(&self) -> Options {
+        let notice = |holder: &str| eprintln!("cairn: waiting for the repository lock, held by {holder}");
+        Options { driver: self.driver, notice: Some(Arc::new(notice)), ..Options::default() }
+    }
+
+    /// The repository, made if it is not there yet.
+    pub fn open(&self) -> Result<Repo> {
+        self.open_with(self.options())
+    }
+
+    /// The same with other options.
+    pub fn open_with(&self, options: Options) -> Result<Repo> {
+        Ok(Repo::create(&self.root, options)?)
+    }
+}
+
+fn default_root() -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok("/var/lib/cairn".into());
+    }
+    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
+    Ok(data.or_else(home).context("neither XDG_DATA_HOME nor HOME is set; give --root")?.join("cairn"))
+}
+
+/// Runs a command.
+pub fn dispatch(cli: Cli) -> Result<u8> {
+    let root = cli.root.map_or_else(default_root, Ok)?;
+    let root = std::path::absolute(&root).context("the repository's path")?;
+    let env = Env { root, json: cli.json, driver: cli.driver };
+    match cli.command {
+        Command::Import(args) => images::import(&env, args),
+        Command::Export(args) => images::export(&env, args),
+        Command::Images => images::list(&env),
+        Command::Inspect { name, show_env } => images::inspect(&env, &name, show_env),
+        Command::History { image } => images::history(&env, &image),
+        Command::Tag { image, name } => images::tag(&env, &image, &name),
+        Command::Rmi { images } => images::remove(&env, &images),
+    }?;
+    Ok(0)
+}

@@ -1,0 +1,162 @@
+//! What a person or a program sees: tables, sizes, JSON, errors.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Error;
+
+/// Prints an error and its causes on one line to standard error.
+pub fn print_error(error: &Error) {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        // Transparent errors repeat what their source says.
+        if !text.ends_with(&cause) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&cause);
+        }
+    }
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(std::io::stderr(), "cairn: {text}");
+}
+
+/// 3 where stored bytes are wrong or gone, 2 for a name that is none, else 1.
+pub fn exit_code(error: &Error) -> u8 {
+    let corrupt = error.chain().any(|cause| {
+        cause.downcast_ref::<cairn_repo::Error>().is_some_and(cairn_repo::Error::is_corruption)
+            || cause.downcast_ref::<cairn_store::Error>().is_some_and(cairn_store::Error::is_corruption)
+            || cause.downcast_ref::<cairn_layer::Error>().is_some_and(cairn_layer::Error::is_corruption)
+    });
+    if corrupt {
+        3
+    } else if error.chain().any(|cause| cause.is::<Usage>()) {
+        2
+    } else {
+        1
+    }
+}
+
+/// A command line that makes no sense, found out after parsing.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// Bytes for people: `1.5 MB`, decimal units as `ls --si` and Docker have them.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in ["kB", "MB", "GB", "TB", "PB"] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        _ if value < 9.995 => format!("{value:.2} {unit}"),
+        _ if value < 99.95 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
+}
+
+/// Time since a moment, in one unit.
+pub fn ago(secs: i64) -> String {
+    let seconds = (cairn_repo::time::now_secs() - secs).max(0);
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// A table whose columns are as wide as they need, but the whole at most as wide as the terminal (80
+/// columns in a pipe): the widest text column gives way.
+pub struct Table {
+    header: Vec<&'static str>,
+    right: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns; a name that starts with `>` makes its column right-aligned.
+    pub fn new(columns: &[&'static str]) -> Self {
+        let right = columns.iter().map(|c| c.starts_with('>')).collect();
+        Self { header: columns.iter().map(|c| c.trim_start_matches('>')).collect(), right, rows: Vec::new() }
+    }
+
+    /// Adds a row.
+    pub fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// Prints it.
+    pub fn print(&self) -> std::io::Result<()> {
+        let width_max = if std::io::stdout().is_terminal() { terminal_columns() } else { 80 };
+        let length = |s: &str| s.chars().count();
+        let mut widths: Vec<usize> = self.header.iter().map(|h| length(h)).collect();
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(length(cell));
+            }
+        }
+        while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > width_max {
+            let Some(widest) = (0..widths.len()).filter(|i| !self.right[*i]).max_by_key(|i| widths[*i]) else { break };
+            if widths[widest] <= 8 {
+                break;
+            }
+            widths[widest] -= 1;
+        }
+        let mut out = std::io::stdout().lock();
+        let header: Vec<String> = self.header.iter().map(|h| (*h).to_owned()).collect();
+        for row in std::iter::once(&header).chain(&self.rows) {
+            let mut line = String::new();
+            for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
+                let cell: String = if length(cell) > *width {
+                    cell.chars().take(width - 1).chain(['…']).collect()
+                } else {
+                    cell.clone()
+                };
+                if !line.is_empty() {
+                    line.push_str("  ");
+                }
+                let pad = " ".repeat(width - length(&cell));
+                if *right { line.extend([pad, cell]) } else { line.extend([cell, pad]) }
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn terminal_columns() -> usize {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col).max(40))
+}
+
+/// Prints a value as JSON, one document.
+pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::size;
+
+    #[test]
+    fn sizes_are_short_and_right() {
+        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (15_240_000, "15.2 MB"), (999_600, "1.00 MB"), (426_000_000_000, "426 GB")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Progress on a terminal: bytes, rate, time left. In a pipe, nothing.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A progress bar, or nothing where standard error is no terminal.
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar that says what is being done.
+    pub fn new(verb: &str) -> Self {
+        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let style = ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        bar.set_message(verb.to_owned());
+        Self(bar)
+    }
+
+    /// Adds bytes done.
+    pub fn add(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+
+    /// Adds bytes to be done.
+    pub fn expect(&self, bytes: u64) {
+        self.0.inc_length(bytes);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl cairn_repo::Progress for Bar {
+    fn total(&self, bytes: u64) {
+        self.expect(bytes);
+    }
+
+    fn read(&self, bytes: u64) {
+        self.add(bytes);
+    }
+}

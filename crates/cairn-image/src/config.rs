@@ -1,0 +1,237 @@
+//! The image document: what it says of the process to be, and of the layers below it.
+//!
+//! (OCI image specification, "Image Configuration"; Docker image specification v1.2.) The document is
+//! held as it came; only what is read is typed, so unknown fields survive an edit.
+
+use std::collections::BTreeMap;
+
+use cairn_model::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::platform::Platform;
+use crate::sha256;
+
+/// A port the image says it listens on, as `80/tcp`.
+pub type Port = String;
+
+/// What the document says of the process: its field `config`. Missing and null fields are empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ContainerConfig {
+    /// `user[:group]`, by name or number.
+    #[serde(deserialize_with = "or_default")]
+    pub user: String,
+    /// Environment, `NAME=value`.
+    #[serde(deserialize_with = "or_default")]
+    pub env: Vec<String>,
+    /// First words of the command line.
+    #[serde(deserialize_with = "or_default")]
+    pub entrypoint: Vec<String>,
+    /// Default words after the entrypoint.
+    #[serde(deserialize_with = "or_default")]
+    pub cmd: Vec<String>,
+    /// Working directory.
+    #[serde(deserialize_with = "or_default")]
+    pub working_dir: String,
+    /// Directories that hold data of the container, not of the image.
+    #[serde(deserialize_with = "or_default")]
+    pub volumes: BTreeMap<String, Value>,
+    /// Ports it listens on.
+    #[serde(deserialize_with = "or_default")]
+    pub exposed_ports: BTreeMap<Port, Value>,
+    /// Labels.
+    #[serde(deserialize_with = "or_default")]
+    pub labels: BTreeMap<String, String>,
+    /// Signal that asks it to end.
+    #[serde(deserialize_with = "or_default")]
+    pub stop_signal: String,
+}
+
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(d).map(Option::unwrap_or_default)
+}
+
+/// One line of the image's history.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct History {
+    /// When, RFC 3339.
+    #[serde(deserialize_with = "or_default")]
+    pub created: String,
+    /// By which command.
+    #[serde(deserialize_with = "or_default")]
+    pub created_by: String,
+    /// By whom.
+    #[serde(deserialize_with = "or_default")]
+    pub author: String,
+    /// A remark.
+    #[serde(deserialize_with = "or_default")]
+    pub comment: String,
+    /// True where this step made no layer.
+    #[serde(deserialize_with = "or_default")]
+    pub empty_layer: bool,
+}
+
+/// An image document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImageConfig {
+    bytes: Vec<u8>,
+    value: Value,
+    diff_ids: Vec<Digest>,
+}
+
+impl ImageConfig {
+    /// Reads a document.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        let bad = |why: &str| Error::invalid("image configuration", why);
+        let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+        if !value.is_object() {
+            return Err(bad("it is not a JSON object"));
+        }
+        let ids = value.pointer("/rootfs/diff_ids").and_then(Value::as_array).cloned().unwrap_or_default();
+        let digest = |id: &Value| id.as_str().unwrap_or_default().parse::<Digest>();
+        let diff_ids = ids.iter().map(digest).collect::<Result<_, _>>().map_err(|e| bad(&e.to_string()))?;
+        let config = Self { bytes, value, diff_ids };
+        config.container_checked()?;
+        Ok(config)
+    }
+
+    /// A document for an image that has none: these layers, this machine's platform.
+    pub fn new(platform: &Platform, diff_ids: &[Digest], created: &str, created_by: &str) -> Self {
+        let history: Vec<Value> = diff_ids.iter().map(|_| json!({"created": created, "created_by": created_by})).collect();
+        let ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
+        let value = json!({
+            "created": created,
+            "architecture": platform.architecture,
+            "os": platform.os,
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": ids},
+            "history": history,
+        });
+        Self { bytes: value.to_string().into_bytes(), value, diff_ids: diff_ids.to_vec() }
+    }
+
+    /// The document, to the byte.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The document's digest: the image id.
+    pub fn digest(&self) -> Digest {
+        sha256(&self.bytes)
+    }
+
+    /// The document as JSON.
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// Diff ids of the layers, lowest first.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.diff_ids
+    }
+
+    /// Chain ids of the layers, lowest first (OCI image specification, "Layer ChainID").
+    pub fn chain_ids(&self) -> Vec<Digest> {
+        let mut out: Vec<Digest> = Vec::with_capacity(self.diff_ids.len());
+        for diff_id in &self.diff_ids {
+            out.push(match out.last() {
+                None => *diff_id,
+                Some(below) => sha256(format!("{below} {diff_id}").as_bytes()),
+            });
+        }
+        out
+    }
+
+    fn text(&self, field: &str) -> &str {
+        self.value.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// For which platform it is.
+    pub fn platform(&self) -> Platform {
+        let variant = self.text("variant");
+        Platform {
+            os: if self.text("os").is_empty() { "linux".into() } else { self.text("os").into() },
+            architecture: self.text("architecture").into(),
+            variant: (!variant.is_empty()).then(|| variant.into()),
+        }
+    }
+
+    /// When it was made, as it says.
+    pub fn created(&self) -> &str {
+        self.text("created")
+    }
+
+    fn container_checked(&self) -> Result<ContainerConfig> {
+        let config = self.value.get("config").filter(|config| !config.is_null());
+        let parsed = config.map(|config| serde_json::from_value(config.clone())).transpose();
+        Ok(parsed.map_err(|e| Error::invalid("image configuration", format!("its field config: {e}")))?.unwrap_or_default())
+    }
+
+    /// What it says of the process.
+    pub fn container(&self) -> ContainerConfig {
+        self.container_checked().unwrap_or_default()
+    }
+
+    /// Its history, oldest first; lines that do not parse are left out.
+    pub fn history(&self) -> Vec<History> {
+        let lines = self.value.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
+        lines.into_iter().filter_map(|line| serde_json::from_value(line).ok()).collect()
+    }
+
+    /// The document with one more layer and one more line of history; everything else as it was.
+    pub fn with_layer(&self, diff_id: Digest, history: &History, container: Option<&Value>) -> Result<Self> {
+        let mut value = self.value.clone();
+        value["created"] = json!(history.created);
+        if !value["rootfs"].is_object() {
+            value["rootfs"] = json!({"type": "layers", "diff_ids": []});
+        }
+        let push = |list: &mut Value, item: Value| match list {
+            Value::Array(items) => items.push(item),
+            other => *other = json!([item]),
+        };
+        push(&mut value["rootfs"]["diff_ids"], json!(diff_id.to_string()));
+        let line = serde_json::to_value(history).map_err(|e| Error::invalid("history", e))?;
+        let line = line.as_object().cloned().unwrap_or_default();
+        let line = line.into_iter().filter(|(_, v)| *v != json!("") && *v != json!(false)).collect();
+        push(&mut value["history"], Value::Object(line));
+        if let Some(container) = container {
+            value["config"] = container.clone();
+        }
+        Self::parse(value.to_string().into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_survive_an_edit_and_null_is_empty() {
+        let text = r#"{"zzz":{"a":[1.50]},"config":{"Env":null,"Cmd":["x"],"Odd":7},"rootfs":{"type":"layers","diff_ids":[]},"architecture":"amd64","os":"linux"}"#;
+        let config = ImageConfig::parse(text.as_bytes().to_vec()).unwrap();
+        assert_eq!(config.digest(), sha256(text.as_bytes()));
+        assert_eq!((config.container().env.len(), config.container().cmd), (0, vec!["x".to_owned()]));
+        let more = config.with_layer(Digest::from_bytes([1; 32]), &History { created_by: "me".into(), ..History::default() }, None).unwrap();
+        assert_eq!(more.value()["zzz"], config.value()["zzz"]);
+        assert_eq!(more.value()["config"]["Odd"], 7);
+        assert_eq!(more.diff_ids(), [Digest::from_bytes([1; 32])]);
+        assert_eq!(more.history()[0].created_by, "me");
+    }
+
+    #[test]
+    fn chain_ids_follow_the_specification() {
+        let (a, b) = (sha256(b"a"), sha256(b"b"));
+        let config = ImageConfig::new(&Platform::host(), &[a, b], "", "");
+        assert_eq!(config.chain_ids(), [a, sha256(format!("{a} {b}").as_bytes())]);
+    }
+
+    #[test]
+    fn bad_documents_are_refused() {
+        for bad in ["", "[]", "{", r#"{"rootfs":{"diff_ids":["x"]}}"#, r#"{"config":{"Env":"A=b"}}"#] {
+            assert!(ImageConfig::parse(bad.into()).is_err(), "{bad}");
+        }
+    }
+}

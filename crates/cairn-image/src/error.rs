@@ -1,0 +1,76 @@
+//! What can go wrong with an archive.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cairn_model::Digest;
+
+/// Result of an image operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with an archive or document.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused a file operation.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The archive lacks a file that it refers to.
+    #[error("{archive} has no file {member}; it is incomplete")]
+    Missing {
+        /// The archive.
+        archive: String,
+        /// The file in it.
+        member: String,
+    },
+    /// A document or archive that is not what it should be.
+    #[error("{what} is not valid: {why}")]
+    Invalid {
+        /// Which.
+        what: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Bytes whose hash is not the digest that names them.
+    #[error("{what} should be {expected} but is {actual}: the archive is damaged or was tampered with; nothing was imported")]
+    Digest {
+        /// Which bytes.
+        what: String,
+        /// What names them.
+        expected: Digest,
+        /// What they are.
+        actual: Digest,
+    },
+    /// No image for the platform.
+    #[error("{archive} has no image for {wanted}; it has: {present}; choose one with --platform")]
+    Platform {
+        /// The archive.
+        archive: String,
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        present: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(what: impl Into<String>, why: impl ToString) -> Self {
+        Self::Invalid { what: what.into(), why: why.to_string() }
+    }
+}
+
+pub(crate) trait At<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Io { action, path: path.to_owned(), source })
+    }
+}

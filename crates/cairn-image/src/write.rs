@@ -1,0 +1,272 @@
+//! Images out: docker archives and OCI layouts.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use cairn_model::Digest;
+use serde_json::{Value, json};
+use sha2::Digest as _;
+
+use crate::config::ImageConfig;
+use crate::error::{At, Error, Result};
+use crate::sha256;
+
+/// How layers of an OCI layout are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Not; the blob's digest is the diff id.
+    None,
+    /// gzip level 6.
+    Gzip,
+    /// zstd level 3.
+    Zstd,
+}
+
+impl FromStr for Compression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self::None),
+            "gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err(format!("no compression {text:?}; there are none, gzip and zstd")),
+        }
+    }
+}
+
+impl Compression {
+    fn media_type(self) -> &'static str {
+        match self {
+            Self::None => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
+
+/// Writes a layer's tar.
+pub type WriteLayer<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + Sync + 'a;
+
+/// A layer to export.
+pub struct ExportLayer<'a> {
+    /// SHA-256 of its tar.
+    pub diff_id: Digest,
+    /// Length of its tar, bytes.
+    pub tar_bytes: u64,
+    /// Writes the tar.
+    pub write: Box<WriteLayer<'a>>,
+}
+
+enum Target {
+    Directory(PathBuf),
+    Tar(Box<tar::Builder<Box<dyn Write>>>),
+}
+
+/// Writes images into one archive or layout.
+pub struct ImageWriter {
+    name: PathBuf,
+    target: Target,
+    present: HashSet<String>,
+    docker: Vec<Value>,
+    manifests: Vec<Value>,
+}
+
+impl ImageWriter {
+    /// Into a directory, made if it is missing.
+    pub fn directory(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path.join("blobs/sha256")).at("create directory", path)?;
+        Ok(Self::new(path, Target::Directory(path.into())))
+    }
+
+    /// Into a tar written to `out`; `name` is for messages.
+    pub fn tar(name: &Path, out: Box<dyn Write>) -> Self {
+        Self::new(name, Target::Tar(Box::new(tar::Builder::new(out))))
+    }
+
+    fn new(name: &Path, target: Target) -> Self {
+        Self { name: name.into(), target, present: HashSet::new(), docker: Vec::new(), manifests: Vec::new() }
+    }
+
+    fn put(&mut self, member: &str, size: u64, content: &mut dyn Read) -> Result<()> {
+        if !self.present.insert(member.to_owned()) {
+            return Ok(());
+        }
+        match &mut self.target {
+            Target::Directory(root) => {
+                let path = root.join(member);
+                let mut file = File::create(&path).at("create", &path)?;
+                io::copy(content, &mut file).at("write", &path)?;
+            }
+            Target::Tar(tar) => {
+                let mut header = tar::Header::new_ustar();
+                header.set_mode(0o644);
+                header.set_size(size);
+                tar.append_data(&mut header, member, content).at("write", &self.name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn put_bytes(&mut self, member: &str, bytes: &[u8]) -> Result<()> {
+        self.put(member, bytes.len() as u64, &mut &bytes[..])
+    }
+
+    /// Adds an image in the form of `docker save`: layers as they are, uncompressed.
+    pub fn docker_image(&mut self, names: &[String], config: &ImageConfig, layers: &[ExportLayer<'_>]) -> Result<()> {
+        let mut members = Vec::new();
+        for layer in layers {
+            let member = format!("{}.tar", layer.diff_id.hex());
+            if !self.present.contains(&member) {
+                self.stream(&member, layer)?;
+            }
+            members.push(member);
+        }
+        let document = format!("{}.json", config.digest().hex());
+        self.put_bytes(&document, config.bytes())?;
+        self.docker.push(json!({"Config": document, "RepoTags": names, "Layers": members}));
+        Ok(())
+    }
+
+    /// Writes a layer straight into the archive, on a thread that the tar writer reads from.
+    fn stream(&mut self, member: &str, layer: &ExportLayer<'_>) -> Result<()> {
+        let (mut reader, mut writer) = io::pipe().at("make a pipe for", &self.name)?;
+        std::thread::scope(|scope| {
+            let written = scope.spawn(move || {
+                let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut writer);
+                (layer.write)(&mut buffered).and_then(|()| buffered.flush())
+            });
+            let put = self.put(member, layer.tar_bytes, &mut (&mut reader).take(layer.tar_bytes));
+            drop(reader);
+            let written = written.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes the layer died")));
+            match (put, written) {
+                // Where the archive could not be written, the layer's broken pipe is only a consequence.
+                (Err(e), _) => Err(e),
+                (Ok(()), Err(e)) => Err(e).at("export a layer into", &self.name),
+                (Ok(()), Ok(())) => Ok(()),
+            }
+        })
+    }
+
+    /// Adds an image in the form of the OCI image layout. Layers are compressed anew, so their blobs'
+    /// digests need not be those of the archive they came from; diff ids and image id are.
+    pub fn oci_image(&mut self, names: &[String], config: &ImageConfig, layers: &[ExportLayer<'_>], compression: Compression, spool: &Path) -> Result<()> {
+        let mut packed: Vec<Option<Result<(File, u64, Digest)>>> = layers.iter().map(|_| None).collect();
+        let mut descriptors = Vec::new();
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        for (layers, packed) in layers.chunks(threads).zip(packed.chunks_mut(threads)) {
+            std::thread::scope(|scope| {
+                for (layer, slot) in layers.iter().zip(packed.iter_mut()) {
+                    scope.spawn(move || *slot = Some(compress(layer, compression, spool)));
+                }
+            });
+            for slot in packed {
+                let died = || Error::invalid("layer", "the thread that compresses it died");
+                let (mut file, size, digest) = slot.take().ok_or_else(died)??;
+                file.rewind().at("read", spool)?;
+                self.put(&format!("blobs/sha256/{}", digest.hex()), size, &mut file)?;
+                descriptors.push(json!({"mediaType": compression.media_type(), "digest": digest.to_string(), "size": size}));
+            }
+        }
+        self.put_bytes(&format!("blobs/sha256/{}", config.digest().hex()), config.bytes())?;
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": config.digest().to_string(),
+                "size": config.bytes().len(),
+            },
+            "layers": descriptors,
+        })
+        .to_string();
+        let digest = sha256(manifest.as_bytes());
+        self.put_bytes(&format!("blobs/sha256/{}", digest.hex()), manifest.as_bytes())?;
+        let platform = config.platform();
+        let names: Vec<Option<&String>> = if names.is_empty() { vec![None] } else { names.iter().map(Some).collect() };
+        for name in names {
+            let mut descriptor = json!({
+                "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                "digest": digest.to_string(),
+                "size": manifest.len(),
+                "platform": {"os": platform.os, "architecture": platform.architecture},
+            });
+            if let Some(name) = name {
+                let tag = name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag);
+                descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": name});
+            }
+            self.manifests.push(descriptor);
+        }
+        Ok(())
+    }
+
+    /// Writes the lists of what is in the archive, and makes it durable.
+    pub fn finish(mut self) -> Result<()> {
+        if !self.docker.is_empty() {
+            let list = Value::Array(std::mem::take(&mut self.docker)).to_string();
+            self.put_bytes("manifest.json", list.as_bytes())?;
+        }
+        if !self.manifests.is_empty() {
+            self.put_bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            let list = json!({
+                "schemaVersion": 2,
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "manifests": std::mem::take(&mut self.manifests),
+            });
+            self.put_bytes("index.json", list.to_string().as_bytes())?;
+        }
+        if let Target::Tar(tar) = self.target {
+            tar.into_inner().and_then(|mut out| out.flush()).at("write", &self.name)?;
+        }
+        Ok(())
+    }
+}
+
+struct Counting<W> {
+    out: W,
+    hasher: sha2::Sha256,
+    bytes: u64,
+}
+
+impl<W: Write> Write for Counting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..n]);
+        self.bytes += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn compress(layer: &ExportLayer<'_>, compression: Compression, spool: &Path) -> Result<(File, u64, Digest)> {
+    let file = tempfile::tempfile_in(spool).at("make a temporary file in", spool)?;
+    let out = Counting { out: io::BufWriter::with_capacity(1 << 17, file), hasher: sha2::Sha256::new(), bytes: 0 };
+    let packed = || -> io::Result<Counting<io::BufWriter<File>>> {
+        Ok(match compression {
+            Compression::None => {
+                let mut out = out;
+                (layer.write)(&mut out)?;
+                out
+            }
+            Compression::Gzip => {
+                let mut gzip = flate2::write::GzEncoder::new(out, flate2::Compression::new(6));
+                (layer.write)(&mut gzip)?;
+                gzip.finish()?
+            }
+            Compression::Zstd => {
+                let mut zstd = zstd::Encoder::new(out, 3)?;
+                (layer.write)(&mut zstd)?;
+                zstd.finish()?
+            }
+        })
+    };
+    let Counting { out, hasher, bytes } = packed().at("export a layer into", spool)?;
+    let file = out.into_inner().map_err(io::IntoInnerError::into_error).at("export a layer into", spool)?;
+    Ok((file, bytes, Digest::from_bytes(hasher.finalize().into())))
+}

@@ -1,0 +1,107 @@
+//! Errors of the repository: those of the floors below, and its own.
+
+use std::path::PathBuf;
+
+/// Result of a repository operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with a repository.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] cairn_store::Error),
+    /// A layer failed.
+    #[error(transparent)]
+    Layer(#[from] cairn_layer::Error),
+    /// The snapshot graph refused.
+    #[error(transparent)]
+    Snapshot(#[from] cairn_snapshot::Error),
+    /// An archive or document failed.
+    #[error(transparent)]
+    Image(#[from] cairn_image::Error),
+    /// A view or mount failed.
+    #[error(transparent)]
+    View(#[from] cairn_view::Error),
+    /// A name that is none.
+    #[error(transparent)]
+    Name(#[from] cairn_model::NameError),
+    /// One layer of an image.
+    #[error("layer {layer} of {image}")]
+    InLayer {
+        /// The image.
+        image: String,
+        /// The layer, by diff id or place.
+        layer: String,
+        /// What went wrong.
+        source: Box<Error>,
+    },
+    /// A layer is not what the document says.
+    #[error("layer {layer} should have the diff id {expected} but has {actual}: the archive is damaged or was tampered with; nothing was imported")]
+    DiffId {
+        /// Which, counted from 1.
+        layer: usize,
+        /// As the document says.
+        expected: String,
+        /// As it is.
+        actual: String,
+    },
+    /// No such image.
+    #[error("image {0} does not exist; \"cairn images\" lists those that do")]
+    NoImage(String),
+    /// An id prefix of several images.
+    #[error("{0} could be several images; give more of its id")]
+    Ambiguous(String),
+    /// No such container.
+    #[error("container {0} does not exist; \"cairn ps -a\" lists those that do")]
+    NoContainer(String),
+    /// Something is used.
+    #[error("{what} is in use by {by}; {next}")]
+    InUse {
+        /// What.
+        what: String,
+        /// By what.
+        by: String,
+        /// What to do.
+        next: String,
+    },
+    /// A file operation of the repository itself.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A layer that an import found present was removed before it could publish.
+    #[error("a layer of the image was removed while it was imported; run the import again")]
+    LayerGone,
+    /// The call makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// True where stored bytes are wrong or gone: exit code 3.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Store(e) | Self::Snapshot(cairn_snapshot::Error::Store(e)) => e.is_corruption(),
+            Self::Layer(e) => e.is_corruption(),
+            Self::View(e) => e.is_corruption(),
+            Self::InLayer { source, .. } => source.is_corruption(),
+            _ => false,
+        }
+    }
+}
+
+pub(crate) trait At<T> {
+    fn at(self, action: &'static str, path: &std::path::Path) -> Result<T>;
+}
+
+impl<T, E: Into<std::io::Error>> At<T> for Result<T, E> {
+    fn at(self, action: &'static str, path: &std::path::Path) -> Result<T> {
+        self.map_err(|source| Error::Io { action, path: path.to_owned(), source: source.into() })
+    }
+}

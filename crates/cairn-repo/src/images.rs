@@ -1,0 +1,157 @@
+//! Images: by name or id, their documents, their names, their removal.
+
+use cairn_image::ImageConfig;
+use cairn_layer::Layer;
+use cairn_model::{Digest, ImageRef, SnapshotKey};
+use cairn_snapshot::graph;
+use cairn_store::{Rows, Txn};
+
+use crate::error::{Error, Result};
+use crate::import::IMPORTED;
+use crate::repo::Repo;
+use crate::rows::{self, ImageRow};
+
+const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+const PREFIX_MIN: usize = 4;
+
+/// An image with its document and layers.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its row.
+    pub row: ImageRow,
+    /// Names that point at it.
+    pub names: Vec<ImageRef>,
+    /// Its document.
+    pub config: ImageConfig,
+    /// Its layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+impl Image {
+    /// Bytes of file content of all layers, as if each were stored alone.
+    pub fn content_bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.content_bytes).sum()
+    }
+}
+
+/// What [`Repo::remove_image`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// The name is gone, the image has others.
+    Untagged(ImageRef),
+    /// The image is gone.
+    Image(Digest),
+}
+
+impl Repo {
+    /// All images, newest first.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let (mut found, tags) = self.store.db().read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
+        found.sort_by_key(|image| std::cmp::Reverse(image.imported));
+        found.into_iter().map(|row| self.load(row, &tags)).collect()
+    }
+
+    /// The image of a name, an id, or the start of an id.
+    pub fn image(&self, reference: &str) -> Result<Image> {
+        let (row, tags) = self.store.db().read::<_, Error>(|rows| Ok((resolve(rows, reference)?, rows::tags(rows)?)))?;
+        self.load(row, &tags)
+    }
+
+    fn load(&self, row: ImageRow, tags: &[(ImageRef, Digest)]) -> Result<Image> {
+        let config = ImageConfig::parse(self.store.read_stream(&row.config, DOCUMENT_BYTES_MAX)?)?;
+        let diff_ids = config.diff_ids();
+        let layers = self.store.db().read::<_, Error>(|rows| {
+            let mut layers = Vec::new();
+            for diff_id in diff_ids {
+                let gone = || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
+                layers.push(rows::layer_of_diff(rows, diff_id)?.ok_or_else(gone)?);
+            }
+            Ok(layers)
+        })?;
+        let names = tags.iter().filter(|(_, id)| *id == row.id).map(|(name, _)| name.clone()).collect();
+        Ok(Image { row, names, config, layers })
+    }
+
+    /// Points `name` at the image of `reference`.
+    pub fn tag(&self, reference: &str, name: &ImageRef) -> Result<()> {
+        self.store.db().write(|txn| {
+            let image = resolve(txn, reference)?;
+            rows::put_tag(txn, name, &image.id)
+        })
+    }
+
+    /// Removes a name; with the last one, or by id, the image and the snapshots that only it needed.
+    pub fn remove_image(&self, reference: &str) -> Result<Removed> {
+        self.store.db().write(|txn| {
+            let image = resolve(txn, reference)?;
+            let tags: Vec<ImageRef> = rows::tags(txn)?.into_iter().filter(|(_, id)| *id == image.id).map(|(name, _)| name).collect();
+            let name = reference.parse::<ImageRef>().ok().filter(|name| tags.contains(name));
+            if let Some(name) = &name
+                && tags.len() > 1
+            {
+                rows::delete_tag(txn, name);
+                return Ok(Removed::Untagged(name.clone()));
+            }
+            if let Some(top) = &image.top {
+                refuse_if_used(txn, reference, top, &image.id)?;
+            }
+            for tag in &tags {
+                rows::delete_tag(txn, tag);
+            }
+            rows::delete_image(txn, &image.id);
+            remove_chain(txn, image.top.as_ref())?;
+            Ok(Removed::Image(image.id))
+        })
+    }
+}
+
+/// The row a name, id or start of an id leads to.
+pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<ImageRow> {
+    let missing = || Error::NoImage(reference.to_owned());
+    if let Ok(name) = reference.parse::<ImageRef>()
+        && let Some(id) = rows::tag(rows, &name)?
+    {
+        return rows::image(rows, &id)?.ok_or_else(missing);
+    }
+    let hex = reference.strip_prefix("sha256:").unwrap_or(reference);
+    if hex.len() < PREFIX_MIN || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let mut found = rows::images(rows)?.into_iter().filter(|image| image.id.hex().starts_with(hex));
+    match (found.next(), found.next()) {
+        (Some(image), None) => Ok(image),
+        (Some(_), Some(_)) => Err(Error::Ambiguous(reference.to_owned())),
+        _ => Err(missing()),
+    }
+}
+
+/// Active snapshots and views over the image's top (containers, mostly) keep it.
+fn refuse_if_used(txn: &Txn<'_>, reference: &str, top: &SnapshotKey, id: &Digest) -> Result<()> {
+    if rows::images(txn)?.iter().any(|other| other.id != *id && other.top.as_ref() == Some(top)) {
+        return Ok(());
+    }
+    for child in graph::children(txn, top)? {
+        if graph::stat(txn, &child)?.kind != cairn_snapshot::Kind::Committed {
+            let next = match child.as_str().strip_prefix("container/") {
+                Some(container) => format!("remove it first with \"cairn rm {container}\""),
+                None => format!("remove it first with \"cairn snapshot rm {child}\""),
+            };
+            return Err(Error::InUse { what: format!("image {reference}"), by: format!("snapshot {child}"), next });
+        }
+    }
+    Ok(())
+}
+
+/// Removes imported snapshots from `top` down as far as nothing else needs them.
+fn remove_chain(txn: &mut Txn<'_>, top: Option<&SnapshotKey>) -> Result<()> {
+    let mut at = top.cloned();
+    while let Some(key) = at {
+        let Some(snapshot) = graph::find(txn, &key)? else { break };
+        let needed = !graph::children(txn, &key)?.is_empty() || rows::images(txn)?.iter().any(|image| image.top.as_ref() == Some(&key));
+        if needed || !snapshot.labels.contains_key(IMPORTED) {
+            break;
+        }
+        at = graph::remove(txn, &key)?.parent;
+    }
+    Ok(())
+}

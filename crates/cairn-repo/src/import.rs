@@ -1,0 +1,258 @@
+//! Images in: content first, without any lock; then one short transaction.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use cairn_image::{ImageConfig, LayerSource, Platform, Source, SourceImage};
+use cairn_layer::{Layer, Tree, import_tar, scan};
+use cairn_model::{Digest, Entry, ImageRef, SnapshotKey};
+use cairn_snapshot::{Labels, Usage, graph};
+use cairn_store::{Ingest, IngestStats, Prepared, Txn, put_stream};
+
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+use crate::rows::{self, ImageRow};
+use crate::time;
+
+/// Label of snapshots that an import made; they go when the last image over them goes.
+pub(crate) const IMPORTED: &str = "cairn.imported";
+const TRIES: usize = 3;
+
+/// What is told while an import runs.
+pub trait Progress: Sync {
+    /// Bytes that will be read, as far as known.
+    fn total(&self, _bytes: u64) {}
+    /// Bytes read.
+    fn read(&self, _bytes: u64) {}
+}
+
+impl Progress for () {}
+
+/// What an import brought.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    /// Id of the image.
+    pub id: Digest,
+    /// Names it has now through this import.
+    pub names: Vec<ImageRef>,
+    /// Number of layers.
+    pub layers: usize,
+    /// Layers that were there before and were not read.
+    pub layers_present: usize,
+    /// What the store did.
+    pub stats: IngestStats,
+    /// Sockets and mounts that were left out of a directory.
+    pub left_out: Vec<Vec<u8>>,
+}
+
+/// What an import is asked.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// Name for the image, instead of those it has in the archive.
+    pub name: Option<ImageRef>,
+    /// Which image of a multi-platform index.
+    pub platform: Platform,
+}
+
+struct NewLayer {
+    layer: Layer,
+    entries: Vec<Entry>,
+}
+
+impl Repo {
+    /// Imports whatever `path` is: archive, layout, root file system tar, directory, `-` for a stream.
+    pub fn import(&self, path: &Path, options: &ImportOptions, progress: &dyn Progress) -> Result<Vec<Imported>> {
+        match cairn_image::detect(path, &options.platform, &self.spool())? {
+            Source::Images(images) => {
+                if images.len() > 1 && options.name.is_some() {
+                    return Err(Error::Invalid(format!("{} has {} images; --name is for one", path.display(), images.len())));
+                }
+                images.iter().map(|image| self.import_image(image, options, progress)).collect()
+            }
+            Source::RootTar(source) => Ok(vec![self.import_root(path, options, progress, |ingest| {
+                progress.total(source.stored_bytes()?);
+                let mut stream = Reading { inner: source.open()?, progress };
+                let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
+                if !tar.ended {
+                    return Err(Error::Invalid(format!("{} ends without the mark that ends a tar: it is cut off", path.display())));
+                }
+                Ok((NewLayer { layer: tar.layer, entries: tar.entries }, tar.diff_id, Vec::new()))
+            })?]),
+            Source::Directory(directory) => Ok(vec![self.import_root(path, options, progress, |ingest| {
+                let scanned = scan(&self.store, &directory, ingest.feeder(), self.options.limits)?;
+                let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
+                Ok((NewLayer { layer: scanned.layer, entries: scanned.entries }, scanned.diff_id, left_out))
+            })?]),
+        }
+    }
+
+    fn import_root(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        _progress: &dyn Progress,
+        read: impl FnOnce(&Ingest) -> Result<(NewLayer, Digest, Vec<Vec<u8>>)>,
+    ) -> Result<Imported> {
+        let ingest = self.store.ingest()?;
+        let (new, diff_id, left_out) = read(&ingest)?;
+        Tree::new().apply(&new.entries)?;
+        let source = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let config = ImageConfig::new(&options.platform, &[diff_id], &time::rfc3339_now(), &format!("cairn import {source}"));
+        let names: Vec<ImageRef> = options.name.iter().cloned().collect();
+        let imported = self.publish_image(ingest, &config, &[new.layer], &names)?;
+        Ok(Imported { left_out, ..imported })
+    }
+
+    fn import_image(&self, image: &SourceImage, options: &ImportOptions, progress: &dyn Progress) -> Result<Imported> {
+        let names = match &options.name {
+            Some(name) => vec![name.clone()],
+            None => image.names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+        };
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.try_import_image(image, &names, progress) {
+                Err(Error::LayerGone) if tries < TRIES => {}
+                done => return done,
+            }
+        }
+    }
+
+    fn try_import_image(&self, image: &SourceImage, names: &[ImageRef], progress: &dyn Progress) -> Result<Imported> {
+        let ingest = self.store.ingest()?;
+        let diff_ids = image.config.diff_ids();
+        let known = self.store.db().read(|rows| diff_ids.iter().map(|id| rows::layer_of_diff(rows, id)).collect::<Result<Vec<_>>>())?;
+        let title = names.first().map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
+        let layers_present = known.iter().flatten().count();
+        let new = self.read_layers(&ingest, image, &known, &title, progress)?;
+        let mut layers = Vec::new();
+        // What is new is put over what is below it now, so that a layer that cannot be merged fails here.
+        let mut tree = Tree::new();
+        let check = !new.iter().all(Option::is_none);
+        for (number, (known, new)) in known.into_iter().zip(new).enumerate() {
+            let (layer, entries) = match (new, known) {
+                (Some(new), _) => (new.layer, new.entries),
+                (None, Some(known)) => (known, if check { known.read_entries(&self.store)? } else { Vec::new() }),
+                (None, None) => return Err(Error::LayerGone),
+            };
+            tree.apply(&entries).map_err(|e| Error::InLayer {
+                image: title.clone(),
+                layer: format!("{} ({})", number + 1, diff_ids[number]),
+                source: Box::new(e.into()),
+            })?;
+            layers.push(layer);
+        }
+        let imported = self.publish_image(ingest, &image.config, &layers, names)?;
+        Ok(Imported { layers_present, ..imported })
+    }
+
+    /// Reads the layers that are not known, as many at once as there are cores.
+    fn read_layers(
+        &self,
+        ingest: &Ingest,
+        image: &SourceImage,
+        known: &[Option<Layer>],
+        title: &str,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Option<NewLayer>>> {
+        let diff_ids = image.config.diff_ids();
+        let mut todo: Vec<usize> = (0..known.len()).filter(|i| known[*i].is_none()).collect();
+        // A layer that occurs twice (an empty one, mostly) is read once.
+        todo.retain(|i| diff_ids[..*i].iter().all(|earlier| *earlier != diff_ids[*i]));
+        for i in &todo {
+            progress.total(image.layers[*i].stored_bytes()?);
+        }
+        todo.reverse();
+        let queue = Mutex::new(todo);
+        let results: Mutex<Vec<Option<NewLayer>>> = Mutex::new(known.iter().map(|_| None).collect());
+        let failed: Mutex<Option<Error>> = Mutex::new(None);
+        let threads = std::thread::available_parallelism().map_or(2, usize::from).min(4);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                        let Some(i) = next else { return };
+                        match self.read_layer(ingest, &image.layers[i], i, diff_ids[i], progress) {
+                            Ok(new) => results.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(new),
+                            Err(e) => {
+                                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                                let layer = format!("{} ({})", i + 1, diff_ids[i]);
+                                let e = Error::InLayer { image: title.to_owned(), layer, source: Box::new(e) };
+                                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                                return;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        if let Some(e) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(e);
+        }
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for i in 0..results.len() {
+            if results[i].is_none()
+                && let Some(twin) = (0..i).find(|j| diff_ids[*j] == diff_ids[i])
+            {
+                results[i] = results[twin].as_ref().map(|new| NewLayer { layer: new.layer, entries: new.entries.clone() });
+            }
+        }
+        Ok(results)
+    }
+
+    fn read_layer(&self, ingest: &Ingest, source: &LayerSource, number: usize, expected: Digest, progress: &dyn Progress) -> Result<NewLayer> {
+        let mut stream = Reading { inner: source.open()?, progress };
+        let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
+        if tar.diff_id != expected {
+            return Err(Error::DiffId { layer: number + 1, expected: expected.to_string(), actual: tar.diff_id.to_string() });
+        }
+        Ok(NewLayer { layer: tar.layer, entries: tar.entries })
+    }
+
+    /// Stores the document and makes layers, chain and names part of the repository at once.
+    pub(crate) fn publish_image(&self, ingest: Ingest, config: &ImageConfig, layers: &[Layer], names: &[ImageRef]) -> Result<Imported> {
+        let mut feeder = ingest.feeder();
+        let document = put_stream(&mut feeder, config.bytes())?;
+        drop(feeder);
+        let prepared: Prepared = ingest.finish()?;
+        let stats = prepared.stats;
+        let id = config.digest();
+        self.store.publish::<_, Error>(prepared, |txn| {
+            let top = put_chain(txn, config, layers)?;
+            rows::put_image(txn, &ImageRow { id, config: document, top, imported: time::now_secs() })?;
+            names.iter().try_for_each(|name| rows::put_tag(txn, name, &id))
+        })?;
+        Ok(Imported { id, names: names.to_vec(), layers: layers.len(), layers_present: 0, stats, left_out: Vec::new() })
+    }
+}
+
+/// Rows of the layers and the committed snapshots over each other, named by chain id. Those that exist
+/// stay as they are.
+fn put_chain(txn: &mut Txn<'_>, config: &ImageConfig, layers: &[Layer]) -> Result<Option<SnapshotKey>> {
+    let mut parent: Option<SnapshotKey> = None;
+    for (layer, chain_id) in layers.iter().zip(config.chain_ids()) {
+        rows::put_layer(txn, layer)?;
+        let name: SnapshotKey = chain_id.to_string().parse()?;
+        if graph::find(txn, &name)?.is_none() {
+            let usage = Usage { bytes: layer.content_bytes, inodes: layer.entries };
+            let labels = Labels::from([(IMPORTED.to_owned(), "yes".to_owned())]);
+            graph::create_committed(txn, &name, parent.as_ref(), layer.id, usage, labels)?;
+        }
+        parent = Some(name);
+    }
+    Ok(parent)
+}
+
+struct Reading<'a, R> {
+    inner: R,
+    progress: &'a dyn Progress,
+}
+
+impl<R: std::io::Read> std::io::Read for Reading<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(out)?;
+        self.progress.read(read as u64);
+        Ok(read)
+    }
+}

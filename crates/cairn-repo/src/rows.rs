@@ -1,0 +1,206 @@
+//! Rows of layers, images and tags.
+
+use cairn_layer::Layer;
+use cairn_model::{Digest, ImageRef, LayerId, SnapshotKey};
+use cairn_store::codec::Stored;
+use cairn_store::{Rows, StreamRef, Table, Txn};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+
+#[derive(Serialize, Deserialize)]
+struct StreamV1([u8; 32], bool, u64);
+
+impl From<StreamRef> for StreamV1 {
+    fn from(s: StreamRef) -> Self {
+        Self(*s.id.as_bytes(), s.list, s.len)
+    }
+}
+
+impl From<StreamV1> for StreamRef {
+    fn from(s: StreamV1) -> Self {
+        Self { id: cairn_model::BlobId::from_bytes(s.0), list: s.1, len: s.2 }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct LayerV1 {
+    manifest: StreamV1,
+    framing: Option<StreamV1>,
+    diff_id: Option<[u8; 32]>,
+    tar_bytes: Option<u64>,
+    entries: u64,
+    content_bytes: u64,
+}
+
+impl Stored for LayerV1 {
+    const TYPE: u8 = 20;
+    const NAME: &'static str = "layer row";
+}
+
+#[derive(Serialize, Deserialize)]
+struct DiffV1([u8; 32]);
+
+impl Stored for DiffV1 {
+    const TYPE: u8 = 21;
+    const NAME: &'static str = "diff id row";
+}
+
+#[derive(Serialize, Deserialize)]
+struct ImageV1 {
+    config: StreamV1,
+    top: Option<String>,
+    imported: i64,
+}
+
+impl Stored for ImageV1 {
+    const TYPE: u8 = 22;
+    const NAME: &'static str = "image row";
+}
+
+#[derive(Serialize, Deserialize)]
+struct TagV1([u8; 32]);
+
+impl Stored for TagV1 {
+    const TYPE: u8 = 23;
+    const NAME: &'static str = "tag row";
+}
+
+const LAYERS: Table<LayerV1> = Table::new(b'l');
+const DIFFS: Table<DiffV1> = Table::new(b'd');
+const IMAGES: Table<ImageV1> = Table::new(b'm');
+const TAGS: Table<TagV1> = Table::new(b't');
+
+/// What the database knows of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageRow {
+    /// Its id: digest of its document.
+    pub id: Digest,
+    /// Where its document is.
+    pub config: StreamRef,
+    /// The snapshot of its topmost layer.
+    pub top: Option<SnapshotKey>,
+    /// When it came here, seconds since 1970.
+    pub imported: i64,
+}
+
+fn corrupt(what: &'static str) -> cairn_store::Error {
+    cairn_store::Error::corrupt(what, "its key or a name in it does not parse")
+}
+
+/// Writes a layer's row, and its diff id's if known.
+pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
+    let row = LayerV1 {
+        manifest: layer.manifest.into(),
+        framing: layer.framing.map(Into::into),
+        diff_id: layer.diff_id.map(|d| *d.as_bytes()),
+        tar_bytes: layer.tar_bytes,
+        entries: layer.entries,
+        content_bytes: layer.content_bytes,
+    };
+    // The same entries can come in tars that differ (padding, order of pax records): each diff id keeps
+    // a row of its own, named by both.
+    LAYERS.put(txn, layer_key(layer), &row)?;
+    if let Some(diff_id) = layer.diff_id {
+        DIFFS.put(txn, diff_id.as_bytes(), &DiffV1(*layer.id.as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn layer_key(layer: &Layer) -> Vec<u8> {
+    [&layer.id.as_bytes()[..], layer.diff_id.as_ref().map_or(&[], |d| d.as_bytes())].concat()
+}
+
+fn to_layer(key: &[u8], row: LayerV1) -> Result<Layer> {
+    let id = key.get(..32).and_then(|id| id.try_into().ok()).ok_or_else(|| corrupt("layer row"))?;
+    Ok(Layer {
+        id: LayerId::from_bytes(id),
+        manifest: row.manifest.into(),
+        framing: row.framing.map(Into::into),
+        diff_id: row.diff_id.map(Digest::from_bytes),
+        tar_bytes: row.tar_bytes,
+        entries: row.entries,
+        content_bytes: row.content_bytes,
+    })
+}
+
+/// The first row of a layer.
+pub fn layer(rows: &dyn Rows, id: &LayerId) -> Result<Layer> {
+    let found = LAYERS.scan(rows, id.as_bytes())?.into_iter().next();
+    let (key, row) = found.ok_or_else(|| cairn_store::Error::corrupt(format!("layer {id}"), "it has no row"))?;
+    to_layer(&key, row)
+}
+
+/// The layer whose tar has this diff id.
+pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>> {
+    let Some(DiffV1(id)) = DIFFS.get(rows, diff_id.as_bytes())? else { return Ok(None) };
+    let key = [&id[..], diff_id.as_bytes()].concat();
+    LAYERS.get(rows, &key)?.map(|row| to_layer(&key, row)).transpose()
+}
+
+/// All layers.
+pub fn layers(rows: &dyn Rows) -> Result<Vec<Layer>> {
+    LAYERS.scan(rows, [])?.into_iter().map(|(key, row)| to_layer(&key, row)).collect()
+}
+
+/// Removes a layer's row.
+pub fn delete_layer(txn: &mut Txn<'_>, layer: &Layer) {
+    LAYERS.delete(txn, layer_key(layer));
+    if let Some(diff_id) = layer.diff_id {
+        DIFFS.delete(txn, diff_id.as_bytes());
+    }
+}
+
+/// Writes an image's row.
+pub fn put_image(txn: &mut Txn<'_>, image: &ImageRow) -> Result<()> {
+    let row = ImageV1 { config: image.config.into(), top: image.top.as_ref().map(SnapshotKey::to_string), imported: image.imported };
+    Ok(IMAGES.put(txn, image.id.as_bytes(), &row)?)
+}
+
+fn to_image(id: Digest, row: ImageV1) -> Result<ImageRow> {
+    let top = row.top.map(|top| top.parse()).transpose().map_err(|_| corrupt("image row"))?;
+    Ok(ImageRow { id, config: row.config.into(), top, imported: row.imported })
+}
+
+/// One image.
+pub fn image(rows: &dyn Rows, id: &Digest) -> Result<Option<ImageRow>> {
+    IMAGES.get(rows, id.as_bytes())?.map(|row| to_image(*id, row)).transpose()
+}
+
+/// All images.
+pub fn images(rows: &dyn Rows) -> Result<Vec<ImageRow>> {
+    let image = |(key, row): (Vec<u8>, ImageV1)| {
+        let id = key.try_into().map_err(|_| corrupt("image row"))?;
+        to_image(Digest::from_bytes(id), row)
+    };
+    IMAGES.scan(rows, [])?.into_iter().map(image).collect()
+}
+
+/// Removes an image's row.
+pub fn delete_image(txn: &mut Txn<'_>, id: &Digest) {
+    IMAGES.delete(txn, id.as_bytes());
+}
+
+/// Points a name at an image.
+pub fn put_tag(txn: &mut Txn<'_>, name: &ImageRef, id: &Digest) -> Result<()> {
+    Ok(TAGS.put(txn, name.as_str(), &TagV1(*id.as_bytes()))?)
+}
+
+/// The image a name points at.
+pub fn tag(rows: &dyn Rows, name: &ImageRef) -> Result<Option<Digest>> {
+    Ok(TAGS.get(rows, name.as_str())?.map(|TagV1(id)| Digest::from_bytes(id)))
+}
+
+/// All names, in order.
+pub fn tags(rows: &dyn Rows) -> Result<Vec<(ImageRef, Digest)>> {
+    let tag = |(key, TagV1(id)): (Vec<u8>, TagV1)| {
+        let name = String::from_utf8(key).ok().and_then(|name| name.parse().ok());
+        Ok((name.ok_or_else(|| corrupt("tag row"))?, Digest::from_bytes(id)))
+    };
+    TAGS.scan(rows, [])?.into_iter().map(tag).collect()
+}
+
+/// Removes a name.
+pub fn delete_tag(txn: &mut Txn<'_>, name: &ImageRef) {
+    TAGS.delete(txn, name.as_str());
+}

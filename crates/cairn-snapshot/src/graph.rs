@@ -1,0 +1,270 @@
+//! The rules, over rows of the database. Everything here runs inside somebody's transaction.
+
+use cairn_model::{LayerId, PackId, SnapshotKey, Timestamp};
+use cairn_store::codec::Stored;
+use cairn_store::{Rows, Table, Txn};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::snapshot::{FieldPath, Kind, Labels, Snapshot, Usage, now};
+
+#[derive(Serialize, Deserialize)]
+struct SnapshotV1 {
+    kind: u8,
+    parent: Option<String>,
+    created: (i64, u32),
+    updated: (i64, u32),
+    layer: Option<[u8; 32]>,
+    head: Option<[u8; 16]>,
+    bytes: u64,
+    inodes: u64,
+}
+
+impl Stored for SnapshotV1 {
+    const TYPE: u8 = 10;
+    const NAME: &'static str = "snapshot row";
+}
+
+#[derive(Serialize, Deserialize)]
+struct LabelV1 {
+    key: String,
+    value: String,
+}
+
+impl Stored for LabelV1 {
+    const TYPE: u8 = 11;
+    const NAME: &'static str = "label row";
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChildV1;
+
+impl Stored for ChildV1 {
+    const TYPE: u8 = 12;
+    const NAME: &'static str = "child row";
+}
+
+const SNAPSHOTS: Table<SnapshotV1> = Table::new(b's');
+/// Keyed by snapshot, NUL, and a hash of the label's name.
+const LABELS: Table<LabelV1> = Table::new(b'k');
+/// Keyed by parent, NUL, child.
+const CHILDREN: Table<ChildV1> = Table::new(b'c');
+const LABEL_BYTES_MAX: usize = 4096;
+
+fn label_prefix(key: &str) -> Vec<u8> {
+    [key.as_bytes(), b"\0"].concat()
+}
+
+fn label_key(key: &str, label: &str) -> Vec<u8> {
+    [key.as_bytes(), b"\0", &cairn_model::BlobId::of(label.as_bytes()).as_bytes()[..16]].concat()
+}
+
+fn child_key(parent: &SnapshotKey, child: &SnapshotKey) -> Vec<u8> {
+    [parent.as_str().as_bytes(), b"\0", child.as_str().as_bytes()].concat()
+}
+
+fn from_row(rows: &dyn Rows, key: SnapshotKey, row: SnapshotV1) -> Result<Snapshot> {
+    let corrupt = |why: &str| cairn_store::Error::corrupt(format!("row of snapshot {key}"), why);
+    let kind = match row.kind {
+        0 => Kind::Committed,
+        1 => Kind::Active,
+        2 => Kind::View,
+        _ => return Err(corrupt("its kind is unknown").into()),
+    };
+    let parent = row.parent.map(|p| p.parse()).transpose().map_err(|_| corrupt("its parent is no name"))?;
+    let labels = LABELS.scan(rows, label_prefix(key.as_str()))?.into_iter().map(|(_, l)| (l.key, l.value)).collect();
+    let time = |(secs, nanos)| Timestamp { secs, nanos };
+    Ok(Snapshot {
+        kind,
+        parent,
+        labels,
+        created: time(row.created),
+        updated: time(row.updated),
+        layer: row.layer.map(LayerId::from_bytes),
+        head: row.head.map(PackId::from_bytes),
+        usage: Usage { bytes: row.bytes, inodes: row.inodes },
+        key,
+    })
+}
+
+fn put(txn: &mut Txn<'_>, snapshot: &Snapshot) -> Result<()> {
+    for (key, value) in &snapshot.labels {
+        if key.is_empty() || key.len() + value.len() > LABEL_BYTES_MAX {
+            return Err(Error::Invalid(format!("label {key:.50?}: key and value have more than {LABEL_BYTES_MAX} bytes, or the key is empty")));
+        }
+    }
+    let row = SnapshotV1 {
+        kind: snapshot.kind as u8,
+        parent: snapshot.parent.as_ref().map(SnapshotKey::to_string),
+        created: (snapshot.created.secs, snapshot.created.nanos),
+        updated: (snapshot.updated.secs, snapshot.updated.nanos),
+        layer: snapshot.layer.map(|l| *l.as_bytes()),
+        head: snapshot.head.map(|h| *h.as_bytes()),
+        bytes: snapshot.usage.bytes,
+        inodes: snapshot.usage.inodes,
+    };
+    let key = snapshot.key.as_str();
+    SNAPSHOTS.put(txn, key, &row)?;
+    for (old, _) in LABELS.scan(txn, label_prefix(key))? {
+        LABELS.delete(txn, old);
+    }
+    for (label, value) in &snapshot.labels {
+        LABELS.put(txn, label_key(key, label), &LabelV1 { key: label.clone(), value: value.clone() })?;
+    }
+    if let Some(parent) = &snapshot.parent {
+        CHILDREN.put(txn, child_key(parent, &snapshot.key), &ChildV1)?;
+    }
+    Ok(())
+}
+
+fn delete(txn: &mut Txn<'_>, snapshot: &Snapshot) -> Result<()> {
+    SNAPSHOTS.delete(txn, snapshot.key.as_str());
+    for (label, _) in LABELS.scan(txn, label_prefix(snapshot.key.as_str()))? {
+        LABELS.delete(txn, label);
+    }
+    if let Some(parent) = &snapshot.parent {
+        CHILDREN.delete(txn, child_key(parent, &snapshot.key));
+    }
+    Ok(())
+}
+
+/// One snapshot, if it exists.
+pub fn find(rows: &dyn Rows, key: &SnapshotKey) -> Result<Option<Snapshot>> {
+    SNAPSHOTS.get(rows, key.as_str())?.map(|row| from_row(rows, key.clone(), row)).transpose()
+}
+
+/// One snapshot.
+pub fn stat(rows: &dyn Rows, key: &SnapshotKey) -> Result<Snapshot> {
+    find(rows, key)?.ok_or_else(|| Error::NotFound(key.to_string()))
+}
+
+/// All snapshots, in order of key.
+pub fn list(rows: &dyn Rows) -> Result<Vec<Snapshot>> {
+    let row = |(key, row): (Vec<u8>, SnapshotV1)| {
+        let key = String::from_utf8(key).ok().and_then(|key| key.parse().ok());
+        from_row(rows, key.ok_or_else(|| cairn_store::Error::corrupt("snapshot row", "its key is no name"))?, row)
+    };
+    SNAPSHOTS.scan(rows, [])?.into_iter().map(row).collect()
+}
+
+/// Keys of the snapshots whose parent is `key`.
+pub fn children(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<SnapshotKey>> {
+    let prefix = label_prefix(key.as_str());
+    let name = |key: Vec<u8>| String::from_utf8(key[prefix.len()..].to_vec()).ok().and_then(|key| key.parse().ok());
+    Ok(CHILDREN.scan(rows, &prefix)?.into_iter().filter_map(|(key, _)| name(key)).collect())
+}
+
+/// Layers of a committed snapshot and all below it, lowest first; for an active one or view, those of
+/// its parent.
+pub fn layers(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<LayerId>> {
+    let mut layers = Vec::new();
+    let mut at = Some(key.clone());
+    while let Some(key) = at {
+        let snapshot = stat(rows, &key)?;
+        layers.extend(snapshot.layer);
+        at = snapshot.parent;
+    }
+    layers.reverse();
+    Ok(layers)
+}
+
+fn check_new(rows: &dyn Rows, key: &SnapshotKey, parent: Option<&SnapshotKey>) -> Result<()> {
+    if SNAPSHOTS.get(rows, key.as_str())?.is_some() {
+        return Err(Error::Exists(key.to_string()));
+    }
+    let Some(parent) = parent else { return Ok(()) };
+    match stat(rows, parent)?.kind {
+        Kind::Committed => Ok(()),
+        _ => Err(Error::ParentNotCommitted(parent.to_string())),
+    }
+}
+
+/// A new active snapshot or view.
+pub fn create(
+    txn: &mut Txn<'_>,
+    key: &SnapshotKey,
+    kind: Kind,
+    parent: Option<&SnapshotKey>,
+    labels: Labels,
+    head: Option<PackId>,
+) -> Result<Snapshot> {
+    check_new(txn, key, parent)?;
+    let created = now();
+    let snapshot = Snapshot {
+        key: key.clone(),
+        kind,
+        parent: parent.cloned(),
+        labels,
+        created,
+        updated: created,
+        layer: None,
+        head,
+        usage: Usage::default(),
+    };
+    put(txn, &snapshot)?;
+    Ok(snapshot)
+}
+
+/// A new committed snapshot that comes from no active one (an import).
+pub fn create_committed(
+    txn: &mut Txn<'_>,
+    name: &SnapshotKey,
+    parent: Option<&SnapshotKey>,
+    layer: LayerId,
+    usage: Usage,
+    labels: Labels,
+) -> Result<()> {
+    check_new(txn, name, parent)?;
+    let created = now();
+    let (key, parent) = (name.clone(), parent.cloned());
+    put(txn, &Snapshot { key, kind: Kind::Committed, parent, labels, created, updated: created, layer: Some(layer), head: None, usage })
+}
+
+/// Makes the active snapshot `key` the committed snapshot `name`. Labels are replaced, the time of
+/// creation is now. Returns the record that is gone.
+pub fn commit(
+    txn: &mut Txn<'_>,
+    name: &SnapshotKey,
+    key: &SnapshotKey,
+    layer: LayerId,
+    usage: Usage,
+    labels: Labels,
+) -> Result<Snapshot> {
+    let active = stat(txn, key)?;
+    if active.kind != Kind::Active {
+        return Err(Error::NotActive { key: key.to_string(), kind: active.kind.as_str(), action: "committed" });
+    }
+    delete(txn, &active)?;
+    create_committed(txn, name, active.parent.as_ref(), layer, usage, labels)?;
+    Ok(active)
+}
+
+/// Removes a snapshot without children; returns its record.
+pub fn remove(txn: &mut Txn<'_>, key: &SnapshotKey) -> Result<Snapshot> {
+    let snapshot = stat(txn, key)?;
+    if let Some(child) = children(txn, key)?.into_iter().next() {
+        return Err(Error::HasChildren { key: key.to_string(), child: child.to_string() });
+    }
+    delete(txn, &snapshot)?;
+    Ok(snapshot)
+}
+
+/// Changes labels. Without `fields` all are replaced; else just those that are named, and a named one
+/// that has no value goes.
+pub fn update(txn: &mut Txn<'_>, key: &SnapshotKey, labels: Labels, fields: &[FieldPath]) -> Result<Snapshot> {
+    let mut snapshot = stat(txn, key)?;
+    if fields.is_empty() || fields.contains(&FieldPath::Labels) {
+        snapshot.labels = labels;
+    } else {
+        for field in fields {
+            let FieldPath::Label(name) = field else { continue };
+            match labels.get(name) {
+                Some(value) if !value.is_empty() => snapshot.labels.insert(name.clone(), value.clone()),
+                _ => snapshot.labels.remove(name),
+            };
+        }
+    }
+    snapshot.updated = now();
+    put(txn, &snapshot)?;
+    Ok(snapshot)
+}

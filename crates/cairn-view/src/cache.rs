@@ -1,0 +1,182 @@
+//! The cache of views: images by tree, flattened trees for old kernels, and the objects.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use cairn_layer::{Tree, checkout};
+use cairn_model::{Content, Driver, Head, MountPlan, ObjectId, TreeId};
+use cairn_store::Store;
+use rustix::fs::{FlockOperation, flock};
+
+use crate::erofs::write_image;
+use crate::error::{At, Result};
+use crate::objects::ObjectCache;
+
+/// Views of a repository.
+#[derive(Debug, Clone)]
+pub struct Views {
+    directory: PathBuf,
+}
+
+/// What [`Views::retain`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Images and flattened trees.
+    pub views: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Bytes of all of them on disk.
+    pub bytes: u64,
+}
+
+impl Views {
+    /// The views in `directory`, made when first needed.
+    pub fn new(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The object cache.
+    pub fn objects(&self) -> ObjectCache {
+        ObjectCache::new(&self.directory.join("objects"))
+    }
+
+    fn image_path(&self, id: &TreeId) -> PathBuf {
+        self.directory.join("views").join(format!("{}.erofs", id.hex()))
+    }
+
+    fn flat_path(&self, id: &TreeId) -> PathBuf {
+        self.directory.join("flat").join(id.hex())
+    }
+
+    /// An empty directory, which overlayfs wants as a second lower where there is no upper.
+    fn empty(&self) -> Result<PathBuf> {
+        let path = self.directory.join("empty");
+        std::fs::create_dir_all(&path).at("create directory", &path)?;
+        Ok(path)
+    }
+
+    /// Keeps an eviction away while the guard lives.
+    fn hold(&self, operation: FlockOperation) -> Result<File> {
+        std::fs::create_dir_all(&self.directory).at("create directory", &self.directory)?;
+        let path = self.directory.join("lock");
+        let file = File::options().create(true).write(true).truncate(false).open(&path).at("open", &path)?;
+        flock(&file, operation).at("lock", &path)?;
+        Ok(file)
+    }
+
+    /// Makes what `driver` needs to mount the tree `id`, if it is not there yet, and says how to mount
+    /// it under `head` (read-only without one). `tree` is asked for only when something has to be made.
+    pub fn plan<E: From<crate::Error>>(
+        &self,
+        store: &Store,
+        driver: Driver,
+        id: &TreeId,
+        head: Option<Head>,
+        tree: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<MountPlan, E> {
+        let _guard = self.hold(FlockOperation::LockShared)?;
+        let mut plan = MountPlan { driver, lowers: Vec::new(), objects: None, head };
+        match driver {
+            Driver::Erofs | Driver::ErofsLoop => {
+                let path = self.image_path(id);
+                if !path.exists() {
+                    self.make_image(store, id, &tree()?)?;
+                }
+                plan.lowers.push(path);
+                plan.objects = Some(self.objects().directory().to_owned());
+            }
+            Driver::Overlay => {
+                let path = self.flat_path(id);
+                if !path.exists() {
+                    self.make_flat(store, &path, &tree()?)?;
+                }
+                plan.lowers.push(path);
+                if plan.head.is_none() {
+                    plan.lowers.push(self.empty()?);
+                }
+            }
+            Driver::Copy => match &plan.head {
+                Some(head) => {
+                    let done = head.upper.with_file_name("copied");
+                    if !done.exists() {
+                        checkout(store, &tree()?, &head.upper).map_err(crate::Error::from)?;
+                        File::create(&done).at("create", &done)?;
+                    }
+                }
+                None => {
+                    let path = self.flat_path(id);
+                    if !path.exists() {
+                        self.make_flat(store, &path, &tree()?)?;
+                    }
+                    plan.lowers.push(path);
+                }
+            },
+        }
+        Ok(plan)
+    }
+
+    /// Objects first: an image that exists promises that they do.
+    fn make_image(&self, store: &Store, id: &TreeId, tree: &Tree) -> Result<()> {
+        self.objects().fill(store, tree)?;
+        let path = self.image_path(id);
+        let directory = self.directory.join("views");
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(&directory).at("make a temporary file in", &directory)?;
+        let tiny = |content: &Content, out: &mut Vec<u8>| Ok(cairn_layer::read_content(store, content, out)?);
+        write_image(tree, id, &tiny, file.as_file_mut())?;
+        file.as_file_mut().flush().at("write", &path)?;
+        file.persist(&path).map_err(|e| e.error).at("put in place", &path)?;
+        Ok(())
+    }
+
+    fn make_flat(&self, store: &Store, path: &Path, tree: &Tree) -> Result<()> {
+        let directory = self.directory.join("flat");
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        let temporary = tempfile::TempDir::new_in(&directory).at("make a directory in", &directory)?;
+        checkout(store, tree, temporary.path())?;
+        match std::fs::rename(temporary.path(), path) {
+            // Another process was first.
+            Err(_) if path.exists() => Ok(()),
+            done => {
+                done.at("rename", temporary.path())?;
+                // It has its name now; there is nothing left to clean up.
+                let _ = temporary.keep();
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes views of other trees and objects other than these; does nothing while a view is made.
+    pub fn retain(&self, trees: &HashSet<TreeId>, objects: &HashSet<ObjectId>) -> Result<Evicted> {
+        let mut evicted = Evicted::default();
+        if !self.directory.exists() {
+            return Ok(evicted);
+        }
+        let Ok(_guard) = self.hold(FlockOperation::NonBlockingLockExclusive) else { return Ok(evicted) };
+        for name in ["views", "flat"] {
+            let Ok(entries) = std::fs::read_dir(self.directory.join(name)) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                if stem.parse().is_ok_and(|id| trees.contains(&id)) {
+                    continue;
+                }
+                evicted.views += 1;
+                if path.is_dir() {
+                    std::fs::remove_dir_all(&path).at("remove", &path)?;
+                } else {
+                    evicted.bytes += entry.metadata().map_or(0, |m| m.len());
+                    std::fs::remove_file(&path).at("remove", &path)?;
+                }
+            }
+        }
+        let (count, bytes) = self.objects().retain(objects)?;
+        Ok(Evicted { objects: count, bytes: evicted.bytes + bytes, ..evicted })
+    }
+}

@@ -1,0 +1,78 @@
+//! Which driver works here: found by really mounting a tiny view, and remembered until the next boot.
+
+use std::path::Path;
+
+use cairn_layer::Tree;
+use cairn_model::{BlobId, Content, Driver, Head, Kind, Meta, MountPlan, Piece, TreeId};
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::cache::Views;
+use crate::erofs::write_image;
+use crate::error::{At, Result};
+use crate::mount::mount;
+
+impl Views {
+    /// The best driver that works with heads in `heads`.
+    pub fn detect(&self, heads: &Path) -> Result<Driver> {
+        if !rustix::process::geteuid().is_root() {
+            return Ok(Driver::Copy);
+        }
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let remembered = self.directory().join("driver");
+        let text = std::fs::read_to_string(&remembered).unwrap_or_default();
+        if let Some((known_boot, driver)) = text.trim().split_once(' ')
+            && known_boot == boot.trim()
+            && let Ok(driver) = driver.parse()
+        {
+            return Ok(driver);
+        }
+        let works = |driver: &Driver| *driver == Driver::Copy || self.probe(*driver, heads).is_ok();
+        let driver = Driver::ALL.into_iter().find(works).unwrap_or(Driver::Copy);
+        std::fs::create_dir_all(self.directory()).at("create directory", self.directory())?;
+        std::fs::write(&remembered, format!("{} {driver}\n", boot.trim())).at("write", &remembered)?;
+        Ok(driver)
+    }
+
+    /// Mounts a view with one file under a head, reads the file through it and writes another.
+    fn probe(&self, driver: Driver, heads: &Path) -> Result<()> {
+        let scratch = tempfile::TempDir::new_in(heads).at("make a directory in", heads)?;
+        let path = |name: &str| scratch.path().join(name);
+        for name in ["upper", "work", "lower", "objects"] {
+            std::fs::create_dir_all(path(name)).at("create directory", &path(name))?;
+        }
+        let content = [b'x'; 100];
+        let lower = match driver {
+            Driver::Erofs | Driver::ErofsLoop => {
+                let image = path("image");
+                let piece = Piece::Data { id: BlobId::of(&content), len: content.len() as u32 };
+                let file = Content { size: content.len() as u64, pieces: vec![piece] };
+                let name = file.object().hex();
+                let mut tree = Tree::new();
+                tree.insert(b"file", Meta::root(0o644), Kind::File(file))?;
+                let mut bytes = Vec::new();
+                write_image(&tree, &TreeId::from_bytes([1; 32]), &|_, _| Ok(()), &mut bytes)?;
+                std::fs::write(&image, bytes).at("write", &image)?;
+                let object = path("objects").join(&name[..2]).join(&name[2..]);
+                std::fs::create_dir_all(object.with_file_name("")).at("create directory", &object)?;
+                std::fs::write(&object, content).at("write", &object)?;
+                image
+            }
+            _ => {
+                std::fs::write(path("lower/file"), content).at("write", &path("lower"))?;
+                path("lower")
+            }
+        };
+        let objects = matches!(driver, Driver::Erofs | Driver::ErofsLoop).then(|| path("objects"));
+        let head = Some(Head { upper: path("upper"), work: path("work") });
+        let root = mount(&MountPlan { driver, lowers: vec![lower], objects, head })?;
+        let open = |name: &str, flags| openat(&root, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+        let file = open("file", OFlags::RDONLY).at("open the probe's file under", heads)?;
+        let mut read = Vec::new();
+        std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut read).at("read the probe's file under", heads)?;
+        if read != content {
+            return Err(std::io::Error::other("it has other content than it should")).at("read the probe's file under", heads);
+        }
+        open("new", OFlags::WRONLY | OFlags::CREATE).at("write through the probe under", heads)?;
+        Ok(())
+    }
+}

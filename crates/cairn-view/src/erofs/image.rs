@@ -1,0 +1,229 @@
+//! The image: superblock, inodes with what is inline in them, then blocks of long directories.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use cairn_layer::{Node, NodeId, NodeKind, Tree};
+use cairn_model::{Content, TreeId, path_display};
+
+use super::directory::{self, Dirent};
+use super::{BLOCK, INLINE_BYTES_MAX, xattr};
+use crate::error::{At, Error, Result};
+
+const SUPERBLOCK_AT: usize = 1024;
+const INODES_AT: usize = SUPERBLOCK_AT + 128;
+const INODE: usize = 64;
+const SLOT: usize = 32;
+const MAGIC: u32 = 0xE0F5_E1E2;
+const COMPAT_MTIME: u32 = 2;
+const INCOMPAT_CHUNKED: u32 = 4;
+const LAYOUT_PLAIN: u16 = 0;
+const LAYOUT_INLINE: u16 = 2;
+const LAYOUT_CHUNKED: u16 = 4;
+/// Chunks of 2^(12+31) bytes: one entry, a hole, stands for the data of any file.
+const CHUNK_BITS: u32 = 31;
+const HOLE: u32 = u32::MAX;
+
+/// What an inode has after its 64 bytes, and where.
+struct Plan {
+    id: NodeId,
+    parent: NodeId,
+    offset: usize,
+    xattrs: Vec<u8>,
+    xattr_count: u16,
+    size: u64,
+    /// Content that the image itself holds (link targets, tiny files); directories are encoded late.
+    content: Vec<u8>,
+    layout: u16,
+    /// Bytes of the content in blocks of its own; the rest is inline.
+    in_blocks: usize,
+    block: u32,
+}
+
+/// Gives the content of a tiny file.
+pub type Tiny<'a> = dyn Fn(&Content, &mut Vec<u8>) -> Result<()> + 'a;
+
+/// Writes the image of `tree` to `out`. `tiny` is asked for the contents that the image itself holds.
+pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Write) -> Result<()> {
+    let mut plans = Vec::new();
+    let mut place: HashMap<NodeId, usize> = HashMap::new();
+    collect(tiny, tree, &mut plans, &mut place)?;
+    let end = lay_out(&mut plans);
+    let mut image = vec![0; end];
+    superblock(&mut image, id, plans[0].offset, plans.len());
+    for plan in &plans {
+        let content = match &tree.node(plan.id).kind {
+            NodeKind::Directory(_) => {
+                let nid = |id: NodeId| (plans[place[&id]].offset / SLOT) as u64;
+                directory::encode(&dirents(tree, plan, nid))
+            }
+            _ => plan.content.clone(),
+        };
+        inode(&mut image, plan, tree.node(plan.id), place[&plan.id] as u32 + 1);
+        let head = plan.offset + INODE;
+        image[head..head + plan.xattrs.len()].copy_from_slice(&plan.xattrs);
+        let tail = head + plan.xattrs.len();
+        if plan.layout == LAYOUT_CHUNKED {
+            image[tail..tail + 4].copy_from_slice(&HOLE.to_le_bytes());
+            continue;
+        }
+        let blocks = plan.block as usize * BLOCK;
+        image[blocks..blocks + plan.in_blocks].copy_from_slice(&content[..plan.in_blocks]);
+        let inline = &content[plan.in_blocks..];
+        image[tail..tail + inline.len()].copy_from_slice(inline);
+    }
+    out.write_all(&image).at("write", std::path::Path::new("EROFS image"))
+}
+
+fn collect(tiny: &Tiny<'_>, tree: &Tree, plans: &mut Vec<Plan>, place: &mut HashMap<NodeId, usize>) -> Result<()> {
+    let mut stack = vec![(Vec::new(), tree.root(), tree.root())];
+    while let Some((path, id, parent)) = stack.pop() {
+        if place.contains_key(&id) {
+            continue;
+        }
+        let node = tree.node(id);
+        let bad = |why| Error::Tree { path: path_display(&path), why };
+        let mut object = None;
+        let (mut content, mut layout) = (Vec::new(), LAYOUT_INLINE);
+        let size = match &node.kind {
+            NodeKind::Directory(_) => {
+                let names = names(tree, id);
+                directory::size(&names.iter().map(Vec::as_slice).collect::<Vec<_>>()) as u64
+            }
+            NodeKind::Symlink(target) => {
+                content.clone_from(target);
+                target.len() as u64
+            }
+            NodeKind::File(file) if file.size <= INLINE_BYTES_MAX => {
+                tiny(file, &mut content)?;
+                file.size
+            }
+            NodeKind::File(file) => {
+                if file.size >= 1 << (12 + CHUNK_BITS) {
+                    return Err(bad("a file of 8 TiB or more cannot be shown in a view; use --driver copy"));
+                }
+                object = Some(file.object());
+                layout = LAYOUT_CHUNKED;
+                file.size
+            }
+            _ => 0,
+        };
+        let encoded = xattr::encode(&node.meta.xattrs, object.as_ref());
+        let (xattrs, xattr_count) = encoded.ok_or_else(|| bad("its extended attributes are too long for a view"))?;
+        place.insert(id, plans.len());
+        plans.push(Plan { id, parent, offset: 0, xattrs, xattr_count, size, content, layout, in_blocks: 0, block: 0 });
+        let children: Vec<_> = tree.children(id).map(|(name, child)| (cairn_layer::join(&path, name), child, id)).collect();
+        stack.extend(children.into_iter().rev());
+    }
+    Ok(())
+}
+
+/// Gives every inode its offset and every long content its blocks; returns how long the image is.
+fn lay_out(plans: &mut [Plan]) -> usize {
+    let mut at = INODES_AT;
+    for plan in plans.iter_mut() {
+        at = at.next_multiple_of(SLOT);
+        let head = INODE + plan.xattrs.len();
+        if plan.layout == LAYOUT_CHUNKED {
+            plan.offset = at;
+            at += head + 4;
+            continue;
+        }
+        let tail = plan.size as usize % BLOCK;
+        plan.in_blocks = plan.size as usize - tail;
+        if head + tail > BLOCK {
+            // The tail would not fit the block it must lie in whole: it gets one of its own.
+            plan.in_blocks = plan.size as usize;
+        }
+        let inline = plan.size as usize - plan.in_blocks;
+        // Inline content must not cross a block; metadata before it may.
+        if inline > 0 && (at + head) % BLOCK + inline > BLOCK {
+            at = at.next_multiple_of(BLOCK);
+        }
+        plan.layout = if inline > 0 { LAYOUT_INLINE } else { LAYOUT_PLAIN };
+        plan.offset = at;
+        at += head + inline;
+    }
+    let mut block = at.div_ceil(BLOCK);
+    for plan in plans.iter_mut().filter(|plan| plan.in_blocks > 0) {
+        plan.block = block as u32;
+        block += plan.in_blocks.div_ceil(BLOCK);
+    }
+    block * BLOCK
+}
+
+fn names(tree: &Tree, id: NodeId) -> Vec<Vec<u8>> {
+    let mut names: Vec<Vec<u8>> = tree.children(id).map(|(name, _)| name.to_vec()).collect();
+    names.extend([b".".to_vec(), b"..".to_vec()]);
+    names.sort_unstable();
+    names
+}
+
+fn dirents<'a>(tree: &'a Tree, plan: &Plan, nid: impl Fn(NodeId) -> u64) -> Vec<Dirent<'a>> {
+    let mut out: Vec<Dirent<'a>> = tree
+        .children(plan.id)
+        .map(|(name, id)| Dirent { name, nid: nid(id), file_type: file_type(&tree.node(id).kind) })
+        .collect();
+    out.push(Dirent { name: b".", nid: nid(plan.id), file_type: 2 });
+    out.push(Dirent { name: b"..", nid: nid(plan.parent), file_type: 2 });
+    out.sort_unstable_by(|a, b| a.name.cmp(b.name));
+    out
+}
+
+fn file_type(kind: &NodeKind) -> u8 {
+    match kind {
+        NodeKind::File(_) => 1,
+        NodeKind::Directory(_) => 2,
+        NodeKind::CharDevice(..) => 3,
+        NodeKind::BlockDevice(..) => 4,
+        NodeKind::Fifo => 5,
+        NodeKind::Symlink(_) => 7,
+    }
+}
+
+fn put(image: &mut [u8], at: usize, bytes: &[u8]) {
+    image[at..at + bytes.len()].copy_from_slice(bytes);
+}
+
+fn superblock(image: &mut [u8], id: &TreeId, root: usize, inodes: usize) {
+    let blocks = (image.len() / BLOCK) as u32;
+    let at = |field: usize| SUPERBLOCK_AT + field;
+    put(image, at(0), &MAGIC.to_le_bytes());
+    put(image, at(8), &COMPAT_MTIME.to_le_bytes());
+    put(image, at(12), &[BLOCK.trailing_zeros() as u8, 0]);
+    put(image, at(14), &((root / SLOT) as u16).to_le_bytes());
+    put(image, at(16), &(inodes as u64).to_le_bytes());
+    put(image, at(36), &blocks.to_le_bytes());
+    // Not zero, or overlayfs turns xino off and inode numbers collide.
+    put(image, at(48), &id.as_bytes()[..16]);
+    put(image, at(80), &INCOMPAT_CHUNKED.to_le_bytes());
+}
+
+fn inode(image: &mut [u8], plan: &Plan, node: &Node, number: u32) {
+    let (kind, union) = match node.kind {
+        NodeKind::File(_) if plan.layout == LAYOUT_CHUNKED => (0o100_000, CHUNK_BITS),
+        NodeKind::File(_) => (0o100_000, plan.block),
+        NodeKind::Directory(_) => (0o040_000, plan.block),
+        NodeKind::Symlink(_) => (0o120_000, plan.block),
+        NodeKind::CharDevice(major, minor) => (0o020_000, device(major, minor)),
+        NodeKind::BlockDevice(major, minor) => (0o060_000, device(major, minor)),
+        NodeKind::Fifo => (0o010_000, 0),
+    };
+    let at = |field: usize| plan.offset + field;
+    put(image, at(0), &(1 | plan.layout << 1).to_le_bytes());
+    put(image, at(2), &plan.xattr_count.to_le_bytes());
+    put(image, at(4), &((kind | (node.meta.mode & 0o7777)) as u16).to_le_bytes());
+    put(image, at(8), &plan.size.to_le_bytes());
+    put(image, at(16), &union.to_le_bytes());
+    put(image, at(20), &number.to_le_bytes());
+    put(image, at(24), &node.meta.uid.to_le_bytes());
+    put(image, at(28), &node.meta.gid.to_le_bytes());
+    put(image, at(32), &node.meta.mtime.secs.to_le_bytes());
+    put(image, at(40), &node.meta.mtime.nanos.to_le_bytes());
+    put(image, at(44), &node.nlink.to_le_bytes());
+}
+
+/// A device number as the kernel encodes it in 32 bits.
+fn device(major: u32, minor: u32) -> u32 {
+    (minor & 0xff) | (major & 0xfff) << 8 | (minor & !0xff) << 12
+}

@@ -1,0 +1,17 @@
+//! Writes metadata-only EROFS images (Linux Documentation/filesystems/erofs.rst, fs/erofs/erofs_fs.h).
+//!
+//! Uncompressed, 4 KiB blocks, extended inodes (64 bytes, nanoseconds), xattrs inside inodes. A regular
+//! file of more than [`INLINE_BYTES_MAX`] bytes has its size and no data, and the two attributes by which
+//! overlayfs finds its data in a data-only lower layer: `trusted.overlay.metacopy` (empty) and
+//! `trusted.overlay.redirect` (`/ab/cdef…`, the object's name). The same tree gives the same bytes.
+
+mod directory;
+mod image;
+mod xattr;
+
+pub use image::{Tiny, write_image};
+
+/// Bytes of a block.
+pub(crate) const BLOCK: usize = 4096;
+/// Files up to this length are held in the image itself, bytes.
+pub(crate) const INLINE_BYTES_MAX: u64 = 64;

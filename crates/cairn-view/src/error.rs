@@ -1,0 +1,69 @@
+//! What can go wrong with a view.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of a view operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with a view.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A layer or the store failed.
+    #[error(transparent)]
+    Layer(#[from] cairn_layer::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] cairn_store::Error),
+    /// A file operation failed.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel refused a mount.
+    #[error("cannot mount with the driver {driver}: {step} failed{hint}")]
+    Mount {
+        /// Which driver.
+        driver: String,
+        /// Which system call or option.
+        step: String,
+        /// What the kernel logged, or what to try.
+        hint: String,
+        /// Its answer.
+        source: io::Error,
+    },
+    /// A tree that no EROFS image can hold.
+    #[error("{path}: {why}")]
+    Tree {
+        /// Where in the tree.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
+}
+
+impl Error {
+    /// True where stored bytes are wrong or gone.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Layer(e) => e.is_corruption(),
+            Self::Store(e) => e.is_corruption(),
+            _ => false,
+        }
+    }
+}
+
+pub(crate) trait At<T> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
+    fn at(self, action: &'static str, path: &Path) -> Result<T> {
+        self.map_err(|source| Error::Io { action, path: path.to_owned(), source: source.into() })
+    }
+}
