@@ -116,10 +116,9 @@ pub fn detect(path: &Path, platform: &Platform, spool: &Path) -> Result<Source> 
         let regular = file.metadata().at("stat", path)?.is_file();
         let compressed = matches!(start[..read], [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', ..] | [0xfd, b'7', ..]);
         match (regular, compressed) {
-            (true, false) => file,
-            (true, true) => {
+            (true, _) => {
                 file.rewind().at("read", path)?;
-                spooled(file, spool)?
+                if compressed { spooled(file, spool)? } else { file }
             }
             (false, _) => spooled(std::io::Cursor::new(start[..read].to_vec()).chain(file), spool)?,
         }
