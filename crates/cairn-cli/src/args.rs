@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use cairn_image::{Compression, Platform};
-use cairn_model::{Driver, ImageRef};
+use cairn_model::{Driver, ImageRef, SnapshotKey};
+use cairn_snapshot::Filter;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A content-addressed snapshotter for container images: no daemon, every byte accounted for.
@@ -61,6 +62,124 @@ pub enum Command {
         #[arg(required = true)]
         images: Vec<String>,
     },
+    /// Work with snapshots
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Mount a snapshot, or an image read-only
+    Mount {
+        /// Snapshot or image
+        name: String,
+        /// Directory to mount it at
+        target: PathBuf,
+    },
+    /// Take a mount away again
+    #[command(alias = "umount")]
+    Unmount {
+        /// Where it is mounted
+        target: PathBuf,
+        /// Detach it even while it is in use
+        #[arg(short, long)]
+        lazy: bool,
+    },
+    /// Free what nothing needs any more
+    Gc {
+        /// Say what would go, and change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Also drop cached views that nothing mounts
+        #[arg(long)]
+        prune_cache: bool,
+    },
+    /// Show where every byte is
+    #[command(alias = "df")]
+    Stats,
+    /// Verify the repository
+    Check {
+        /// Check structures only, not every byte of content
+        #[arg(long)]
+        fast: bool,
+        /// Make good what can be
+        #[arg(long, conflicts_with = "fast")]
+        repair: bool,
+    },
+}
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Make a writable snapshot
+    Prepare {
+        /// Key for it
+        key: SnapshotKey,
+        /// Committed snapshot or image below it; none for an empty one
+        parent: Option<String>,
+        /// Labels, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Make a read-only snapshot
+    View {
+        /// Key for it
+        key: SnapshotKey,
+        /// Committed snapshot or image below it
+        parent: Option<String>,
+        /// Labels, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Make a writable snapshot a committed one
+    Commit {
+        /// Name of the committed snapshot
+        name: SnapshotKey,
+        /// Key of the writable one, which is gone afterwards
+        key: SnapshotKey,
+        /// Labels, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Remove snapshots
+    Rm {
+        /// Keys or names
+        #[arg(required = true)]
+        keys: Vec<SnapshotKey>,
+    },
+    /// List snapshots
+    Ls {
+        /// Only those that meet a filter, as kind==active,labels.\"a\"==b; several are alternatives
+        filters: Vec<Filter>,
+    },
+    /// Show one snapshot
+    Stat {
+        /// Key or name
+        key: SnapshotKey,
+    },
+    /// Show what a snapshot itself takes
+    Usage {
+        /// Key or name
+        key: SnapshotKey,
+    },
+    /// Show how a snapshot is mounted
+    Mounts {
+        /// Key
+        key: SnapshotKey,
+    },
+    /// Show what differs between two snapshots, or between one and its parent
+    Diff {
+        /// Key or name
+        a: SnapshotKey,
+        /// Key or name
+        b: Option<SnapshotKey>,
+    },
+    /// Set labels (NAME=VALUE) and remove them (NAME=)
+    Label {
+        /// Key or name
+        key: SnapshotKey,
+        /// Labels
+        #[arg(required = true)]
+        labels: Vec<String>,
+    },
+    /// Show all snapshots as a tree
+    Tree,
 }
 
 /// Arguments of `import`.

@@ -3,17 +3,30 @@
 //! **Invariant:** whatever a command reports as done is durable and whole; whatever it does not, left
 //! nothing but what a collection finds.
 
+mod check;
+mod commit;
+mod containers;
 mod error;
 mod export;
+mod gc;
 mod images;
 mod import;
+mod mounts;
 mod repo;
 mod rows;
+mod snapshots;
+mod stats;
 pub mod time;
 
+pub use check::{CheckReport, Hit, Place};
+pub use commit::CommitOptions;
+pub use containers::Container;
 pub use error::{Error, Result};
 pub use export::Format;
+pub use gc::{GcOptions, GcReport};
 pub use images::{Image, Removed};
 pub use import::{ImportOptions, Imported, Progress};
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;
+pub use snapshots::tree_bytes;
+pub use stats::{Share, Stats};

@@ -312,3 +312,26 @@ pub(crate) fn rebuild_index(root: &Path, disk: &Disk, txn: &mut Txn<'_>) -> Resu
     index::rebuild(disk, &root.join("index"), generation, entries)?;
     STATE.put(txn, [], &StateV1 { generation })
 }
+
+impl Store {
+    /// Makes the index anew from the packs' own directories.
+    pub fn rebuild_index(&self) -> Result<()> {
+        self.0.db.write(|txn| rebuild_index(&self.0.root, &self.0.disk, txn))?;
+        self.reload_index().map(drop)
+    }
+
+    /// Takes a pack out of index and database; its file stays where it is. For repairs.
+    pub fn forget_pack(&self, id: &PackId) -> Result<()> {
+        self.0.packs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.0.db.write::<_, Error>(|txn| {
+            let index = self.consistent_index(txn)?;
+            PACKS.delete(txn, id.as_bytes());
+            let generation = index.generation() + 1;
+            STATE.put(txn, [], &StateV1 { generation })?;
+            let entries = index.segments().iter().flat_map(crate::index::Segment::entries);
+            let stays = entries.filter(|entry| !matches!(entry, Ok((pack, _)) if pack == id)).collect::<Result<Vec<_>>>()?;
+            index::rebuild(&self.0.disk, &self.index_dir(), generation, stays)
+        })?;
+        self.reload_index().map(drop)
+    }
+}

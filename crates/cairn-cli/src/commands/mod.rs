@@ -1,6 +1,8 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
+mod housekeeping;
 mod images;
+mod snapshots;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,6 +62,12 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => images::remove(&env, &images),
+        Command::Snapshot(command) => snapshots::run(&env, command),
+        Command::Mount { name, target } => snapshots::mount(&env, &name, &target),
+        Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),
+        Command::Gc { dry_run, prune_cache } => housekeeping::gc(&env, dry_run, prune_cache),
+        Command::Stats => housekeeping::stats(&env),
+        Command::Check { fast, repair } => return housekeeping::check(&env, fast, repair),
     }?;
     Ok(0)
 }

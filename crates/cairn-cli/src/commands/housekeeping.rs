@@ -1,0 +1,177 @@
+//! `gc`, `stats`, `check`.
+
+use anyhow::Result;
+use cairn_model::path_display;
+use cairn_repo::{CheckReport, GcOptions, Share, Stats};
+use serde_json::{Value, json};
+
+use super::Env;
+use crate::output::{self, Table, size};
+use crate::progress::Bar;
+
+/// `cairn gc`
+pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
+    let report = env.open()?.gc(&GcOptions { dry_run, prune_cache })?;
+    if env.json {
+        return Ok(output::json(&json!({
+            "dry_run": dry_run,
+            "freed_bytes": report.freed_bytes,
+            "removed_packs": report.removed_packs,
+            "written_bytes": report.written_bytes,
+            "dead_blobs": report.dead_blobs,
+            "waiting_bytes": report.waiting_bytes,
+            "evicted_views": report.evicted.views,
+            "evicted_objects": report.evicted.objects,
+            "evicted_bytes": report.evicted.bytes,
+            "orphaned_heads": report.orphaned_heads,
+        }))?);
+    }
+    let verb = if dry_run { "would free" } else { "freed" };
+    println!("{verb} {} of packs: {} blobs that nothing needs", size(report.freed_bytes), report.dead_blobs);
+    if report.written_bytes > 0 {
+        println!("{} of what is needed moved to new packs", size(report.written_bytes));
+    }
+    if report.waiting_bytes > 0 {
+        println!("{} wait for a running import to end; run gc again then", size(report.waiting_bytes));
+    }
+    if report.evicted.bytes > 0 {
+        println!("freed {} of cache: {} views, {} objects", size(report.evicted.bytes), report.evicted.views, report.evicted.objects);
+    }
+    if report.orphaned_heads > 0 {
+        println!("removed the changes of {} snapshots that no longer exist", report.orphaned_heads);
+    }
+    Ok(())
+}
+
+fn shares_json(shares: &[Share]) -> Value {
+    let share = |s: &Share| {
+        json!({"name": s.name, "content_bytes": s.content_bytes, "exclusive_bytes": s.exclusive_bytes,
+               "shared_bytes": s.shared_bytes, "freed_if_removed_bytes": s.freed_bytes})
+    };
+    shares.iter().map(share).collect()
+}
+
+/// `cairn stats`
+pub fn stats(env: &Env) -> Result<()> {
+    let s = env.open()?.stats()?;
+    if env.json {
+        return Ok(output::json(&stats_json(&s))?);
+    }
+    let line = |sign: &str, name: &str, bytes: u64| println!("{sign} {name:<44} {:>10}", size(bytes));
+    line(" ", "content of all images and snapshots", s.logical);
+    line("-", "shared: whole layers", s.shared_layers);
+    line("-", "holes of sparse files", s.holes);
+    line("-", "shared: within a layer", s.shared_within);
+    line("-", "shared: between layers", s.shared_between);
+    line("=", "content, each piece once", s.unique);
+    line("-", "saved by compression", s.compression);
+    line("=", "content as stored", s.stored_content);
+    line("+", "manifests, tar framing, documents", s.stored_metadata);
+    line("+", "dead, not collected yet", s.dead);
+    line("+", "headers and directories of packs", s.pack_overhead);
+    line("+", "index", s.index);
+    line("+", "database and journal", s.database);
+    line("+", "cache: views and objects", s.cache);
+    line("+", "changes of writable snapshots", s.heads);
+    line("+", "containers, leases, unfinished imports", s.other);
+    line("+", "file system: directories and rounding", s.rounding);
+    line("=", "on disk, as du counts", s.disk);
+    println!("\n{} blobs in {} packs; content takes {:.1} times its stored size", s.blobs, s.packs, s.ratio());
+    for (title, shares) in [("IMAGE", &s.images), ("LAYER", &s.layers)] {
+        if shares.is_empty() {
+            continue;
+        }
+        println!();
+        let mut table = Table::new(&[title, ">CONTENT", ">EXCLUSIVE", ">SHARED", ">FREED IF REMOVED"]);
+        for share in shares {
+            let cells = [share.content_bytes, share.exclusive_bytes, share.shared_bytes, share.freed_bytes];
+            table.row(std::iter::once(share.name.clone()).chain(cells.map(size)).collect());
+        }
+        table.print()?;
+    }
+    Ok(())
+}
+
+fn stats_json(s: &Stats) -> Value {
+    json!({
+        "logical_bytes": s.logical,
+        "shared_layers_bytes": s.shared_layers,
+        "holes_bytes": s.holes,
+        "shared_within_bytes": s.shared_within,
+        "shared_between_bytes": s.shared_between,
+        "unique_bytes": s.unique,
+        "compression_saved_bytes": s.compression,
+        "stored_content_bytes": s.stored_content,
+        "stored_metadata_bytes": s.stored_metadata,
+        "dead_bytes": s.dead,
+        "pack_overhead_bytes": s.pack_overhead,
+        "index_bytes": s.index,
+        "database_bytes": s.database,
+        "cache_bytes": s.cache,
+        "heads_bytes": s.heads,
+        "other_bytes": s.other,
+        "rounding_bytes": s.rounding,
+        "disk_bytes": s.disk,
+        "blobs": s.blobs,
+        "packs": s.packs,
+        "images": shares_json(&s.images),
+        "layers": shares_json(&s.layers),
+        "snapshots": shares_json(&s.snapshots),
+    })
+}
+
+/// `cairn check`
+pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
+    let repo = env.open()?;
+    let bar = Bar::new(if repair { "repairing" } else { "checking" });
+    bar.expect(repo.store().pack_rows()?.iter().map(|(_, row)| row.bytes).sum());
+    let progress = |bytes| bar.add(bytes);
+    let report = if repair { repo.repair(&progress)? } else { repo.check(!fast, &progress)? };
+    drop(bar);
+    let code = if report.is_sound() { 0 } else { 3 };
+    if env.json {
+        output::json(&check_json(&report))?;
+        return Ok(code);
+    }
+    for line in &report.repaired {
+        println!("{line}");
+    }
+    for fault in &report.faults {
+        println!("{fault}");
+    }
+    for hit in &report.hits {
+        println!("blob {}: {}", hit.blob, hit.why);
+        for (layer, path) in &hit.files {
+            match path {
+                Some(path) => println!("  needed by /{} of layer {}", path_display(path), layer.short()),
+                None => println!("  needed by layer {} as a whole", layer.short()),
+            }
+        }
+    }
+    for image in &report.images {
+        println!("image {image} is hit; import it again to heal it");
+    }
+    for snapshot in &report.snapshots {
+        println!("snapshot {snapshot} is hit");
+    }
+    let verdict = if report.is_sound() { "all sound" } else { "damage found; everything that is not named above is intact" };
+    println!("read {} in {} blobs of {} packs; {} layers whole; {verdict}", size(report.bytes), report.blobs, report.packs, report.layers);
+    Ok(code)
+}
+
+fn check_json(report: &CheckReport) -> Value {
+    let file = |(layer, path): &cairn_repo::Place| json!({"layer": layer.to_string(), "path": path.as_ref().map(|p| path_display(p))});
+    let hit = |hit: &cairn_repo::Hit| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
+    json!({
+        "sound": report.is_sound(),
+        "packs": report.packs,
+        "blobs": report.blobs,
+        "bytes": report.bytes,
+        "layers_whole": report.layers,
+        "faults": report.faults,
+        "hits": report.hits.iter().map(hit).collect::<Vec<_>>(),
+        "images": report.images,
+        "snapshots": report.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "repaired": report.repaired,
+    })
+}

@@ -1,0 +1,175 @@
+//! `snapshot …`, `mount`, `unmount`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use cairn_layer::{Change, ChangeKind};
+use cairn_model::{MountPlan, SnapshotKey, path_display};
+use cairn_repo::{Repo, time};
+use cairn_snapshot::{FieldPath, Kind, Labels, Snapshotter};
+use serde_json::{Value, json};
+
+use super::Env;
+use crate::args::Snapshot;
+use crate::output::{self, Table, Usage, ago, size};
+
+/// `cairn snapshot …`
+pub fn run(env: &Env, command: Snapshot) -> Result<()> {
+    let repo = env.open()?;
+    match command {
+        Snapshot::Prepare { key, parent, labels } => {
+            let parent = parent_key(&repo, parent.as_deref())?;
+            print_plan(env, &repo.prepare(&key, parent.as_ref(), parse_labels(&labels)?)?)
+        }
+        Snapshot::View { key, parent, labels } => {
+            let parent = parent_key(&repo, parent.as_deref())?;
+            print_plan(env, &repo.view(&key, parent.as_ref(), parse_labels(&labels)?)?)
+        }
+        Snapshot::Commit { name, key, labels } => Ok(repo.commit(&name, &key, parse_labels(&labels)?)?),
+        Snapshot::Rm { keys } => keys.iter().try_for_each(|key| Ok(repo.remove(key)?)),
+        Snapshot::Ls { filters } => {
+            let found = repo.walk(&filters)?;
+            if env.json {
+                return Ok(output::json(&found.iter().map(snapshot_json).collect())?);
+            }
+            let mut table = Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
+            for s in &found {
+                let parent = s.parent.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+                let own = |text: String| if s.kind == Kind::Committed { text } else { "-".to_owned() };
+                let row = [s.key.to_string(), s.kind.to_string(), parent, ago(s.created.secs)];
+                table.row(row.into_iter().chain([own(size(s.usage.bytes)), own(s.usage.inodes.to_string())]).collect());
+            }
+            Ok(table.print()?)
+        }
+        Snapshot::Stat { key } => Ok(output::json(&snapshot_json(&repo.stat(&key)?))?),
+        Snapshot::Usage { key } => {
+            let usage = repo.usage(&key)?;
+            if env.json {
+                return Ok(output::json(&json!({"bytes": usage.bytes, "inodes": usage.inodes}))?);
+            }
+            println!("{} in {} files", size(usage.bytes), usage.inodes);
+            Ok(())
+        }
+        Snapshot::Mounts { key } => print_plan(env, &repo.mounts(&key)?),
+        Snapshot::Diff { a, b } => {
+            let changes = match b {
+                Some(b) => repo.diff(&a, &b)?,
+                None => repo.changes(&a)?,
+            };
+            print_changes(env, &changes)
+        }
+        Snapshot::Label { key, labels } => {
+            let labels = parse_labels(&labels)?;
+            let fields: Vec<FieldPath> = labels.keys().cloned().map(FieldPath::Label).collect();
+            let snapshot = repo.update(&key, labels, &fields)?;
+            if env.json { Ok(output::json(&snapshot_json(&snapshot))?) } else { Ok(()) }
+        }
+        Snapshot::Tree => tree(env, &repo),
+    }
+}
+
+/// A committed snapshot by name, or the top of an image.
+fn parent_key(repo: &Repo, name: Option<&str>) -> Result<Option<SnapshotKey>> {
+    let Some(name) = name else { return Ok(None) };
+    if let Ok(key) = name.parse::<SnapshotKey>()
+        && repo.stat(&key).is_ok()
+    {
+        return Ok(Some(key));
+    }
+    match repo.image(name) {
+        Ok(image) => Ok(image.row.top),
+        // Neither: say it of a snapshot, which is what the argument is first.
+        Err(cairn_repo::Error::NoImage(_)) => Err(cairn_snapshot::Error::NotFound(name.to_owned()).into()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn parse_labels(labels: &[String]) -> Result<Labels> {
+    let mut out = BTreeMap::new();
+    for label in labels {
+        let Some((name, value)) = label.split_once('=') else {
+            return Err(Usage(format!("label {label:?} has no =; write NAME=VALUE")).into());
+        };
+        out.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(out)
+}
+
+fn snapshot_json(s: &cairn_snapshot::Snapshot) -> Value {
+    json!({
+        "name": s.key.to_string(),
+        "kind": s.kind.as_str(),
+        "parent": s.parent.as_ref().map(ToString::to_string),
+        "labels": s.labels,
+        "created": time::rfc3339(s.created.secs),
+        "updated": time::rfc3339(s.updated.secs),
+        "layer": s.layer.map(|l| l.to_string()),
+        "content_bytes": s.usage.bytes,
+        "entries": s.usage.inodes,
+    })
+}
+
+fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {
+    if env.json {
+        return Ok(output::json(&serde_json::to_value(plan)?)?);
+    }
+    println!("driver   {}", plan.driver);
+    for lower in &plan.lowers {
+        println!("lower    {}", lower.display());
+    }
+    if let Some(objects) = &plan.objects {
+        println!("objects  {}", objects.display());
+    }
+    match &plan.head {
+        Some(head) => println!("upper    {}\nwork     {}", head.upper.display(), head.work.display()),
+        None => println!("read-only"),
+    }
+    Ok(())
+}
+
+fn print_changes(env: &Env, changes: &[Change]) -> Result<()> {
+    let word = |kind| match kind {
+        ChangeKind::Added => "added",
+        ChangeKind::Changed => "changed",
+        ChangeKind::Deleted => "deleted",
+    };
+    if env.json {
+        let change = |c: &Change| json!({"path": format!("/{}", path_display(&c.path).trim_start_matches('/')), "change": word(c.kind), "what": c.what, "bytes": c.bytes});
+        return Ok(output::json(&changes.iter().map(change).collect())?);
+    }
+    for change in changes {
+        let letter = word(change.kind)[..1].to_uppercase();
+        let what = if change.what.is_empty() { String::new() } else { format!("  ({})", change.what.join(", ")) };
+        println!("{letter} /{}{what}", path_display(&change.path).trim_start_matches('/'));
+    }
+    Ok(())
+}
+
+fn tree(env: &Env, repo: &Repo) -> Result<()> {
+    let all = repo.walk(&[])?;
+    if env.json {
+        return Ok(output::json(&all.iter().map(snapshot_json).collect())?);
+    }
+    let mut children: BTreeMap<Option<&SnapshotKey>, Vec<&cairn_snapshot::Snapshot>> = BTreeMap::new();
+    for snapshot in &all {
+        children.entry(snapshot.parent.as_ref()).or_default().push(snapshot);
+    }
+    let mut stack: Vec<(&cairn_snapshot::Snapshot, usize)> = children.get(&None).into_iter().flatten().rev().map(|s| (*s, 0)).collect();
+    while let Some((snapshot, depth)) = stack.pop() {
+        let own = if snapshot.kind == Kind::Committed { format!("  {}", size(snapshot.usage.bytes)) } else { format!("  [{}]", snapshot.kind) };
+        println!("{}{}{own}", "  ".repeat(depth), snapshot.key);
+        stack.extend(children.get(&Some(&snapshot.key)).into_iter().flatten().rev().map(|s| (*s, depth + 1)));
+    }
+    Ok(())
+}
+
+/// `cairn mount`
+pub fn mount(env: &Env, name: &str, target: &Path) -> Result<()> {
+    Ok(env.open()?.mount_at(name, target)?)
+}
+
+/// `cairn unmount`
+pub fn unmount(env: &Env, target: &Path, lazy: bool) -> Result<()> {
+    Ok(env.open()?.unmount_at(target, lazy)?)
+}

@@ -1,0 +1,58 @@
+//! A changed snapshot becomes an image.
+
+use cairn_image::{History, ImageConfig, Platform};
+use cairn_model::{ImageRef, SnapshotKey};
+use cairn_snapshot::Snapshotter;
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::import::Imported;
+use crate::repo::Repo;
+use crate::time;
+
+/// What a new image says beside its layers.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// Name for it.
+    pub name: Option<ImageRef>,
+    /// Who made it.
+    pub author: String,
+    /// A remark.
+    pub message: String,
+    /// The command that changed it, for the history.
+    pub created_by: String,
+    /// Its `config` field, where it differs from the parent image's.
+    pub config: Option<Value>,
+}
+
+impl Repo {
+    /// Makes an image of the active snapshot `key`, which stays as it is. `base` is the image it was
+    /// made of, if it was.
+    pub fn commit_image(&self, key: &SnapshotKey, base: Option<&ImageConfig>, options: &CommitOptions) -> Result<Imported> {
+        let snapshot = self.stat(key)?;
+        let mut layers = self.layers_of(key)?;
+        let parent = self.tree(&layers)?;
+        let ingest = self.store.ingest()?;
+        let scanned = self.read_head(&snapshot, &parent, &ingest)?;
+        let history = History {
+            created: time::rfc3339_now(),
+            created_by: options.created_by.clone(),
+            author: options.author.clone(),
+            comment: options.message.clone(),
+            empty_layer: false,
+        };
+        let below = match base {
+            Some(base) => base.clone(),
+            None => {
+                let unknown = || Error::Invalid("a layer below this snapshot has no diff id; export its image first".into());
+                let diff_ids = layers.iter().map(|layer| layer.diff_id.ok_or_else(unknown)).collect::<Result<Vec<_>>>()?;
+                ImageConfig::new(&Platform::host(), &diff_ids, &history.created, "cairn snapshot commit")
+            }
+        };
+        let config = below.with_layer(scanned.diff_id, &history, options.config.as_ref())?;
+        layers.push(scanned.layer);
+        let names: Vec<ImageRef> = options.name.iter().cloned().collect();
+        let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
+        Ok(Imported { left_out, ..self.publish_image(ingest, &config, &layers, &names)? })
+    }
+}

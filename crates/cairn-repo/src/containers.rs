@@ -1,0 +1,147 @@
+//! Containers: a name, an active snapshot, and the directory where its process keeps its state.
+
+use std::path::PathBuf;
+
+use cairn_model::{Digest, PackId, SnapshotKey};
+use cairn_snapshot::{Kind, Labels, Snapshotter, graph};
+use cairn_store::codec::Stored;
+use cairn_store::{Rows, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{At, Error, Result};
+use crate::repo::Repo;
+use crate::time;
+
+#[derive(Serialize, Deserialize)]
+struct ContainerV1 {
+    name: String,
+    snapshot: String,
+    image: Option<[u8; 32]>,
+    image_name: String,
+    command: Vec<String>,
+    created: i64,
+}
+
+impl Stored for ContainerV1 {
+    const TYPE: u8 = 30;
+    const NAME: &'static str = "container row";
+}
+
+const CONTAINERS: Table<ContainerV1> = Table::new(b'r');
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its id.
+    pub id: PackId,
+    /// Its name, unique.
+    pub name: String,
+    /// The active snapshot it writes to.
+    pub snapshot: SnapshotKey,
+    /// The image it was made of, if it was one.
+    pub image: Option<Digest>,
+    /// As the user named image or snapshot.
+    pub image_name: String,
+    /// What it runs.
+    pub command: Vec<String>,
+    /// When it was made, seconds since 1970.
+    pub created: i64,
+}
+
+impl Repo {
+    /// Directory of a container's own files.
+    pub fn container_dir(&self, id: &PackId) -> PathBuf {
+        self.root().join("containers").join(id.hex())
+    }
+
+    /// Makes a container over `parent`, with an active snapshot of its own.
+    pub fn create_container(
+        &self,
+        name: Option<&str>,
+        parent: Option<&SnapshotKey>,
+        image: Option<Digest>,
+        image_name: &str,
+        command: &[String],
+    ) -> Result<Container> {
+        let id = PackId::from_bytes(cairn_store::random()?);
+        let name = name.map_or_else(|| id.short(), str::to_owned);
+        let valid = !name.is_empty() && name.len() <= 200 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        if !valid || name.starts_with(['.', '-']) {
+            return Err(Error::Invalid(format!("container name {name:?} is not valid: letters, digits, _ . and - are, and a letter or digit first")));
+        }
+        let snapshot: SnapshotKey = format!("container/{name}").parse()?;
+        let row = ContainerV1 {
+            name: name.clone(),
+            snapshot: snapshot.to_string(),
+            image: image.map(|id| *id.as_bytes()),
+            image_name: image_name.to_owned(),
+            command: command.iter().map(|word| word.chars().take(200).collect()).take(10).collect(),
+            created: time::now_secs(),
+        };
+        self.prepare(&snapshot, parent, Labels::new())?;
+        let made = std::fs::create_dir_all(self.container_dir(&id)).at("create directory", &self.container_dir(&id));
+        let put = made.and_then(|()| self.store.db().write::<_, Error>(|txn| Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)));
+        if let Err(e) = put {
+            // The first error is the one to tell.
+            let _ = self.remove(&snapshot);
+            return Err(e);
+        }
+        self.container(&name)
+    }
+
+    /// All containers, newest first.
+    pub fn containers(&self) -> Result<Vec<Container>> {
+        let mut all = self.store.db().read(all)?;
+        all.sort_by_key(|container| std::cmp::Reverse(container.created));
+        Ok(all)
+    }
+
+    /// The container of a name, an id or the start of an id.
+    pub fn container(&self, name: &str) -> Result<Container> {
+        let all = self.containers()?;
+        if let Some(found) = all.iter().find(|container| container.name == name) {
+            return Ok(found.clone());
+        }
+        let mut found = all.into_iter().filter(|container| name.len() >= 4 && container.id.hex().starts_with(name));
+        match (found.next(), found.next()) {
+            (Some(container), None) => Ok(container),
+            (Some(_), Some(_)) => Err(Error::Ambiguous(name.to_owned())),
+            _ => Err(Error::NoContainer(name.to_owned())),
+        }
+    }
+
+    /// Removes a container, its snapshot and its files. The caller has made sure that it does not run.
+    pub fn remove_container(&self, container: &Container) -> Result<()> {
+        let gone = self.store.db().write::<_, Error>(|txn| {
+            CONTAINERS.delete(txn, container.id.as_bytes());
+            match graph::find(txn, &container.snapshot)? {
+                Some(snapshot) if snapshot.kind == Kind::Active => Ok(Some(graph::remove(txn, &container.snapshot)?)),
+                _ => Ok(None),
+            }
+        })?;
+        if let Some(snapshot) = gone {
+            self.drop_head(&snapshot)?;
+        }
+        let directory = self.container_dir(&container.id);
+        match std::fs::remove_dir_all(&directory) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
+    let container = |(key, row): (Vec<u8>, ContainerV1)| {
+        let corrupt = || cairn_store::Error::corrupt("container row", "its key or snapshot is no name");
+        Ok(Container {
+            id: PackId::from_bytes(key.try_into().map_err(|_| corrupt())?),
+            name: row.name,
+            snapshot: row.snapshot.parse().map_err(|_| corrupt())?,
+            image: row.image.map(Digest::from_bytes),
+            image_name: row.image_name,
+            command: row.command,
+            created: row.created,
+        })
+    };
+    CONTAINERS.scan(rows, [])?.into_iter().map(container).collect()
+}

@@ -1,0 +1,257 @@
+//! The snapshot contract over this repository.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, commit_copy, commit_upper, diff};
+use cairn_model::{Head, Meta, MountPlan, PackId, SnapshotKey};
+use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
+use cairn_store::{Ingest, Rows};
+
+use crate::error::{At, Error, Result};
+use crate::repo::{Repo, tree_id};
+use crate::rows;
+
+/// Largest tree root record in the cache, bytes.
+const HEAD_ID_BYTES: usize = 16;
+
+impl Repo {
+    pub(crate) fn head_dir(&self, head: &PackId) -> PathBuf {
+        self.root().join("heads").join(head.hex())
+    }
+
+    fn create_snapshot(&self, key: &SnapshotKey, kind: Kind, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan> {
+        let layers = match parent {
+            Some(parent) => self.layers_of(parent)?,
+            None => Vec::new(),
+        };
+        let root = self.root_meta(&layers)?;
+        let head = match kind {
+            Kind::Active => Some(PackId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?)),
+            _ => None,
+        };
+        // The head is made inside the transaction: a collection never sees one without the other.
+        self.store.db().write_after::<_, Error>(
+            |txn| Ok(graph::create(txn, key, kind, parent, labels, head)?),
+            |_| head.map_or(Ok(()), |head| self.make_head(&head, &root)),
+        )?;
+        match self.plan(&layers, head.as_ref()) {
+            Ok(plan) => Ok(plan),
+            Err(e) => {
+                // A snapshot that cannot be mounted is not left behind; its first error counts.
+                let _ = self.remove(key);
+                Err(e)
+            }
+        }
+    }
+
+    /// Attributes of the root directory that the layers merge to.
+    fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
+        let path = self.root().join("cache").join("roots").join(tree_id(layers).hex());
+        if let Ok(bytes) = std::fs::read(&path)
+            && let Some(meta) = cairn_store::codec::decode_bare(&mut &bytes[..])
+        {
+            return Ok(meta);
+        }
+        let tree = self.tree(layers)?;
+        let meta = tree.node(tree.root()).meta.clone();
+        let directory = path.with_file_name("");
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        std::fs::write(&path, cairn_store::codec::encode_bare(&meta)).at("write", &path)?;
+        Ok(meta)
+    }
+
+    /// An empty upper whose root has the attributes that the tree's root has.
+    fn make_head(&self, head: &PackId, root: &Meta) -> Result<()> {
+        let directory = self.head_dir(head);
+        let upper = directory.join("upper");
+        for path in [&upper, &directory.join("work")] {
+            std::fs::create_dir_all(path).at("create directory", path)?;
+        }
+        let mut empty = Tree::new();
+        *empty.meta_mut(empty.root()) = root.clone();
+        cairn_layer::checkout(&self.store, &empty, &upper)?;
+        Ok(())
+    }
+
+    fn plan(&self, layers: &[Layer], head: Option<&PackId>) -> Result<MountPlan> {
+        let driver = self.driver()?;
+        let head = head.map(|head| self.head_dir(head)).map(|dir| Head { upper: dir.join("upper"), work: dir.join("work") });
+        self.views().plan(&self.store, driver, &tree_id(layers), head, || self.tree(layers))
+    }
+
+    /// Reads what the active snapshot changed, into `ingest`.
+    pub(crate) fn read_head(&self, snapshot: &Snapshot, parent: &Tree, ingest: &Ingest) -> Result<Scanned> {
+        let not_active = || cairn_snapshot::Error::NotActive { key: snapshot.key.to_string(), kind: snapshot.kind.as_str(), action: "committed" };
+        let directory = self.head_dir(snapshot.head.as_ref().ok_or_else(not_active)?);
+        let upper = directory.join("upper");
+        let (feeder, limits) = (ingest.feeder(), self.options.limits);
+        Ok(if directory.join("copied").exists() {
+            commit_copy(&self.store, &upper, parent, feeder, limits)?
+        } else {
+            commit_upper(&self.store, &upper, parent, feeder, limits)?
+        })
+    }
+
+    /// The tree a process in this snapshot sees, with what an active one changed so far.
+    fn tree_now(&self, key: &SnapshotKey) -> Result<Tree> {
+        let snapshot = self.stat(key)?;
+        let mut tree = self.tree_of(key)?;
+        if snapshot.kind == Kind::Active {
+            // Stored for the comparison only; it is gone when the ingest is dropped.
+            let ingest = self.store.ingest()?;
+            let scanned = self.read_head(&snapshot, &tree, &ingest)?;
+            tree.apply(&scanned.entries)?;
+        }
+        Ok(tree)
+    }
+
+    /// What differs between two snapshots.
+    pub fn diff(&self, old: &SnapshotKey, new: &SnapshotKey) -> Result<Vec<Change>> {
+        Ok(diff(&self.tree_now(old)?, &self.tree_now(new)?))
+    }
+
+    /// What an active snapshot changed, or a committed one brought, against its parent.
+    pub fn changes(&self, key: &SnapshotKey) -> Result<Vec<Change>> {
+        let before = match self.stat(key)?.parent {
+            Some(parent) => self.tree_of(&parent)?,
+            None => Tree::new(),
+        };
+        Ok(diff(&before, &self.tree_now(key)?))
+    }
+
+    fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
+        match snapshot.labels.get(crate::mounts::MOUNTPOINT) {
+            Some(place) if cairn_view::is_mountpoint(Path::new(place)) => Err(cairn_snapshot::Error::InUse {
+                key: snapshot.key.to_string(),
+                by: format!("the mount at {place}; run \"cairn unmount {place}\" first"),
+            }
+            .into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Snapshotter for Repo {
+    type Error = Error;
+
+    fn prepare(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan> {
+        self.create_snapshot(key, Kind::Active, parent, labels)
+    }
+
+    fn view(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan> {
+        self.create_snapshot(key, Kind::View, parent, labels)
+    }
+
+    fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan> {
+        let snapshot = self.stat(key)?;
+        if snapshot.kind == Kind::Committed {
+            return Err(cairn_snapshot::Error::NotActive { key: key.to_string(), kind: "committed", action: "mounted; make a view of it first" }.into());
+        }
+        self.plan(&self.layers_of(key)?, snapshot.head.as_ref())
+    }
+
+    fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
+        let snapshot = self.stat(key)?;
+        self.refuse_if_mounted(&snapshot)?;
+        if self.store.db().read::<_, Error>(|rows| Ok(graph::find(rows, name)?.is_some()))? {
+            return Err(cairn_snapshot::Error::Exists(name.to_string()).into());
+        }
+        let parent = self.tree_of(key)?;
+        let ingest = self.store.ingest()?;
+        let scanned = self.read_head(&snapshot, &parent, &ingest)?;
+        let usage = Usage { bytes: scanned.layer.content_bytes, inodes: scanned.layer.entries };
+        let gone = self.store.publish::<_, Error>(ingest.finish()?, |txn| {
+            rows::put_layer(txn, &scanned.layer)?;
+            Ok(graph::commit(txn, name, key, scanned.layer.id, usage, labels)?)
+        })?;
+        self.drop_head(&gone)
+    }
+
+    fn remove(&self, key: &SnapshotKey) -> Result<()> {
+        let snapshot = self.stat(key)?;
+        self.refuse_if_mounted(&snapshot)?;
+        let gone = self.store.db().write::<_, Error>(|txn| {
+            if let Some(image) = rows::images(txn)?.into_iter().find(|image| image.top.as_ref() == Some(key)) {
+                return Err(cairn_snapshot::Error::InUse {
+                    key: key.to_string(),
+                    by: format!("image {}; \"cairn rmi\" removes both", image.id.short()),
+                }
+                .into());
+            }
+            Ok(graph::remove(txn, key)?)
+        })?;
+        self.drop_head(&gone)
+    }
+
+    fn stat(&self, key: &SnapshotKey) -> Result<Snapshot> {
+        self.store.db().read(|rows| Ok(graph::stat(rows, key)?))
+    }
+
+    fn update(&self, key: &SnapshotKey, labels: Labels, fields: &[FieldPath]) -> Result<Snapshot> {
+        self.store.db().write(|txn| Ok(graph::update(txn, key, labels, fields)?))
+    }
+
+    fn walk(&self, filters: &[Filter]) -> Result<Vec<Snapshot>> {
+        let mut all = self.store.db().read::<_, Error>(|rows: &dyn Rows| Ok(graph::list(rows)?))?;
+        all.retain(|snapshot| filters.is_empty() || filters.iter().any(|filter| filter.accepts(snapshot)));
+        Ok(all)
+    }
+
+    fn usage(&self, key: &SnapshotKey) -> Result<Usage> {
+        let snapshot = self.stat(key)?;
+        let Some(head) = snapshot.head else { return Ok(snapshot.usage) };
+        let directory = self.head_dir(&head);
+        if directory.join("copied").exists() {
+            let mut usage = Usage::default();
+            for change in self.changes(key)? {
+                usage.bytes += if change.kind == cairn_layer::ChangeKind::Deleted { 0 } else { change.bytes };
+                usage.inodes += 1;
+            }
+            return Ok(usage);
+        }
+        disk_usage(&directory.join("upper"))
+    }
+
+    fn cleanup(&self) -> Result<()> {
+        self.gc(&crate::GcOptions::default()).map(drop)
+    }
+}
+
+impl Repo {
+    pub(crate) fn drop_head(&self, snapshot: &Snapshot) -> Result<()> {
+        let Some(head) = &snapshot.head else { return Ok(()) };
+        let directory = self.head_dir(head);
+        match std::fs::remove_dir_all(&directory) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Bytes on disk and inodes below a directory, the directory itself not counted.
+pub(crate) fn disk_usage(root: &Path) -> Result<Usage> {
+    let mut usage = Usage::default();
+    let mut seen = std::collections::HashSet::new();
+    let mut stack = vec![root.to_owned()];
+    while let Some(directory) = stack.pop() {
+        for entry in std::fs::read_dir(&directory).at("list", &directory)?.flatten() {
+            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+            if seen.insert((meta.dev(), meta.ino())) {
+                usage.inodes += 1;
+                usage.bytes += meta.blocks() * 512;
+            }
+            if meta.is_dir() {
+                stack.push(entry.path());
+            }
+        }
+    }
+    Ok(usage)
+}
+
+/// Bytes of files that a tree shows, each once.
+pub fn tree_bytes(tree: &Tree) -> u64 {
+    let mut seen = std::collections::HashSet::new();
+    let files = tree.walk().into_iter().filter(|(_, id)| seen.insert(*id));
+    files.map(|(_, id)| if let NodeKind::File(content) = &tree.node(id).kind { content.size } else { 0 }).sum()
+}
