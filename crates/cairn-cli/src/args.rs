@@ -62,6 +62,62 @@ pub enum Command {
         #[arg(required = true)]
         images: Vec<String>,
     },
+    /// Run a command in a new container
+    Run(Run),
+    /// List containers
+    Ps {
+        /// Also those that do not run
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Remove containers
+    Rm {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Kill those that run
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Stop containers: SIGTERM, and SIGKILL after a while
+    Stop {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Seconds before SIGKILL
+        #[arg(short, long, value_name = "SECONDS")]
+        time: Option<u64>,
+    },
+    /// Show the output of a container in the background
+    Logs {
+        /// Container
+        container: String,
+        /// Go on until it ends
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Make an image of a container
+    Commit(Commit),
+    /// Write completions for a shell
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages
+    Man {
+        /// Directory for them
+        directory: PathBuf,
+    },
+    #[command(name = "__monitor", hide = true)]
+    Monitor {
+        directory: PathBuf,
+        started: Option<i32>,
+    },
+    #[command(name = "__init", hide = true)]
+    Init {
+        directory: PathBuf,
+        socket: i32,
+    },
     /// Work with snapshots
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -231,4 +287,89 @@ pub struct Export {
     /// How layers of an OCI layout are compressed: none, gzip, zstd
     #[arg(long, default_value = "gzip")]
     pub compression: Compression,
+}
+
+/// Which network a container sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// The host's
+    Host,
+    /// Its own, with loopback only
+    None,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Connect standard input
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Give it a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Run in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    pub rm: bool,
+    /// Name for the container
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Show a file or directory of the host in it
+    #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
+    pub volume: Vec<String>,
+    /// Set an environment variable; without a value, pass on ours
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Working directory
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Run as this user, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Program to run instead of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<String>,
+    /// Host name
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// No write access to the root file system
+    #[arg(long)]
+    pub read_only: bool,
+    /// A directory in memory
+    #[arg(long, value_name = "DIR[:OPTIONS]")]
+    pub tmpfs: Vec<String>,
+    /// Network
+    #[arg(long, value_enum, default_value_t = NetworkName::Host)]
+    pub network: NetworkName,
+    /// Put a small init before the command, which reaps orphans
+    #[arg(long)]
+    pub init: bool,
+    /// Image or committed snapshot
+    pub image: String,
+    /// Command and arguments, instead of the image's
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `commit`.
+#[derive(Debug, Args)]
+pub struct Commit {
+    /// Container; one that runs is frozen meanwhile
+    pub container: String,
+    /// Name for the image
+    pub name: Option<ImageRef>,
+    /// Who made it
+    #[arg(short, long)]
+    pub author: Option<String>,
+    /// A remark for the history
+    #[arg(short, long)]
+    pub message: Option<String>,
+    /// Change what the image says: CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    pub change: Vec<String>,
 }

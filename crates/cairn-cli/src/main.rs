@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    cairn_sys::end_on_broken_pipe();
     let cli = args::Cli::parse();
     match commands::dispatch(cli) {
         Ok(code) => ExitCode::from(code),

@@ -28,7 +28,9 @@ pub fn exit_code(error: &Error) -> u8 {
             || cause.downcast_ref::<cairn_store::Error>().is_some_and(cairn_store::Error::is_corruption)
             || cause.downcast_ref::<cairn_layer::Error>().is_some_and(cairn_layer::Error::is_corruption)
     });
-    if corrupt {
+    if let Some(Exit(code, _)) = error.downcast_ref() {
+        *code
+    } else if corrupt {
         3
     } else if error.chain().any(|cause| cause.is::<Usage>()) {
         2
@@ -48,6 +50,18 @@ impl std::fmt::Display for Usage {
 }
 
 impl std::error::Error for Usage {}
+
+/// A failure whose exit code is known.
+#[derive(Debug)]
+pub struct Exit(pub u8, pub String);
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for Exit {}
 
 /// Bytes for people: `1.5 MB`, decimal units as `ls --si` and Docker have them.
 pub fn size(bytes: u64) -> String {

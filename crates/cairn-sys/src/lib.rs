@@ -5,7 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// A read-only memory map of a whole file.
 ///
@@ -55,4 +55,64 @@ pub fn start_writeback(file: &File, offset: u64, len: u64) {
             libc::SYNC_FILE_RANGE_WRITE,
         );
     }
+}
+
+/// Makes a mount read-only by its descriptor, attached or not (mount_setattr(2), Linux 5.12); with
+/// `recursive`, all mounts below it too.
+pub fn mount_read_only(mount: &impl AsRawFd, recursive: bool) -> io::Result<()> {
+    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated literal, `attributes` lives across the call and its true size
+    // is passed; the kernel only reads both.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Brings the loopback interface of this network namespace up (netdevice(7)).
+pub fn loopback_up() -> io::Result<()> {
+    // SAFETY: plain socket(2); the descriptor is owned by `socket` right below.
+    let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just opened here and nobody else has it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: an all-zero ifreq is a valid value of that plain C struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which lives across the call.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Takes over a descriptor that the process that started this one left open for it.
+///
+/// The number must have come from that process (an argument of the command line), and must be taken
+/// over once, before anything else could have opened files.
+pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
+    // SAFETY: F_GETFD on any number only says whether it is open.
+    if fd < 3 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the inherited descriptor is not open"));
+    }
+    // SAFETY: it is open, and by the contract above it belongs to nobody else in this process.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets writing to a closed pipe end the process quietly, as command line programs do; Rust ignores the
+/// signal by default.
+pub fn end_on_broken_pipe() {
+    // SAFETY: SIG_DFL installs no handler, so no code of ours runs in a signal's context.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{Tree, checkout};
@@ -118,6 +119,50 @@ impl Views {
                 }
             },
         }
+        Ok(plan)
+    }
+
+    /// `plan` with one more lower layer on top of the others: a small tree of mount points, named `id`.
+    /// A full copy gets them written into it.
+    pub fn under_mounts<E: From<crate::Error>>(
+        &self,
+        store: &Store,
+        mut plan: MountPlan,
+        id: &TreeId,
+        tree: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<MountPlan, E> {
+        let _guard = self.hold(FlockOperation::LockShared)?;
+        let lower = match plan.driver {
+            Driver::Erofs | Driver::ErofsLoop => {
+                let path = self.image_path(id);
+                if !path.exists() {
+                    self.make_image(store, id, &tree()?)?;
+                }
+                path
+            }
+            Driver::Overlay => {
+                let path = self.flat_path(id);
+                if !path.exists() {
+                    self.make_flat(store, &path, &tree()?)?;
+                }
+                path
+            }
+            Driver::Copy => {
+                if let Some(head) = &plan.head {
+                    let tree = tree()?;
+                    for (path, node) in tree.walk() {
+                        let place = head.upper.join(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)));
+                        match tree.node(node).kind {
+                            _ if place.symlink_metadata().is_ok() => {}
+                            cairn_layer::NodeKind::Directory(_) => std::fs::create_dir(&place).at("create directory", &place)?,
+                            _ => std::fs::write(&place, b"").at("create", &place)?,
+                        }
+                    }
+                }
+                return Ok(plan);
+            }
+        };
+        plan.lowers.insert(0, lower);
         Ok(plan)
     }
 

@@ -64,7 +64,7 @@ pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
             };
             let tree = clone(&step, directory)?;
             if plan.head.is_none() {
-                read_only(&step, &tree)?;
+                cairn_sys::mount_read_only(&tree, false).at("make read-only", directory)?;
             }
             Ok(tree)
         }
@@ -74,13 +74,6 @@ pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
 fn clone(step: &Step, path: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     step.check(open_tree(rustix::fs::CWD, path, flags), format!("open_tree {}", path.display()), None)
-}
-
-/// Remounts a detached bind mount read-only by way of its descriptor.
-fn read_only(step: &Step, tree: &OwnedFd) -> Result<()> {
-    let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
-    let flags = rustix::mount::MountFlags::BIND | rustix::mount::MountFlags::RDONLY;
-    step.check(rustix::mount::mount_remount(&path[..], flags, ""), "remounting read-only", None)
 }
 
 fn erofs(step: &Step, image: &Path) -> Result<OwnedFd> {

@@ -116,7 +116,10 @@ pub fn list(env: &Env) -> Result<()> {
 /// `cairn inspect`
 pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
     let repo = env.open()?;
-    let image = repo.image(name)?;
+    let image = match repo.image(name) {
+        Err(cairn_repo::Error::NoImage(_)) => return Ok(output::json(&super::containers::inspect(&repo, name, show_env)?)?),
+        found => found?,
+    };
     let mut config = image.config.value().clone();
     if !show_env {
         redact(&mut config);

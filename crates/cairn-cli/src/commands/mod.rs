@@ -1,5 +1,7 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
+mod containers;
+mod documents;
 mod housekeeping;
 mod images;
 mod snapshots;
@@ -62,6 +64,16 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => images::remove(&env, &images),
+        Command::Run(args) => return containers::run(&env, args),
+        Command::Ps { all } => containers::list(&env, all),
+        Command::Rm { containers, force } => containers::remove(&env, &containers, force),
+        Command::Stop { containers, time } => containers::stop(&env, &containers, time),
+        Command::Logs { container, follow } => containers::logs(&env, &container, follow),
+        Command::Commit(args) => containers::commit(&env, &args),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Man { directory } => documents::man(&directory),
+        Command::Monitor { directory, started } => return Ok(cairn_runtime::monitor::main(&directory, started)),
+        Command::Init { directory, socket } => return Ok(cairn_runtime::init::main(&directory, socket)),
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount { name, target } => snapshots::mount(&env, &name, &target),
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),

@@ -1,0 +1,57 @@
+//! What can go wrong with a launch.
+
+use std::io;
+
+/// Result of a runtime operation.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with a launch.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A step that the kernel refused.
+    #[error("{step}")]
+    Step {
+        /// What was tried.
+        step: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A mount failed.
+    #[error(transparent)]
+    View(#[from] cairn_view::Error),
+    /// The command is not there.
+    #[error("{0}: command not found in the container")]
+    NotFound(String),
+    /// The command cannot be executed.
+    #[error("{command}: cannot be executed in the container")]
+    NotExecutable {
+        /// As given.
+        command: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A user, group or path that the container does not have.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Error {
+    /// Exit code as Docker has it: 127 not found, 126 not executable, 125 all else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) => 127,
+            Self::NotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+pub(crate) trait Step<T> {
+    fn step(self, step: impl Into<String>) -> Result<T>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: impl Into<String>) -> Result<T> {
+        self.map_err(|source| Error::Step { step: step.into(), source: source.into() })
+    }
+}
