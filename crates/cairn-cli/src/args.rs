@@ -113,6 +113,10 @@ pub enum Command {
         directory: PathBuf,
         started: Option<i32>,
     },
+    #[command(name = "__after", hide = true)]
+    After {
+        id: String,
+    },
     #[command(name = "__init", hide = true)]
     Init {
         directory: PathBuf,
@@ -349,11 +353,9 @@ pub struct Run {
     /// Put a small init before the command, which reaps orphans
     #[arg(long)]
     pub init: bool,
-    /// Image or committed snapshot
-    pub image: String,
-    /// Command and arguments, instead of the image's
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub command: Vec<String>,
+    /// Image or committed snapshot; then command and arguments, instead of the image's
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"])]
+    pub image_and_command: Vec<String>,
 }
 
 /// Arguments of `commit`.

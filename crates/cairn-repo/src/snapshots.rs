@@ -77,7 +77,11 @@ impl Repo {
     fn plan(&self, layers: &[Layer], head: Option<&PackId>) -> Result<MountPlan> {
         let driver = self.driver()?;
         let head = head.map(|head| self.head_dir(head)).map(|dir| Head { upper: dir.join("upper"), work: dir.join("work") });
-        self.views().plan(&self.store, driver, &tree_id(layers), head, || self.tree(layers))
+        self.views().plan(&self.store, driver, &tree_id(layers), head, || {
+            // Making a view takes long; nobody should wait for it.
+            self.store.db().release();
+            self.tree(layers)
+        })
     }
 
     /// Reads what the active snapshot changed, into `ingest`.

@@ -30,6 +30,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// What init said before it gave up.
+    #[error("{words}")]
+    Init {
+        /// Exit code that goes with it.
+        code: u8,
+        /// Its words.
+        words: String,
+    },
     /// A user, group or path that the container does not have.
     #[error("{0}")]
     Invalid(String),
@@ -41,6 +49,7 @@ impl Error {
         match self {
             Self::NotFound(_) => 127,
             Self::NotExecutable { .. } => 126,
+            Self::Init { code, .. } => *code,
             _ => 125,
         }
     }

@@ -61,6 +61,8 @@ pub fn main(directory: &Path, socket: i32) -> u8 {
 
 fn launch(directory: &Path, socket: &OwnedFd) -> Result<std::convert::Infallible> {
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC).step("keep the socket to ourselves")?;
+    // A container without its monitor would run on unwatched and end unrecorded.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).step("tie the container to its monitor")?;
     let spec = LaunchSpec::load(directory)?;
     let privileged = std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
     let mut namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;

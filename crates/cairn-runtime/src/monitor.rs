@@ -1,6 +1,7 @@
 //! Watches over one container: relays signals and the terminal, and writes down how its process ended.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -35,7 +36,9 @@ const FORWARDED: [Signal; 8] = [
 /// `started` (the number of a descriptor), it says there whether the process began, and detaches.
 pub fn main(directory: &Path, started: Option<i32>) -> u8 {
     let started = started.and_then(|fd| cairn_sys::inherited(fd).ok());
-    match watch(directory, started.as_ref()) {
+    let mut after = None;
+    let done = watch(directory, started.as_ref(), &mut after);
+    let code = match done {
         Ok(code) => code,
         Err(e) => {
             report(started.as_ref(), &e);
@@ -44,10 +47,28 @@ pub fn main(directory: &Path, started: Option<i32>) -> u8 {
             let _ = lost.save(directory);
             if let Ok(spec) = LaunchSpec::load(directory) {
                 cgroup::remove(&spec.id);
-                after(&spec);
             }
             e.exit_code()
         }
+    };
+    if let Some(After(mut child)) = after {
+        drop(child.stdin.take());
+        // It reports its own errors; the exit code stays that of the process.
+        let _ = child.wait();
+    }
+    code
+}
+
+/// The program that runs when the process has ended. It is started before everything else and waits for
+/// the end of its standard input, because once the monitor is in a PID namespace whose process 1 is gone
+/// it can start nothing any more.
+struct After(std::process::Child);
+
+impl After {
+    fn start(spec: &LaunchSpec) -> Result<Option<Self>> {
+        let [program, args @ ..] = &spec.after[..] else { return Ok(None) };
+        let child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn();
+        Ok(Some(Self(child.step("start what comes after the container")?)))
     }
 }
 
@@ -65,8 +86,9 @@ fn report(started: Option<&OwnedFd>, e: &Error) {
     }
 }
 
-fn watch(directory: &Path, started: Option<&OwnedFd>) -> Result<u8> {
+fn watch(directory: &Path, started: Option<&OwnedFd>, after: &mut Option<After>) -> Result<u8> {
     let spec = LaunchSpec::load(directory)?;
+    *after = After::start(&spec)?;
     let place = directory.join("root");
     std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
     if spec.detach {
@@ -91,11 +113,7 @@ fn watch(directory: &Path, started: Option<&OwnedFd>) -> Result<u8> {
             }
             Message::Failed(code, words) => {
                 let _ = waitpid(child, None);
-                return Err(match code {
-                    127 => Error::NotFound(words.trim_end_matches(": command not found in the container").to_owned()),
-                    126 => Error::NotExecutable { command: words, source: std::io::Error::other("see above") },
-                    _ => Error::Invalid(words),
-                });
+                return Err(Error::Init { code, words });
             }
             Message::Begun => break,
         }
@@ -112,7 +130,6 @@ fn watch(directory: &Path, started: Option<&OwnedFd>) -> Result<u8> {
     state.status = Status::Exited(code);
     state.finished = now();
     state.save(directory)?;
-    after(&spec);
     Ok(code)
 }
 
@@ -219,13 +236,5 @@ fn ended(child: Pid) -> Result<Option<u8>> {
             Err(nix::errno::Errno::EINTR) | Ok(_) => {}
             Err(e) => return Err(e).step("wait for the process"),
         }
-    }
-}
-
-/// What is to be done when the process has ended.
-fn after(spec: &LaunchSpec) {
-    if let [program, args @ ..] = &spec.after[..] {
-        // The removal reports its own errors; the exit code stays that of the process.
-        let _ = Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).status();
     }
 }

@@ -79,19 +79,19 @@ impl Store {
             });
         }
         let db = Db::new(root, disk.clone(), None);
-        {
-            let _lock = db.lock()?;
-            if root.join("format").exists() {
-                return Ok(());
-            }
+        if root.join("format").exists() {
+            return Ok(());
+        }
+        db.locked(|| {
             for name in DIRECTORIES {
                 disk.mkdir(&root.join(name))?;
             }
-            index::rebuild(&disk, &root.join("index"), 0, Vec::new())?;
-        }
-        if !root.join("journal").exists() {
-            db.create()?;
-        }
+            if !root.join("index").join("CURRENT").exists() {
+                index::rebuild(&disk, &root.join("index"), 0, Vec::new())?;
+            }
+            Ok(())
+        })?;
+        db.create()?;
         disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())
     }
 
@@ -195,9 +195,10 @@ impl Store {
 
     /// Begins a lease: what is found from now on stays until it ends.
     pub fn lease(&self) -> Result<Lease> {
-        let _lock = self.0.db.lock()?;
-        let index = self.reload_index()?;
-        Lease::begin(&self.0.root, index.generation())
+        self.0.db.locked(|| {
+            let index = self.reload_index()?;
+            Lease::begin(&self.0.root, index.generation())
+        })
     }
 
     /// Starts an import of content under a lease of its own.

@@ -27,21 +27,28 @@ const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 /// `cairn run`
 pub fn run(env: &Env, args: Run) -> Result<u8> {
     let repo = env.open()?;
-    let (parent, image) = find(&repo, &args.image)?;
-    let config = image.as_ref().map(|image| image.config.container()).unwrap_or_default();
-    let words = command_line(&args, &config);
-    if words.is_empty() {
-        bail!(Usage(format!("{} names no command; give one after it", args.image)));
+    let [name, command @ ..] = &args.image_and_command[..] else { bail!(Usage("no image was given".into())) };
+    if name.starts_with('-') {
+        bail!(Usage(format!("there is no option {name}; \"cairn run --help\" lists them")));
     }
-    let container = repo.create_container(args.name.as_deref(), parent.as_ref(), image.as_ref().map(|i| i.row.id), &args.image, &words)?;
+    // One opening of the database for all that follows.
+    let hold = repo.store().db().hold();
+    let (parent, image) = find(&repo, name)?;
+    let config = image.as_ref().map(|image| image.config.container()).unwrap_or_default();
+    let words = command_line(&args, command, &config);
+    if words.is_empty() {
+        bail!(Usage(format!("{name} names no command; give one after it")));
+    }
+    let container = repo.create_container(args.name.as_deref(), parent.as_ref(), image.as_ref().map(|i| i.row.id), name, &words)?;
     let directory = repo.container_dir(&container.id);
-    let prepared = prepare(env, &repo, &args, &config, words, &container, &directory).and_then(|spec| Ok(spec.save(&directory)?));
+    let prepared = prepare(&repo, &args, &config, words, &container, &directory).and_then(|spec| Ok(spec.save(&directory)?));
     if let Err(e) = prepared {
         // The container never ran; the first error is the one to tell.
         let _ = repo.remove_container(&container);
         return Err(e);
     }
     // From here on nothing holds the database: the monitor is a fresh program image.
+    drop(hold);
     drop(repo);
     if !args.detach {
         let e = Command::new("/proc/self/exe").arg("__monitor").arg(&directory).exec();
@@ -90,13 +97,13 @@ fn find(repo: &Repo, name: &str) -> Result<(Option<SnapshotKey>, Option<Image>)>
 }
 
 /// Entrypoint and command as Docker joins them: a given entrypoint also drops the image's command.
-fn command_line(args: &Run, config: &ContainerConfig) -> Vec<String> {
+fn command_line(args: &Run, command: &[String], config: &ContainerConfig) -> Vec<String> {
     let mut words = match &args.entrypoint {
         Some(entrypoint) if entrypoint.is_empty() => Vec::new(),
         Some(entrypoint) => vec![entrypoint.clone()],
         None => config.entrypoint.clone(),
     };
-    match (&args.command[..], &args.entrypoint) {
+    match (command, &args.entrypoint) {
         ([], None) => words.extend(config.cmd.iter().cloned()),
         (command, _) => words.extend(command.iter().cloned()),
     }
@@ -118,7 +125,6 @@ fn environment(args: &Run, config: &ContainerConfig) -> Result<Vec<String>> {
 }
 
 fn prepare(
-    env: &Env,
     repo: &Repo,
     args: &Run,
     config: &ContainerConfig,
@@ -167,9 +173,8 @@ fn prepare(
     let exe = std::fs::read_link("/proc/self/exe").context("find this program")?;
     let after = |exe: &Path| {
         let root = repo.root().to_string_lossy().into_owned();
-        vec![exe.to_string_lossy().into_owned(), "--root".into(), root, "rm".into(), container.id.hex()]
+        vec![exe.to_string_lossy().into_owned(), "--root".into(), root, "__after".into(), container.id.hex()]
     };
-    let _ = env;
     Ok(LaunchSpec {
         id: container.id.hex(),
         plan,
@@ -342,6 +347,13 @@ pub fn remove(env: &Env, names: &[String], force: bool) -> Result<()> {
         repo.remove_container(&container)?;
     }
     Ok(())
+}
+
+/// Waits until the monitor that holds the other end of standard input is done, then removes the
+/// container.
+pub fn after(env: &Env, id: &str) -> Result<()> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+    remove(env, &[id.to_owned()], false)
 }
 
 /// `cairn logs`

@@ -73,6 +73,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { directory } => documents::man(&directory),
         Command::Monitor { directory, started } => return Ok(cairn_runtime::monitor::main(&directory, started)),
+        Command::After { id } => containers::after(&env, &id),
         Command::Init { directory, socket } => return Ok(cairn_runtime::init::main(&directory, socket)),
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount { name, target } => snapshots::mount(&env, &name, &target),

@@ -29,7 +29,29 @@ pub struct Db {
     disk: Disk,
     notice: Option<Notice>,
     /// Threads of this process queue here, before the lock between processes.
-    gate: Mutex<()>,
+    gate: Mutex<Gate>,
+}
+
+/// A session that is kept open between uses while somebody holds the database.
+#[derive(Default)]
+struct Gate {
+    session: Option<Session>,
+    holds: usize,
+}
+
+/// Keeps the database open, and the repository lock with it, between the short uses of one command.
+#[must_use = "the database is let go when this is dropped"]
+#[derive(Debug)]
+pub struct Hold<'a>(&'a Db);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut gate = self.0.gate();
+        gate.holds -= 1;
+        if gate.holds == 0 {
+            gate.session = None;
+        }
+    }
 }
 
 impl std::fmt::Debug for Db {
@@ -38,39 +60,64 @@ impl std::fmt::Debug for Db {
     }
 }
 
-struct Session<'a> {
+/// sled comes first: it is closed before the lock goes, so that the next process finds it free.
+struct Session {
     db: sled::Db,
     journal: Journal,
     mark: Mark,
     path: PathBuf,
     _lock: RepositoryLock,
-    _gate: MutexGuard<'a, ()>,
 }
 
 impl Db {
     /// A handle; nothing is opened yet.
     pub fn new(root: &Path, disk: Disk, notice: Option<Notice>) -> Self {
-        Self { root: root.to_owned(), disk, notice, gate: Mutex::new(()) }
+        Self { root: root.to_owned(), disk, notice, gate: Mutex::default() }
     }
 
-    /// Creates journal and database of a new repository.
+    /// Creates the journal of a new repository; one that is there stays.
     pub fn create(&self) -> Result<()> {
-        let _lock = self.lock()?;
-        Journal::checkpoint(&self.disk, &self.journal_path(), Mark::default(), Vec::new())?;
-        Ok(())
+        self.locked(|| {
+            let path = self.journal_path();
+            if !path.exists() {
+                Journal::checkpoint(&self.disk, &path, Mark::default(), Vec::new())?;
+            }
+            Ok(())
+        })
     }
 
     fn journal_path(&self) -> PathBuf {
         self.root.join("journal")
     }
 
-    /// Takes the repository lock alone, for short work beside the database.
-    pub fn lock(&self) -> Result<RepositoryLock> {
+    fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the database open until the guard goes, so that several uses in a row cost one opening.
+    /// For moments only: other processes wait meanwhile. Long work in between calls [`Db::release`].
+    pub fn hold(&self) -> Hold<'_> {
+        self.gate().holds += 1;
+        Hold(self)
+    }
+
+    /// Lets go of the database although it is held; the next use opens it again.
+    pub fn release(&self) {
+        self.gate().session = None;
+    }
+
+    /// Does short work beside the database under the repository lock.
+    pub fn locked<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        let gate = self.gate();
+        let _lock = if gate.session.is_none() { Some(self.lock()?) } else { None };
+        f()
+    }
+
+    fn lock(&self) -> Result<RepositoryLock> {
         RepositoryLock::acquire(&self.root.join("lock"), self.notice.as_ref())
     }
 
-    fn session(&self) -> Result<Session<'_>> {
-        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+    fn session(&self) -> Result<Session> {
         let lock = self.lock()?;
         let path = self.root.join("db");
         let fail = |e: sled::Error| Error::Database { path: path.clone(), why: e.to_string() };
@@ -110,7 +157,7 @@ impl Db {
                 ));
             }
         };
-        let mut session = Session { db, journal, mark, path: path.clone(), _lock: lock, _gate: gate };
+        let mut session = Session { db, journal, mark, path: path.clone(), _lock: lock };
         if mark != applied {
             apply(&session.db, Vec::new(), Some(mark)).map_err(fail)?;
         }
@@ -122,10 +169,15 @@ impl Db {
 
     /// Reads, at one moment.
     pub fn read<T, E: From<Error>>(&self, f: impl FnOnce(&dyn Rows) -> Result<T, E>) -> Result<T, E> {
-        let session = self.session()?;
-        let out = f(&session)?;
-        session.close()?;
-        Ok(out)
+        let mut gate = self.gate();
+        let session = self.take(&mut gate)?;
+        let out = f(&session);
+        keep(&mut gate, session);
+        out
+    }
+
+    fn take(&self, gate: &mut Gate) -> Result<Session> {
+        gate.session.take().map_or_else(|| self.session(), Ok)
     }
 
     /// Decides and commits one transaction. `decide` sees its own writes; where it fails, nothing
@@ -143,32 +195,36 @@ impl Db {
         decide: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
         before_commit: impl FnOnce(&mut T) -> Result<(), E>,
     ) -> Result<T, E> {
-        let mut session = self.session()?;
+        let mut gate = self.gate();
+        let mut session = self.take(&mut gate)?;
         let mut txn = Txn { base: &session, changes: BTreeMap::new() };
+        // An error drops the session: after a failed commit the next one has to look at the journal.
         let mut out = decide(&mut txn)?;
         let changes: Changes = txn.changes.into_iter().collect();
         before_commit(&mut out)?;
         if !changes.is_empty() {
             session.commit(changes)?;
         }
-        session.close()?;
+        keep(&mut gate, session);
         Ok(out)
     }
 
     /// Rewrites the journal so that it holds the present rows only, and sled's files with it.
     pub fn compact(&self) -> Result<()> {
-        let mut session = self.session()?;
+        let mut gate = self.gate();
+        let mut session = self.take(&mut gate)?;
         session.checkpoint()?;
-        session.close()?;
         let path = self.root.join("db");
-        let _lock = self.lock()?;
+        let Session { db, _lock, .. } = session;
+        drop(db);
         // The checkpoint is durable, so the database can be dropped; the next opening fills a new one.
         std::fs::remove_dir_all(&path).at("remove", &path)
     }
 
     /// Checks that journal and database agree; returns the number of rows.
     pub fn verify(&self) -> Result<usize> {
-        let session = self.session()?;
+        let mut gate = self.gate();
+        let session = self.take(&mut gate)?;
         let fail = |e: sled::Error| Error::Database { path: session.path.clone(), why: e.to_string() };
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut journal = Journal::open(&self.disk, &self.journal_path())?
@@ -194,6 +250,13 @@ impl Db {
             return Err(Error::Database { path: spilled, why: "a page spilled into a file of its own".into() });
         }
         Ok(rows.len())
+    }
+}
+
+/// Leaves the session open where the database is held, else closes it.
+fn keep(gate: &mut Gate, session: Session) {
+    if gate.holds > 0 {
+        gate.session = Some(session);
     }
 }
 
@@ -236,7 +299,7 @@ fn rows_bytes(db: &sled::Db) -> Result<u64, sled::Error> {
     db.iter().map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64)).sum()
 }
 
-impl Session<'_> {
+impl Session {
     fn fail(&self) -> impl Fn(sled::Error) -> Error + use<> {
         let path = self.path.clone();
         move |e| Error::Database { path: path.clone(), why: e.to_string() }
@@ -255,15 +318,9 @@ impl Session<'_> {
         (self.journal, self.mark) = Journal::checkpoint(&disk, &path, self.mark, rows)?;
         apply(&self.db, Vec::new(), Some(self.mark)).map_err(self.fail())
     }
-
-    /// Closes sled before the lock goes, so that the next process finds it free.
-    fn close(self) -> Result<()> {
-        self.db.flush().map_err(self.fail())?;
-        Ok(())
-    }
 }
 
-impl Rows for Session<'_> {
+impl Rows for Session {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(self.db.get(key).map_err(self.fail())?.map(|v| v.to_vec()))
     }
