@@ -30,6 +30,12 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show the main job from end to end on two small images of this machine's programs
+    Quickstart {
+        /// Leave the repository there
+        #[arg(long)]
+        keep: bool,
+    },
     /// Import an archive, layout, root file system tar or directory
     Import(Import),
     /// Write an image out

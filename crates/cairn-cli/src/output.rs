@@ -18,7 +18,12 @@ pub fn print_error(error: &Error) {
         }
     }
     // Nobody is left to tell if standard error is gone.
-    let _ = writeln!(std::io::stderr(), "cairn: {text}");
+    let _ = writeln!(std::io::stderr(), "cairn: {}", printable(&text));
+}
+
+/// Text from anywhere, safe for a terminal: control characters as spaces, never longer than a screen.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(2000).collect()
 }
 
 /// 3 where stored bytes are wrong or gone, 2 for a name that is none, else 1.
@@ -110,7 +115,7 @@ impl Table {
 
     /// Adds a row.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
     }
 
     /// Prints it.

@@ -44,12 +44,6 @@ impl Blob {
     pub fn len(&self) -> u64 {
         self.end - self.at
     }
-
-    /// A whole file.
-    pub fn of_file(file: File) -> io::Result<Self> {
-        let end = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), at: 0, end })
-    }
 }
 
 impl Read for Blob {
@@ -141,7 +135,8 @@ impl Archive {
                     return Err(missing());
                 }
                 let file = File::open(&real).at("open", &real)?;
-                Blob::of_file(file).at("stat", &real)
+                let end = file.metadata().at("stat", &real)?.len();
+                Ok(Blob { file: Arc::new(file), at: 0, end })
             }
             Self::Tar { file, members, .. } => {
                 for _ in 0..LINKS_MAX {

@@ -3,11 +3,12 @@
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cairn_model::Digest;
 use serde::Deserialize;
 
-use crate::archive::{Archive, Blob};
+use crate::archive::{Archive, Member};
 use crate::config::ImageConfig;
 use crate::error::{At, Error, Result};
 use crate::platform::Platform;
@@ -128,22 +129,18 @@ pub fn detect(path: &Path, platform: &Platform, spool: &Path) -> Result<Source> 
         return images(archive, platform).map(Source::Images);
     }
     let Archive::Tar { members, .. } = &archive else { return Err(Error::invalid(name, "it is no archive")) };
-    if file.metadata().at("stat", path)?.len() == 0 {
+    let length = file.metadata().at("stat", path)?.len();
+    if length == 0 {
         return Err(Error::invalid(name, "it is empty"));
     }
     if archive.has("repositories") && members.keys().any(|member| member.ends_with("/layer.tar")) {
         return Err(Error::invalid(name, "it was saved by a Docker older than 1.10 and names no digests; save it again with a newer one"));
     }
-    let whole = Archive::Tar {
-        name: name.clone(),
-        file: std::sync::Arc::new(file.try_clone().at("open", path)?),
-        members: std::sync::Arc::new(
-            [(name.clone(), crate::archive::Member::Data { offset: 0, size: Blob::of_file(file).at("stat", path)?.len() })].into(),
-        ),
-    };
-    let Archive::Tar { members, .. } = &whole else { return Err(Error::invalid(name, "it is no archive")) };
-    let member = members.keys().next().cloned().unwrap_or_default();
-    Ok(Source::RootTar(LayerSource { archive: whole.clone(), member, digest: None }))
+    // No image: the file as a whole is the one layer.
+    let member = "whole".to_owned();
+    let members = [(member.clone(), Member::Data { offset: 0, size: length })].into();
+    let archive = Archive::Tar { name, file: Arc::new(file), members: Arc::new(members) };
+    Ok(Source::RootTar(LayerSource { archive, member, digest: None }))
 }
 
 fn spooled(input: impl Read, spool: &Path) -> Result<File> {

@@ -91,7 +91,8 @@ impl Repo {
         let upper = directory.join("upper");
         let (feeder, limits) = (ingest.feeder(), self.options.limits);
         Ok(if directory.join("copied").exists() {
-            commit_copy(&self.store, &upper, parent, feeder, limits)?
+            let ignore = cairn_view::made_mount_points(&directory);
+            commit_copy(&self.store, &upper, parent, &ignore, feeder, limits)?
         } else {
             commit_upper(&self.store, &upper, parent, feeder, limits)?
         })

@@ -15,6 +15,16 @@ use crate::erofs::write_image;
 use crate::error::{At, Result};
 use crate::objects::ObjectCache;
 
+/// Beside a full copy: the paths that were made in it to be mounted on.
+const MOUNT_POINTS: &str = "mount-points";
+
+/// Mount points that were made in the full copy whose head directory this is.
+pub fn made_mount_points(head: &Path) -> std::collections::HashSet<Vec<u8>> {
+    let bytes = std::fs::read(head.join(MOUNT_POINTS)).unwrap_or_default();
+    let list: Option<Vec<Vec<u8>>> = cairn_store::codec::decode_bare(&mut &bytes[..]);
+    list.unwrap_or_default().into_iter().collect()
+}
+
 /// Views of a repository.
 #[derive(Debug, Clone)]
 pub struct Views {
@@ -150,14 +160,19 @@ impl Views {
             Driver::Copy => {
                 if let Some(head) = &plan.head {
                     let tree = tree()?;
+                    let mut made = Vec::new();
                     for (path, node) in tree.walk() {
                         let place = head.upper.join(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)));
                         match tree.node(node).kind {
-                            _ if place.symlink_metadata().is_ok() => {}
+                            _ if place.symlink_metadata().is_ok() => continue,
                             cairn_layer::NodeKind::Directory(_) => std::fs::create_dir(&place).at("create directory", &place)?,
                             _ => std::fs::write(&place, b"").at("create", &place)?,
                         }
+                        made.push(path);
                     }
+                    // A commit takes what was made here for what it is: nothing the process did.
+                    let list = head.upper.with_file_name(MOUNT_POINTS);
+                    std::fs::write(&list, cairn_store::codec::encode_bare(&made)).at("write", &list)?;
                 }
                 return Ok(plan);
             }

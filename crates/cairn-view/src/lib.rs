@@ -12,7 +12,7 @@ mod error;
 mod mount;
 mod objects;
 
-pub use cache::{Evicted, Views};
+pub use cache::{Evicted, Views, made_mount_points};
 pub use erofs::{Tiny, write_image};
 pub use error::{Error, Result};
 pub use mount::{attach, is_mountpoint, mount, unmount};

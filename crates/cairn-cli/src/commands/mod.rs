@@ -4,6 +4,7 @@ mod containers;
 mod documents;
 mod housekeeping;
 mod images;
+mod quickstart;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
     let root = std::path::absolute(&root).context("the repository's path")?;
     let env = Env { root, json: cli.json, driver: cli.driver };
     match cli.command {
+        Command::Quickstart { keep } => quickstart::run(&env, keep),
         Command::Import(args) => images::import(&env, args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),

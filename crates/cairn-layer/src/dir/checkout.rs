@@ -181,6 +181,9 @@ fn timespec(time: Timestamp) -> Timespec {
     Timespec { tv_sec: time.secs, tv_nsec: time.nanos.into() }
 }
 
+/// Zeros of at least this length, in bytes, are not written but skipped.
+const HOLE_BYTES_MIN: usize = 16 * 1024;
+
 /// Writes content into an empty file; holes stay holes.
 pub fn write_pieces(store: &Store, content: &Content, mut file: std::fs::File, path: &[u8]) -> Result<()> {
     let fail = |e| Error::file("write", path, e);
@@ -193,9 +196,14 @@ pub fn write_pieces(store: &Store, content: &Content, mut file: std::fs::File, p
                 if bytes.len() != *len as usize {
                     return Err(cairn_store::Error::corrupt(format!("blob {id}"), "its length is not what the manifest says").into());
                 }
-                file.write_all(&bytes).map_err(fail)?;
                 at += u64::from(*len);
-                ends_in_hole = false;
+                // Zeros that came through a tar are holes again.
+                ends_in_hole = bytes.len() >= HOLE_BYTES_MIN && bytes.iter().all(|b| *b == 0);
+                if ends_in_hole {
+                    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(at)).map_err(fail)?;
+                } else {
+                    file.write_all(&bytes).map_err(fail)?;
+                }
             }
             Piece::Hole { len } => {
                 at += len;

@@ -1,5 +1,6 @@
 //! What changed in a full copy of a tree: the commit of the copy driver, which needs no privilege.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -16,14 +17,22 @@ use crate::path::join;
 use crate::tree::{NodeId, NodeKind, Tree};
 
 /// Reads the changes in `copy`, which [`super::checkout`] made of `parent`. Without privilege a copy
-/// could not have the parent's owners, devices and most xattrs, so these are taken as unchanged.
-pub fn commit_copy(store: &Store, copy: &Path, parent: &Tree, feeder: Feeder, limits: Limits) -> Result<Scanned> {
+/// could not have the parent's owners, devices and most xattrs, so these are taken as unchanged. Paths in
+/// `ignore` (mount points made for a launch) are left out while they are still empty.
+pub fn commit_copy(
+    store: &Store,
+    copy: &Path,
+    parent: &Tree,
+    ignore: &HashSet<Vec<u8>>,
+    feeder: Feeder,
+    limits: Limits,
+) -> Result<Scanned> {
     let name = || copy.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(rustix::fs::CWD, copy, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let privileged = rustix::process::geteuid().is_root();
-    let mut commit = Commit { emitter: Emitter::new(store, feeder, limits), parent, privileged };
+    let mut commit = Commit { emitter: Emitter::new(store, feeder, limits), parent, ignore, privileged };
     let root = Some(parent.root());
     let meta = commit.meta(&stat, inode::xattrs_of(&dir, b"")?, root);
     if meta != parent.node(parent.root()).meta {
@@ -36,6 +45,7 @@ pub fn commit_copy(store: &Store, copy: &Path, parent: &Tree, feeder: Feeder, li
 struct Commit<'a> {
     emitter: Emitter<'a>,
     parent: &'a Tree,
+    ignore: &'a HashSet<Vec<u8>>,
     privileged: bool,
 }
 
@@ -75,12 +85,16 @@ impl Commit<'_> {
             FileType::Directory => {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
+                if self.ignore.contains(path) && inode::names(&fd, path)?.is_empty() {
+                    return Ok(());
+                }
                 let same_kind = old.is_some_and(|old| matches!(old.kind, NodeKind::Directory(_)));
                 if !same_kind || old.is_some_and(|old| old.meta != meta) {
                     self.emitter.known(path, meta, Kind::Directory)?;
                 }
                 return self.children(&fd, path, before.filter(|_| same_kind));
             }
+            FileType::RegularFile if stat.st_size == 0 && self.ignore.contains(path) => return Ok(()),
             FileType::RegularFile => {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);

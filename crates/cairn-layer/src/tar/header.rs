@@ -78,15 +78,19 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
     let field = |key: &'static [u8], from_header: std::io::Result<u64>| -> Result<u64> {
         number(key).unwrap_or_else(|| from_header.map_err(|_| bad(&String::from_utf8_lossy(key))))
     };
+    // A field of blanks is zero, as other readers have it.
+    let blank = |bytes: &[u8]| bytes.iter().all(|b| matches!(b, 0 | b' '));
+    let old = header.as_old();
+    let or_zero = |raw: &[u8], value: std::io::Result<u64>| if blank(raw) { Ok(0) } else { value };
     let id = |n: u64, what| u32::try_from(n).map_err(|_| bad(what));
     let mtime = match ext.get(b"mtime") {
         Some(text) => parse_time(text).ok_or_else(|| bad("mtime"))?,
         None => Timestamp { secs: header_time(header).ok_or_else(|| bad("mtime"))?, nanos: 0 },
     };
     let mut meta = Meta {
-        mode: header.mode().map_err(|_| bad("mode"))? & 0o7777,
-        uid: id(field(b"uid", header.uid())?, "uid")?,
-        gid: id(field(b"gid", header.gid())?, "gid")?,
+        mode: or_zero(&old.mode, header.mode().map(u64::from)).map_err(|_| bad("mode"))? as u32 & 0o7777,
+        uid: id(field(b"uid", or_zero(&old.uid, header.uid()))?, "uid")?,
+        gid: id(field(b"gid", or_zero(&old.gid, header.gid()))?, "gid")?,
         mtime,
         xattrs: Vec::new(),
     };
@@ -106,7 +110,7 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
         link,
         kind: header.entry_type(),
         meta,
-        stored: field(b"size", header.entry_size())?,
+        stored: field(b"size", or_zero(&old.size, header.entry_size()))?,
         device: (device(header.device_major()), device(header.device_minor())),
     })
 }
@@ -114,6 +118,9 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
 /// Seconds of a header's mtime field, whose base-256 form may be negative.
 fn header_time(header: &Header) -> Option<i64> {
     let raw = &header.as_old().mtime;
+    if raw.iter().all(|b| matches!(b, 0 | b' ')) {
+        return Some(0);
+    }
     if raw[0] == 0xff {
         let tail: [u8; 8] = raw[4..12].try_into().ok()?;
         return Some(i64::from_be_bytes(tail));
