@@ -130,7 +130,8 @@ impl Repo {
     }
 }
 
-fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
+/// All containers, in order of id.
+pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
     let container = |(key, row): (Vec<u8>, ContainerV1)| {
         let corrupt = || cairn_store::Error::corrupt("container row", "its key or snapshot is no name");
         Ok(Container {

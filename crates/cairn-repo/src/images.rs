@@ -6,6 +6,7 @@ use cairn_model::{Digest, ImageRef, SnapshotKey};
 use cairn_snapshot::graph;
 use cairn_store::{Rows, Txn};
 
+use crate::containers;
 use crate::error::{Error, Result};
 use crate::import::IMPORTED;
 use crate::repo::Repo;
@@ -92,6 +93,13 @@ impl Repo {
                 rows::delete_tag(txn, name);
                 return Ok(Removed::Untagged(name.clone()));
             }
+            if let Some(container) = containers::all(txn)?.into_iter().find(|container| container.image == Some(image.id)) {
+                return Err(Error::InUse {
+                    what: format!("image {reference}"),
+                    by: format!("container {}", container.name),
+                    next: format!("remove it first with \"cairn rm {}\"", container.name),
+                });
+            }
             if let Some(top) = &image.top {
                 refuse_if_used(txn, reference, top, &image.id)?;
             }
@@ -125,17 +133,14 @@ pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<ImageRow> {
     }
 }
 
-/// Active snapshots and views over the image's top (containers, mostly) keep it.
+/// Active snapshots and views over the image's top keep it.
 fn refuse_if_used(txn: &Txn<'_>, reference: &str, top: &SnapshotKey, id: &Digest) -> Result<()> {
     if rows::images(txn)?.iter().any(|other| other.id != *id && other.top.as_ref() == Some(top)) {
         return Ok(());
     }
     for child in graph::children(txn, top)? {
         if graph::stat(txn, &child)?.kind != cairn_snapshot::Kind::Committed {
-            let next = match child.as_str().strip_prefix("container/") {
-                Some(container) => format!("remove it first with \"cairn rm {container}\""),
-                None => format!("remove it first with \"cairn snapshot rm {child}\""),
-            };
+            let next = format!("remove it first with \"cairn snapshot rm {child}\"");
             return Err(Error::InUse { what: format!("image {reference}"), by: format!("snapshot {child}"), next });
         }
     }

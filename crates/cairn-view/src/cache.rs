@@ -25,6 +25,33 @@ pub fn made_mount_points(head: &Path) -> std::collections::HashSet<Vec<u8>> {
     list.unwrap_or_default().into_iter().collect()
 }
 
+/// Makes in a full copy what `tree` has and it lacks, and gives the directories on the way their times
+/// back. A commit takes what was made here for what it is: nothing the process did.
+fn make_mount_points(copy: &Path, tree: &Tree) -> Result<()> {
+    let place = |path: &[u8]| copy.join(Path::new(std::ffi::OsStr::from_bytes(path)));
+    let (mut made, mut on_the_way) = (Vec::new(), Vec::new());
+    for (path, node) in tree.walk() {
+        let at = place(&path);
+        match tree.node(node).kind {
+            _ if at.symlink_metadata().is_ok() => {
+                on_the_way.push((at, node));
+                continue;
+            }
+            cairn_layer::NodeKind::Directory(_) => std::fs::create_dir(&at).at("create directory", &at)?,
+            _ => std::fs::write(&at, b"").at("create", &at)?,
+        }
+        made.push(path);
+    }
+    for (at, node) in on_the_way {
+        let mtime = tree.node(node).meta.mtime;
+        let time = rustix::fs::Timespec { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() };
+        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+        rustix::fs::utimensat(rustix::fs::CWD, &at, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).at("set the time of", &at)?;
+    }
+    let list = copy.with_file_name(MOUNT_POINTS);
+    std::fs::write(&list, cairn_store::codec::encode_bare(&made)).at("write", &list)
+}
+
 /// Views of a repository.
 #[derive(Debug, Clone)]
 pub struct Views {
@@ -159,20 +186,7 @@ impl Views {
             }
             Driver::Copy => {
                 if let Some(head) = &plan.head {
-                    let tree = tree()?;
-                    let mut made = Vec::new();
-                    for (path, node) in tree.walk() {
-                        let place = head.upper.join(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)));
-                        match tree.node(node).kind {
-                            _ if place.symlink_metadata().is_ok() => continue,
-                            cairn_layer::NodeKind::Directory(_) => std::fs::create_dir(&place).at("create directory", &place)?,
-                            _ => std::fs::write(&place, b"").at("create", &place)?,
-                        }
-                        made.push(path);
-                    }
-                    // A commit takes what was made here for what it is: nothing the process did.
-                    let list = head.upper.with_file_name(MOUNT_POINTS);
-                    std::fs::write(&list, cairn_store::codec::encode_bare(&made)).at("write", &list)?;
+                    make_mount_points(&head.upper, &tree()?)?;
                 }
                 return Ok(plan);
             }

@@ -128,8 +128,10 @@ pub fn survey(root: &Path) -> BTreeMap<PathBuf, String> {
         }
         out.insert(name, text);
         if meta.is_dir() {
-            for entry in std::fs::read_dir(path).unwrap() {
-                walk(root, &entry.unwrap().path(), inodes, out);
+            let mut entries: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
+            entries.sort();
+            for entry in entries {
+                walk(root, &entry, inodes, out);
             }
         }
     }

@@ -64,6 +64,26 @@ impl Commit<'_> {
         meta
     }
 
+    /// True for a directory made for a launch that holds nothing but what was made for it too.
+    fn is_untouched(&self, dir: &OwnedFd, path: &[u8]) -> Result<bool> {
+        if !self.ignore.contains(path) {
+            return Ok(false);
+        }
+        for name in inode::names(dir, path)? {
+            let inner = join(path, &name);
+            let stat = inode::stat(dir, &name, &inner)?;
+            let same = match inode::file_type(&stat) {
+                FileType::Directory => self.is_untouched(&inode::open(dir, &name, &inner)?, &inner)?,
+                FileType::RegularFile => stat.st_size == 0 && self.ignore.contains(&inner),
+                _ => false,
+            };
+            if !same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn children(&mut self, dir: &OwnedFd, path: &[u8], before: Option<NodeId>) -> Result<()> {
         let names = inode::names(dir, path)?;
         for (name, id) in before.into_iter().flat_map(|id| self.parent.children(id)) {
@@ -85,7 +105,7 @@ impl Commit<'_> {
             FileType::Directory => {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
-                if self.ignore.contains(path) && inode::names(&fd, path)?.is_empty() {
+                if self.is_untouched(&fd, path)? {
                     return Ok(());
                 }
                 let same_kind = old.is_some_and(|old| matches!(old.kind, NodeKind::Directory(_)));
