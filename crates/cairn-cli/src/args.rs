@@ -120,14 +120,9 @@ pub enum Command {
         started: Option<i32>,
     },
     #[command(name = "__after", hide = true)]
-    After {
-        id: String,
-    },
+    After { id: String },
     #[command(name = "__init", hide = true)]
-    Init {
-        directory: PathBuf,
-        socket: i32,
-    },
+    Init { directory: PathBuf, socket: i32 },
     /// Work with snapshots
     #[command(subcommand)]
     Snapshot(Snapshot),

@@ -23,15 +23,24 @@ pub fn print_error(error: &Error) {
 
 /// Text from anywhere, safe for a terminal: control characters as spaces, never longer than a screen.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(2000).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(2000)
+        .collect()
 }
 
 /// 3 where stored bytes are wrong or gone, 2 for a name that is none, else 1.
 pub fn exit_code(error: &Error) -> u8 {
     let corrupt = error.chain().any(|cause| {
-        cause.downcast_ref::<cairn_repo::Error>().is_some_and(cairn_repo::Error::is_corruption)
-            || cause.downcast_ref::<cairn_store::Error>().is_some_and(cairn_store::Error::is_corruption)
-            || cause.downcast_ref::<cairn_layer::Error>().is_some_and(cairn_layer::Error::is_corruption)
+        cause
+            .downcast_ref::<cairn_repo::Error>()
+            .is_some_and(cairn_repo::Error::is_corruption)
+            || cause
+                .downcast_ref::<cairn_store::Error>()
+                .is_some_and(cairn_store::Error::is_corruption)
+            || cause
+                .downcast_ref::<cairn_layer::Error>()
+                .is_some_and(cairn_layer::Error::is_corruption)
     });
     if let Some(Exit(code, _)) = error.downcast_ref() {
         *code
@@ -110,17 +119,26 @@ impl Table {
     /// A table with these columns; a name that starts with `>` makes its column right-aligned.
     pub fn new(columns: &[&'static str]) -> Self {
         let right = columns.iter().map(|c| c.starts_with('>')).collect();
-        Self { header: columns.iter().map(|c| c.trim_start_matches('>')).collect(), right, rows: Vec::new() }
+        Self {
+            header: columns.iter().map(|c| c.trim_start_matches('>')).collect(),
+            right,
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells.iter().map(|cell| printable(cell)).collect());
+        self.rows
+            .push(cells.iter().map(|cell| printable(cell)).collect());
     }
 
     /// Prints it.
     pub fn print(&self) -> std::io::Result<()> {
-        let width_max = if std::io::stdout().is_terminal() { terminal_columns() } else { 80 };
+        let width_max = if std::io::stdout().is_terminal() {
+            terminal_columns()
+        } else {
+            80
+        };
         let length = |s: &str| s.chars().count();
         let mut widths: Vec<usize> = self.header.iter().map(|h| length(h)).collect();
         for row in &self.rows {
@@ -129,7 +147,12 @@ impl Table {
             }
         }
         while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > width_max {
-            let Some(widest) = (0..widths.len()).filter(|i| !self.right[*i]).max_by_key(|i| widths[*i]) else { break };
+            let Some(widest) = (0..widths.len())
+                .filter(|i| !self.right[*i])
+                .max_by_key(|i| widths[*i])
+            else {
+                break;
+            };
             if widths[widest] <= 8 {
                 break;
             }
@@ -149,7 +172,11 @@ impl Table {
                     line.push_str("  ");
                 }
                 let pad = " ".repeat(width - length(&cell));
-                if *right { line.extend([pad, cell]) } else { line.extend([cell, pad]) }
+                if *right {
+                    line.extend([pad, cell])
+                } else {
+                    line.extend([cell, pad])
+                }
             }
             writeln!(out, "{}", line.trim_end())?;
         }
@@ -158,7 +185,8 @@ impl Table {
 }
 
 fn terminal_columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(80, |size| usize::from(size.ws_col).max(40))
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .map_or(80, |size| usize::from(size.ws_col).max(40))
 }
 
 /// Prints a value as JSON, one document.
@@ -174,7 +202,14 @@ mod tests {
 
     #[test]
     fn sizes_are_short_and_right() {
-        for (bytes, text) in [(0, "0 B"), (999, "999 B"), (1000, "1.00 kB"), (15_240_000, "15.2 MB"), (999_600, "1.00 MB"), (426_000_000_000, "426 GB")] {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.00 kB"),
+            (15_240_000, "15.2 MB"),
+            (999_600, "1.00 MB"),
+            (426_000_000_000, "426 GB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

@@ -10,9 +10,15 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// A bar that says what is being done.
     pub fn new(verb: &str) -> Self {
-        let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
+        };
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = ProgressStyle::with_template("{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left");
+        let style = ProgressStyle::with_template(
+            "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+        );
         if let Ok(style) = style {
             bar.set_style(style);
         }

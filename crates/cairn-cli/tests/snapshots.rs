@@ -31,36 +31,79 @@ fn key(text: &str) -> SnapshotKey {
 
 impl Drive for Library {
     fn prepare(&self, k: &str, parent: Option<&str>) -> Result<(), String> {
-        self.0.prepare(&key(k), parent.map(key).as_ref(), Labels::new()).map(drop).map_err(|e| e.to_string())
+        self.0
+            .prepare(&key(k), parent.map(key).as_ref(), Labels::new())
+            .map(drop)
+            .map_err(|e| e.to_string())
     }
     fn view(&self, k: &str, parent: Option<&str>) -> Result<(), String> {
-        Snapshotter::view(&self.0, &key(k), parent.map(key).as_ref(), Labels::new()).map(drop).map_err(|e| e.to_string())
+        Snapshotter::view(&self.0, &key(k), parent.map(key).as_ref(), Labels::new())
+            .map(drop)
+            .map_err(|e| e.to_string())
     }
     fn commit(&self, name: &str, k: &str) -> Result<(), String> {
-        self.0.commit(&key(name), &key(k), Labels::new()).map_err(|e| e.to_string())
+        self.0
+            .commit(&key(name), &key(k), Labels::new())
+            .map_err(|e| e.to_string())
     }
     fn remove(&self, k: &str) -> Result<(), String> {
         self.0.remove(&key(k)).map_err(|e| e.to_string())
     }
     fn stat(&self, k: &str) -> Result<Value, String> {
         let s = self.0.stat(&key(k)).map_err(|e| e.to_string())?;
-        assert_eq!(self.0.walk(&[]).unwrap().into_iter().find(|w| w.key == s.key).as_ref(), Some(&s), "walk and stat agree");
-        Ok(json!({"kind": s.kind.as_str(), "parent": s.parent.map(|p| p.to_string()), "labels": s.labels}))
+        assert_eq!(
+            self.0
+                .walk(&[])
+                .unwrap()
+                .into_iter()
+                .find(|w| w.key == s.key)
+                .as_ref(),
+            Some(&s),
+            "walk and stat agree"
+        );
+        Ok(
+            json!({"kind": s.kind.as_str(), "parent": s.parent.map(|p| p.to_string()), "labels": s.labels}),
+        )
     }
     fn walk(&self, filters: &[&str]) -> Result<Vec<String>, String> {
-        let filters = filters.iter().map(|f| f.parse()).collect::<Result<Vec<_>, _>>().map_err(|e: cairn_snapshot::Error| e.to_string())?;
-        Ok(self.0.walk(&filters).map_err(|e| e.to_string())?.into_iter().map(|s| s.key.to_string()).collect())
+        let filters = filters
+            .iter()
+            .map(|f| f.parse())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|e: cairn_snapshot::Error| e.to_string())?;
+        Ok(self
+            .0
+            .walk(&filters)
+            .map_err(|e| e.to_string())?
+            .into_iter()
+            .map(|s| s.key.to_string())
+            .collect())
     }
     fn label(&self, k: &str, labels: &[(&str, &str)]) -> Result<(), String> {
-        let fields: Vec<_> = labels.iter().map(|(name, _)| format!("labels.{name}").parse().unwrap()).collect();
-        let labels = labels.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        self.0.update(&key(k), labels, &fields).map(drop).map_err(|e| e.to_string())
+        let fields: Vec<_> = labels
+            .iter()
+            .map(|(name, _)| format!("labels.{name}").parse().unwrap())
+            .collect();
+        let labels = labels
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
+        self.0
+            .update(&key(k), labels, &fields)
+            .map(drop)
+            .map_err(|e| e.to_string())
     }
     fn usage(&self, k: &str) -> Result<(u64, u64), String> {
-        self.0.usage(&key(k)).map(|u| (u.bytes, u.inodes)).map_err(|e| e.to_string())
+        self.0
+            .usage(&key(k))
+            .map(|u| (u.bytes, u.inodes))
+            .map_err(|e| e.to_string())
     }
     fn mounts(&self, k: &str) -> Result<Value, String> {
-        self.0.mounts(&key(k)).map(|plan| serde_json::to_value(plan).unwrap()).map_err(|e| e.to_string())
+        self.0
+            .mounts(&key(k))
+            .map(|plan| serde_json::to_value(plan).unwrap())
+            .map_err(|e| e.to_string())
     }
 }
 
@@ -68,10 +111,17 @@ struct CommandLine<'a>(&'a Cairn);
 
 impl CommandLine<'_> {
     fn run(&self, args: &[&str]) -> Result<String, String> {
-        let args: Vec<&str> = ["--json", "snapshot"].into_iter().chain(args.iter().copied()).collect();
+        let args: Vec<&str> = ["--json", "snapshot"]
+            .into_iter()
+            .chain(args.iter().copied())
+            .collect();
         let output = self.0.output(&args);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        if output.status.success() {
+            Ok(text(&output.stdout))
+        } else {
+            Err(text(&output.stderr))
+        }
     }
 }
 
@@ -81,10 +131,12 @@ fn parsed(text: &str) -> Value {
 
 impl Drive for CommandLine<'_> {
     fn prepare(&self, k: &str, parent: Option<&str>) -> Result<(), String> {
-        self.run(&[&["prepare", k], parent.as_slice()].concat()).map(drop)
+        self.run(&[&["prepare", k], parent.as_slice()].concat())
+            .map(drop)
     }
     fn view(&self, k: &str, parent: Option<&str>) -> Result<(), String> {
-        self.run(&[&["view", k], parent.as_slice()].concat()).map(drop)
+        self.run(&[&["view", k], parent.as_slice()].concat())
+            .map(drop)
     }
     fn commit(&self, name: &str, k: &str) -> Result<(), String> {
         self.run(&["commit", name, k]).map(drop)
@@ -98,16 +150,30 @@ impl Drive for CommandLine<'_> {
     }
     fn walk(&self, filters: &[&str]) -> Result<Vec<String>, String> {
         let list = parsed(&self.run(&[&["ls"], filters].concat())?);
-        Ok(list.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect())
+        Ok(list
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| s["name"].as_str().unwrap().to_owned())
+            .collect())
     }
     fn label(&self, k: &str, labels: &[(&str, &str)]) -> Result<(), String> {
-        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let args: Vec<&str> = ["label", k].into_iter().chain(labels.iter().map(String::as_str)).collect();
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        let args: Vec<&str> = ["label", k]
+            .into_iter()
+            .chain(labels.iter().map(String::as_str))
+            .collect();
         self.run(&args).map(drop)
     }
     fn usage(&self, k: &str) -> Result<(u64, u64), String> {
         let usage = parsed(&self.run(&["usage", k])?);
-        Ok((usage["bytes"].as_u64().unwrap(), usage["inodes"].as_u64().unwrap()))
+        Ok((
+            usage["bytes"].as_u64().unwrap(),
+            usage["inodes"].as_u64().unwrap(),
+        ))
     }
     fn mounts(&self, k: &str) -> Result<Value, String> {
         Ok(parsed(&self.run(&["mounts", k])?))
@@ -117,7 +183,10 @@ impl Drive for CommandLine<'_> {
 /// Runs a case with the library and with the command line.
 fn both(case: impl Fn(&dyn Drive)) {
     let cairn = Cairn::new();
-    let options = Options { driver: (!is_root()).then_some(cairn_model::Driver::Copy), ..Options::default() };
+    let options = Options {
+        driver: (!is_root()).then_some(cairn_model::Driver::Copy),
+        ..Options::default()
+    };
     case(&Library(Repo::create(&cairn.root(), options).unwrap()));
     let cairn = Cairn::new();
     case(&CommandLine(&cairn));
@@ -125,7 +194,11 @@ fn both(case: impl Fn(&dyn Drive)) {
 
 /// The directory a process would write to, without a mount: enough to make new files.
 fn upper(drive: &dyn Drive, key: &str) -> PathBuf {
-    PathBuf::from(drive.mounts(key).unwrap()["head"]["upper"].as_str().unwrap())
+    PathBuf::from(
+        drive.mounts(key).unwrap()["head"]["upper"]
+            .as_str()
+            .unwrap(),
+    )
 }
 
 fn refused<T: std::fmt::Debug>(done: Result<T, String>, words: &str) {
@@ -137,7 +210,10 @@ fn refused<T: std::fmt::Debug>(done: Result<T, String>, words: &str) {
 fn a_commit_replaces_its_key_and_children_see_it() {
     both(|s| {
         s.prepare("a", None).unwrap();
-        assert_eq!(s.stat("a").unwrap(), json!({"kind": "active", "parent": null, "labels": {}}));
+        assert_eq!(
+            s.stat("a").unwrap(),
+            json!({"kind": "active", "parent": null, "labels": {}})
+        );
         std::fs::write(upper(s, "a").join("file"), "content").unwrap();
         s.commit("base", "a").unwrap();
         refused(s.stat("a"), "does not exist");
@@ -204,13 +280,19 @@ fn labels_change_one_by_one_and_filters_find_them() {
         s.view("v", Some("c")).unwrap();
         s.label("c", &[("x.y", "1"), ("z", "2")]).unwrap();
         s.label("c", &[("z", "3")]).unwrap();
-        assert_eq!(s.stat("c").unwrap()["labels"], json!({"x.y": "1", "z": "3"}));
+        assert_eq!(
+            s.stat("c").unwrap()["labels"],
+            json!({"x.y": "1", "z": "3"})
+        );
         s.label("c", &[("z", "")]).unwrap();
         assert_eq!(s.stat("c").unwrap()["labels"], json!({"x.y": "1"}));
         refused(s.label("c", &[("long", &"x".repeat(4096))]), "4096");
         refused(s.label("nothing", &[("a", "b")]), "does not exist");
         assert_eq!(s.walk(&["kind==view", "name==c"]).unwrap(), ["c", "v"]);
-        assert_eq!(s.walk(&["kind==committed,labels.\"x.y\"==1"]).unwrap(), ["c"]);
+        assert_eq!(
+            s.walk(&["kind==committed,labels.\"x.y\"==1"]).unwrap(),
+            ["c"]
+        );
         assert_eq!(s.walk(&["labels.\"x.y\"!=1"]).unwrap(), ["v"]);
         assert_eq!(s.walk(&["parent==c"]).unwrap(), ["v"]);
         refused(s.walk(&["size==1"]), "field");
@@ -224,7 +306,10 @@ fn change(cairn: &Cairn, name: &str, parent: Option<&str>, script: &str) {
     let place = cairn.path("mnt");
     std::fs::create_dir_all(&place).unwrap();
     cairn.ok(&["mount", "work", place.to_str().unwrap()]);
-    let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(&place).status();
+    let done = std::process::Command::new("sh")
+        .args(["-ec", script])
+        .current_dir(&place)
+        .status();
     cairn.ok(&["unmount", place.to_str().unwrap()]);
     assert!(done.unwrap().success(), "{script}");
     cairn.ok(&["snapshot", "commit", name, "work"]);
@@ -235,7 +320,10 @@ fn seen(cairn: &Cairn, name: &str, look: &mut dyn FnMut(&Path)) {
     std::fs::create_dir_all(&place).unwrap();
     cairn.ok(&["mount", name, place.to_str().unwrap()]);
     look(&place);
-    assert!(std::fs::write(place.join("no"), "").is_err(), "a view refuses a real write");
+    assert!(
+        std::fs::write(place.join("no"), "").is_err(),
+        "a view refuses a real write"
+    );
     cairn.ok(&["unmount", place.to_str().unwrap()]);
 }
 
@@ -264,18 +352,27 @@ fn what_a_mount_shows_before_a_commit_is_what_it_shows_after() {
         skip!("mounting needs root");
     }
     for driver in ["erofs", "overlay"] {
-        let cairn = Cairn { driver: Some(driver), ..Cairn::new() };
+        let cairn = Cairn {
+            driver: Some(driver),
+            ..Cairn::new()
+        };
         let mut parent: Option<String> = None;
         for (i, script) in CHANGES.iter().enumerate() {
             let name = format!("c{i}");
             // The same steps on a plain directory are what it has to come to.
             let plain = cairn.path("plain");
             std::fs::create_dir_all(&plain).unwrap();
-            let done = std::process::Command::new("sh").args(["-ec", script]).current_dir(&plain).status().unwrap();
+            let done = std::process::Command::new("sh")
+                .args(["-ec", script])
+                .current_dir(&plain)
+                .status()
+                .unwrap();
             assert!(done.success());
             change(&cairn, &name, parent.as_deref(), script);
             let (shown, wanted) = (tree(&cairn, &name), survey(&plain));
-            let paths = |t: &std::collections::BTreeMap<PathBuf, String>| t.keys().cloned().collect::<Vec<_>>();
+            let paths = |t: &std::collections::BTreeMap<PathBuf, String>| {
+                t.keys().cloned().collect::<Vec<_>>()
+            };
             assert_eq!(paths(&shown), paths(&wanted), "{driver}: {script}");
             for (path, text) in &wanted {
                 // Times of what the script just made are not the same in both; all else is.
@@ -284,7 +381,11 @@ fn what_a_mount_shows_before_a_commit_is_what_it_shows_after() {
                     words.remove(2);
                     words.join(" ")
                 };
-                assert_eq!(cut(&shown[path]), cut(text), "{driver}: {path:?} after {script}");
+                assert_eq!(
+                    cut(&shown[path]),
+                    cut(text),
+                    "{driver}: {path:?} after {script}"
+                );
             }
             parent = Some(name);
         }
@@ -304,9 +405,16 @@ fn a_chown_or_rename_of_much_commits_without_storing_data() {
         std::fs::write(source.join("big").join(i.to_string()), noise(i, 500_000)).unwrap();
     }
     cairn.import_dir(&source, "base");
-    let stored = |cairn: &Cairn| cairn.json(&["stats"])["stored_content_bytes"].as_u64().unwrap();
+    let stored = |cairn: &Cairn| {
+        cairn.json(&["stats"])["stored_content_bytes"]
+            .as_u64()
+            .unwrap()
+    };
     let before = stored(&cairn);
-    let top = cairn.json(&["inspect", "base"])["top_snapshot"].as_str().unwrap().to_owned();
+    let top = cairn.json(&["inspect", "base"])["top_snapshot"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     change(&cairn, "owned", Some(&top), "chown -R 7:8 big");
     change(&cairn, "renamed", Some("owned"), "mv big bigger");
     assert_eq!(stored(&cairn), before);
@@ -315,7 +423,13 @@ fn a_chown_or_rename_of_much_commits_without_storing_data() {
         for i in 0..20 {
             let path = place.join("bigger").join(i.to_string());
             assert!(std::fs::read(&path).unwrap() == noise(i, 500_000));
-            assert_eq!((path.metadata().unwrap().uid(), path.metadata().unwrap().gid()), (7, 8));
+            assert_eq!(
+                (
+                    path.metadata().unwrap().uid(),
+                    path.metadata().unwrap().gid()
+                ),
+                (7, 8)
+            );
         }
     });
 }
@@ -354,12 +468,19 @@ fn views_show_every_kind_of_file_as_it_was() {
     common::odd_tree(&source);
     std::fs::create_dir(source.join("many")).unwrap();
     for i in 0..3000 {
-        std::fs::write(source.join(format!("many/{i:04}{}", "n".repeat(i % 200))), i.to_string().repeat(i % 40)).unwrap();
+        std::fs::write(
+            source.join(format!("many/{i:04}{}", "n".repeat(i % 200))),
+            i.to_string().repeat(i % 40),
+        )
+        .unwrap();
     }
     cairn.import_dir(&source, "odd");
     let wanted = survey(&source);
     for driver in ["erofs", "erofs-loop", "overlay", "copy"] {
-        let cairn = Cairn { driver: Some(driver), dir: tempfile::tempdir().unwrap() };
+        let cairn = Cairn {
+            driver: Some(driver),
+            dir: tempfile::tempdir().unwrap(),
+        };
         cairn.import_dir(&source, "odd");
         let shown = tree(&cairn, "odd");
         assert_eq!(shown.len(), wanted.len(), "{driver}");
@@ -367,12 +488,18 @@ fn views_show_every_kind_of_file_as_it_was() {
             assert_eq!(&shown[path], text, "{driver}: {path:?}");
         }
     }
-    assert!(common::has("fsck.erofs") || std::env::var_os("CAIRN_TESTS_ALL").is_none(), "fsck.erofs should be here");
+    assert!(
+        common::has("fsck.erofs") || std::env::var_os("CAIRN_TESTS_ALL").is_none(),
+        "fsck.erofs should be here"
+    );
 }
 
 #[test]
 fn the_copy_driver_commits_without_privilege() {
-    let cairn = Cairn { driver: Some("copy"), ..Cairn::new() };
+    let cairn = Cairn {
+        driver: Some("copy"),
+        ..Cairn::new()
+    };
     let source = cairn.path("tree");
     std::fs::create_dir_all(source.join("d")).unwrap();
     for name in ["keep", "change", "remove", "d/inner"] {
@@ -386,8 +513,28 @@ fn the_copy_driver_commits_without_privilege() {
     std::fs::remove_file(copy.join("remove")).unwrap();
     std::fs::write(copy.join("d/new"), "new").unwrap();
     let changes = cairn.json(&["snapshot", "diff", "work"]);
-    let list: Vec<String> = changes.as_array().unwrap().iter().map(|c| format!("{} {}", c["change"].as_str().unwrap(), c["path"].as_str().unwrap())).collect();
-    assert_eq!(list, ["changed /", "changed /change", "changed /d", "added /d/new", "deleted /remove"]);
+    let list: Vec<String> = changes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| {
+            format!(
+                "{} {}",
+                c["change"].as_str().unwrap(),
+                c["path"].as_str().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        list,
+        [
+            "changed /",
+            "changed /change",
+            "changed /d",
+            "added /d/new",
+            "deleted /remove"
+        ]
+    );
     cairn.ok(&["snapshot", "commit", "done", "work"]);
     assert_eq!(cairn.json(&["snapshot", "diff", "done"]), changes);
     assert_eq!(cairn.json(&["snapshot", "usage", "done"])["bytes"], 8);

@@ -19,7 +19,11 @@ pub enum Archive {
     /// A directory.
     Directory(PathBuf),
     /// A tar, uncompressed and seekable.
-    Tar { name: String, file: Arc<File>, members: Arc<HashMap<String, Member>> },
+    Tar {
+        name: String,
+        file: Arc<File>,
+        members: Arc<HashMap<String, Member>>,
+    },
 }
 
 /// A file in a tar.
@@ -48,10 +52,15 @@ impl Blob {
 
 impl Read for Blob {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let want = out.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let want = out
+            .len()
+            .min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
         let read = self.file.read_at(&mut out[..want], self.at)?;
         if read == 0 && want > 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the archive is cut off"));
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the archive is cut off",
+            ));
         }
         self.at += read as u64;
         Ok(read)
@@ -83,14 +92,27 @@ impl Archive {
         for entry in tar.entries_with_seek().map_err(bad)? {
             let entry = entry.map_err(bad)?;
             let Some(path) = tidy(&String::from_utf8_lossy(&entry.path_bytes())) else {
-                return Err(Error::invalid(name, "a file in it has a name outside of it"));
+                return Err(Error::invalid(
+                    name,
+                    "a file in it has a name outside of it",
+                ));
             };
             let kind = entry.header().entry_type();
             let member = if kind.is_symlink() || kind.is_hard_link() {
-                let target = entry.link_name_bytes().map(|l| String::from_utf8_lossy(&l).into_owned()).unwrap_or_default();
+                let target = entry
+                    .link_name_bytes()
+                    .map(|l| String::from_utf8_lossy(&l).into_owned())
+                    .unwrap_or_default();
                 let beside = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-                let target = if kind.is_symlink() { format!("{beside}/{target}") } else { target };
-                Member::Link(tidy(&target).ok_or_else(|| Error::invalid(name, "a link in it leads outside of it"))?)
+                let target = if kind.is_symlink() {
+                    format!("{beside}/{target}")
+                } else {
+                    target
+                };
+                Member::Link(
+                    tidy(&target)
+                        .ok_or_else(|| Error::invalid(name, "a link in it leads outside of it"))?,
+                )
             } else if kind.is_file() {
                 let (offset, size) = (entry.raw_file_position(), entry.size());
                 if offset.checked_add(size).is_none_or(|end| end > length) {
@@ -102,10 +124,17 @@ impl Archive {
             };
             members.insert(path, member);
             if members.len() > MEMBERS_MAX {
-                return Err(Error::invalid(name, "it has more files than any image needs"));
+                return Err(Error::invalid(
+                    name,
+                    "it has more files than any image needs",
+                ));
             }
         }
-        Ok(Self::Tar { name: name.to_owned(), file: Arc::new(file), members: Arc::new(members) })
+        Ok(Self::Tar {
+            name: name.to_owned(),
+            file: Arc::new(file),
+            members: Arc::new(members),
+        })
     }
 
     /// For messages.
@@ -123,7 +152,10 @@ impl Archive {
 
     /// Opens a file.
     pub fn open(&self, member: &str) -> Result<Blob> {
-        let missing = || Error::Missing { archive: self.name(), member: member.to_owned() };
+        let missing = || Error::Missing {
+            archive: self.name(),
+            member: member.to_owned(),
+        };
         let mut name = tidy(member).ok_or_else(missing)?;
         match self {
             Self::Directory(root) => {
@@ -136,14 +168,22 @@ impl Archive {
                 }
                 let file = File::open(&real).at("open", &real)?;
                 let end = file.metadata().at("stat", &real)?.len();
-                Ok(Blob { file: Arc::new(file), at: 0, end })
+                Ok(Blob {
+                    file: Arc::new(file),
+                    at: 0,
+                    end,
+                })
             }
             Self::Tar { file, members, .. } => {
                 for _ in 0..LINKS_MAX {
                     match members.get(&name).ok_or_else(missing)? {
                         Member::Link(target) => name.clone_from(target),
                         Member::Data { offset, size } => {
-                            return Ok(Blob { file: file.clone(), at: *offset, end: offset + size });
+                            return Ok(Blob {
+                                file: file.clone(),
+                                at: *offset,
+                                end: offset + size,
+                            });
                         }
                     }
                 }
@@ -156,7 +196,10 @@ impl Archive {
     pub fn document(&self, member: &str) -> Result<Vec<u8>> {
         let mut blob = self.open(member)?;
         if blob.len() > DOCUMENT_BYTES_MAX {
-            return Err(Error::invalid(format!("{member} of {}", self.name()), format!("{} bytes are too many for a document", blob.len())));
+            return Err(Error::invalid(
+                format!("{member} of {}", self.name()),
+                format!("{} bytes are too many for a document", blob.len()),
+            ));
         }
         let mut out = Vec::with_capacity(blob.len() as usize);
         blob.read_to_end(&mut out).at("read", Path::new(member))?;

@@ -49,7 +49,9 @@ pub struct ContainerConfig {
     pub stop_signal: String,
 }
 
-fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    d: D,
+) -> Result<T, D::Error> {
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
 
@@ -90,17 +92,32 @@ impl ImageConfig {
         if !value.is_object() {
             return Err(bad("it is not a JSON object"));
         }
-        let ids = value.pointer("/rootfs/diff_ids").and_then(Value::as_array).cloned().unwrap_or_default();
+        let ids = value
+            .pointer("/rootfs/diff_ids")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let digest = |id: &Value| id.as_str().unwrap_or_default().parse::<Digest>();
-        let diff_ids = ids.iter().map(digest).collect::<Result<_, _>>().map_err(|e| bad(&e.to_string()))?;
-        let config = Self { bytes, value, diff_ids };
+        let diff_ids = ids
+            .iter()
+            .map(digest)
+            .collect::<Result<_, _>>()
+            .map_err(|e| bad(&e.to_string()))?;
+        let config = Self {
+            bytes,
+            value,
+            diff_ids,
+        };
         config.container_checked()?;
         Ok(config)
     }
 
     /// A document for an image that has none: these layers, this machine's platform.
     pub fn new(platform: &Platform, diff_ids: &[Digest], created: &str, created_by: &str) -> Self {
-        let history: Vec<Value> = diff_ids.iter().map(|_| json!({"created": created, "created_by": created_by})).collect();
+        let history: Vec<Value> = diff_ids
+            .iter()
+            .map(|_| json!({"created": created, "created_by": created_by}))
+            .collect();
         let ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
         let value = json!({
             "created": created,
@@ -110,7 +127,11 @@ impl ImageConfig {
             "rootfs": {"type": "layers", "diff_ids": ids},
             "history": history,
         });
-        Self { bytes: value.to_string().into_bytes(), value, diff_ids: diff_ids.to_vec() }
+        Self {
+            bytes: value.to_string().into_bytes(),
+            value,
+            diff_ids: diff_ids.to_vec(),
+        }
     }
 
     /// The document, to the byte.
@@ -146,14 +167,21 @@ impl ImageConfig {
     }
 
     fn text(&self, field: &str) -> &str {
-        self.value.get(field).and_then(Value::as_str).unwrap_or_default()
+        self.value
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// For which platform it is.
     pub fn platform(&self) -> Platform {
         let variant = self.text("variant");
         Platform {
-            os: if self.text("os").is_empty() { "linux".into() } else { self.text("os").into() },
+            os: if self.text("os").is_empty() {
+                "linux".into()
+            } else {
+                self.text("os").into()
+            },
             architecture: self.text("architecture").into(),
             variant: (!variant.is_empty()).then(|| variant.into()),
         }
@@ -166,8 +194,12 @@ impl ImageConfig {
 
     fn container_checked(&self) -> Result<ContainerConfig> {
         let config = self.value.get("config").filter(|config| !config.is_null());
-        let parsed = config.map(|config| serde_json::from_value(config.clone())).transpose();
-        Ok(parsed.map_err(|e| Error::invalid("image configuration", format!("its field config: {e}")))?.unwrap_or_default())
+        let parsed = config
+            .map(|config| serde_json::from_value(config.clone()))
+            .transpose();
+        Ok(parsed
+            .map_err(|e| Error::invalid("image configuration", format!("its field config: {e}")))?
+            .unwrap_or_default())
     }
 
     /// What it says of the process.
@@ -177,12 +209,25 @@ impl ImageConfig {
 
     /// Its history, oldest first; lines that do not parse are left out.
     pub fn history(&self) -> Vec<History> {
-        let lines = self.value.get("history").and_then(Value::as_array).cloned().unwrap_or_default();
-        lines.into_iter().filter_map(|line| serde_json::from_value(line).ok()).collect()
+        let lines = self
+            .value
+            .get("history")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        lines
+            .into_iter()
+            .filter_map(|line| serde_json::from_value(line).ok())
+            .collect()
     }
 
     /// The document with one more layer and one more line of history; everything else as it was.
-    pub fn with_layer(&self, diff_id: Digest, history: &History, container: Option<&Value>) -> Result<Self> {
+    pub fn with_layer(
+        &self,
+        diff_id: Digest,
+        history: &History,
+        container: Option<&Value>,
+    ) -> Result<Self> {
         let mut value = self.value.clone();
         value["created"] = json!(history.created);
         if !value["rootfs"].is_object() {
@@ -195,7 +240,10 @@ impl ImageConfig {
         push(&mut value["rootfs"]["diff_ids"], json!(diff_id.to_string()));
         let line = serde_json::to_value(history).map_err(|e| Error::invalid("history", e))?;
         let line = line.as_object().cloned().unwrap_or_default();
-        let line = line.into_iter().filter(|(_, v)| *v != json!("") && *v != json!(false)).collect();
+        let line = line
+            .into_iter()
+            .filter(|(_, v)| *v != json!("") && *v != json!(false))
+            .collect();
         push(&mut value["history"], Value::Object(line));
         if let Some(container) = container {
             value["config"] = container.clone();
@@ -213,8 +261,20 @@ mod tests {
         let text = r#"{"zzz":{"a":[1.50]},"config":{"Env":null,"Cmd":["x"],"Odd":7},"rootfs":{"type":"layers","diff_ids":[]},"architecture":"amd64","os":"linux"}"#;
         let config = ImageConfig::parse(text.as_bytes().to_vec()).unwrap();
         assert_eq!(config.digest(), sha256(text.as_bytes()));
-        assert_eq!((config.container().env.len(), config.container().cmd), (0, vec!["x".to_owned()]));
-        let more = config.with_layer(Digest::from_bytes([1; 32]), &History { created_by: "me".into(), ..History::default() }, None).unwrap();
+        assert_eq!(
+            (config.container().env.len(), config.container().cmd),
+            (0, vec!["x".to_owned()])
+        );
+        let more = config
+            .with_layer(
+                Digest::from_bytes([1; 32]),
+                &History {
+                    created_by: "me".into(),
+                    ..History::default()
+                },
+                None,
+            )
+            .unwrap();
         assert_eq!(more.value()["zzz"], config.value()["zzz"]);
         assert_eq!(more.value()["config"]["Odd"], 7);
         assert_eq!(more.diff_ids(), [Digest::from_bytes([1; 32])]);
@@ -225,12 +285,21 @@ mod tests {
     fn chain_ids_follow_the_specification() {
         let (a, b) = (sha256(b"a"), sha256(b"b"));
         let config = ImageConfig::new(&Platform::host(), &[a, b], "", "");
-        assert_eq!(config.chain_ids(), [a, sha256(format!("{a} {b}").as_bytes())]);
+        assert_eq!(
+            config.chain_ids(),
+            [a, sha256(format!("{a} {b}").as_bytes())]
+        );
     }
 
     #[test]
     fn bad_documents_are_refused() {
-        for bad in ["", "[]", "{", r#"{"rootfs":{"diff_ids":["x"]}}"#, r#"{"config":{"Env":"A=b"}}"#] {
+        for bad in [
+            "",
+            "[]",
+            "{",
+            r#"{"rootfs":{"diff_ids":["x"]}}"#,
+            r#"{"config":{"Env":"A=b"}}"#,
+        ] {
             assert!(ImageConfig::parse(bad.into()).is_err(), "{bad}");
         }
     }

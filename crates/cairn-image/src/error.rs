@@ -38,7 +38,9 @@ pub enum Error {
         why: String,
     },
     /// Bytes whose hash is not the digest that names them.
-    #[error("{what} should be {expected} but is {actual}: the archive is damaged or was tampered with; nothing was imported")]
+    #[error(
+        "{what} should be {expected} but is {actual}: the archive is damaged or was tampered with; nothing was imported"
+    )]
     Digest {
         /// Which bytes.
         what: String,
@@ -61,7 +63,10 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn invalid(what: impl Into<String>, why: impl ToString) -> Self {
-        Self::Invalid { what: what.into(), why: why.to_string() }
+        Self::Invalid {
+            what: what.into(),
+            why: why.to_string(),
+        }
     }
 }
 
@@ -71,6 +76,10 @@ pub(crate) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.to_owned(), source })
+        self.map_err(|source| Error::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        })
     }
 }

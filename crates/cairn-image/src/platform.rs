@@ -24,12 +24,17 @@ impl Platform {
             "powerpc64" => "ppc64le",
             other => other,
         };
-        Self { os: "linux".into(), architecture: architecture.into(), variant: None }
+        Self {
+            os: "linux".into(),
+            architecture: architecture.into(),
+            variant: None,
+        }
     }
 
     /// True where an image for `other` serves this platform.
     pub fn accepts(&self, other: &Self) -> bool {
-        let variant = self.variant.is_none() || other.variant.is_none() || self.variant == other.variant;
+        let variant =
+            self.variant.is_none() || other.variant.is_none() || self.variant == other.variant;
         self.os == other.os && self.architecture == other.architecture && variant
     }
 }
@@ -37,7 +42,9 @@ impl Platform {
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+        self.variant
+            .as_ref()
+            .map_or(Ok(()), |variant| write!(f, "/{variant}"))
     }
 }
 
@@ -49,11 +56,19 @@ impl FromStr for Platform {
         let (os, architecture, variant) = match parts[..] {
             [os, architecture] => (os, architecture, None),
             [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
-            _ => return Err(format!("{text:?} is no platform: expected OS/ARCHITECTURE, as in linux/amd64")),
+            _ => {
+                return Err(format!(
+                    "{text:?} is no platform: expected OS/ARCHITECTURE, as in linux/amd64"
+                ));
+            }
         };
         if os.is_empty() || architecture.is_empty() {
             return Err(format!("{text:?} is no platform: a part is empty"));
         }
-        Ok(Self { os: os.into(), architecture: architecture.into(), variant })
+        Ok(Self {
+            os: os.into(),
+            architecture: architecture.into(),
+            variant,
+        })
     }
 }

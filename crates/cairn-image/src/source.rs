@@ -12,8 +12,8 @@ use crate::archive::{Archive, Member};
 use crate::config::ImageConfig;
 use crate::error::{At, Error, Result};
 use crate::platform::Platform;
-use crate::stream::{LayerStream, decompressed};
 use crate::sha256;
+use crate::stream::{LayerStream, decompressed};
 
 const INDEX_DEPTH_MAX: usize = 4;
 const LAYERS_MAX: usize = 1024;
@@ -52,7 +52,10 @@ pub struct LayerSource {
 impl LayerSource {
     /// Starts reading it.
     pub fn open(&self) -> Result<LayerStream> {
-        Ok(LayerStream::start(self.archive.open(&self.member)?, self.digest))
+        Ok(LayerStream::start(
+            self.archive.open(&self.member)?,
+            self.digest,
+        ))
     }
 
     /// Bytes it has in the archive.
@@ -115,32 +118,62 @@ pub fn detect(path: &Path, platform: &Platform, spool: &Path) -> Result<Source> 
         let mut start = [0; 4];
         let read = file.read(&mut start).at("read", path)?;
         let regular = file.metadata().at("stat", path)?.is_file();
-        let compressed = matches!(start[..read], [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', ..] | [0xfd, b'7', ..]);
+        let compressed = matches!(
+            start[..read],
+            [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', ..] | [0xfd, b'7', ..]
+        );
         match (regular, compressed) {
             (true, _) => {
                 file.rewind().at("read", path)?;
-                if compressed { spooled(file, spool)? } else { file }
+                if compressed {
+                    spooled(file, spool)?
+                } else {
+                    file
+                }
             }
-            (false, _) => spooled(std::io::Cursor::new(start[..read].to_vec()).chain(file), spool)?,
+            (false, _) => spooled(
+                std::io::Cursor::new(start[..read].to_vec()).chain(file),
+                spool,
+            )?,
         }
     };
     let archive = Archive::of_tar(&name, file.try_clone().at("open", path)?)?;
     if archive.has("manifest.json") || archive.has("oci-layout") {
         return images(archive, platform).map(Source::Images);
     }
-    let Archive::Tar { members, .. } = &archive else { return Err(Error::invalid(name, "it is no archive")) };
+    let Archive::Tar { members, .. } = &archive else {
+        return Err(Error::invalid(name, "it is no archive"));
+    };
     let length = file.metadata().at("stat", path)?.len();
     if length == 0 {
         return Err(Error::invalid(name, "it is empty"));
     }
     if archive.has("repositories") && members.keys().any(|member| member.ends_with("/layer.tar")) {
-        return Err(Error::invalid(name, "it was saved by a Docker older than 1.10 and names no digests; save it again with a newer one"));
+        return Err(Error::invalid(
+            name,
+            "it was saved by a Docker older than 1.10 and names no digests; save it again with a newer one",
+        ));
     }
     // No image: the file as a whole is the one layer.
     let member = "whole".to_owned();
-    let members = [(member.clone(), Member::Data { offset: 0, size: length })].into();
-    let archive = Archive::Tar { name, file: Arc::new(file), members: Arc::new(members) };
-    Ok(Source::RootTar(LayerSource { archive, member, digest: None }))
+    let members = [(
+        member.clone(),
+        Member::Data {
+            offset: 0,
+            size: length,
+        },
+    )]
+    .into();
+    let archive = Archive::Tar {
+        name,
+        file: Arc::new(file),
+        members: Arc::new(members),
+    };
+    Ok(Source::RootTar(LayerSource {
+        archive,
+        member,
+        digest: None,
+    }))
 }
 
 fn spooled(input: impl Read, spool: &Path) -> Result<File> {
@@ -151,7 +184,11 @@ fn spooled(input: impl Read, spool: &Path) -> Result<File> {
 }
 
 fn images(archive: Archive, platform: &Platform) -> Result<Vec<SourceImage>> {
-    let found = if archive.has("manifest.json") { docker(&archive)? } else { oci(&archive, platform)? };
+    let found = if archive.has("manifest.json") {
+        docker(&archive)?
+    } else {
+        oci(&archive, platform)?
+    };
     if found.is_empty() {
         return Err(Error::invalid(archive.name(), "it has no image in it"));
     }
@@ -165,7 +202,15 @@ fn json<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &str) -> Result<T> {
 /// Checks a document against the digest that its name is or that refers to it.
 fn checked(bytes: Vec<u8>, expected: Digest, what: &str) -> Result<Vec<u8>> {
     let actual = sha256(&bytes);
-    if actual == expected { Ok(bytes) } else { Err(Error::Digest { what: what.to_owned(), expected, actual }) }
+    if actual == expected {
+        Ok(bytes)
+    } else {
+        Err(Error::Digest {
+            what: what.to_owned(),
+            expected,
+            actual,
+        })
+    }
 }
 
 /// The digest that a file name of an archive states: `<hex>`, `<hex>.json`, `blobs/sha256/<hex>`.
@@ -180,29 +225,61 @@ fn docker(archive: &Archive) -> Result<Vec<SourceImage>> {
     let image = |image: DockerImage| {
         let mut bytes = archive.document(&image.config)?;
         if let Some(expected) = stated(&image.config) {
-            bytes = checked(bytes, expected, &format!("image configuration {}", image.config))?;
+            bytes = checked(
+                bytes,
+                expected,
+                &format!("image configuration {}", image.config),
+            )?;
         }
         // Only a name in blobs/ is the digest of the file itself; elsewhere it may be anything, and the
         // layer is checked against its diff id.
-        let digest = |member: &str| if member.starts_with("blobs/") { stated(member) } else { None };
-        let layer = |member: String| LayerSource { archive: archive.clone(), digest: digest(&member), member };
+        let digest = |member: &str| {
+            if member.starts_with("blobs/") {
+                stated(member)
+            } else {
+                None
+            }
+        };
+        let layer = |member: String| LayerSource {
+            archive: archive.clone(),
+            digest: digest(&member),
+            member,
+        };
         let layers = image.layers.into_iter().map(layer).collect();
         complete(archive, image.repo_tags.unwrap_or_default(), bytes, layers)
     };
     list.into_iter().map(image).collect()
 }
 
-fn complete(archive: &Archive, names: Vec<String>, config: Vec<u8>, layers: Vec<LayerSource>) -> Result<SourceImage> {
+fn complete(
+    archive: &Archive,
+    names: Vec<String>,
+    config: Vec<u8>,
+    layers: Vec<LayerSource>,
+) -> Result<SourceImage> {
     let config = ImageConfig::parse(config)?;
     if config.diff_ids().len() != layers.len() || layers.len() > LAYERS_MAX {
-        let why = format!("its document names {} layers and its manifest {}", config.diff_ids().len(), layers.len());
-        return Err(Error::invalid(format!("an image in {}", archive.name()), why));
+        let why = format!(
+            "its document names {} layers and its manifest {}",
+            config.diff_ids().len(),
+            layers.len()
+        );
+        return Err(Error::invalid(
+            format!("an image in {}", archive.name()),
+            why,
+        ));
     }
-    Ok(SourceImage { names, config, layers })
+    Ok(SourceImage {
+        names,
+        config,
+        layers,
+    })
 }
 
 fn blob_name(digest: &str) -> Result<(String, Digest)> {
-    let parsed: Digest = digest.parse().map_err(|e: cairn_model::IdError| Error::invalid("descriptor", e))?;
+    let parsed: Digest = digest
+        .parse()
+        .map_err(|e: cairn_model::IdError| Error::invalid("descriptor", e))?;
     Ok((format!("blobs/sha256/{}", parsed.hex()), parsed))
 }
 
@@ -210,7 +287,14 @@ fn oci_document(archive: &Archive, descriptor: &Descriptor) -> Result<Vec<u8>> {
     let (member, digest) = blob_name(&descriptor.digest)?;
     let bytes = archive.document(&member)?;
     if bytes.len() as u64 != descriptor.size {
-        return Err(Error::invalid(member, format!("it has {} bytes, its descriptor says {}", bytes.len(), descriptor.size)));
+        return Err(Error::invalid(
+            member,
+            format!(
+                "it has {} bytes, its descriptor says {}",
+                bytes.len(),
+                descriptor.size
+            ),
+        ));
     }
     checked(bytes, digest, &member)
 }
@@ -220,7 +304,12 @@ fn oci(archive: &Archive, platform: &Platform) -> Result<Vec<SourceImage>> {
     let mut out = Vec::new();
     let mut others = Vec::new();
     for descriptor in &index.manifests {
-        let name = ["io.containerd.image.name", "org.opencontainers.image.ref.name"].iter().find_map(|key| descriptor.annotations.get(*key));
+        let name = [
+            "io.containerd.image.name",
+            "org.opencontainers.image.ref.name",
+        ]
+        .iter()
+        .find_map(|key| descriptor.annotations.get(*key));
         let names = name.cloned().into_iter().collect();
         if let Some(image) = oci_image(archive, descriptor, platform, names, 0, &mut others)? {
             out.push(image);
@@ -228,7 +317,11 @@ fn oci(archive: &Archive, platform: &Platform) -> Result<Vec<SourceImage>> {
     }
     if out.is_empty() && !others.is_empty() {
         others.dedup();
-        return Err(Error::Platform { archive: archive.name(), wanted: platform.to_string(), present: others.join(", ") });
+        return Err(Error::Platform {
+            archive: archive.name(),
+            wanted: platform.to_string(),
+            present: others.join(", "),
+        });
     }
     Ok(out)
 }
@@ -243,7 +336,11 @@ fn oci_image(
     others: &mut Vec<String>,
 ) -> Result<Option<SourceImage>> {
     if let Some(p) = &descriptor.platform {
-        let present = Platform { os: p.os.clone(), architecture: p.architecture.clone(), variant: p.variant.clone() };
+        let present = Platform {
+            os: p.os.clone(),
+            architecture: p.architecture.clone(),
+            variant: p.variant.clone(),
+        };
         if !platform.accepts(&present) {
             others.push(present.to_string());
             return Ok(None);
@@ -251,14 +348,21 @@ fn oci_image(
     }
     let bytes = oci_document(archive, descriptor)?;
     let kind = descriptor.media_type.as_deref().unwrap_or_default();
-    let is_index = kind.contains("image.index") || kind.contains("manifest.list") || (kind.is_empty() && json::<Index>(&bytes, "index").is_ok());
+    let is_index = kind.contains("image.index")
+        || kind.contains("manifest.list")
+        || (kind.is_empty() && json::<Index>(&bytes, "index").is_ok());
     if is_index {
         if depth >= INDEX_DEPTH_MAX {
-            return Err(Error::invalid("image index", "indexes are nested too deeply"));
+            return Err(Error::invalid(
+                "image index",
+                "indexes are nested too deeply",
+            ));
         }
         let index: Index = json(&bytes, "image index")?;
         for inner in &index.manifests {
-            if let Some(image) = oci_image(archive, inner, platform, names.clone(), depth + 1, others)? {
+            if let Some(image) =
+                oci_image(archive, inner, platform, names.clone(), depth + 1, others)?
+            {
                 return Ok(Some(image));
             }
         }
@@ -270,9 +374,16 @@ fn oci_image(
         let (member, digest) = blob_name(&layer.digest)?;
         let stored = archive.open(&member)?.len();
         if stored != layer.size {
-            return Err(Error::invalid(format!("layer {}", layer.digest), format!("it has {stored} bytes, its descriptor says {}", layer.size)));
+            return Err(Error::invalid(
+                format!("layer {}", layer.digest),
+                format!("it has {stored} bytes, its descriptor says {}", layer.size),
+            ));
         }
-        Ok(LayerSource { archive: archive.clone(), member, digest: Some(digest) })
+        Ok(LayerSource {
+            archive: archive.clone(),
+            member,
+            digest: Some(digest),
+        })
     });
     let image = complete(archive, names, config, layers.collect::<Result<_>>()?)?;
     if descriptor.platform.is_none() && depth > 0 && !platform.accepts(&image.config.platform()) {

@@ -41,7 +41,12 @@ enum Form {
 }
 
 fn form(start: &[u8]) -> Result<Form> {
-    let foreign = |name: &str| Err(Error::invalid("compression", format!("{name} is not supported; recompress with gzip or zstd")));
+    let foreign = |name: &str| {
+        Err(Error::invalid(
+            "compression",
+            format!("{name} is not supported; recompress with gzip or zstd"),
+        ))
+    };
     match start {
         [0x1f, 0x8b, ..] => Ok(Form::Gzip),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Form::Zstd),
@@ -61,7 +66,9 @@ pub fn decompressed<'a>(mut inner: impl Read + 'a) -> Result<Box<dyn Read + 'a>>
     let whole = io::Cursor::new(start).chain(inner);
     Ok(match form {
         Form::Plain => Box::new(whole),
-        Form::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 17, whole))),
+        Form::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
+            io::BufReader::with_capacity(1 << 17, whole),
+        )),
         Form::Zstd => {
             let fail = |e| Error::invalid("zstd stream", e);
             let mut decoder = zstd::Decoder::new(whole).map_err(fail)?;
@@ -91,18 +98,33 @@ impl LayerStream {
                 send(Err(e));
             }
         });
-        Self { receiver: Some(receiver), thread: Some(thread), block: Vec::new(), at: 0 }
+        Self {
+            receiver: Some(receiver),
+            thread: Some(thread),
+            block: Vec::new(),
+            at: 0,
+        }
     }
 }
 
 /// Reads to the end, handing on blocks; stops early where nobody takes them.
-fn pump(blob: Blob, digest: Option<Digest>, send: &mut dyn FnMut(io::Result<Vec<u8>>) -> bool) -> io::Result<()> {
-    let mut raw = Hashing { inner: blob, hasher: digest.map(|_| sha2::Sha256::new()), bytes: 0 };
+fn pump(
+    blob: Blob,
+    digest: Option<Digest>,
+    send: &mut dyn FnMut(io::Result<Vec<u8>>) -> bool,
+) -> io::Result<()> {
+    let mut raw = Hashing {
+        inner: blob,
+        hasher: digest.map(|_| sha2::Sha256::new()),
+        bytes: 0,
+    };
     {
         let mut plain = decompressed(&mut raw).map_err(io::Error::other)?;
         loop {
             let mut block = Vec::with_capacity(BLOCK_BYTES);
-            (&mut plain).take(BLOCK_BYTES as u64).read_to_end(&mut block)?;
+            (&mut plain)
+                .take(BLOCK_BYTES as u64)
+                .read_to_end(&mut block)?;
             if block.is_empty() {
                 break;
             }
@@ -115,7 +137,11 @@ fn pump(blob: Blob, digest: Option<Digest>, send: &mut dyn FnMut(io::Result<Vec<
     if let (Some(expected), Some(hasher)) = (digest, raw.hasher) {
         let actual = Digest::from_bytes(hasher.finalize().into());
         if actual != expected {
-            return Err(io::Error::other(Error::Digest { what: format!("layer blob of {} bytes", raw.bytes), expected, actual }));
+            return Err(io::Error::other(Error::Digest {
+                what: format!("layer blob of {} bytes", raw.bytes),
+                expected,
+                actual,
+            }));
         }
     }
     Ok(())
@@ -124,13 +150,22 @@ fn pump(blob: Blob, digest: Option<Digest>, send: &mut dyn FnMut(io::Result<Vec<
 impl Read for LayerStream {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.at == self.block.len() {
-            let Some(receiver) = &self.receiver else { return Ok(0) };
+            let Some(receiver) = &self.receiver else {
+                return Ok(0);
+            };
             match receiver.recv() {
                 Ok(block) => (self.block, self.at) = (block?, 0),
                 Err(_) => {
                     self.receiver = None;
-                    let died = self.thread.take().is_some_and(|thread| thread.join().is_err());
-                    return if died { Err(io::Error::other("the thread that reads the layer died")) } else { Ok(0) };
+                    let died = self
+                        .thread
+                        .take()
+                        .is_some_and(|thread| thread.join().is_err());
+                    return if died {
+                        Err(io::Error::other("the thread that reads the layer died"))
+                    } else {
+                        Ok(0)
+                    };
                 }
             }
         }

@@ -33,7 +33,9 @@ impl FromStr for Compression {
             "none" => Ok(Self::None),
             "gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
-            _ => Err(format!("no compression {text:?}; there are none, gzip and zstd")),
+            _ => Err(format!(
+                "no compression {text:?}; there are none, gzip and zstd"
+            )),
         }
     }
 }
@@ -88,7 +90,13 @@ impl ImageWriter {
     }
 
     fn new(name: &Path, target: Target) -> Self {
-        Self { name: name.into(), target, present: HashSet::new(), docker: Vec::new(), manifests: Vec::new() }
+        Self {
+            name: name.into(),
+            target,
+            present: HashSet::new(),
+            docker: Vec::new(),
+            manifests: Vec::new(),
+        }
     }
 
     fn put(&mut self, member: &str, size: u64, content: &mut dyn Read) -> Result<()> {
@@ -105,7 +113,8 @@ impl ImageWriter {
                 let mut header = tar::Header::new_ustar();
                 header.set_mode(0o644);
                 header.set_size(size);
-                tar.append_data(&mut header, member, content).at("write", &self.name)?;
+                tar.append_data(&mut header, member, content)
+                    .at("write", &self.name)?;
             }
         }
         Ok(())
@@ -116,7 +125,12 @@ impl ImageWriter {
     }
 
     /// Adds an image in the form of `docker save`: layers as they are, uncompressed.
-    pub fn docker_image(&mut self, names: &[String], config: &ImageConfig, layers: &[ExportLayer<'_>]) -> Result<()> {
+    pub fn docker_image(
+        &mut self,
+        names: &[String],
+        config: &ImageConfig,
+        layers: &[ExportLayer<'_>],
+    ) -> Result<()> {
         let mut members = Vec::new();
         for layer in layers {
             let member = format!("{}.tar", layer.diff_id.hex());
@@ -127,7 +141,8 @@ impl ImageWriter {
         }
         let document = format!("{}.json", config.digest().hex());
         self.put_bytes(&document, config.bytes())?;
-        self.docker.push(json!({"Config": document, "RepoTags": names, "Layers": members}));
+        self.docker
+            .push(json!({"Config": document, "RepoTags": names, "Layers": members}));
         Ok(())
     }
 
@@ -139,9 +154,15 @@ impl ImageWriter {
                 let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut writer);
                 (layer.write)(&mut buffered).and_then(|()| buffered.flush())
             });
-            let put = self.put(member, layer.tar_bytes, &mut (&mut reader).take(layer.tar_bytes));
+            let put = self.put(
+                member,
+                layer.tar_bytes,
+                &mut (&mut reader).take(layer.tar_bytes),
+            );
             drop(reader);
-            let written = written.join().unwrap_or_else(|_| Err(io::Error::other("the thread that writes the layer died")));
+            let written = written
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the thread that writes the layer died")));
             match (put, written) {
                 // Where the archive could not be written, the layer's broken pipe is only a consequence.
                 (Err(e), _) => Err(e),
@@ -153,8 +174,16 @@ impl ImageWriter {
 
     /// Adds an image in the form of the OCI image layout. Layers are compressed anew, so their blobs'
     /// digests need not be those of the archive they came from; diff ids and image id are.
-    pub fn oci_image(&mut self, names: &[String], config: &ImageConfig, layers: &[ExportLayer<'_>], compression: Compression, spool: &Path) -> Result<()> {
-        let mut packed: Vec<Option<Result<(File, u64, Digest)>>> = layers.iter().map(|_| None).collect();
+    pub fn oci_image(
+        &mut self,
+        names: &[String],
+        config: &ImageConfig,
+        layers: &[ExportLayer<'_>],
+        compression: Compression,
+        spool: &Path,
+    ) -> Result<()> {
+        let mut packed: Vec<Option<Result<(File, u64, Digest)>>> =
+            layers.iter().map(|_| None).collect();
         let mut descriptors = Vec::new();
         let threads = std::thread::available_parallelism().map_or(2, usize::from);
         for (layers, packed) in layers.chunks(threads).zip(packed.chunks_mut(threads)) {
@@ -171,7 +200,10 @@ impl ImageWriter {
                 descriptors.push(json!({"mediaType": compression.media_type(), "digest": digest.to_string(), "size": size}));
             }
         }
-        self.put_bytes(&format!("blobs/sha256/{}", config.digest().hex()), config.bytes())?;
+        self.put_bytes(
+            &format!("blobs/sha256/{}", config.digest().hex()),
+            config.bytes(),
+        )?;
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -184,9 +216,16 @@ impl ImageWriter {
         })
         .to_string();
         let digest = sha256(manifest.as_bytes());
-        self.put_bytes(&format!("blobs/sha256/{}", digest.hex()), manifest.as_bytes())?;
+        self.put_bytes(
+            &format!("blobs/sha256/{}", digest.hex()),
+            manifest.as_bytes(),
+        )?;
         let platform = config.platform();
-        let names: Vec<Option<&String>> = if names.is_empty() { vec![None] } else { names.iter().map(Some).collect() };
+        let names: Vec<Option<&String>> = if names.is_empty() {
+            vec![None]
+        } else {
+            names.iter().map(Some).collect()
+        };
         for name in names {
             let mut descriptor = json!({
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -219,7 +258,9 @@ impl ImageWriter {
             self.put_bytes("index.json", list.to_string().as_bytes())?;
         }
         if let Target::Tar(tar) = self.target {
-            tar.into_inner().and_then(|mut out| out.flush()).at("write", &self.name)?;
+            tar.into_inner()
+                .and_then(|mut out| out.flush())
+                .at("write", &self.name)?;
         }
         Ok(())
     }
@@ -244,9 +285,17 @@ impl<W: Write> Write for Counting<W> {
     }
 }
 
-fn compress(layer: &ExportLayer<'_>, compression: Compression, spool: &Path) -> Result<(File, u64, Digest)> {
+fn compress(
+    layer: &ExportLayer<'_>,
+    compression: Compression,
+    spool: &Path,
+) -> Result<(File, u64, Digest)> {
     let file = tempfile::tempfile_in(spool).at("make a temporary file in", spool)?;
-    let out = Counting { out: io::BufWriter::with_capacity(1 << 17, file), hasher: sha2::Sha256::new(), bytes: 0 };
+    let out = Counting {
+        out: io::BufWriter::with_capacity(1 << 17, file),
+        hasher: sha2::Sha256::new(),
+        bytes: 0,
+    };
     let packed = || -> io::Result<Counting<io::BufWriter<File>>> {
         Ok(match compression {
             Compression::None => {
@@ -267,6 +316,9 @@ fn compress(layer: &ExportLayer<'_>, compression: Compression, spool: &Path) -> 
         })
     };
     let Counting { out, hasher, bytes } = packed().at("export a layer into", spool)?;
-    let file = out.into_inner().map_err(io::IntoInnerError::into_error).at("export a layer into", spool)?;
+    let file = out
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)
+        .at("export a layer into", spool)?;
     Ok((file, bytes, Digest::from_bytes(hasher.finalize().into())))
 }

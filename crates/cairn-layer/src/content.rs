@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 /// Writes a file's content to `out`; holes as zeros.
 pub fn read_content(store: &Store, content: &Content, out: &mut dyn Write) -> Result<()> {
     let mut reader = ContentReader::new(store, content);
-    io::copy(&mut reader, out).map(drop).map_err(|e| from_io(e, Error::Write))
+    io::copy(&mut reader, out)
+        .map(drop)
+        .map_err(|e| from_io(e, Error::Write))
 }
 
 /// An error of the store that travelled inside an `io::Error`, or `other` of it.
@@ -33,7 +35,13 @@ pub struct ContentReader<'a> {
 impl<'a> ContentReader<'a> {
     /// From its start.
     pub fn new(store: &'a Store, content: &'a Content) -> Self {
-        Self { store, pieces: content.pieces.iter(), blob: Vec::new(), at: 0, hole: 0 }
+        Self {
+            store,
+            pieces: content.pieces.iter(),
+            blob: Vec::new(),
+            at: 0,
+            hole: 0,
+        }
     }
 }
 
@@ -47,14 +55,19 @@ impl Read for ContentReader<'_> {
                     self.blob = self.store.get(id).map_err(io::Error::other)?;
                     self.at = 0;
                     if self.blob.len() != *len as usize {
-                        let damage = cairn_store::Error::corrupt(format!("blob {id}"), "its length is not what the manifest says");
+                        let damage = cairn_store::Error::corrupt(
+                            format!("blob {id}"),
+                            "its length is not what the manifest says",
+                        );
                         return Err(io::Error::other(damage));
                     }
                 }
             }
         }
         if self.hole > 0 {
-            let n = out.len().min(usize::try_from(self.hole).unwrap_or(usize::MAX));
+            let n = out
+                .len()
+                .min(usize::try_from(self.hole).unwrap_or(usize::MAX));
             out[..n].fill(0);
             self.hole -= n as u64;
             return Ok(n);

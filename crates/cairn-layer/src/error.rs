@@ -36,7 +36,9 @@ pub enum Error {
         why: String,
     },
     /// A limit that protects memory and disk.
-    #[error("the layer has more than {limit} {what}; if it is to be trusted, raise the limit with {option}")]
+    #[error(
+        "the layer has more than {limit} {what}; if it is to be trusted, raise the limit with {option}"
+    )]
     Limit {
         /// Of what.
         what: &'static str,
@@ -64,7 +66,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The exported tar is not the one that was imported.
-    #[error("layer {expected} came out as {actual}: its framing or a blob is damaged; run \"cairn check\"")]
+    #[error(
+        "layer {expected} came out as {actual}: its framing or a blob is damaged; run \"cairn check\""
+    )]
     Differs {
         /// Diff id as imported.
         expected: String,
@@ -84,10 +88,17 @@ impl Error {
     }
 
     pub(crate) fn entry(path: &[u8], why: impl Into<String>) -> Self {
-        Self::Entry { path: path.to_vec(), why: why.into() }
+        Self::Entry {
+            path: path.to_vec(),
+            why: why.into(),
+        }
     }
 
     pub(crate) fn file(action: &'static str, path: &[u8], source: impl Into<io::Error>) -> Self {
-        Self::File { action, path: path_display(path), source: source.into() }
+        Self::File {
+            action,
+            path: path_display(path),
+            source: source.into(),
+        }
     }
 }

@@ -39,7 +39,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { entries_max: 4_000_000, bytes_max: 1 << 40, header_bytes_max: 1 << 20 }
+        Self {
+            entries_max: 4_000_000,
+            bytes_max: 1 << 40,
+            header_bytes_max: 1 << 20,
+        }
     }
 }
 
@@ -64,27 +68,54 @@ pub struct LayerWriter {
 impl LayerWriter {
     /// A writer with no entry yet.
     pub fn new(feeder: Feeder, limits: Limits) -> Self {
-        Self { feeder, entries: Vec::new(), content_bytes: 0, limits }
+        Self {
+            feeder,
+            entries: Vec::new(),
+            content_bytes: 0,
+            limits,
+        }
     }
 
     /// Adds an entry without content of its own on the way.
     pub fn push(&mut self, path: Vec<u8>, meta: Meta, kind: Kind) -> Result<()> {
         let pieces = match &kind {
-            Kind::File(content) => content.pieces.iter().copied().map(DraftPiece::Known).collect(),
+            Kind::File(content) => content
+                .pieces
+                .iter()
+                .copied()
+                .map(DraftPiece::Known)
+                .collect(),
             _ => Vec::new(),
         };
-        let size = if let Kind::File(content) = &kind { content.size } else { 0 };
+        let size = if let Kind::File(content) = &kind {
+            content.size
+        } else {
+            0
+        };
         self.push_draft(Entry { path, meta, kind }, size, pieces)
     }
 
-    pub(crate) fn push_file(&mut self, path: Vec<u8>, meta: Meta, size: u64, pieces: Vec<DraftPiece>) -> Result<()> {
-        let kind = Kind::File(Content { size, pieces: Vec::new() });
+    pub(crate) fn push_file(
+        &mut self,
+        path: Vec<u8>,
+        meta: Meta,
+        size: u64,
+        pieces: Vec<DraftPiece>,
+    ) -> Result<()> {
+        let kind = Kind::File(Content {
+            size,
+            pieces: Vec::new(),
+        });
         self.push_draft(Entry { path, meta, kind }, size, pieces)
     }
 
     fn push_draft(&mut self, entry: Entry, size: u64, pieces: Vec<DraftPiece>) -> Result<()> {
         if self.entries.len() as u64 >= self.limits.entries_max {
-            return Err(Error::Limit { what: "entries", limit: self.limits.entries_max, option: "--max-entries" });
+            return Err(Error::Limit {
+                what: "entries",
+                limit: self.limits.entries_max,
+                option: "--max-entries",
+            });
         }
         self.content_bytes += size;
         self.entries.push((entry, pieces));
@@ -97,10 +128,16 @@ impl LayerWriter {
     }
 
     /// Waits for the content, stores the manifest and, if there is one, the framing.
-    pub(crate) fn finish_with(mut self, framing: Option<FramingWriter>) -> Result<(Layer, Vec<Entry>)> {
+    pub(crate) fn finish_with(
+        mut self,
+        framing: Option<FramingWriter>,
+    ) -> Result<(Layer, Vec<Entry>)> {
         let ids = self.feeder.ids()?;
         let settle = |piece: &DraftPiece| match *piece {
-            DraftPiece::Data(ticket, len) => Piece::Data { id: ids[ticket], len },
+            DraftPiece::Data(ticket, len) => Piece::Data {
+                id: ids[ticket],
+                len,
+            },
             DraftPiece::Hole(len) => Piece::Hole { len },
             DraftPiece::Known(piece) => piece,
         };
@@ -114,7 +151,9 @@ impl LayerWriter {
         let bytes = manifest::encode(&entries);
         let id = LayerId::from_bytes(*blake3::hash(&bytes).as_bytes());
         let manifest = put_stream(&mut self.feeder, &bytes)?;
-        let framing = framing.map(|framing| framing.finish(&mut self.feeder)).transpose()?;
+        let framing = framing
+            .map(|framing| framing.finish(&mut self.feeder))
+            .transpose()?;
         let layer = Layer {
             id,
             manifest,
@@ -137,7 +176,10 @@ impl Layer {
     /// The entries of the layer.
     pub fn read_entries(&self, store: &Store) -> Result<Vec<Entry>> {
         let bytes = store.read_stream(&self.manifest, 4 << 30)?;
-        let damaged = || Error::Damaged { what: "the manifest", layer: self.id.to_string() };
+        let damaged = || Error::Damaged {
+            what: "the manifest",
+            layer: self.id.to_string(),
+        };
         if *blake3::hash(&bytes).as_bytes() != *self.id.as_bytes() {
             return Err(damaged());
         }

@@ -52,7 +52,11 @@ pub fn encode(entries: &[Entry]) -> Vec<u8> {
     out.extend_from_slice(&(entries.len() as u64).to_le_bytes());
     let mut previous: &[u8] = b"";
     for entry in entries {
-        let shared = previous.iter().zip(&entry.path).take_while(|(a, b)| a == b).count();
+        let shared = previous
+            .iter()
+            .zip(&entry.path)
+            .take_while(|(a, b)| a == b)
+            .count();
         out.extend_from_slice(&encode_bare(&EntryV1 {
             shared: shared as u32,
             rest: entry.path[shared..].to_vec(),
@@ -82,9 +86,22 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Entry>> {
         let previous = entries.last().map_or(&b""[..], |e| &e.path);
         let mut path = previous.get(..wire.shared as usize)?.to_vec();
         path.extend_from_slice(&wire.rest);
-        let mtime = Timestamp { secs: wire.mtime_secs, nanos: wire.mtime_nanos };
-        let meta = Meta { mode: wire.mode, uid: wire.uid, gid: wire.gid, mtime, xattrs: wire.xattrs };
-        entries.push(Entry { path, meta, kind: kind_in(wire.kind) });
+        let mtime = Timestamp {
+            secs: wire.mtime_secs,
+            nanos: wire.mtime_nanos,
+        };
+        let meta = Meta {
+            mode: wire.mode,
+            uid: wire.uid,
+            gid: wire.gid,
+            mtime,
+            xattrs: wire.xattrs,
+        };
+        entries.push(Entry {
+            path,
+            meta,
+            kind: kind_in(wire.kind),
+        });
     }
     rest.is_empty().then_some(entries)
 }
@@ -97,7 +114,10 @@ fn kind_out(kind: &Kind) -> KindV1 {
                 Piece::Data { id, len } => PieceV1::Data(*id.as_bytes(), *len),
                 Piece::Hole { len } => PieceV1::Hole(*len),
             };
-            KindV1::File { size: content.size, pieces: content.pieces.iter().map(piece).collect() }
+            KindV1::File {
+                size: content.size,
+                pieces: content.pieces.iter().map(piece).collect(),
+            }
         }
         Kind::Symlink(target) => KindV1::Symlink(target.clone()),
         Kind::Hardlink(target) => KindV1::Hardlink(target.clone()),
@@ -114,10 +134,16 @@ fn kind_in(kind: KindV1) -> Kind {
         KindV1::Directory => Kind::Directory,
         KindV1::File { size, pieces } => {
             let piece = |p| match p {
-                PieceV1::Data(id, len) => Piece::Data { id: BlobId::from_bytes(id), len },
+                PieceV1::Data(id, len) => Piece::Data {
+                    id: BlobId::from_bytes(id),
+                    len,
+                },
                 PieceV1::Hole(len) => Piece::Hole { len },
             };
-            Kind::File(Content { size, pieces: pieces.into_iter().map(piece).collect() })
+            Kind::File(Content {
+                size,
+                pieces: pieces.into_iter().map(piece).collect(),
+            })
         }
         KindV1::Symlink(target) => Kind::Symlink(target),
         KindV1::Hardlink(target) => Kind::Hardlink(target),
@@ -134,10 +160,22 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<Entry> {
-        let content = Content { size: 12, pieces: vec![Piece::Data { id: BlobId::of(b"x"), len: 2 }, Piece::Hole { len: 10 }] };
+        let content = Content {
+            size: 12,
+            pieces: vec![
+                Piece::Data {
+                    id: BlobId::of(b"x"),
+                    len: 2,
+                },
+                Piece::Hole { len: 10 },
+            ],
+        };
         let mut meta = Meta::root(0o4755);
         meta.set_xattr(b"user.x", b"y\0z");
-        meta.mtime = Timestamp { secs: -5, nanos: 999_999_999 };
+        meta.mtime = Timestamp {
+            secs: -5,
+            nanos: 999_999_999,
+        };
         let kinds = [
             (&b"usr"[..], Kind::Directory),
             (b"usr/a", Kind::File(content)),
@@ -146,7 +184,14 @@ mod tests {
             (b"usr/d", Kind::CharDevice { major: 1, minor: 3 }),
             (b"v", Kind::Whiteout),
         ];
-        kinds.into_iter().map(|(path, kind)| Entry { path: path.to_vec(), meta: meta.clone(), kind }).collect()
+        kinds
+            .into_iter()
+            .map(|(path, kind)| Entry {
+                path: path.to_vec(),
+                meta: meta.clone(),
+                kind,
+            })
+            .collect()
     }
 
     #[test]

@@ -12,9 +12,19 @@ pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
     for part in path.split(|b| *b == b'/') {
         match part {
             b"" | b"." => continue,
-            b".." => return Err(Error::entry(path, "its path has a \"..\" part and could leave the root")),
+            b".." => {
+                return Err(Error::entry(
+                    path,
+                    "its path has a \"..\" part and could leave the root",
+                ));
+            }
             _ if part.contains(&0) => return Err(Error::entry(path, "its path has a NUL byte")),
-            _ if part.len() > 255 => return Err(Error::entry(path, "a part of its path is longer than 255 bytes")),
+            _ if part.len() > 255 => {
+                return Err(Error::entry(
+                    path,
+                    "a part of its path is longer than 255 bytes",
+                ));
+            }
             _ => {}
         }
         if !out.is_empty() {
@@ -38,7 +48,11 @@ pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// `directory` and `name` as one clean path.
 pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
+    if directory.is_empty() {
+        name.to_vec()
+    } else {
+        [directory, b"/", name].concat()
+    }
 }
 
 #[cfg(test)]
@@ -47,7 +61,13 @@ mod tests {
 
     #[test]
     fn paths_are_cleaned_or_refused() {
-        for (dirty, tidy) in [("./a//b/", "a/b"), ("/etc/passwd", "etc/passwd"), ("./", ""), ("a/./b", "a/b"), ("...", "...")] {
+        for (dirty, tidy) in [
+            ("./a//b/", "a/b"),
+            ("/etc/passwd", "etc/passwd"),
+            ("./", ""),
+            ("a/./b", "a/b"),
+            ("...", "..."),
+        ] {
             assert_eq!(clean(dirty.as_bytes()).unwrap(), tidy.as_bytes());
         }
         for bad in ["..", "a/../../b", "a/..", "x\0y"] {

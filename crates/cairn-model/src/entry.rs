@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::{BlobId, ObjectId};
 
 /// A moment with nanoseconds, as `struct timespec`: seconds since 1970, negative before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Timestamp {
     /// Seconds since the epoch.
     pub secs: i64,
@@ -32,17 +34,26 @@ pub struct Meta {
 impl Meta {
     /// Owned by root, no time, no xattrs.
     pub fn root(mode: u32) -> Self {
-        Self { mode, ..Self::default() }
+        Self {
+            mode,
+            ..Self::default()
+        }
     }
 
     /// Value of one extended attribute.
     pub fn xattr(&self, name: &[u8]) -> Option<&[u8]> {
-        self.xattrs.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_slice())
+        self.xattrs
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_slice())
     }
 
     /// Adds or replaces one extended attribute, keeping the order.
     pub fn set_xattr(&mut self, name: &[u8], value: &[u8]) {
-        match self.xattrs.binary_search_by(|(n, _)| n.as_slice().cmp(name)) {
+        match self
+            .xattrs
+            .binary_search_by(|(n, _)| n.as_slice().cmp(name))
+        {
             Ok(i) => self.xattrs[i].1 = value.to_vec(),
             Err(i) => self.xattrs.insert(i, (name.to_vec(), value.to_vec())),
         }
@@ -88,7 +99,10 @@ impl Content {
         for piece in &self.pieces {
             match piece {
                 Piece::Data { id, len } => {
-                    hasher.update(&[0]).update(&u64::from(*len).to_le_bytes()).update(id.as_bytes());
+                    hasher
+                        .update(&[0])
+                        .update(&u64::from(*len).to_le_bytes())
+                        .update(id.as_bytes());
                 }
                 Piece::Hole { len } => {
                     hasher.update(&[1]).update(&len.to_le_bytes());
@@ -164,7 +178,11 @@ pub fn path_display(path: &[u8]) -> String {
     let mut out = String::new();
     for chunk in path.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+            if c.is_control() {
+                out.extend(c.escape_default())
+            } else {
+                out.push(c)
+            }
         }
         for byte in chunk.invalid() {
             out.push_str(&format!("\\x{byte:02x}"));
@@ -180,9 +198,15 @@ mod tests {
     #[test]
     fn one_blob_files_are_named_by_their_blob() {
         let id = BlobId::of(b"hello");
-        let content = Content { size: 5, pieces: vec![Piece::Data { id, len: 5 }] };
+        let content = Content {
+            size: 5,
+            pieces: vec![Piece::Data { id, len: 5 }],
+        };
         assert_eq!(content.object().as_bytes(), id.as_bytes());
-        let holed = Content { size: 9, pieces: vec![Piece::Data { id, len: 5 }, Piece::Hole { len: 4 }] };
+        let holed = Content {
+            size: 9,
+            pieces: vec![Piece::Data { id, len: 5 }, Piece::Hole { len: 4 }],
+        };
         assert_ne!(holed.object(), content.object());
         assert_eq!((holed.data_bytes(), content.data_bytes()), (5, 5));
     }
@@ -199,6 +223,12 @@ mod tests {
         meta.set_xattr(b"user.b", b"1");
         meta.set_xattr(b"user.a", b"2");
         meta.set_xattr(b"user.b", b"3");
-        assert_eq!(meta.xattrs, [(b"user.a".to_vec(), b"2".to_vec()), (b"user.b".to_vec(), b"3".to_vec())]);
+        assert_eq!(
+            meta.xattrs,
+            [
+                (b"user.a".to_vec(), b"2".to_vec()),
+                (b"user.b".to_vec(), b"3".to_vec())
+            ]
+        );
     }
 }

@@ -141,7 +141,14 @@ mod tests {
 
     #[test]
     fn bad_ids_are_refused() {
-        for bad in ["", "sha256:", "sha512:00", &"0".repeat(63), &"G".repeat(64), &"A".repeat(64)] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha512:00",
+            &"0".repeat(63),
+            &"G".repeat(64),
+            &"A".repeat(64),
+        ] {
             assert!(bad.parse::<BlobId>().is_err(), "{bad}");
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }

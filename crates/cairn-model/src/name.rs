@@ -15,14 +15,23 @@ pub struct NameError {
 }
 
 fn check(what: &'static str, text: &str, len_max: usize) -> Result<(), NameError> {
-    let fail = |why| Err(NameError { what, text: text.chars().take(100).collect(), why });
+    let fail = |why| {
+        Err(NameError {
+            what,
+            text: text.chars().take(100).collect(),
+            why,
+        })
+    };
     if text.is_empty() {
         return fail("it is empty");
     }
     if text.len() > len_max {
         return fail("it is too long");
     }
-    if !text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-:/@+".contains(&b)) {
+    if !text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"._-:/@+".contains(&b))
+    {
         return fail("allowed are letters, digits and . _ - : / @ +");
     }
     if text.starts_with('-') {
@@ -76,7 +85,9 @@ impl ImageRef {
 
     /// The part before the tag.
     pub fn repository(&self) -> &str {
-        self.0.rsplit_once(':').map_or(self.0.as_str(), |(name, _)| name)
+        self.0
+            .rsplit_once(':')
+            .map_or(self.0.as_str(), |(name, _)| name)
     }
 }
 
@@ -86,13 +97,31 @@ impl FromStr for ImageRef {
     fn from_str(text: &str) -> Result<Self, NameError> {
         check("image name", text, 512)?;
         let last = text.rsplit('/').next().unwrap_or_default();
-        let full = if last.contains(':') { text.to_owned() } else { format!("{text}:latest") };
-        let fail = |why| Err(NameError { what: "image name", text: text.to_owned(), why });
+        let full = if last.contains(':') {
+            text.to_owned()
+        } else {
+            format!("{text}:latest")
+        };
+        let fail = |why| {
+            Err(NameError {
+                what: "image name",
+                text: text.to_owned(),
+                why,
+            })
+        };
         let (name, tag) = full.rsplit_once(':').unwrap_or_default();
-        if name.is_empty() || name.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        if name.is_empty()
+            || name
+                .split('/')
+                .any(|part| part.is_empty() || part.starts_with('.'))
+        {
             return fail("it has an empty part, or one that starts with a dot");
         }
-        if tag.is_empty() || tag.len() > 128 || tag.starts_with(['.', '-']) || tag.contains(['@', '+']) {
+        if tag.is_empty()
+            || tag.len() > 128
+            || tag.starts_with(['.', '-'])
+            || tag.contains(['@', '+'])
+        {
             return fail("the tag is empty, too long, or has a character a tag cannot have");
         }
         Ok(Self(full))
@@ -122,8 +151,16 @@ mod tests {
 
     #[test]
     fn keys_hold_what_containerd_sends() {
-        assert!("default/12/extract-1 sha256:ab".parse::<SnapshotKey>().is_err());
-        assert!("default/12/extract-1-sha256:ab".parse::<SnapshotKey>().is_ok());
+        assert!(
+            "default/12/extract-1 sha256:ab"
+                .parse::<SnapshotKey>()
+                .is_err()
+        );
+        assert!(
+            "default/12/extract-1-sha256:ab"
+                .parse::<SnapshotKey>()
+                .is_ok()
+        );
         assert!("a\nb".parse::<SnapshotKey>().is_err());
     }
 }

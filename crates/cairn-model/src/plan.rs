@@ -40,8 +40,12 @@ impl FromStr for Driver {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|driver| driver.to_string() == text);
-        found.ok_or_else(|| format!("no driver {text:?}; there are erofs, erofs-loop, overlay and copy"))
+        let found = Self::ALL
+            .into_iter()
+            .find(|driver| driver.to_string() == text);
+        found.ok_or_else(|| {
+            format!("no driver {text:?}; there are erofs, erofs-loop, overlay and copy")
+        })
     }
 }
 

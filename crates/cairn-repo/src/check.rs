@@ -84,7 +84,12 @@ impl Repo {
         Ok(report)
     }
 
-    fn find_hits(&self, report: &mut CheckReport, bad: &BTreeMap<BlobId, String>, bad_packs: &HashSet<PackId>) -> Result<()> {
+    fn find_hits(
+        &self,
+        report: &mut CheckReport,
+        bad: &BTreeMap<BlobId, String>,
+        bad_packs: &HashSet<PackId>,
+    ) -> Result<()> {
         let index = self.store.index();
         let mut hits: BTreeMap<BlobId, Hit> = BTreeMap::new();
         let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
@@ -97,7 +102,11 @@ impl Repo {
             _ => None,
         };
         let mut hit = |id: BlobId, why: String, file| {
-            let hit = hits.entry(id).or_insert_with(|| Hit { blob: id, why, files: Vec::new() });
+            let hit = hits.entry(id).or_insert_with(|| Hit {
+                blob: id,
+                why,
+                files: Vec::new(),
+            });
             hit.files.push(file);
         };
         let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
@@ -105,7 +114,10 @@ impl Repo {
         for layer in &roots.layers {
             let mut sound = true;
             for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
-                let blobs = self.store.stream_blobs(stream).unwrap_or_else(|_| vec![stream.id]);
+                let blobs = self
+                    .store
+                    .stream_blobs(stream)
+                    .unwrap_or_else(|_| vec![stream.id]);
                 for id in blobs {
                     if let Some(why) = why(&id) {
                         hit(id, why, (layer.id, None));
@@ -120,12 +132,19 @@ impl Repo {
                 hit_layers.insert(layer.id);
             }
         }
-        let (images, tags) = self.store.db().read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
-        let chains: HashMap<&SnapshotKey, &cairn_snapshot::Snapshot> = roots.snapshots.iter().map(|s| (&s.key, s)).collect();
+        let (images, tags) = self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
+        let chains: HashMap<&SnapshotKey, &cairn_snapshot::Snapshot> =
+            roots.snapshots.iter().map(|s| (&s.key, s)).collect();
         let chain_hit = |top: &SnapshotKey| {
             let mut at = Some(top);
             while let Some(snapshot) = at.and_then(|key| chains.get(key)) {
-                if snapshot.layer.is_some_and(|layer| hit_layers.contains(&layer)) {
+                if snapshot
+                    .layer
+                    .is_some_and(|layer| hit_layers.contains(&layer))
+                {
                     return true;
                 }
                 at = snapshot.parent.as_ref();
@@ -135,14 +154,28 @@ impl Repo {
         for image in images {
             let document = self.store.read_stream(&image.config, 64 << 20);
             if document.is_err() {
-                hit(image.config.id, "the image's document does not read".into(), (LayerId::from_bytes([0; 32]), None));
+                hit(
+                    image.config.id,
+                    "the image's document does not read".into(),
+                    (LayerId::from_bytes([0; 32]), None),
+                );
             }
             if document.is_err() || image.top.as_ref().is_some_and(&chain_hit) {
-                let name = tags.iter().find(|(_, id)| *id == image.id).map(|(name, _)| name.to_string());
-                report.images.push(name.unwrap_or_else(|| image.id.to_string()));
+                let name = tags
+                    .iter()
+                    .find(|(_, id)| *id == image.id)
+                    .map(|(name, _)| name.to_string());
+                report
+                    .images
+                    .push(name.unwrap_or_else(|| image.id.to_string()));
             }
         }
-        report.snapshots = roots.snapshots.iter().filter(|s| chain_hit(&s.key)).map(|s| s.key.clone()).collect();
+        report.snapshots = roots
+            .snapshots
+            .iter()
+            .filter(|s| chain_hit(&s.key))
+            .map(|s| s.key.clone())
+            .collect();
         report.hits = hits.into_values().collect();
         Ok(())
     }
@@ -153,10 +186,14 @@ impl Repo {
         why: &dyn Fn(&BlobId) -> Option<String>,
         hit: &mut dyn FnMut(BlobId, String, Place),
     ) -> bool {
-        let Ok(entries) = layer.read_entries(&self.store) else { return false };
+        let Ok(entries) = layer.read_entries(&self.store) else {
+            return false;
+        };
         let mut sound = true;
         for entry in entries {
-            let Kind::File(content) = &entry.kind else { continue };
+            let Kind::File(content) = &entry.kind else {
+                continue;
+            };
             for (id, _) in content.blobs() {
                 if let Some(why) = why(&id) {
                     hit(id, why, (layer.id, Some(entry.path.clone())));
@@ -195,7 +232,10 @@ impl Repo {
             self.store.rebuild_index()?;
             done.push("made the index anew from the packs".to_owned());
         }
-        Ok(CheckReport { repaired: done, ..self.check(true, progress)? })
+        Ok(CheckReport {
+            repaired: done,
+            ..self.check(true, progress)?
+        })
     }
 
     fn quarantine(&self, id: &PackId) -> Result<String> {
@@ -203,8 +243,14 @@ impl Repo {
         let directory = self.root().join("quarantine");
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let kept = directory.join(path.file_name().unwrap_or_default());
-        let saved = if path.exists() { salvage(&path)? } else { Vec::new() };
-        let known = PackFile::open(&path).and_then(|pack| pack.directory()).map(|directory| directory.slots.len());
+        let saved = if path.exists() {
+            salvage(&path)?
+        } else {
+            Vec::new()
+        };
+        let known = PackFile::open(&path)
+            .and_then(|pack| pack.directory())
+            .map(|directory| directory.slots.len());
         self.store.forget_pack(id)?;
         let ingest = self.store.ingest()?;
         let mut feeder = ingest.feeder();
@@ -214,18 +260,27 @@ impl Repo {
         }
         feeder.ids()?;
         drop(feeder);
-        self.store.publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
+        self.store
+            .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         if path.exists() {
             std::fs::rename(&path, &kept).at("move to quarantine", &path)?;
         }
         let of = known.map_or_else(|_| "an unknown number of".to_owned(), |n| n.to_string());
-        Ok(format!("saved {count} of {of} blobs of pack {id}; the damaged file is {}", kept.display()))
+        Ok(format!(
+            "saved {count} of {of} blobs of pack {id}; the damaged file is {}",
+            kept.display()
+        ))
     }
 
     /// Names of the images that have a layer; for reports.
     pub fn images_of_layer(images: &[Image], layer: &LayerId) -> Vec<String> {
         let has = |image: &&Image| image.layers.iter().any(|l| l.id == *layer);
-        let name = |image: &Image| image.names.first().map_or_else(|| image.row.id.short(), ToString::to_string);
+        let name = |image: &Image| {
+            image
+                .names
+                .first()
+                .map_or_else(|| image.row.id.short(), ToString::to_string)
+        };
         images.iter().filter(has).map(name).collect()
     }
 }

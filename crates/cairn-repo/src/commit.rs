@@ -28,7 +28,12 @@ pub struct CommitOptions {
 impl Repo {
     /// Makes an image of the active snapshot `key`, which stays as it is. `base` is the image it was
     /// made of, if it was.
-    pub fn commit_image(&self, key: &SnapshotKey, base: Option<&ImageConfig>, options: &CommitOptions) -> Result<Imported> {
+    pub fn commit_image(
+        &self,
+        key: &SnapshotKey,
+        base: Option<&ImageConfig>,
+        options: &CommitOptions,
+    ) -> Result<Imported> {
         let snapshot = self.stat(key)?;
         let mut layers = self.layers_of(key)?;
         let parent = self.tree(&layers)?;
@@ -44,15 +49,30 @@ impl Repo {
         let below = match base {
             Some(base) => base.clone(),
             None => {
-                let unknown = || Error::Invalid("a layer below this snapshot has no diff id; export its image first".into());
-                let diff_ids = layers.iter().map(|layer| layer.diff_id.ok_or_else(unknown)).collect::<Result<Vec<_>>>()?;
-                ImageConfig::new(&Platform::host(), &diff_ids, &history.created, "cairn snapshot commit")
+                let unknown = || {
+                    Error::Invalid(
+                        "a layer below this snapshot has no diff id; export its image first".into(),
+                    )
+                };
+                let diff_ids = layers
+                    .iter()
+                    .map(|layer| layer.diff_id.ok_or_else(unknown))
+                    .collect::<Result<Vec<_>>>()?;
+                ImageConfig::new(
+                    &Platform::host(),
+                    &diff_ids,
+                    &history.created,
+                    "cairn snapshot commit",
+                )
             }
         };
         let config = below.with_layer(scanned.diff_id, &history, options.config.as_ref())?;
         layers.push(scanned.layer);
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
-        Ok(Imported { left_out, ..self.publish_image(ingest, &config, &layers, &names)? })
+        Ok(Imported {
+            left_out,
+            ..self.publish_image(ingest, &config, &layers, &names)?
+        })
     }
 }

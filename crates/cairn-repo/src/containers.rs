@@ -65,9 +65,15 @@ impl Repo {
     ) -> Result<Container> {
         let id = PackId::from_bytes(cairn_store::random()?);
         let name = name.map_or_else(|| id.short(), str::to_owned);
-        let valid = !name.is_empty() && name.len() <= 200 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        let valid = !name.is_empty()
+            && name.len() <= 200
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if !valid || name.starts_with(['.', '-']) {
-            return Err(Error::Invalid(format!("container name {name:?} is not valid: letters, digits, _ . and - are, and a letter or digit first")));
+            return Err(Error::Invalid(format!(
+                "container name {name:?} is not valid: letters, digits, _ . and - are, and a letter or digit first"
+            )));
         }
         let snapshot: SnapshotKey = format!("container/{name}").parse()?;
         let row = ContainerV1 {
@@ -75,12 +81,21 @@ impl Repo {
             snapshot: snapshot.to_string(),
             image: image.map(|id| *id.as_bytes()),
             image_name: image_name.to_owned(),
-            command: command.iter().map(|word| word.chars().take(200).collect()).take(10).collect(),
+            command: command
+                .iter()
+                .map(|word| word.chars().take(200).collect())
+                .take(10)
+                .collect(),
             created: time::now_secs(),
         };
         self.prepare(&snapshot, parent, Labels::new())?;
-        let made = std::fs::create_dir_all(self.container_dir(&id)).at("create directory", &self.container_dir(&id));
-        let put = made.and_then(|()| self.store.db().write::<_, Error>(|txn| Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)));
+        let made = std::fs::create_dir_all(self.container_dir(&id))
+            .at("create directory", &self.container_dir(&id));
+        let put = made.and_then(|()| {
+            self.store
+                .db()
+                .write::<_, Error>(|txn| Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?))
+        });
         if let Err(e) = put {
             // The first error is the one to tell.
             let _ = self.remove(&snapshot);
@@ -102,7 +117,9 @@ impl Repo {
         if let Some(found) = all.iter().find(|container| container.name == name) {
             return Ok(found.clone());
         }
-        let mut found = all.into_iter().filter(|container| name.len() >= 4 && container.id.hex().starts_with(name));
+        let mut found = all
+            .into_iter()
+            .filter(|container| name.len() >= 4 && container.id.hex().starts_with(name));
         match (found.next(), found.next()) {
             (Some(container), None) => Ok(container),
             (Some(_), Some(_)) => Err(Error::Ambiguous(name.to_owned())),
@@ -115,7 +132,9 @@ impl Repo {
         let gone = self.store.db().write::<_, Error>(|txn| {
             CONTAINERS.delete(txn, container.id.as_bytes());
             match graph::find(txn, &container.snapshot)? {
-                Some(snapshot) if snapshot.kind == Kind::Active => Ok(Some(graph::remove(txn, &container.snapshot)?)),
+                Some(snapshot) if snapshot.kind == Kind::Active => {
+                    Ok(Some(graph::remove(txn, &container.snapshot)?))
+                }
                 _ => Ok(None),
             }
         })?;
@@ -133,7 +152,8 @@ impl Repo {
 /// All containers, in order of id.
 pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
     let container = |(key, row): (Vec<u8>, ContainerV1)| {
-        let corrupt = || cairn_store::Error::corrupt("container row", "its key or snapshot is no name");
+        let corrupt =
+            || cairn_store::Error::corrupt("container row", "its key or snapshot is no name");
         Ok(Container {
             id: PackId::from_bytes(key.try_into().map_err(|_| corrupt())?),
             name: row.name,
@@ -144,5 +164,9 @@ pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
             created: row.created,
         })
     };
-    CONTAINERS.scan(rows, [])?.into_iter().map(container).collect()
+    CONTAINERS
+        .scan(rows, [])?
+        .into_iter()
+        .map(container)
+        .collect()
 }

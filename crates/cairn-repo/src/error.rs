@@ -37,7 +37,9 @@ pub enum Error {
         source: Box<Error>,
     },
     /// A layer is not what the document says.
-    #[error("layer {layer} should have the diff id {expected} but has {actual}: the archive is damaged or was tampered with; nothing was imported")]
+    #[error(
+        "layer {layer} should have the diff id {expected} but has {actual}: the archive is damaged or was tampered with; nothing was imported"
+    )]
     DiffId {
         /// Which, counted from 1.
         layer: usize,
@@ -102,6 +104,10 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<std::io::Error>> At<T> for Result<T, E> {
     fn at(self, action: &'static str, path: &std::path::Path) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.to_owned(), source: source.into() })
+        self.map_err(|source| Error::Io {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        })
     }
 }

@@ -52,10 +52,23 @@ pub(crate) struct Roots {
 /// Reads the roots at one moment.
 pub(crate) fn roots(rows: &dyn Rows) -> Result<Roots> {
     let snapshots = graph::list(rows)?;
-    let wanted: HashSet<LayerId> = snapshots.iter().filter_map(|snapshot| snapshot.layer).collect();
-    let (layers, unreferenced) = rows::layers(rows)?.into_iter().partition(|layer| wanted.contains(&layer.id));
-    let documents = rows::images(rows)?.into_iter().map(|image| image.config).collect();
-    Ok(Roots { snapshots, layers, unreferenced, documents })
+    let wanted: HashSet<LayerId> = snapshots
+        .iter()
+        .filter_map(|snapshot| snapshot.layer)
+        .collect();
+    let (layers, unreferenced) = rows::layers(rows)?
+        .into_iter()
+        .partition(|layer| wanted.contains(&layer.id));
+    let documents = rows::images(rows)?
+        .into_iter()
+        .map(|image| image.config)
+        .collect();
+    Ok(Roots {
+        snapshots,
+        layers,
+        unreferenced,
+        documents,
+    })
 }
 
 type LayerKey = (LayerId, Option<cairn_model::Digest>);
@@ -73,13 +86,20 @@ impl Repo {
     }
 
     /// Marks everything of a layer; collects the names its contents would have in the object cache.
-    fn mark_layer(&self, marks: &mut Marks, layer: &Layer, objects: &mut HashSet<ObjectId>) -> Result<()> {
+    fn mark_layer(
+        &self,
+        marks: &mut Marks,
+        layer: &Layer,
+        objects: &mut HashSet<ObjectId>,
+    ) -> Result<()> {
         self.mark_stream(marks, &layer.manifest)?;
         if let Some(framing) = &layer.framing {
             self.mark_stream(marks, framing)?;
         }
         for entry in layer.read_entries(&self.store)? {
-            let EntryKind::File(content) = &entry.kind else { continue };
+            let EntryKind::File(content) = &entry.kind else {
+                continue;
+            };
             for (id, _) in content.blobs() {
                 marks.mark(&id)?;
             }
@@ -88,13 +108,22 @@ impl Repo {
         Ok(())
     }
 
-    fn mark_roots(&self, marks: &mut Marks, roots: &Roots, done: &mut HashSet<LayerKey>, objects: &mut HashSet<ObjectId>) -> Result<()> {
+    fn mark_roots(
+        &self,
+        marks: &mut Marks,
+        roots: &Roots,
+        done: &mut HashSet<LayerKey>,
+        objects: &mut HashSet<ObjectId>,
+    ) -> Result<()> {
         for layer in &roots.layers {
             if done.insert(key(layer)) {
                 self.mark_layer(marks, layer, objects)?;
             }
         }
-        roots.documents.iter().try_for_each(|document| self.mark_stream(marks, document))
+        roots
+            .documents
+            .iter()
+            .try_for_each(|document| self.mark_stream(marks, document))
     }
 
     /// Collects. Imports and runs go on beside it; they are held up for moments only.
@@ -112,7 +141,11 @@ impl Repo {
             if options.dry_run {
                 report.freed_bytes = plan.freed_bytes();
                 report.written_bytes = plan.written_bytes();
-                report.removed_packs = plan.packs.iter().filter(|p| p.action != gc::Action::Keep).count() as u64;
+                report.removed_packs = plan
+                    .packs
+                    .iter()
+                    .filter(|p| p.action != gc::Action::Keep)
+                    .count() as u64;
                 report.dead_blobs = plan.packs.iter().map(|p| p.dead_blobs).sum();
                 return Ok(report);
             }
@@ -140,7 +173,13 @@ impl Repo {
     }
 
     /// Views of trees that are gone, and objects no layer has, leave the cache.
-    fn evict(&self, roots: &Roots, mut objects: HashSet<ObjectId>, prune: bool, report: &mut GcReport) -> Result<()> {
+    fn evict(
+        &self,
+        roots: &Roots,
+        mut objects: HashSet<ObjectId>,
+        prune: bool,
+        report: &mut GcReport,
+    ) -> Result<()> {
         let mut trees: HashSet<TreeId> = HashSet::new();
         if prune {
             objects.clear();
@@ -149,20 +188,33 @@ impl Repo {
             if prune && snapshot.kind == Kind::Committed {
                 continue;
             }
-            let Ok(layers) = self.layers_of(&snapshot.key) else { continue };
+            let Ok(layers) = self.layers_of(&snapshot.key) else {
+                continue;
+            };
             if trees.insert(tree_id(&layers)) && prune {
                 let tree = self.tree(&layers)?;
-                let files = tree.walk().into_iter().filter_map(|(_, id)| match &tree.node(id).kind {
-                    NodeKind::File(content) => Some(content.object()),
-                    _ => None,
-                });
+                let files =
+                    tree.walk()
+                        .into_iter()
+                        .filter_map(|(_, id)| match &tree.node(id).kind {
+                            NodeKind::File(content) => Some(content.object()),
+                            _ => None,
+                        });
                 objects.extend(files);
             }
         }
         report.evicted = self.views().retain(&trees, &objects)?;
         let directory = self.root().join("cache").join("roots");
-        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
-            let known = entry.file_name().to_str().and_then(|name| name.parse().ok()).is_some_and(|id| trees.contains(&id));
+        for entry in std::fs::read_dir(&directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let known = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+                .is_some_and(|id| trees.contains(&id));
             if !known {
                 std::fs::remove_file(entry.path()).at("remove", &entry.path())?;
             }
@@ -174,9 +226,18 @@ impl Repo {
         let directory = self.root().join("heads");
         let mut count = 0;
         self.store.db().read::<_, Error>(|rows| {
-            let known: HashSet<PackId> = graph::list(rows)?.into_iter().filter_map(|snapshot| snapshot.head).collect();
-            for entry in std::fs::read_dir(&directory).at("list", &directory)?.flatten() {
-                let id = entry.file_name().to_str().and_then(|name| name.parse::<PackId>().ok());
+            let known: HashSet<PackId> = graph::list(rows)?
+                .into_iter()
+                .filter_map(|snapshot| snapshot.head)
+                .collect();
+            for entry in std::fs::read_dir(&directory)
+                .at("list", &directory)?
+                .flatten()
+            {
+                let id = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse::<PackId>().ok());
                 if id.is_some_and(|id| !known.contains(&id)) {
                     std::fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
                     count += 1;

@@ -47,14 +47,20 @@ pub enum Removed {
 impl Repo {
     /// All images, newest first.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let (mut found, tags) = self.store.db().read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
+        let (mut found, tags) = self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
         found.sort_by_key(|image| std::cmp::Reverse(image.imported));
         found.into_iter().map(|row| self.load(row, &tags)).collect()
     }
 
     /// The image of a name, an id, or the start of an id.
     pub fn image(&self, reference: &str) -> Result<Image> {
-        let (row, tags) = self.store.db().read::<_, Error>(|rows| Ok((resolve(rows, reference)?, rows::tags(rows)?)))?;
+        let (row, tags) = self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok((resolve(rows, reference)?, rows::tags(rows)?)))?;
         self.load(row, &tags)
     }
 
@@ -64,13 +70,23 @@ impl Repo {
         let layers = self.store.db().read::<_, Error>(|rows| {
             let mut layers = Vec::new();
             for diff_id in diff_ids {
-                let gone = || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
+                let gone =
+                    || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
                 layers.push(rows::layer_of_diff(rows, diff_id)?.ok_or_else(gone)?);
             }
             Ok(layers)
         })?;
-        let names = tags.iter().filter(|(_, id)| *id == row.id).map(|(name, _)| name.clone()).collect();
-        Ok(Image { row, names, config, layers })
+        let names = tags
+            .iter()
+            .filter(|(_, id)| *id == row.id)
+            .map(|(name, _)| name.clone())
+            .collect();
+        Ok(Image {
+            row,
+            names,
+            config,
+            layers,
+        })
     }
 
     /// Points `name` at the image of `reference`.
@@ -85,15 +101,25 @@ impl Repo {
     pub fn remove_image(&self, reference: &str) -> Result<Removed> {
         self.store.db().write(|txn| {
             let image = resolve(txn, reference)?;
-            let tags: Vec<ImageRef> = rows::tags(txn)?.into_iter().filter(|(_, id)| *id == image.id).map(|(name, _)| name).collect();
-            let name = reference.parse::<ImageRef>().ok().filter(|name| tags.contains(name));
+            let tags: Vec<ImageRef> = rows::tags(txn)?
+                .into_iter()
+                .filter(|(_, id)| *id == image.id)
+                .map(|(name, _)| name)
+                .collect();
+            let name = reference
+                .parse::<ImageRef>()
+                .ok()
+                .filter(|name| tags.contains(name));
             if let Some(name) = &name
                 && tags.len() > 1
             {
                 rows::delete_tag(txn, name);
                 return Ok(Removed::Untagged(name.clone()));
             }
-            if let Some(container) = containers::all(txn)?.into_iter().find(|container| container.image == Some(image.id)) {
+            if let Some(container) = containers::all(txn)?
+                .into_iter()
+                .find(|container| container.image == Some(image.id))
+            {
                 return Err(Error::InUse {
                     what: format!("image {reference}"),
                     by: format!("container {}", container.name),
@@ -125,7 +151,9 @@ pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<ImageRow> {
     if hex.len() < PREFIX_MIN || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
         return Err(missing());
     }
-    let mut found = rows::images(rows)?.into_iter().filter(|image| image.id.hex().starts_with(hex));
+    let mut found = rows::images(rows)?
+        .into_iter()
+        .filter(|image| image.id.hex().starts_with(hex));
     match (found.next(), found.next()) {
         (Some(image), None) => Ok(image),
         (Some(_), Some(_)) => Err(Error::Ambiguous(reference.to_owned())),
@@ -135,13 +163,20 @@ pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<ImageRow> {
 
 /// Active snapshots and views over the image's top keep it.
 fn refuse_if_used(txn: &Txn<'_>, reference: &str, top: &SnapshotKey, id: &Digest) -> Result<()> {
-    if rows::images(txn)?.iter().any(|other| other.id != *id && other.top.as_ref() == Some(top)) {
+    if rows::images(txn)?
+        .iter()
+        .any(|other| other.id != *id && other.top.as_ref() == Some(top))
+    {
         return Ok(());
     }
     for child in graph::children(txn, top)? {
         if graph::stat(txn, &child)?.kind != cairn_snapshot::Kind::Committed {
             let next = format!("remove it first with \"cairn snapshot rm {child}\"");
-            return Err(Error::InUse { what: format!("image {reference}"), by: format!("snapshot {child}"), next });
+            return Err(Error::InUse {
+                what: format!("image {reference}"),
+                by: format!("snapshot {child}"),
+                next,
+            });
         }
     }
     Ok(())
@@ -151,8 +186,13 @@ fn refuse_if_used(txn: &Txn<'_>, reference: &str, top: &SnapshotKey, id: &Digest
 fn remove_chain(txn: &mut Txn<'_>, top: Option<&SnapshotKey>) -> Result<()> {
     let mut at = top.cloned();
     while let Some(key) = at {
-        let Some(snapshot) = graph::find(txn, &key)? else { break };
-        let needed = !graph::children(txn, &key)?.is_empty() || rows::images(txn)?.iter().any(|image| image.top.as_ref() == Some(&key));
+        let Some(snapshot) = graph::find(txn, &key)? else {
+            break;
+        };
+        let needed = !graph::children(txn, &key)?.is_empty()
+            || rows::images(txn)?
+                .iter()
+                .any(|image| image.top.as_ref() == Some(&key));
         if needed || !snapshot.labels.contains_key(IMPORTED) {
             break;
         }

@@ -61,28 +61,75 @@ struct NewLayer {
 
 impl Repo {
     /// Imports whatever `path` is: archive, layout, root file system tar, directory, `-` for a stream.
-    pub fn import(&self, path: &Path, options: &ImportOptions, progress: &dyn Progress) -> Result<Vec<Imported>> {
+    pub fn import(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
         match cairn_image::detect(path, &options.platform, &self.spool())? {
             Source::Images(images) => {
                 if images.len() > 1 && options.name.is_some() {
-                    return Err(Error::Invalid(format!("{} has {} images; --name is for one", path.display(), images.len())));
+                    return Err(Error::Invalid(format!(
+                        "{} has {} images; --name is for one",
+                        path.display(),
+                        images.len()
+                    )));
                 }
-                images.iter().map(|image| self.import_image(image, options, progress)).collect()
+                images
+                    .iter()
+                    .map(|image| self.import_image(image, options, progress))
+                    .collect()
             }
-            Source::RootTar(source) => Ok(vec![self.import_root(path, options, progress, |ingest| {
-                progress.total(source.stored_bytes()?);
-                let mut stream = Reading { inner: source.open()?, progress };
-                let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
-                if !tar.ended {
-                    return Err(Error::Invalid(format!("{} ends without the mark that ends a tar: it is cut off", path.display())));
-                }
-                Ok((NewLayer { layer: tar.layer, entries: tar.entries }, tar.diff_id, Vec::new()))
-            })?]),
-            Source::Directory(directory) => Ok(vec![self.import_root(path, options, progress, |ingest| {
-                let scanned = scan(&self.store, &directory, ingest.feeder(), self.options.limits)?;
-                let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
-                Ok((NewLayer { layer: scanned.layer, entries: scanned.entries }, scanned.diff_id, left_out))
-            })?]),
+            Source::RootTar(source) => Ok(vec![self.import_root(
+                path,
+                options,
+                progress,
+                |ingest| {
+                    progress.total(source.stored_bytes()?);
+                    let mut stream = Reading {
+                        inner: source.open()?,
+                        progress,
+                    };
+                    let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
+                    if !tar.ended {
+                        return Err(Error::Invalid(format!(
+                            "{} ends without the mark that ends a tar: it is cut off",
+                            path.display()
+                        )));
+                    }
+                    Ok((
+                        NewLayer {
+                            layer: tar.layer,
+                            entries: tar.entries,
+                        },
+                        tar.diff_id,
+                        Vec::new(),
+                    ))
+                },
+            )?]),
+            Source::Directory(directory) => Ok(vec![self.import_root(
+                path,
+                options,
+                progress,
+                |ingest| {
+                    let scanned = scan(
+                        &self.store,
+                        &directory,
+                        ingest.feeder(),
+                        self.options.limits,
+                    )?;
+                    let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
+                    Ok((
+                        NewLayer {
+                            layer: scanned.layer,
+                            entries: scanned.entries,
+                        },
+                        scanned.diff_id,
+                        left_out,
+                    ))
+                },
+            )?]),
         }
     }
 
@@ -96,17 +143,37 @@ impl Repo {
         let ingest = self.store.ingest()?;
         let (new, diff_id, left_out) = read(&ingest)?;
         Tree::new().apply(&new.entries)?;
-        let source = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let config = ImageConfig::new(&options.platform, &[diff_id], &time::rfc3339_now(), &format!("cairn import {source}"));
+        let source = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
+        let config = ImageConfig::new(
+            &options.platform,
+            &[diff_id],
+            &time::rfc3339_now(),
+            &format!("cairn import {source}"),
+        );
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();
         let imported = self.publish_image(ingest, &config, &[new.layer], &names)?;
-        Ok(Imported { left_out, ..imported })
+        Ok(Imported {
+            left_out,
+            ..imported
+        })
     }
 
-    fn import_image(&self, image: &SourceImage, options: &ImportOptions, progress: &dyn Progress) -> Result<Imported> {
+    fn import_image(
+        &self,
+        image: &SourceImage,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
         let names = match &options.name {
             Some(name) => vec![name.clone()],
-            None => image.names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+            None => image
+                .names
+                .iter()
+                .map(|name| name.parse())
+                .collect::<Result<_, _>>()?,
         };
         let mut tries = 0;
         loop {
@@ -118,11 +185,23 @@ impl Repo {
         }
     }
 
-    fn try_import_image(&self, image: &SourceImage, names: &[ImageRef], progress: &dyn Progress) -> Result<Imported> {
+    fn try_import_image(
+        &self,
+        image: &SourceImage,
+        names: &[ImageRef],
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
         let ingest = self.store.ingest()?;
         let diff_ids = image.config.diff_ids();
-        let known = self.store.db().read(|rows| diff_ids.iter().map(|id| rows::layer_of_diff(rows, id)).collect::<Result<Vec<_>>>())?;
-        let title = names.first().map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
+        let known = self.store.db().read(|rows| {
+            diff_ids
+                .iter()
+                .map(|id| rows::layer_of_diff(rows, id))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let title = names
+            .first()
+            .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
         let layers_present = known.iter().flatten().count();
         let new = self.read_layers(&ingest, image, &known, &title, progress)?;
         let mut layers = Vec::new();
@@ -132,7 +211,14 @@ impl Repo {
         for (number, (known, new)) in known.into_iter().zip(new).enumerate() {
             let (layer, entries) = match (new, known) {
                 (Some(new), _) => (new.layer, new.entries),
-                (None, Some(known)) => (known, if check { known.read_entries(&self.store)? } else { Vec::new() }),
+                (None, Some(known)) => (
+                    known,
+                    if check {
+                        known.read_entries(&self.store)?
+                    } else {
+                        Vec::new()
+                    },
+                ),
                 (None, None) => return Err(Error::LayerGone),
             };
             tree.apply(&entries).map_err(|e| Error::InLayer {
@@ -143,7 +229,10 @@ impl Repo {
             layers.push(layer);
         }
         let imported = self.publish_image(ingest, &image.config, &layers, names)?;
-        Ok(Imported { layers_present, ..imported })
+        Ok(Imported {
+            layers_present,
+            ..imported
+        })
     }
 
     /// Reads the layers that are not known, as many at once as there are cores.
@@ -158,15 +247,22 @@ impl Repo {
         let diff_ids = image.config.diff_ids();
         let mut todo: Vec<usize> = (0..known.len()).filter(|i| known[*i].is_none()).collect();
         // A layer that occurs twice (an empty one, mostly) is read once.
-        todo.retain(|i| diff_ids[..*i].iter().all(|earlier| *earlier != diff_ids[*i]));
+        todo.retain(|i| {
+            diff_ids[..*i]
+                .iter()
+                .all(|earlier| *earlier != diff_ids[*i])
+        });
         for i in &todo {
             progress.total(image.layers[*i].stored_bytes()?);
         }
         todo.reverse();
         let queue = Mutex::new(todo);
-        let results: Mutex<Vec<Option<NewLayer>>> = Mutex::new(known.iter().map(|_| None).collect());
+        let results: Mutex<Vec<Option<NewLayer>>> =
+            Mutex::new(known.iter().map(|_| None).collect());
         let failed: Mutex<Option<Error>> = Mutex::new(None);
-        let threads = std::thread::available_parallelism().map_or(2, usize::from).min(4);
+        let threads = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(4);
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -174,12 +270,22 @@ impl Repo {
                         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
                         let Some(i) = next else { return };
                         match self.read_layer(ingest, &image.layers[i], i, diff_ids[i], progress) {
-                            Ok(new) => results.lock().unwrap_or_else(PoisonError::into_inner)[i] = Some(new),
+                            Ok(new) => {
+                                results.lock().unwrap_or_else(PoisonError::into_inner)[i] =
+                                    Some(new)
+                            }
                             Err(e) => {
                                 queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
                                 let layer = format!("{} ({})", i + 1, diff_ids[i]);
-                                let e = Error::InLayer { image: title.to_owned(), layer, source: Box::new(e) };
-                                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                                let e = Error::InLayer {
+                                    image: title.to_owned(),
+                                    layer,
+                                    source: Box::new(e),
+                                };
+                                failed
+                                    .lock()
+                                    .unwrap_or_else(PoisonError::into_inner)
+                                    .get_or_insert(e);
                                 return;
                             }
                         }
@@ -195,23 +301,49 @@ impl Repo {
             if results[i].is_none()
                 && let Some(twin) = (0..i).find(|j| diff_ids[*j] == diff_ids[i])
             {
-                results[i] = results[twin].as_ref().map(|new| NewLayer { layer: new.layer, entries: new.entries.clone() });
+                results[i] = results[twin].as_ref().map(|new| NewLayer {
+                    layer: new.layer,
+                    entries: new.entries.clone(),
+                });
             }
         }
         Ok(results)
     }
 
-    fn read_layer(&self, ingest: &Ingest, source: &LayerSource, number: usize, expected: Digest, progress: &dyn Progress) -> Result<NewLayer> {
-        let mut stream = Reading { inner: source.open()?, progress };
+    fn read_layer(
+        &self,
+        ingest: &Ingest,
+        source: &LayerSource,
+        number: usize,
+        expected: Digest,
+        progress: &dyn Progress,
+    ) -> Result<NewLayer> {
+        let mut stream = Reading {
+            inner: source.open()?,
+            progress,
+        };
         let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
         if tar.diff_id != expected {
-            return Err(Error::DiffId { layer: number + 1, expected: expected.to_string(), actual: tar.diff_id.to_string() });
+            return Err(Error::DiffId {
+                layer: number + 1,
+                expected: expected.to_string(),
+                actual: tar.diff_id.to_string(),
+            });
         }
-        Ok(NewLayer { layer: tar.layer, entries: tar.entries })
+        Ok(NewLayer {
+            layer: tar.layer,
+            entries: tar.entries,
+        })
     }
 
     /// Stores the document and makes layers, chain and names part of the repository at once.
-    pub(crate) fn publish_image(&self, ingest: Ingest, config: &ImageConfig, layers: &[Layer], names: &[ImageRef]) -> Result<Imported> {
+    pub(crate) fn publish_image(
+        &self,
+        ingest: Ingest,
+        config: &ImageConfig,
+        layers: &[Layer],
+        names: &[ImageRef],
+    ) -> Result<Imported> {
         let mut feeder = ingest.feeder();
         let document = put_stream(&mut feeder, config.bytes())?;
         drop(feeder);
@@ -220,22 +352,46 @@ impl Repo {
         let id = config.digest();
         self.store.publish::<_, Error>(prepared, |txn| {
             let top = put_chain(txn, config, layers)?;
-            rows::put_image(txn, &ImageRow { id, config: document, top, imported: time::now_secs() })?;
-            names.iter().try_for_each(|name| rows::put_tag(txn, name, &id))
+            rows::put_image(
+                txn,
+                &ImageRow {
+                    id,
+                    config: document,
+                    top,
+                    imported: time::now_secs(),
+                },
+            )?;
+            names
+                .iter()
+                .try_for_each(|name| rows::put_tag(txn, name, &id))
         })?;
-        Ok(Imported { id, names: names.to_vec(), layers: layers.len(), layers_present: 0, stats, left_out: Vec::new() })
+        Ok(Imported {
+            id,
+            names: names.to_vec(),
+            layers: layers.len(),
+            layers_present: 0,
+            stats,
+            left_out: Vec::new(),
+        })
     }
 }
 
 /// Rows of the layers and the committed snapshots over each other, named by chain id. Those that exist
 /// stay as they are.
-fn put_chain(txn: &mut Txn<'_>, config: &ImageConfig, layers: &[Layer]) -> Result<Option<SnapshotKey>> {
+fn put_chain(
+    txn: &mut Txn<'_>,
+    config: &ImageConfig,
+    layers: &[Layer],
+) -> Result<Option<SnapshotKey>> {
     let mut parent: Option<SnapshotKey> = None;
     for (layer, chain_id) in layers.iter().zip(config.chain_ids()) {
         rows::put_layer(txn, layer)?;
         let name: SnapshotKey = chain_id.to_string().parse()?;
         if graph::find(txn, &name)?.is_none() {
-            let usage = Usage { bytes: layer.content_bytes, inodes: layer.entries };
+            let usage = Usage {
+                bytes: layer.content_bytes,
+                inodes: layer.entries,
+            };
             let labels = Labels::from([(IMPORTED.to_owned(), "yes".to_owned())]);
             graph::create_committed(txn, &name, parent.as_ref(), layer.id, usage, labels)?;
         }

@@ -14,14 +14,22 @@ impl Repo {
     /// How to mount a container's snapshot with these directories and files (absolute, in the container)
     /// there to be mounted on. What the snapshot lacks of them comes from a lower layer of its own, so
     /// that the upper holds what the process changed and nothing else.
-    pub fn launch_plan(&self, key: &SnapshotKey, directories: &[String], files: &[String]) -> Result<MountPlan> {
+    pub fn launch_plan(
+        &self,
+        key: &SnapshotKey,
+        directories: &[String],
+        files: &[String],
+    ) -> Result<MountPlan> {
         let plan = self.mounts(key)?;
         let layers = self.layers_of(key)?;
         let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 mount points v1");
         hasher.update(tree_id(&layers).as_bytes());
         for (sign, paths) in [(b"d", directories), (b"f", files)] {
             for path in paths {
-                hasher.update(sign).update(&(path.len() as u64).to_le_bytes()).update(path.as_bytes());
+                hasher
+                    .update(sign)
+                    .update(&(path.len() as u64).to_le_bytes())
+                    .update(path.as_bytes());
             }
         }
         let id = TreeId::from_bytes(*hasher.finalize().as_bytes());
@@ -40,7 +48,9 @@ impl Repo {
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let tree = self.tree_of(&container.snapshot)?;
         let mut seed = Tree::new();
-        if let Some(id) = tree.resolve(target.as_bytes()).and_then(|path| tree.get(&path))
+        if let Some(id) = tree
+            .resolve(target.as_bytes())
+            .and_then(|path| tree.get(&path))
             && matches!(tree.node(id).kind, NodeKind::Directory(_))
         {
             let mut below = Vec::new();
@@ -60,20 +70,37 @@ impl Repo {
 fn mount_points(tree: &Tree, directories: &[String], files: &[String]) -> Result<Tree> {
     let mut out = Tree::new();
     *out.meta_mut(out.root()) = tree.node(tree.root()).meta.clone();
-    let wanted = directories.iter().map(|path| (path, true)).chain(files.iter().map(|path| (path, false)));
+    let wanted = directories
+        .iter()
+        .map(|path| (path, true))
+        .chain(files.iter().map(|path| (path, false)));
     for (text, is_directory) in wanted {
-        let path = tree.resolve(text.as_bytes()).ok_or_else(|| Error::Invalid(format!("{text} in the image leads through a file or a loop of links")))?;
+        let path = tree.resolve(text.as_bytes()).ok_or_else(|| {
+            Error::Invalid(format!(
+                "{text} in the image leads through a file or a loop of links"
+            ))
+        })?;
         match tree.get(&path).map(|id| &tree.node(id).kind) {
             None => {}
             Some(kind) if matches!(kind, NodeKind::Directory(_)) == is_directory => continue,
             Some(_) => {
-                let other = if is_directory { "not a directory" } else { "a directory" };
-                return Err(Error::Invalid(format!("{text} is {other} in the image; nothing can be mounted there")));
+                let other = if is_directory {
+                    "not a directory"
+                } else {
+                    "a directory"
+                };
+                return Err(Error::Invalid(format!(
+                    "{text} is {other} in the image; nothing can be mounted there"
+                )));
             }
         }
         parents(tree, &mut out, &path)?;
         if out.get(&path).is_none() {
-            let (mode, kind) = if is_directory { (0o755, Kind::Directory) } else { (0o644, Kind::File(Default::default())) };
+            let (mode, kind) = if is_directory {
+                (0o755, Kind::Directory)
+            } else {
+                (0o644, Kind::File(Default::default()))
+            };
             out.insert(&path, Meta::root(mode), kind)?;
         }
     }
@@ -81,11 +108,15 @@ fn mount_points(tree: &Tree, directories: &[String], files: &[String]) -> Result
 }
 
 fn parents(tree: &Tree, out: &mut Tree, path: &[u8]) -> Result<()> {
-    let Some((directory, _)) = split(path) else { return Ok(()) };
+    let Some((directory, _)) = split(path) else {
+        return Ok(());
+    };
     if directory.is_empty() || out.get(directory).is_some() {
         return Ok(());
     }
     parents(tree, out, directory)?;
-    let meta = tree.get(directory).map_or_else(|| Meta::root(0o755), |id| tree.node(id).meta.clone());
+    let meta = tree
+        .get(directory)
+        .map_or_else(|| Meta::root(0o755), |id| tree.node(id).meta.clone());
     Ok(out.insert(directory, meta, Kind::Directory)?)
 }

@@ -13,12 +13,21 @@ use crate::repo::Repo;
 pub(crate) const MOUNTPOINT: &str = "cairn.mountpoint";
 
 fn view_key(target: &Path) -> Result<SnapshotKey> {
-    Ok(format!("mount/{}", BlobId::of(target.as_os_str().as_encoded_bytes()).short()).parse()?)
+    Ok(format!(
+        "mount/{}",
+        BlobId::of(target.as_os_str().as_encoded_bytes()).short()
+    )
+    .parse()?)
 }
 
 fn text(target: &Path) -> Result<String> {
     let text = target.to_str().map(str::to_owned);
-    text.ok_or_else(|| Error::Invalid(format!("{} is not UTF-8; mount somewhere else", target.display())))
+    text.ok_or_else(|| {
+        Error::Invalid(format!(
+            "{} is not UTF-8; mount somewhere else",
+            target.display()
+        ))
+    })
 }
 
 impl Repo {
@@ -27,10 +36,16 @@ impl Repo {
     pub fn mount_at(&self, name: &str, target: &Path) -> Result<()> {
         let target = target.canonicalize().at("mount at", target)?;
         if is_mountpoint(&target) {
-            return Err(Error::Invalid(format!("something is mounted at {} already", target.display())));
+            return Err(Error::Invalid(format!(
+                "something is mounted at {} already",
+                target.display()
+            )));
         }
         let place = text(&target)?;
-        let snapshot = name.parse::<SnapshotKey>().ok().and_then(|key| self.stat(&key).ok());
+        let snapshot = name
+            .parse::<SnapshotKey>()
+            .ok()
+            .and_then(|key| self.stat(&key).ok());
         let label = Labels::from([(MOUNTPOINT.to_owned(), place)]);
         let (key, plan, made) = match snapshot {
             Some(snapshot) if snapshot.kind != Kind::Committed => {
@@ -66,7 +81,10 @@ impl Repo {
     pub fn unmount_at(&self, target: &Path, lazy: bool) -> Result<()> {
         let target = target.canonicalize().at("unmount", target)?;
         if !is_mountpoint(&target) {
-            return Err(Error::Invalid(format!("nothing is mounted at {}", target.display())));
+            return Err(Error::Invalid(format!(
+                "nothing is mounted at {}",
+                target.display()
+            )));
         }
         unmount(&target, lazy)?;
         let place = text(&target)?;
@@ -77,7 +95,11 @@ impl Repo {
             if snapshot.key == view_key(&target)? {
                 self.remove(&snapshot.key)?;
             } else {
-                self.update(&snapshot.key, Labels::new(), &[FieldPath::Label(MOUNTPOINT.into())])?;
+                self.update(
+                    &snapshot.key,
+                    Labels::new(),
+                    &[FieldPath::Label(MOUNTPOINT.into())],
+                )?;
             }
         }
         Ok(())

@@ -76,12 +76,17 @@ impl Repo {
 
     /// Records of these layers, in one look at the database.
     pub(crate) fn layers(&self, ids: &[LayerId]) -> Result<Vec<Layer>> {
-        self.store.db().read(|rows| ids.iter().map(|id| rows::layer(rows, id)).collect())
+        self.store
+            .db()
+            .read(|rows| ids.iter().map(|id| rows::layer(rows, id)).collect())
     }
 
     /// Layers of a snapshot, lowest first.
     pub fn layers_of(&self, key: &SnapshotKey) -> Result<Vec<Layer>> {
-        let ids = self.store.db().read::<_, Error>(|rows| Ok(graph::layers(rows, key)?))?;
+        let ids = self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok(graph::layers(rows, key)?))?;
         self.layers(&ids)
     }
 

@@ -19,7 +19,11 @@ impl From<StreamRef> for StreamV1 {
 
 impl From<StreamV1> for StreamRef {
     fn from(s: StreamV1) -> Self {
-        Self { id: cairn_model::BlobId::from_bytes(s.0), list: s.1, len: s.2 }
+        Self {
+            id: cairn_model::BlobId::from_bytes(s.0),
+            list: s.1,
+            len: s.2,
+        }
     }
 }
 
@@ -108,11 +112,18 @@ pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
 }
 
 fn layer_key(layer: &Layer) -> Vec<u8> {
-    [&layer.id.as_bytes()[..], layer.diff_id.as_ref().map_or(&[], |d| d.as_bytes())].concat()
+    [
+        &layer.id.as_bytes()[..],
+        layer.diff_id.as_ref().map_or(&[], |d| d.as_bytes()),
+    ]
+    .concat()
 }
 
 fn to_layer(key: &[u8], row: LayerV1) -> Result<Layer> {
-    let id = key.get(..32).and_then(|id| id.try_into().ok()).ok_or_else(|| corrupt("layer row"))?;
+    let id = key
+        .get(..32)
+        .and_then(|id| id.try_into().ok())
+        .ok_or_else(|| corrupt("layer row"))?;
     Ok(Layer {
         id: LayerId::from_bytes(id),
         manifest: row.manifest.into(),
@@ -127,20 +138,30 @@ fn to_layer(key: &[u8], row: LayerV1) -> Result<Layer> {
 /// The first row of a layer.
 pub fn layer(rows: &dyn Rows, id: &LayerId) -> Result<Layer> {
     let found = LAYERS.scan(rows, id.as_bytes())?.into_iter().next();
-    let (key, row) = found.ok_or_else(|| cairn_store::Error::corrupt(format!("layer {id}"), "it has no row"))?;
+    let (key, row) =
+        found.ok_or_else(|| cairn_store::Error::corrupt(format!("layer {id}"), "it has no row"))?;
     to_layer(&key, row)
 }
 
 /// The layer whose tar has this diff id.
 pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>> {
-    let Some(DiffV1(id)) = DIFFS.get(rows, diff_id.as_bytes())? else { return Ok(None) };
+    let Some(DiffV1(id)) = DIFFS.get(rows, diff_id.as_bytes())? else {
+        return Ok(None);
+    };
     let key = [&id[..], diff_id.as_bytes()].concat();
-    LAYERS.get(rows, &key)?.map(|row| to_layer(&key, row)).transpose()
+    LAYERS
+        .get(rows, &key)?
+        .map(|row| to_layer(&key, row))
+        .transpose()
 }
 
 /// All layers.
 pub fn layers(rows: &dyn Rows) -> Result<Vec<Layer>> {
-    LAYERS.scan(rows, [])?.into_iter().map(|(key, row)| to_layer(&key, row)).collect()
+    LAYERS
+        .scan(rows, [])?
+        .into_iter()
+        .map(|(key, row)| to_layer(&key, row))
+        .collect()
 }
 
 /// Removes a layer's row.
@@ -153,18 +174,34 @@ pub fn delete_layer(txn: &mut Txn<'_>, layer: &Layer) {
 
 /// Writes an image's row.
 pub fn put_image(txn: &mut Txn<'_>, image: &ImageRow) -> Result<()> {
-    let row = ImageV1 { config: image.config.into(), top: image.top.as_ref().map(SnapshotKey::to_string), imported: image.imported };
+    let row = ImageV1 {
+        config: image.config.into(),
+        top: image.top.as_ref().map(SnapshotKey::to_string),
+        imported: image.imported,
+    };
     Ok(IMAGES.put(txn, image.id.as_bytes(), &row)?)
 }
 
 fn to_image(id: Digest, row: ImageV1) -> Result<ImageRow> {
-    let top = row.top.map(|top| top.parse()).transpose().map_err(|_| corrupt("image row"))?;
-    Ok(ImageRow { id, config: row.config.into(), top, imported: row.imported })
+    let top = row
+        .top
+        .map(|top| top.parse())
+        .transpose()
+        .map_err(|_| corrupt("image row"))?;
+    Ok(ImageRow {
+        id,
+        config: row.config.into(),
+        top,
+        imported: row.imported,
+    })
 }
 
 /// One image.
 pub fn image(rows: &dyn Rows, id: &Digest) -> Result<Option<ImageRow>> {
-    IMAGES.get(rows, id.as_bytes())?.map(|row| to_image(*id, row)).transpose()
+    IMAGES
+        .get(rows, id.as_bytes())?
+        .map(|row| to_image(*id, row))
+        .transpose()
 }
 
 /// All images.
@@ -188,14 +225,21 @@ pub fn put_tag(txn: &mut Txn<'_>, name: &ImageRef, id: &Digest) -> Result<()> {
 
 /// The image a name points at.
 pub fn tag(rows: &dyn Rows, name: &ImageRef) -> Result<Option<Digest>> {
-    Ok(TAGS.get(rows, name.as_str())?.map(|TagV1(id)| Digest::from_bytes(id)))
+    Ok(TAGS
+        .get(rows, name.as_str())?
+        .map(|TagV1(id)| Digest::from_bytes(id)))
 }
 
 /// All names, in order.
 pub fn tags(rows: &dyn Rows) -> Result<Vec<(ImageRef, Digest)>> {
     let tag = |(key, TagV1(id)): (Vec<u8>, TagV1)| {
-        let name = String::from_utf8(key).ok().and_then(|name| name.parse().ok());
-        Ok((name.ok_or_else(|| corrupt("tag row"))?, Digest::from_bytes(id)))
+        let name = String::from_utf8(key)
+            .ok()
+            .and_then(|name| name.parse().ok());
+        Ok((
+            name.ok_or_else(|| corrupt("tag row"))?,
+            Digest::from_bytes(id),
+        ))
     };
     TAGS.scan(rows, [])?.into_iter().map(tag).collect()
 }

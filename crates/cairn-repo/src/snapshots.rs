@@ -20,7 +20,13 @@ impl Repo {
         self.root().join("heads").join(head.hex())
     }
 
-    fn create_snapshot(&self, key: &SnapshotKey, kind: Kind, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan> {
+    fn create_snapshot(
+        &self,
+        key: &SnapshotKey,
+        kind: Kind,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan> {
         let layers = match parent {
             Some(parent) => self.layers_of(parent)?,
             None => Vec::new(),
@@ -47,7 +53,11 @@ impl Repo {
 
     /// Attributes of the root directory that the layers merge to.
     fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
-        let path = self.root().join("cache").join("roots").join(tree_id(layers).hex());
+        let path = self
+            .root()
+            .join("cache")
+            .join("roots")
+            .join(tree_id(layers).hex());
         if let Ok(bytes) = std::fs::read(&path)
             && let Some(meta) = cairn_store::codec::decode_bare(&mut &bytes[..])
         {
@@ -76,17 +86,30 @@ impl Repo {
 
     fn plan(&self, layers: &[Layer], head: Option<&PackId>) -> Result<MountPlan> {
         let driver = self.driver()?;
-        let head = head.map(|head| self.head_dir(head)).map(|dir| Head { upper: dir.join("upper"), work: dir.join("work") });
-        self.views().plan(&self.store, driver, &tree_id(layers), head, || {
-            // Making a view takes long; nobody should wait for it.
-            self.store.db().release();
-            self.tree(layers)
-        })
+        let head = head.map(|head| self.head_dir(head)).map(|dir| Head {
+            upper: dir.join("upper"),
+            work: dir.join("work"),
+        });
+        self.views()
+            .plan(&self.store, driver, &tree_id(layers), head, || {
+                // Making a view takes long; nobody should wait for it.
+                self.store.db().release();
+                self.tree(layers)
+            })
     }
 
     /// Reads what the active snapshot changed, into `ingest`.
-    pub(crate) fn read_head(&self, snapshot: &Snapshot, parent: &Tree, ingest: &Ingest) -> Result<Scanned> {
-        let not_active = || cairn_snapshot::Error::NotActive { key: snapshot.key.to_string(), kind: snapshot.kind.as_str(), action: "committed" };
+    pub(crate) fn read_head(
+        &self,
+        snapshot: &Snapshot,
+        parent: &Tree,
+        ingest: &Ingest,
+    ) -> Result<Scanned> {
+        let not_active = || cairn_snapshot::Error::NotActive {
+            key: snapshot.key.to_string(),
+            kind: snapshot.kind.as_str(),
+            action: "committed",
+        };
         let directory = self.head_dir(snapshot.head.as_ref().ok_or_else(not_active)?);
         let upper = directory.join("upper");
         let (feeder, limits) = (ingest.feeder(), self.options.limits);
@@ -127,11 +150,13 @@ impl Repo {
 
     fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
         match snapshot.labels.get(crate::mounts::MOUNTPOINT) {
-            Some(place) if cairn_view::is_mountpoint(Path::new(place)) => Err(cairn_snapshot::Error::InUse {
-                key: snapshot.key.to_string(),
-                by: format!("the mount at {place}; run \"cairn unmount {place}\" first"),
+            Some(place) if cairn_view::is_mountpoint(Path::new(place)) => {
+                Err(cairn_snapshot::Error::InUse {
+                    key: snapshot.key.to_string(),
+                    by: format!("the mount at {place}; run \"cairn unmount {place}\" first"),
+                }
+                .into())
             }
-            .into()),
             _ => Ok(()),
         }
     }
@@ -140,18 +165,33 @@ impl Repo {
 impl Snapshotter for Repo {
     type Error = Error;
 
-    fn prepare(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan> {
+    fn prepare(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan> {
         self.create_snapshot(key, Kind::Active, parent, labels)
     }
 
-    fn view(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan> {
+    fn view(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan> {
         self.create_snapshot(key, Kind::View, parent, labels)
     }
 
     fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan> {
         let snapshot = self.stat(key)?;
         if snapshot.kind == Kind::Committed {
-            return Err(cairn_snapshot::Error::NotActive { key: key.to_string(), kind: "committed", action: "mounted; make a view of it first" }.into());
+            return Err(cairn_snapshot::Error::NotActive {
+                key: key.to_string(),
+                kind: "committed",
+                action: "mounted; make a view of it first",
+            }
+            .into());
         }
         self.plan(&self.layers_of(key)?, snapshot.head.as_ref())
     }
@@ -159,16 +199,30 @@ impl Snapshotter for Repo {
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
         let snapshot = self.stat(key)?;
         self.refuse_if_mounted(&snapshot)?;
-        if self.store.db().read::<_, Error>(|rows| Ok(graph::find(rows, name)?.is_some()))? {
+        if self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok(graph::find(rows, name)?.is_some()))?
+        {
             return Err(cairn_snapshot::Error::Exists(name.to_string()).into());
         }
         let parent = self.tree_of(key)?;
         let ingest = self.store.ingest()?;
         let scanned = self.read_head(&snapshot, &parent, &ingest)?;
-        let usage = Usage { bytes: scanned.layer.content_bytes, inodes: scanned.layer.entries };
+        let usage = Usage {
+            bytes: scanned.layer.content_bytes,
+            inodes: scanned.layer.entries,
+        };
         let gone = self.store.publish::<_, Error>(ingest.finish()?, |txn| {
             rows::put_layer(txn, &scanned.layer)?;
-            Ok(graph::commit(txn, name, key, scanned.layer.id, usage, labels)?)
+            Ok(graph::commit(
+                txn,
+                name,
+                key,
+                scanned.layer.id,
+                usage,
+                labels,
+            )?)
         })?;
         self.drop_head(&gone)
     }
@@ -177,7 +231,10 @@ impl Snapshotter for Repo {
         let snapshot = self.stat(key)?;
         self.refuse_if_mounted(&snapshot)?;
         let gone = self.store.db().write::<_, Error>(|txn| {
-            if let Some(image) = rows::images(txn)?.into_iter().find(|image| image.top.as_ref() == Some(key)) {
+            if let Some(image) = rows::images(txn)?
+                .into_iter()
+                .find(|image| image.top.as_ref() == Some(key))
+            {
                 return Err(cairn_snapshot::Error::InUse {
                     key: key.to_string(),
                     by: format!("image {}; \"cairn rmi\" removes both", image.id.short()),
@@ -194,23 +251,36 @@ impl Snapshotter for Repo {
     }
 
     fn update(&self, key: &SnapshotKey, labels: Labels, fields: &[FieldPath]) -> Result<Snapshot> {
-        self.store.db().write(|txn| Ok(graph::update(txn, key, labels, fields)?))
+        self.store
+            .db()
+            .write(|txn| Ok(graph::update(txn, key, labels, fields)?))
     }
 
     fn walk(&self, filters: &[Filter]) -> Result<Vec<Snapshot>> {
-        let mut all = self.store.db().read::<_, Error>(|rows: &dyn Rows| Ok(graph::list(rows)?))?;
-        all.retain(|snapshot| filters.is_empty() || filters.iter().any(|filter| filter.accepts(snapshot)));
+        let mut all = self
+            .store
+            .db()
+            .read::<_, Error>(|rows: &dyn Rows| Ok(graph::list(rows)?))?;
+        all.retain(|snapshot| {
+            filters.is_empty() || filters.iter().any(|filter| filter.accepts(snapshot))
+        });
         Ok(all)
     }
 
     fn usage(&self, key: &SnapshotKey) -> Result<Usage> {
         let snapshot = self.stat(key)?;
-        let Some(head) = snapshot.head else { return Ok(snapshot.usage) };
+        let Some(head) = snapshot.head else {
+            return Ok(snapshot.usage);
+        };
         let directory = self.head_dir(&head);
         if directory.join("copied").exists() {
             let mut usage = Usage::default();
             for change in self.changes(key)? {
-                usage.bytes += if change.kind == cairn_layer::ChangeKind::Deleted { 0 } else { change.bytes };
+                usage.bytes += if change.kind == cairn_layer::ChangeKind::Deleted {
+                    0
+                } else {
+                    change.bytes
+                };
                 usage.inodes += 1;
             }
             return Ok(usage);
@@ -225,7 +295,9 @@ impl Snapshotter for Repo {
 
 impl Repo {
     pub(crate) fn drop_head(&self, snapshot: &Snapshot) -> Result<()> {
-        let Some(head) = &snapshot.head else { return Ok(()) };
+        let Some(head) = &snapshot.head else {
+            return Ok(());
+        };
         let directory = self.head_dir(head);
         match std::fs::remove_dir_all(&directory) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
@@ -240,8 +312,13 @@ pub(crate) fn disk_usage(root: &Path) -> Result<Usage> {
     let mut seen = std::collections::HashSet::new();
     let mut stack = vec![root.to_owned()];
     while let Some(directory) = stack.pop() {
-        for entry in std::fs::read_dir(&directory).at("list", &directory)?.flatten() {
-            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+        for entry in std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten()
+        {
+            let Ok(meta) = entry.path().symlink_metadata() else {
+                continue;
+            };
             if seen.insert((meta.dev(), meta.ino())) {
                 usage.inodes += 1;
                 usage.bytes += meta.blocks() * 512;
@@ -258,5 +335,13 @@ pub(crate) fn disk_usage(root: &Path) -> Result<Usage> {
 pub fn tree_bytes(tree: &Tree) -> u64 {
     let mut seen = std::collections::HashSet::new();
     let files = tree.walk().into_iter().filter(|(_, id)| seen.insert(*id));
-    files.map(|(_, id)| if let NodeKind::File(content) = &tree.node(id).kind { content.size } else { 0 }).sum()
+    files
+        .map(|(_, id)| {
+            if let NodeKind::File(content) = &tree.node(id).kind {
+                content.size
+            } else {
+                0
+            }
+        })
+        .sum()
 }

@@ -85,13 +85,22 @@ pub struct Stats {
 impl Stats {
     /// What all lines below content come to: the sum that has to be [`Stats::disk`].
     pub fn sum(&self) -> u64 {
-        let below = [self.stored_content, self.stored_metadata, self.dead, self.pack_overhead, self.index, self.database];
+        let below = [
+            self.stored_content,
+            self.stored_metadata,
+            self.dead,
+            self.pack_overhead,
+            self.index,
+            self.database,
+        ];
         below.iter().sum::<u64>() + self.cache + self.heads + self.other + self.rounding
     }
 
     /// How many times smaller the stored content and metadata are than what they stand for.
     pub fn ratio(&self) -> f64 {
-        self.logical as f64 / (self.stored_content + self.stored_metadata + self.pack_overhead + self.index).max(1) as f64
+        self.logical as f64
+            / (self.stored_content + self.stored_metadata + self.pack_overhead + self.index).max(1)
+                as f64
     }
 }
 
@@ -138,7 +147,11 @@ impl Ledger {
             Some(found) => found,
             None => self.marks.index().find(id).ok_or_else(missing)?,
         };
-        self.blobs.push(Blob { stored: found.slot.stored, layer: NONE, image: NONE });
+        self.blobs.push(Blob {
+            stored: found.slot.stored,
+            layer: NONE,
+            image: NONE,
+        });
         self.places.insert(*id, self.blobs.len() - 1);
         Ok(self.blobs.len() - 1)
     }
@@ -151,8 +164,13 @@ impl Repo {
         let images = self.images()?;
         let mut stats = Stats::default();
         let marks = Marks::new(&self.store)?;
-        let mut ledger =
-            Ledger { marks, places: HashMap::new(), blobs: Vec::new(), of_layer: Vec::new(), metadata: HashSet::new() };
+        let mut ledger = Ledger {
+            marks,
+            places: HashMap::new(),
+            blobs: Vec::new(),
+            of_layer: Vec::new(),
+            metadata: HashSet::new(),
+        };
         let mut unique_layers = 0;
         for (number, layer) in roots.layers.iter().enumerate() {
             unique_layers += layer.content_bytes;
@@ -165,21 +183,46 @@ impl Repo {
             }
         }
         let chains = self.chains(&roots.snapshots, &images);
-        stats.logical = chains.iter().flat_map(|(_, layers)| layers).map(|l| content_of(&roots.layers, l)).sum();
+        stats.logical = chains
+            .iter()
+            .flat_map(|(_, layers)| layers)
+            .map(|l| content_of(&roots.layers, l))
+            .sum();
         stats.shared_layers = stats.logical.saturating_sub(unique_layers);
         // Layers that only removed images had are in no chain; they count as logical until they go.
         stats.logical = stats.logical.max(unique_layers);
-        self.shares(&roots.layers, &roots.snapshots, &images, &chains, &mut ledger, &mut stats);
-        let content = ledger.blobs.iter().enumerate().filter(|(place, _)| !ledger.metadata.contains(place));
+        self.shares(
+            &roots.layers,
+            &roots.snapshots,
+            &images,
+            &chains,
+            &mut ledger,
+            &mut stats,
+        );
+        let content = ledger
+            .blobs
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| !ledger.metadata.contains(place));
         stats.stored_content = content.map(|(_, blob)| u64::from(blob.stored)).sum();
-        stats.stored_metadata = ledger.metadata.iter().map(|place| u64::from(ledger.blobs[*place].stored)).sum();
+        stats.stored_metadata = ledger
+            .metadata
+            .iter()
+            .map(|place| u64::from(ledger.blobs[*place].stored))
+            .sum();
         stats.compression = stats.unique.saturating_sub(stats.stored_content);
         stats.blobs = ledger.blobs.len() as u64;
         self.count_disk(&ledger.marks, &mut stats)?;
         Ok(stats)
     }
 
-    fn count_layer(&self, layer: &Layer, number: u32, ledger: &mut Ledger, stats: &mut Stats) -> Result<()> {
+    fn count_layer(
+        &self,
+        layer: &Layer,
+        number: u32,
+        ledger: &mut Ledger,
+        stats: &mut Stats,
+    ) -> Result<()> {
         let mut mine = HashSet::new();
         for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
             for id in self.store.stream_blobs(stream)? {
@@ -190,7 +233,9 @@ impl Repo {
             }
         }
         for entry in layer.read_entries(&self.store)? {
-            let Kind::File(content) = &entry.kind else { continue };
+            let Kind::File(content) = &entry.kind else {
+                continue;
+            };
             stats.holes += content.size - content.data_bytes();
             for (id, len) in content.blobs() {
                 let place = ledger.place(&id)?;
@@ -219,15 +264,32 @@ impl Repo {
             let (mut layers, mut at) = (Vec::new(), Some(top));
             while let Some(snapshot) = at {
                 layers.extend(snapshot.layer);
-                at = snapshot.parent.as_ref().and_then(|parent| by_key.get(parent).copied());
+                at = snapshot
+                    .parent
+                    .as_ref()
+                    .and_then(|parent| by_key.get(parent).copied());
             }
             layers
         };
-        let name = |image: &Image| image.names.first().map_or_else(|| image.row.id.short(), ToString::to_string);
-        let mut out: Vec<(String, Vec<LayerId>)> =
-            images.iter().map(|image| (name(image), image.layers.iter().map(|l| l.id).collect())).collect();
-        let parents: HashSet<_> = snapshots.iter().filter(|s| s.layer.is_some()).filter_map(|s| s.parent.as_ref()).collect();
-        let tops: HashSet<_> = images.iter().filter_map(|image| image.row.top.as_ref()).collect();
+        let name = |image: &Image| {
+            image
+                .names
+                .first()
+                .map_or_else(|| image.row.id.short(), ToString::to_string)
+        };
+        let mut out: Vec<(String, Vec<LayerId>)> = images
+            .iter()
+            .map(|image| (name(image), image.layers.iter().map(|l| l.id).collect()))
+            .collect();
+        let parents: HashSet<_> = snapshots
+            .iter()
+            .filter(|s| s.layer.is_some())
+            .filter_map(|s| s.parent.as_ref())
+            .collect();
+        let tops: HashSet<_> = images
+            .iter()
+            .filter_map(|image| image.row.top.as_ref())
+            .collect();
         for snapshot in snapshots.iter().filter(|s| s.layer.is_some()) {
             if !parents.contains(&snapshot.key) && !tops.contains(&snapshot.key) {
                 out.push((snapshot.key.to_string(), chain(snapshot)));
@@ -245,11 +307,17 @@ impl Repo {
         ledger: &mut Ledger,
         stats: &mut Stats,
     ) {
-        let number: HashMap<LayerId, usize> = layers.iter().enumerate().map(|(i, l)| (l.id, i)).collect();
+        let number: HashMap<LayerId, usize> =
+            layers.iter().enumerate().map(|(i, l)| (l.id, i)).collect();
         let blobs_of = |ledger: &Ledger, chain: &[LayerId]| {
             let mut all: HashSet<usize> = HashSet::new();
             for layer in chain {
-                all.extend(number.get(layer).into_iter().flat_map(|i| &ledger.of_layer[*i]));
+                all.extend(
+                    number
+                        .get(layer)
+                        .into_iter()
+                        .flat_map(|i| &ledger.of_layer[*i]),
+                );
             }
             all
         };
@@ -258,8 +326,15 @@ impl Repo {
                 own(&mut ledger.blobs[place].image, i as u32);
             }
         }
-        let share = |name: String, content_bytes, places: &mut dyn Iterator<Item = usize>, mine: &dyn Fn(&Blob) -> bool| {
-            let mut out = Share { name, content_bytes, ..Share::default() };
+        let share = |name: String,
+                     content_bytes,
+                     places: &mut dyn Iterator<Item = usize>,
+                     mine: &dyn Fn(&Blob) -> bool| {
+            let mut out = Share {
+                name,
+                content_bytes,
+                ..Share::default()
+            };
             for place in places {
                 let blob = &ledger.blobs[place];
                 let stored = u64::from(blob.stored);
@@ -275,20 +350,42 @@ impl Repo {
         for (i, (name, chain)) in chains.iter().enumerate().take(images.len()) {
             let content = chain.iter().map(|l| content_of(layers, l)).sum();
             let places = blobs_of(ledger, chain);
-            stats.images.push(share(name.clone(), content, &mut places.into_iter(), &|blob| blob.image == i as u32));
+            stats.images.push(share(
+                name.clone(),
+                content,
+                &mut places.into_iter(),
+                &|blob| blob.image == i as u32,
+            ));
         }
         for (i, layer) in layers.iter().enumerate() {
-            let name = layer.diff_id.map_or_else(|| layer.id.to_string(), |diff_id| diff_id.to_string());
+            let name = layer
+                .diff_id
+                .map_or_else(|| layer.id.to_string(), |diff_id| diff_id.to_string());
             let mine = |blob: &Blob| blob.layer == i as u32;
-            stats.layers.push(share(name, layer.content_bytes, &mut ledger.of_layer[i].iter().copied(), &mine));
+            stats.layers.push(share(
+                name,
+                layer.content_bytes,
+                &mut ledger.of_layer[i].iter().copied(),
+                &mine,
+            ));
         }
         for snapshot in snapshots {
-            let Some(i) = snapshot.layer.and_then(|layer| number.get(&layer)).copied() else { continue };
+            let Some(i) = snapshot.layer.and_then(|layer| number.get(&layer)).copied() else {
+                continue;
+            };
             // Two snapshots may have the same layer; then neither frees it alone.
-            let twins = snapshots.iter().filter(|s| s.layer == snapshot.layer).count();
+            let twins = snapshots
+                .iter()
+                .filter(|s| s.layer == snapshot.layer)
+                .count();
             let mine = |blob: &Blob| blob.layer == i as u32 && twins == 1;
             let name = snapshot.key.to_string();
-            stats.snapshots.push(share(name, layers[i].content_bytes, &mut ledger.of_layer[i].iter().copied(), &mine));
+            stats.snapshots.push(share(
+                name,
+                layers[i].content_bytes,
+                &mut ledger.of_layer[i].iter().copied(),
+                &mine,
+            ));
         }
     }
 
@@ -321,7 +418,15 @@ impl Repo {
         stats.database = count("db")? + count("journal")?;
         stats.cache = count("cache")?;
         stats.heads = count("heads")?;
-        for name in ["containers", "leases", "tmp", "quarantine", "format", "lock", "db.broken"] {
+        for name in [
+            "containers",
+            "leases",
+            "tmp",
+            "quarantine",
+            "format",
+            "lock",
+            "db.broken",
+        ] {
             stats.other += count(name)?;
         }
         stats.disk = disk_bytes(self.root())?;
@@ -331,7 +436,10 @@ impl Repo {
 }
 
 fn content_of(layers: &[Layer], id: &LayerId) -> u64 {
-    layers.iter().find(|layer| layer.id == *id).map_or(0, |layer| layer.content_bytes)
+    layers
+        .iter()
+        .find(|layer| layer.id == *id)
+        .map_or(0, |layer| layer.content_bytes)
 }
 
 fn walk(root: &Path, count: &mut dyn FnMut(&std::fs::Metadata)) -> Result<()> {
@@ -339,7 +447,9 @@ fn walk(root: &Path, count: &mut dyn FnMut(&std::fs::Metadata)) -> Result<()> {
     let mut stack = vec![root.to_owned()];
     while let Some(path) = stack.pop() {
         // Files of a live repository come and go under a walk.
-        let Ok(meta) = path.symlink_metadata() else { continue };
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
         if seen.insert((meta.dev(), meta.ino())) {
             count(&meta);
         }

@@ -10,7 +10,10 @@ const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Where version 2 is mounted, also on a host that has both.
 fn mountpoint() -> Option<PathBuf> {
     let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    places.iter().map(PathBuf::from).find(|path| path.join("cgroup.procs").exists() && path.join("cgroup.controllers").exists())
+    places
+        .iter()
+        .map(PathBuf::from)
+        .find(|path| path.join("cgroup.procs").exists() && path.join("cgroup.controllers").exists())
 }
 
 fn path(id: &str) -> Option<PathBuf> {
@@ -21,7 +24,8 @@ fn path(id: &str) -> Option<PathBuf> {
 /// not to run; only freezing needs it, and says so then.
 pub fn place(id: &str, pid: i32) -> bool {
     let Some(path) = path(id) else { return false };
-    std::fs::create_dir_all(&path).is_ok() && std::fs::write(path.join("cgroup.procs"), pid.to_string()).is_ok()
+    std::fs::create_dir_all(&path).is_ok()
+        && std::fs::write(path.join("cgroup.procs"), pid.to_string()).is_ok()
 }
 
 /// Removes the container's cgroup.
@@ -38,7 +42,8 @@ pub fn remove(id: &str) {
 }
 
 fn frozen(path: &Path) -> bool {
-    std::fs::read_to_string(path.join("cgroup.events")).is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
+    std::fs::read_to_string(path.join("cgroup.events"))
+        .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
 }
 
 /// All processes of a container held still, until dropped.
@@ -50,7 +55,12 @@ impl Frozen {
     /// Freezes the container, whose process 1 is `pid`; fails where it cannot be sure that it stands
     /// still.
     pub fn freeze(id: &str, pid: i32) -> Result<Self> {
-        let cannot = || Error::Invalid("the container cannot be frozen (it has no cgroup of version 2); stop it first".into());
+        let cannot = || {
+            Error::Invalid(
+                "the container cannot be frozen (it has no cgroup of version 2); stop it first"
+                    .into(),
+            )
+        };
         let path = path(id).ok_or_else(cannot)?;
         let members = std::fs::read_to_string(path.join("cgroup.procs")).map_err(|_| cannot())?;
         if !members.lines().any(|line| line.parse() == Ok(pid)) {
@@ -61,7 +71,9 @@ impl Frozen {
         let start = Instant::now();
         while !frozen(&guard.0) {
             if start.elapsed() > FREEZE_TIMEOUT {
-                return Err(Error::Invalid("the container did not freeze within 5 seconds; stop it first".into()));
+                return Err(Error::Invalid(
+                    "the container did not freeze within 5 seconds; stop it first".into(),
+                ));
             }
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -61,6 +61,9 @@ pub(crate) trait Step<T> {
 
 impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
     fn step(self, step: impl Into<String>) -> Result<T> {
-        self.map_err(|source| Error::Step { step: step.into(), source: source.into() })
+        self.map_err(|source| Error::Step {
+            step: step.into(),
+            source: source.into(),
+        })
     }
 }

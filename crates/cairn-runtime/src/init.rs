@@ -60,12 +60,16 @@ pub fn main(directory: &Path, socket: i32) -> u8 {
 }
 
 fn launch(directory: &Path, socket: &OwnedFd) -> Result<std::convert::Infallible> {
-    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC).step("keep the socket to ourselves")?;
+    rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)
+        .step("keep the socket to ourselves")?;
     // A container without its monitor would run on unwatched and end unrecorded.
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).step("tie the container to its monitor")?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .step("tie the container to its monitor")?;
     let spec = LaunchSpec::load(directory)?;
-    let privileged = std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    let mut namespaces = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    let privileged = std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let mut namespaces =
+        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
     if spec.network == Network::None {
         namespaces |= CloneFlags::CLONE_NEWNET;
     }
@@ -79,13 +83,21 @@ fn launch(directory: &Path, socket: &OwnedFd) -> Result<std::convert::Infallible
     if spec.terminal {
         take_terminal(&root, socket)?;
     }
-    let user = look_up(&spec.user, &read_in(&root, "etc/passwd"), &read_in(&root, "etc/group"))?;
+    let user = look_up(
+        &spec.user,
+        &read_in(&root, "etc/passwd"),
+        &read_in(&root, "etc/group"),
+    )?;
     enter(&root)?;
     let command = command(&spec, &user)?;
     become_user(&user, privileged)?;
-    std::env::set_current_dir(&spec.cwd).step(format!("enter the working directory {}", spec.cwd))?;
+    std::env::set_current_dir(&spec.cwd)
+        .step(format!("enter the working directory {}", spec.cwd))?;
     if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {
-        return Err(Error::Invalid(format!("the working directory {} is outside of the container", spec.cwd)));
+        return Err(Error::Invalid(format!(
+            "the working directory {} is outside of the container",
+            spec.cwd
+        )));
     }
     wire::ready(socket)?;
     cairn_sys::close_on_exec_from(3).step("close what is not the process's")?;
@@ -96,7 +108,9 @@ fn launch(directory: &Path, socket: &OwnedFd) -> Result<std::convert::Infallible
 fn read_in(root: &OwnedFd, path: &str) -> String {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let Ok(fd) = openat2(root, path, flags, Mode::empty(), resolve) else { return String::new() };
+    let Ok(fd) = openat2(root, path, flags, Mode::empty(), resolve) else {
+        return String::new();
+    };
     let file = std::fs::File::from(fd);
     if !file.metadata().is_ok_and(|m| m.is_file()) {
         return String::new();
@@ -112,8 +126,12 @@ fn take_terminal(root: &OwnedFd, socket: &OwnedFd) -> Result<()> {
     let (master, slave) = terminal::open_pair(root)?;
     wire::send_terminal(socket, &master)?;
     let name = rustix::termios::ttyname(&slave, Vec::new());
-    if let Some(number) = name.ok().and_then(|name| name.to_string_lossy().rsplit('/').next().map(str::to_owned)) {
-        let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if let Some(number) = name
+        .ok()
+        .and_then(|name| name.to_string_lossy().rsplit('/').next().map(str::to_owned))
+    {
+        let flags = rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE
+            | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC;
         if let Ok(console) = rustix::mount::open_tree(open_in(root, "dev/pts")?, number, flags) {
             attach(&console, &open_in(root, "dev/console")?, "/dev/console")?;
         }
@@ -153,22 +171,38 @@ fn command(spec: &LaunchSpec, user: &User) -> Result<(String, Vec<(String, Strin
             set(name, value);
         }
     }
-    let program = spec.args.first().ok_or_else(|| Error::Invalid("no command was given and the image names none".into()))?;
+    let program = spec
+        .args
+        .first()
+        .ok_or_else(|| Error::Invalid("no command was given and the image names none".into()))?;
     if program.contains('/') {
         return Ok((program.clone(), env));
     }
-    let path = env.iter().find(|(name, _)| name == "PATH").map_or(DEFAULT_PATH, |(_, path)| path);
+    let path = env
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(DEFAULT_PATH, |(_, path)| path);
     let mut refused = None;
     for directory in path.split(':') {
-        let candidate = format!("{}/{program}", if directory.is_empty() { "." } else { directory });
-        let Ok(meta) = std::fs::metadata(&candidate) else { continue };
-        if meta.is_file() && std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o111 != 0 {
+        let candidate = format!(
+            "{}/{program}",
+            if directory.is_empty() { "." } else { directory }
+        );
+        let Ok(meta) = std::fs::metadata(&candidate) else {
+            continue;
+        };
+        if meta.is_file()
+            && std::os::unix::fs::PermissionsExt::mode(&meta.permissions()) & 0o111 != 0
+        {
             return Ok((candidate, env));
         }
         refused.get_or_insert(candidate);
     }
     match refused {
-        Some(_) => Err(Error::NotExecutable { command: program.clone(), source: std::io::Error::from_raw_os_error(13) }),
+        Some(_) => Err(Error::NotExecutable {
+            command: program.clone(),
+            source: std::io::Error::from_raw_os_error(13),
+        }),
         None => Err(Error::NotFound(program.clone())),
     }
 }
@@ -177,40 +211,88 @@ fn become_user(user: &User, privileged: bool) -> Result<()> {
     let failed = |e: caps::errors::CapsError| std::io::Error::other(e.to_string());
     let keep: std::collections::HashSet<Capability> = CAPABILITIES.into_iter().collect();
     for capability in caps::all() {
-        if !keep.contains(&capability) && caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false) {
-            caps::drop(None, CapSet::Bounding, capability).map_err(failed).step("drop capabilities")?;
+        if !keep.contains(&capability)
+            && caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false)
+        {
+            caps::drop(None, CapSet::Bounding, capability)
+                .map_err(failed)
+                .step("drop capabilities")?;
         }
     }
     if privileged {
         let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
         nix::unistd::setgroups(&groups).step("set groups")?;
     } else if (user.uid, user.gid) != (0, 0) {
-        return Err(Error::Invalid("without root only the user root exists in a container; leave -u away".into()));
+        return Err(Error::Invalid(
+            "without root only the user root exists in a container; leave -u away".into(),
+        ));
     }
-    nix::unistd::setresgid(Gid::from_raw(user.gid), Gid::from_raw(user.gid), Gid::from_raw(user.gid)).step("set the group")?;
-    nix::unistd::setresuid(Uid::from_raw(user.uid), Uid::from_raw(user.uid), Uid::from_raw(user.uid)).step("set the user")?;
-    let have = caps::read(None, CapSet::Permitted).map_err(failed).step("read capabilities")?;
-    let wanted = if user.uid == 0 { have.intersection(&keep).copied().collect() } else { Default::default() };
-    caps::clear(None, CapSet::Inheritable).map_err(failed).step("drop capabilities")?;
-    caps::set(None, CapSet::Effective, &wanted).map_err(failed).step("drop capabilities")?;
-    caps::set(None, CapSet::Permitted, &wanted).map_err(failed).step("drop capabilities")?;
+    nix::unistd::setresgid(
+        Gid::from_raw(user.gid),
+        Gid::from_raw(user.gid),
+        Gid::from_raw(user.gid),
+    )
+    .step("set the group")?;
+    nix::unistd::setresuid(
+        Uid::from_raw(user.uid),
+        Uid::from_raw(user.uid),
+        Uid::from_raw(user.uid),
+    )
+    .step("set the user")?;
+    let have = caps::read(None, CapSet::Permitted)
+        .map_err(failed)
+        .step("read capabilities")?;
+    let wanted = if user.uid == 0 {
+        have.intersection(&keep).copied().collect()
+    } else {
+        Default::default()
+    };
+    caps::clear(None, CapSet::Inheritable)
+        .map_err(failed)
+        .step("drop capabilities")?;
+    caps::set(None, CapSet::Effective, &wanted)
+        .map_err(failed)
+        .step("drop capabilities")?;
+    caps::set(None, CapSet::Permitted, &wanted)
+        .map_err(failed)
+        .step("drop capabilities")?;
     rustix::thread::set_no_new_privs(true).step("give up new privileges")
 }
 
-fn run((program, env): (String, Vec<(String, String)>), spec: &LaunchSpec) -> Result<std::convert::Infallible> {
+fn run(
+    (program, env): (String, Vec<(String, String)>),
+    spec: &LaunchSpec,
+) -> Result<std::convert::Infallible> {
     let refused = |source: std::io::Error| match source.raw_os_error() {
         Some(2) => Error::NotFound(program.clone()),
-        _ => Error::NotExecutable { command: program.clone(), source },
+        _ => Error::NotExecutable {
+            command: program.clone(),
+            source,
+        },
     };
     if spec.init {
         let mut child = Command::new(&program);
-        child.arg0(&spec.args[0]).args(&spec.args[1..]).env_clear().envs(env.iter().map(|(n, v)| (n, v)));
+        child
+            .arg0(&spec.args[0])
+            .args(&spec.args[1..])
+            .env_clear()
+            .envs(env.iter().map(|(n, v)| (n, v)));
         let child = child.spawn().map_err(refused)?;
-        std::process::exit(i32::from(reap(nix::unistd::Pid::from_raw(child.id() as i32))));
+        std::process::exit(i32::from(reap(nix::unistd::Pid::from_raw(
+            child.id() as i32
+        ))));
     }
-    let text = |s: &str| CString::new(s).map_err(|_| Error::Invalid(format!("{s:?} has a NUL byte")));
-    let args = spec.args.iter().map(|arg| text(arg)).collect::<Result<Vec<_>>>()?;
-    let env = env.iter().map(|(name, value)| text(&format!("{name}={value}"))).collect::<Result<Vec<_>>>()?;
+    let text =
+        |s: &str| CString::new(s).map_err(|_| Error::Invalid(format!("{s:?} has a NUL byte")));
+    let args = spec
+        .args
+        .iter()
+        .map(|arg| text(arg))
+        .collect::<Result<Vec<_>>>()?;
+    let env = env
+        .iter()
+        .map(|(name, value)| text(&format!("{name}={value}")))
+        .collect::<Result<Vec<_>>>()?;
     let Err(e) = nix::unistd::execve(&text(&program)?, &args, &env);
     Err(refused(e.into()))
 }

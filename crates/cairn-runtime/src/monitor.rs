@@ -13,12 +13,12 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::cgroup;
 use crate::error::{Error, Result, Step};
 use crate::spec::LaunchSpec;
 use crate::state::{State, Status, now, start_ticks};
 use crate::terminal::{Raw, copy_size};
 use crate::wire::{self, Message};
-use crate::cgroup;
 
 /// Signals that are passed on to the process.
 const FORWARDED: [Signal; 8] = [
@@ -42,7 +42,13 @@ pub fn main(directory: &Path, started: Option<i32>) -> u8 {
         Ok(code) => code,
         Err(e) => {
             report(started.as_ref(), &e);
-            let lost = State { pid: 0, start_ticks: 0, status: Status::Exited(e.exit_code()), started: now(), finished: now() };
+            let lost = State {
+                pid: 0,
+                start_ticks: 0,
+                status: Status::Exited(e.exit_code()),
+                started: now(),
+                finished: now(),
+            };
             // The error that is being reported counts.
             let _ = lost.save(directory);
             if let Ok(spec) = LaunchSpec::load(directory) {
@@ -66,9 +72,18 @@ struct After(std::process::Child);
 
 impl After {
     fn start(spec: &LaunchSpec) -> Result<Option<Self>> {
-        let [program, args @ ..] = &spec.after[..] else { return Ok(None) };
-        let child = Command::new(program).args(args).stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0).spawn();
-        Ok(Some(Self(child.step("start what comes after the container")?)))
+        let [program, args @ ..] = &spec.after[..] else {
+            return Ok(None);
+        };
+        let child = Command::new(program)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn();
+        Ok(Some(Self(
+            child.step("start what comes after the container")?,
+        )))
     }
 }
 
@@ -81,7 +96,10 @@ fn report(started: Option<&OwnedFd>, e: &Error) {
     }
     match started {
         // The one who waits has gone; then nobody does.
-        Some(fd) => drop(rustix::io::write(fd, format!("{}{words}", char::from(e.exit_code())).as_bytes())),
+        Some(fd) => drop(rustix::io::write(
+            fd,
+            format!("{}{words}", char::from(e.exit_code())).as_bytes(),
+        )),
         None => eprintln!("cairn: {words}"),
     }
 }
@@ -95,9 +113,13 @@ fn watch(directory: &Path, started: Option<&OwnedFd>, after: &mut Option<After>)
         rustix::process::setsid().step("leave the session")?;
     }
     let mut signals = SigSet::empty();
-    FORWARDED.into_iter().chain([Signal::SIGCHLD]).for_each(|signal| signals.add(signal));
+    FORWARDED
+        .into_iter()
+        .chain([Signal::SIGCHLD])
+        .for_each(|signal| signals.add(signal));
     signals.thread_block().step("block signals")?;
-    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).step("watch signals")?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .step("watch signals")?;
     enter_namespaces()?;
     let (child, socket) = start(&spec, directory)?;
     let mut master = None;
@@ -119,8 +141,13 @@ fn watch(directory: &Path, started: Option<&OwnedFd>, after: &mut Option<After>)
         }
     }
     drop(socket);
-    let mut state =
-        State { pid: child.as_raw(), start_ticks: start_ticks(child.as_raw()).unwrap_or(0), status: Status::Running, started: now(), finished: 0 };
+    let mut state = State {
+        pid: child.as_raw(),
+        start_ticks: start_ticks(child.as_raw()).unwrap_or(0),
+        status: Status::Running,
+        started: now(),
+        finished: 0,
+    };
     state.save(directory)?;
     if let Some(fd) = started {
         rustix::io::write(fd, &[0]).step("say that the process began")?;
@@ -135,25 +162,47 @@ fn watch(directory: &Path, started: Option<&OwnedFd>, after: &mut Option<After>)
 
 /// The PID namespace for the child; without root, a user namespace around it.
 fn enter_namespaces() -> Result<()> {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     if uid == 0 {
         return nix::sched::unshare(CloneFlags::CLONE_NEWPID).step("make a PID namespace");
     }
-    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID).step("make a user namespace (are they allowed here?)")?;
-    for (file, text) in [("setgroups", "deny".to_owned()), ("uid_map", format!("0 {uid} 1")), ("gid_map", format!("0 {gid} 1"))] {
-        std::fs::write(format!("/proc/self/{file}"), text).step(format!("write {file} of the user namespace"))?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID)
+        .step("make a user namespace (are they allowed here?)")?;
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
+        std::fs::write(format!("/proc/self/{file}"), text)
+            .step(format!("write {file} of the user namespace"))?;
     }
     Ok(())
 }
 
 /// Starts init as process 1 of the new namespace.
 fn start(spec: &LaunchSpec, directory: &Path) -> Result<(Pid, OwnedFd)> {
-    let (mine, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).step("make a socket pair")?;
+    let (mine, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .step("make a socket pair")?;
     rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty()).step("pass on the socket")?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("__init").arg(directory).arg(theirs.as_raw_fd().to_string());
+    command
+        .arg("__init")
+        .arg(directory)
+        .arg(theirs.as_raw_fd().to_string());
     let connected = spec.interactive && !spec.detach;
-    command.stdin(if connected { Stdio::inherit() } else { Stdio::null() });
+    command.stdin(if connected {
+        Stdio::inherit()
+    } else {
+        Stdio::null()
+    });
     let child = command.spawn().step("start the container's init")?;
     Ok((Pid::from_raw(child.id() as i32), mine))
 }
@@ -161,7 +210,11 @@ fn start(spec: &LaunchSpec, directory: &Path) -> Result<(Pid, OwnedFd)> {
 /// Passes on signals and terminal bytes until the process has ended; its exit code.
 fn relay(spec: &LaunchSpec, child: Pid, signals: &SignalFd, master: Option<OwnedFd>) -> Result<u8> {
     let attached = master.is_some() && !spec.detach;
-    let raw = if attached && spec.interactive { Raw::enter() } else { None };
+    let raw = if attached && spec.interactive {
+        Raw::enter()
+    } else {
+        None
+    };
     let stdin = std::io::stdin();
     let mut input_open = attached && spec.interactive;
     let mut master_open = master.is_some();
@@ -175,7 +228,11 @@ fn relay(spec: &LaunchSpec, child: Pid, signals: &SignalFd, master: Option<Owned
             }
         }
         // Once the process has ended, only what it wrote before is still waited for.
-        let timeout = if code.is_some() { PollTimeout::ZERO } else { PollTimeout::NONE };
+        let timeout = if code.is_some() {
+            PollTimeout::ZERO
+        } else {
+            PollTimeout::NONE
+        };
         let ready = match poll(&mut fds, timeout) {
             Err(nix::errno::Errno::EINTR) => continue,
             done => done.step("wait for the container")?,
@@ -213,7 +270,9 @@ fn relay(spec: &LaunchSpec, child: Pid, signals: &SignalFd, master: Option<Owned
 /// Copies what is there; false at the end.
 fn copy(from: impl AsFd, to: impl AsFd) -> bool {
     let mut buffer = [0; 16384];
-    let Ok(length @ 1..) = rustix::io::read(from, &mut buffer[..]) else { return false };
+    let Ok(length @ 1..) = rustix::io::read(from, &mut buffer[..]) else {
+        return false;
+    };
     let mut rest = &buffer[..length];
     while !rest.is_empty() {
         match rustix::io::write(&to, rest) {
@@ -231,7 +290,9 @@ fn ended(child: Pid) -> Result<Option<u8>> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, exit)) if pid == child => code = Some(exit as u8),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => code = Some(128 + signal as u8),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                code = Some(128 + signal as u8)
+            }
             Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::ECHILD) => return Ok(code),
             Err(nix::errno::Errno::EINTR) | Ok(_) => {}
             Err(e) => return Err(e).step("wait for the process"),

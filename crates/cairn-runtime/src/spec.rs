@@ -81,10 +81,17 @@ impl LaunchSpec {
     /// Writes the spec into the container's directory.
     pub fn save(&self, directory: &Path) -> Result<()> {
         let path = Self::path(directory);
-        let bytes = serde_json::to_vec(self).map_err(std::io::Error::other).step("encode the launch spec")?;
+        let bytes = serde_json::to_vec(self)
+            .map_err(std::io::Error::other)
+            .step("encode the launch spec")?;
         let mut options = std::fs::File::options();
-        std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create(true).truncate(true), 0o600);
-        let mut file = options.open(&path).step(format!("create {}", path.display()))?;
+        std::os::unix::fs::OpenOptionsExt::mode(
+            options.write(true).create(true).truncate(true),
+            0o600,
+        );
+        let mut file = options
+            .open(&path)
+            .step(format!("create {}", path.display()))?;
         std::io::Write::write_all(&mut file, &bytes).step(format!("write {}", path.display()))
     }
 
@@ -92,6 +99,7 @@ impl LaunchSpec {
     pub fn load(directory: &Path) -> Result<Self> {
         let path = Self::path(directory);
         let bytes = std::fs::read(&path).step(format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes).map_err(|e| Error::Invalid(format!("{} is not a launch spec: {e}", path.display())))
+        serde_json::from_slice(&bytes)
+            .map_err(|e| Error::Invalid(format!("{} is not a launch spec: {e}", path.display())))
     }
 }

@@ -37,7 +37,9 @@ pub struct State {
 
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_secs())
 }
 
 /// Start time of a process (proc_pid_stat(5), field 22); `None` where it is gone or a zombie.
@@ -53,9 +55,18 @@ pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
 impl State {
     /// The state of the container in `directory`, with what the kernel says now.
     pub fn load(directory: &Path) -> Self {
-        let none = Self { pid: 0, start_ticks: 0, status: Status::Created, started: 0, finished: 0 };
+        let none = Self {
+            pid: 0,
+            start_ticks: 0,
+            status: Status::Created,
+            started: 0,
+            finished: 0,
+        };
         let read = std::fs::read(directory.join("state.json")).ok();
-        let Some(mut state) = read.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok()) else { return none };
+        let Some(mut state) = read.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
+        else {
+            return none;
+        };
         if state.status == Status::Running && start_ticks(state.pid) != Some(state.start_ticks) {
             state.status = Status::Lost;
         }
@@ -70,7 +81,11 @@ impl State {
     pub(crate) fn save(&self, directory: &Path) -> Result<()> {
         let path = directory.join("state.json");
         let temporary = directory.join("state.json.new");
-        let bytes = serde_json::to_vec(self).map_err(std::io::Error::other).step("encode the state")?;
-        std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, &path)).step(format!("write {}", path.display()))
+        let bytes = serde_json::to_vec(self)
+            .map_err(std::io::Error::other)
+            .step("encode the state")?;
+        std::fs::write(&temporary, bytes)
+            .and_then(|()| std::fs::rename(&temporary, &path))
+            .step(format!("write {}", path.display()))
     }
 }

@@ -13,7 +13,11 @@ pub fn open_pair(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = openat(root, "dev/pts/ptmx", flags, Mode::empty()).step("open /dev/pts/ptmx")?;
     unlockpt(&master).step("unlock the terminal")?;
-    let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).step("open the terminal")?;
+    let slave = ioctl_tiocgptpeer(
+        &master,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )
+    .step("open the terminal")?;
     Ok((master, slave))
 }
 

@@ -4,7 +4,8 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 use crate::error::{Error, Result, Step};
@@ -31,7 +32,14 @@ fn send(socket: impl AsFd, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<()> {
     if !fds.is_empty() {
         ancillary.push(SendAncillaryMessage::ScmRights(&fds));
     }
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL).step("talk to the monitor").map(drop)
+    sendmsg(
+        socket,
+        &[IoSlice::new(bytes)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )
+    .step("talk to the monitor")
+    .map(drop)
 }
 
 /// Init: hands over the terminal.
@@ -67,7 +75,12 @@ pub fn receive(socket: impl AsFd) -> Result<Message> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
-        match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+        match recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             done => break done.step("listen to init")?,
         }
@@ -80,7 +93,12 @@ pub fn receive(socket: impl AsFd) -> Result<Message> {
         ([], _) => Ok(Message::Begun),
         ([b'T'], Some(fd)) => Ok(Message::Terminal(fd)),
         ([b'R'], _) => Ok(Message::Ready),
-        ([b'E', code, words @ ..], _) => Ok(Message::Failed(*code, String::from_utf8_lossy(words).into_owned())),
-        _ => Err(Error::Invalid("init said something that makes no sense".into())),
+        ([b'E', code, words @ ..], _) => Ok(Message::Failed(
+            *code,
+            String::from_utf8_lossy(words).into_owned(),
+        )),
+        _ => Err(Error::Invalid(
+            "init said something that makes no sense".into(),
+        )),
     }
 }

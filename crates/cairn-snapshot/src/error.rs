@@ -71,7 +71,10 @@ impl Error {
             Self::Exists(_) => Class::AlreadyExists,
             Self::NotFound(_) => Class::NotFound,
             Self::Invalid(_) => Class::InvalidArgument,
-            Self::ParentNotCommitted(_) | Self::HasChildren { .. } | Self::NotActive { .. } | Self::InUse { .. } => Class::FailedPrecondition,
+            Self::ParentNotCommitted(_)
+            | Self::HasChildren { .. }
+            | Self::NotActive { .. }
+            | Self::InUse { .. } => Class::FailedPrecondition,
             Self::Store(_) => Class::Unavailable,
         }
     }

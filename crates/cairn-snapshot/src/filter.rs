@@ -25,7 +25,10 @@ impl Filter {
                 "name" => Some(snapshot.key.as_str()),
                 "parent" => snapshot.parent.as_ref().map(|p| p.as_str()),
                 "kind" => Some(snapshot.kind.as_str()),
-                label => snapshot.labels.get(&label["labels.".len()..]).map(String::as_str),
+                label => snapshot
+                    .labels
+                    .get(&label["labels.".len()..])
+                    .map(String::as_str),
             };
             match test {
                 Test::Present => value.is_some_and(|v| !v.is_empty()),
@@ -52,21 +55,35 @@ impl FromStr for Filter {
     fn from_str(text: &str) -> Result<Self, Error> {
         let condition = |part: &str| {
             let (field, test) = if let Some((field, value)) = part.split_once("!=") {
-                (field, Test::Different(value.trim().trim_matches('"').to_owned()))
+                (
+                    field,
+                    Test::Different(value.trim().trim_matches('"').to_owned()),
+                )
             } else if let Some((field, value)) = part.split_once("==") {
-                (field, Test::Equal(value.trim().trim_matches('"').to_owned()))
+                (
+                    field,
+                    Test::Equal(value.trim().trim_matches('"').to_owned()),
+                )
             } else {
                 (part, Test::Present)
             };
             let field = field.trim().replace('"', "");
-            let known = matches!(field.as_str(), "name" | "parent" | "kind") || field.strip_prefix("labels.").is_some_and(|l| !l.is_empty());
+            let known = matches!(field.as_str(), "name" | "parent" | "kind")
+                || field.strip_prefix("labels.").is_some_and(|l| !l.is_empty());
             if known {
                 Ok((field, test))
             } else {
-                Err(Error::Invalid(format!("filter {part:?}: the field must be name, parent, kind or labels.NAME")))
+                Err(Error::Invalid(format!(
+                    "filter {part:?}: the field must be name, parent, kind or labels.NAME"
+                )))
             }
         };
-        Ok(Self(parts(text).into_iter().map(condition).collect::<Result<_, _>>()?))
+        Ok(Self(
+            parts(text)
+                .into_iter()
+                .map(condition)
+                .collect::<Result<_, _>>()?,
+        ))
     }
 }
 
@@ -89,10 +106,23 @@ mod tests {
             usage: Default::default(),
         };
         let accepts = |text: &str| text.parse::<Filter>().unwrap().accepts(&snapshot);
-        for yes in ["name==a", "kind==active,parent==p", "labels.\"x.y\"==\"1,2\"", "labels.\"x.y\"", "labels.z!=1", "parent"] {
+        for yes in [
+            "name==a",
+            "kind==active,parent==p",
+            "labels.\"x.y\"==\"1,2\"",
+            "labels.\"x.y\"",
+            "labels.z!=1",
+            "parent",
+        ] {
             assert!(accepts(yes), "{yes}");
         }
-        for no in ["name==b", "kind==view", "kind==active,parent!=p", "labels.z", "labels.\"x.y\"!=\"1,2\""] {
+        for no in [
+            "name==b",
+            "kind==view",
+            "kind==active,parent!=p",
+            "labels.z",
+            "labels.\"x.y\"!=\"1,2\"",
+        ] {
             assert!(!accepts(no), "{no}");
         }
         assert!("size==1".parse::<Filter>().is_err());

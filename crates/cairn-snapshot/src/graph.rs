@@ -56,7 +56,12 @@ fn label_prefix(key: &str) -> Vec<u8> {
 }
 
 fn label_key(key: &str, label: &str) -> Vec<u8> {
-    [key.as_bytes(), b"\0", &cairn_model::BlobId::of(label.as_bytes()).as_bytes()[..16]].concat()
+    [
+        key.as_bytes(),
+        b"\0",
+        &cairn_model::BlobId::of(label.as_bytes()).as_bytes()[..16],
+    ]
+    .concat()
 }
 
 fn child_key(parent: &SnapshotKey, child: &SnapshotKey) -> Vec<u8> {
@@ -71,8 +76,16 @@ fn from_row(rows: &dyn Rows, key: SnapshotKey, row: SnapshotV1) -> Result<Snapsh
         2 => Kind::View,
         _ => return Err(corrupt("its kind is unknown").into()),
     };
-    let parent = row.parent.map(|p| p.parse()).transpose().map_err(|_| corrupt("its parent is no name"))?;
-    let labels = LABELS.scan(rows, label_prefix(key.as_str()))?.into_iter().map(|(_, l)| (l.key, l.value)).collect();
+    let parent = row
+        .parent
+        .map(|p| p.parse())
+        .transpose()
+        .map_err(|_| corrupt("its parent is no name"))?;
+    let labels = LABELS
+        .scan(rows, label_prefix(key.as_str()))?
+        .into_iter()
+        .map(|(_, l)| (l.key, l.value))
+        .collect();
     let time = |(secs, nanos)| Timestamp { secs, nanos };
     Ok(Snapshot {
         kind,
@@ -82,7 +95,10 @@ fn from_row(rows: &dyn Rows, key: SnapshotKey, row: SnapshotV1) -> Result<Snapsh
         updated: time(row.updated),
         layer: row.layer.map(LayerId::from_bytes),
         head: row.head.map(PackId::from_bytes),
-        usage: Usage { bytes: row.bytes, inodes: row.inodes },
+        usage: Usage {
+            bytes: row.bytes,
+            inodes: row.inodes,
+        },
         key,
     })
 }
@@ -90,7 +106,9 @@ fn from_row(rows: &dyn Rows, key: SnapshotKey, row: SnapshotV1) -> Result<Snapsh
 fn put(txn: &mut Txn<'_>, snapshot: &Snapshot) -> Result<()> {
     for (key, value) in &snapshot.labels {
         if key.is_empty() || key.len() + value.len() > LABEL_BYTES_MAX {
-            return Err(Error::Invalid(format!("label {key:.50?}: key and value have more than {LABEL_BYTES_MAX} bytes, or the key is empty")));
+            return Err(Error::Invalid(format!(
+                "label {key:.50?}: key and value have more than {LABEL_BYTES_MAX} bytes, or the key is empty"
+            )));
         }
     }
     let row = SnapshotV1 {
@@ -109,7 +127,14 @@ fn put(txn: &mut Txn<'_>, snapshot: &Snapshot) -> Result<()> {
         LABELS.delete(txn, old);
     }
     for (label, value) in &snapshot.labels {
-        LABELS.put(txn, label_key(key, label), &LabelV1 { key: label.clone(), value: value.clone() })?;
+        LABELS.put(
+            txn,
+            label_key(key, label),
+            &LabelV1 {
+                key: label.clone(),
+                value: value.clone(),
+            },
+        )?;
     }
     if let Some(parent) = &snapshot.parent {
         CHILDREN.put(txn, child_key(parent, &snapshot.key), &ChildV1)?;
@@ -130,7 +155,10 @@ fn delete(txn: &mut Txn<'_>, snapshot: &Snapshot) -> Result<()> {
 
 /// One snapshot, if it exists.
 pub fn find(rows: &dyn Rows, key: &SnapshotKey) -> Result<Option<Snapshot>> {
-    SNAPSHOTS.get(rows, key.as_str())?.map(|row| from_row(rows, key.clone(), row)).transpose()
+    SNAPSHOTS
+        .get(rows, key.as_str())?
+        .map(|row| from_row(rows, key.clone(), row))
+        .transpose()
 }
 
 /// One snapshot.
@@ -142,7 +170,11 @@ pub fn stat(rows: &dyn Rows, key: &SnapshotKey) -> Result<Snapshot> {
 pub fn list(rows: &dyn Rows) -> Result<Vec<Snapshot>> {
     let row = |(key, row): (Vec<u8>, SnapshotV1)| {
         let key = String::from_utf8(key).ok().and_then(|key| key.parse().ok());
-        from_row(rows, key.ok_or_else(|| cairn_store::Error::corrupt("snapshot row", "its key is no name"))?, row)
+        from_row(
+            rows,
+            key.ok_or_else(|| cairn_store::Error::corrupt("snapshot row", "its key is no name"))?,
+            row,
+        )
     };
     SNAPSHOTS.scan(rows, [])?.into_iter().map(row).collect()
 }
@@ -150,8 +182,16 @@ pub fn list(rows: &dyn Rows) -> Result<Vec<Snapshot>> {
 /// Keys of the snapshots whose parent is `key`.
 pub fn children(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<SnapshotKey>> {
     let prefix = label_prefix(key.as_str());
-    let name = |key: Vec<u8>| String::from_utf8(key[prefix.len()..].to_vec()).ok().and_then(|key| key.parse().ok());
-    Ok(CHILDREN.scan(rows, &prefix)?.into_iter().filter_map(|(key, _)| name(key)).collect())
+    let name = |key: Vec<u8>| {
+        String::from_utf8(key[prefix.len()..].to_vec())
+            .ok()
+            .and_then(|key| key.parse().ok())
+    };
+    Ok(CHILDREN
+        .scan(rows, &prefix)?
+        .into_iter()
+        .filter_map(|(key, _)| name(key))
+        .collect())
 }
 
 /// Layers of a committed snapshot and all below it, lowest first; for an active one or view, those of
@@ -217,7 +257,20 @@ pub fn create_committed(
     check_new(txn, name, parent)?;
     let created = now();
     let (key, parent) = (name.clone(), parent.cloned());
-    put(txn, &Snapshot { key, kind: Kind::Committed, parent, labels, created, updated: created, layer: Some(layer), head: None, usage })
+    put(
+        txn,
+        &Snapshot {
+            key,
+            kind: Kind::Committed,
+            parent,
+            labels,
+            created,
+            updated: created,
+            layer: Some(layer),
+            head: None,
+            usage,
+        },
+    )
 }
 
 /// Makes the active snapshot `key` the committed snapshot `name`. Labels are replaced, the time of
@@ -232,7 +285,11 @@ pub fn commit(
 ) -> Result<Snapshot> {
     let active = stat(txn, key)?;
     if active.kind != Kind::Active {
-        return Err(Error::NotActive { key: key.to_string(), kind: active.kind.as_str(), action: "committed" });
+        return Err(Error::NotActive {
+            key: key.to_string(),
+            kind: active.kind.as_str(),
+            action: "committed",
+        });
     }
     delete(txn, &active)?;
     create_committed(txn, name, active.parent.as_ref(), layer, usage, labels)?;
@@ -243,7 +300,10 @@ pub fn commit(
 pub fn remove(txn: &mut Txn<'_>, key: &SnapshotKey) -> Result<Snapshot> {
     let snapshot = stat(txn, key)?;
     if let Some(child) = children(txn, key)?.into_iter().next() {
-        return Err(Error::HasChildren { key: key.to_string(), child: child.to_string() });
+        return Err(Error::HasChildren {
+            key: key.to_string(),
+            child: child.to_string(),
+        });
     }
     delete(txn, &snapshot)?;
     Ok(snapshot)
@@ -251,15 +311,24 @@ pub fn remove(txn: &mut Txn<'_>, key: &SnapshotKey) -> Result<Snapshot> {
 
 /// Changes labels. Without `fields` all are replaced; else just those that are named, and a named one
 /// that has no value goes.
-pub fn update(txn: &mut Txn<'_>, key: &SnapshotKey, labels: Labels, fields: &[FieldPath]) -> Result<Snapshot> {
+pub fn update(
+    txn: &mut Txn<'_>,
+    key: &SnapshotKey,
+    labels: Labels,
+    fields: &[FieldPath],
+) -> Result<Snapshot> {
     let mut snapshot = stat(txn, key)?;
     if fields.is_empty() || fields.contains(&FieldPath::Labels) {
         snapshot.labels = labels;
     } else {
         for field in fields {
-            let FieldPath::Label(name) = field else { continue };
+            let FieldPath::Label(name) = field else {
+                continue;
+            };
             match labels.get(name) {
-                Some(value) if !value.is_empty() => snapshot.labels.insert(name.clone(), value.clone()),
+                Some(value) if !value.is_empty() => {
+                    snapshot.labels.insert(name.clone(), value.clone())
+                }
                 _ => snapshot.labels.remove(name),
             };
         }

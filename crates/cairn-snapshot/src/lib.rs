@@ -22,19 +22,39 @@ pub trait Snapshotter {
     type Error;
 
     /// Makes a writable snapshot over `parent` (over nothing if none) and says how to mount it.
-    fn prepare(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan, Self::Error>;
+    fn prepare(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan, Self::Error>;
     /// Makes a read-only snapshot of `parent` and says how to mount it.
-    fn view(&self, key: &SnapshotKey, parent: Option<&SnapshotKey>, labels: Labels) -> Result<MountPlan, Self::Error>;
+    fn view(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan, Self::Error>;
     /// How to mount an active snapshot or view.
     fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan, Self::Error>;
     /// Turns what the active snapshot `key` changed into the committed snapshot `name`; `key` is gone.
-    fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<(), Self::Error>;
+    fn commit(
+        &self,
+        name: &SnapshotKey,
+        key: &SnapshotKey,
+        labels: Labels,
+    ) -> Result<(), Self::Error>;
     /// Removes a snapshot that nothing depends on. Space may be freed later, by a collection.
     fn remove(&self, key: &SnapshotKey) -> Result<(), Self::Error>;
     /// The record of one snapshot.
     fn stat(&self, key: &SnapshotKey) -> Result<Snapshot, Self::Error>;
     /// Changes labels: all of them without `fields`, else those that are named.
-    fn update(&self, key: &SnapshotKey, labels: Labels, fields: &[FieldPath]) -> Result<Snapshot, Self::Error>;
+    fn update(
+        &self,
+        key: &SnapshotKey,
+        labels: Labels,
+        fields: &[FieldPath],
+    ) -> Result<Snapshot, Self::Error>;
     /// All records that any of the filters accepts; without filters, all.
     fn walk(&self, filters: &[Filter]) -> Result<Vec<Snapshot>, Self::Error>;
     /// What the snapshot itself takes, without its parents.

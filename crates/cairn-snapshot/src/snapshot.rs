@@ -74,8 +74,13 @@ pub struct Snapshot {
 
 /// The time now.
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp {
+        secs: since.as_secs() as i64,
+        nanos: since.subsec_nanos(),
+    }
 }
 
 /// A field that an update names.
@@ -93,8 +98,12 @@ impl FromStr for FieldPath {
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.strip_prefix("labels") {
             Some("") => Ok(Self::Labels),
-            Some(rest) if rest.len() > 1 && rest.starts_with('.') => Ok(Self::Label(rest[1..].to_owned())),
-            _ => Err(Error::Invalid(format!("field {text:?} cannot be changed; only labels and labels.NAME can"))),
+            Some(rest) if rest.len() > 1 && rest.starts_with('.') => {
+                Ok(Self::Label(rest[1..].to_owned()))
+            }
+            _ => Err(Error::Invalid(format!(
+                "field {text:?} cannot be changed; only labels and labels.NAME can"
+            ))),
         }
     }
 }

@@ -49,7 +49,10 @@ mod tests {
             state ^= state << 17;
             state.to_le_bytes()
         };
-        (0..len.div_ceil(8)).flat_map(|_| step()).take(len).collect()
+        (0..len.div_ceil(8))
+            .flat_map(|_| step())
+            .take(len)
+            .collect()
     }
 
     #[test]

@@ -12,7 +12,9 @@ const MAGIC: u16 = 0xCA1E;
 const HEADER: usize = 12;
 
 fn options() -> impl Options {
-    bincode::DefaultOptions::new().with_varint_encoding().reject_trailing_bytes()
+    bincode::DefaultOptions::new()
+        .with_varint_encoding()
+        .reject_trailing_bytes()
 }
 
 /// A type with a frozen wire form.
@@ -27,13 +29,19 @@ pub trait Stored: Serialize + DeserializeOwned {
 
 /// Bare bincode, for streams that carry their own frame and checksum.
 pub fn encode_bare<T: Serialize>(value: &T) -> Vec<u8> {
-    options().serialize(value).unwrap_or_else(|e| unreachable!("BUG: plain data always encodes: {e}"))
+    options()
+        .serialize(value)
+        .unwrap_or_else(|e| unreachable!("BUG: plain data always encodes: {e}"))
 }
 
 /// Reads one bare value from the front of `bytes` and moves past it; `None` where it does not decode.
 pub fn decode_bare<T: DeserializeOwned>(bytes: &mut &[u8]) -> Option<T> {
     let limit = bytes.len() as u64;
-    options().allow_trailing_bytes().with_limit(limit).deserialize_from(&mut *bytes).ok()
+    options()
+        .allow_trailing_bytes()
+        .with_limit(limit)
+        .deserialize_from(&mut *bytes)
+        .ok()
 }
 
 /// Envelope and payload of a value.
@@ -55,19 +63,31 @@ pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
     let bad = |why: String| Error::corrupt(T::NAME, why);
     let Some((header, payload)) = bytes.split_at_checked(HEADER) else {
-        return Err(bad(format!("it has {} bytes, fewer than its header", bytes.len())));
+        return Err(bad(format!(
+            "it has {} bytes, fewer than its header",
+            bytes.len()
+        )));
     };
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     if header[..2] != MAGIC.to_le_bytes() || header[2] != T::TYPE {
         return Err(bad("its header is that of something else".into()));
     }
     if header[3] != T::VERSION {
-        return Err(bad(format!("it has version {}, this program knows {}", header[3], T::VERSION)));
+        return Err(bad(format!(
+            "it has version {}, this program knows {}",
+            header[3],
+            T::VERSION
+        )));
     }
     if word(4) as usize != payload.len() || word(8) != crc32fast::hash(payload) {
         return Err(bad("its checksum does not match".into()));
     }
-    options().with_limit(payload.len() as u64).deserialize(payload).map_err(|e| bad(e.to_string()))
+    options()
+        .with_limit(payload.len() as u64)
+        .deserialize(payload)
+        .map_err(|e| bad(e.to_string()))
 }
 
 #[cfg(test)]
@@ -88,7 +108,10 @@ mod tests {
         let golden = [0x1e, 0xca, 250, 1, 11, 0, 0, 0];
         assert_eq!(bytes[..8], golden);
         assert_eq!(bytes[12..], [251, 44, 1, 2, b'a', b'b', 1, 1, 2, 3, 4]);
-        assert_eq!(decode::<Sample>(&bytes).unwrap(), Sample(300, "ab".into(), Some([1, 2, 3, 4])));
+        assert_eq!(
+            decode::<Sample>(&bytes).unwrap(),
+            Sample(300, "ab".into(), Some([1, 2, 3, 4]))
+        );
     }
 
     #[test]

@@ -66,15 +66,34 @@ impl Disk {
     /// Creates a file that must not exist yet.
     pub fn create(&self, path: &Path) -> Result<DiskFile> {
         self.before(|| Op::Create(path.into())).at("create", path)?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path).at("create", path)?;
-        Ok(DiskFile { disk: self.clone(), path: path.into(), file, len: 0 })
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .at("create", path)?;
+        Ok(DiskFile {
+            disk: self.clone(),
+            path: path.into(),
+            file,
+            len: 0,
+        })
     }
 
     /// Opens an existing file to append to it.
     pub fn append(&self, path: &Path) -> Result<DiskFile> {
-        let file = OpenOptions::new().read(true).append(true).open(path).at("open", path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(path)
+            .at("open", path)?;
         let len = file.metadata().at("stat", path)?.len();
-        Ok(DiskFile { disk: self.clone(), path: path.into(), file, len })
+        Ok(DiskFile {
+            disk: self.clone(),
+            path: path.into(),
+            file,
+            len,
+        })
     }
 
     /// Makes a directory with its parents; one that exists is fine.
@@ -82,13 +101,15 @@ impl Disk {
         if path.is_dir() {
             return Ok(());
         }
-        self.before(|| Op::Mkdir(path.into())).at("create directory", path)?;
+        self.before(|| Op::Mkdir(path.into()))
+            .at("create directory", path)?;
         std::fs::create_dir_all(path).at("create directory", path)
     }
 
     /// Renames within one file system, replacing the target.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        self.before(|| Op::Rename(from.into(), to.into())).at("rename", from)?;
+        self.before(|| Op::Rename(from.into(), to.into()))
+            .at("rename", from)?;
         std::fs::rename(from, to).at("rename", from)
     }
 
@@ -104,7 +125,9 @@ impl Disk {
     /// Makes the names in a directory durable.
     pub fn sync_dir(&self, path: &Path) -> Result<()> {
         self.before(|| Op::SyncDir(path.into())).at("sync", path)?;
-        File::open(path).and_then(|dir| dir.sync_all()).at("sync", path)
+        File::open(path)
+            .and_then(|dir| dir.sync_all())
+            .at("sync", path)
     }
 
     /// Puts a whole file in place at once: temporary file beside it, sync, rename, sync of the directory.
@@ -135,7 +158,9 @@ impl DiskFile {
             && let Err(e) = probe.before(&Op::Append(self.path.clone(), bytes.to_vec()))
         {
             let short = probe.short_write(bytes.len()).min(bytes.len());
-            self.file.write_all(&bytes[..short]).at("write", &self.path)?;
+            self.file
+                .write_all(&bytes[..short])
+                .at("write", &self.path)?;
             return Err(e).at("write", &self.path);
         }
         self.file.write_all(bytes).at("write", &self.path)?;
@@ -145,13 +170,17 @@ impl DiskFile {
 
     /// Makes the content durable (fdatasync: the length is part of it).
     pub fn sync(&mut self) -> Result<()> {
-        self.disk.before(|| Op::Sync(self.path.clone())).at("sync", &self.path)?;
+        self.disk
+            .before(|| Op::Sync(self.path.clone()))
+            .at("sync", &self.path)?;
         self.file.sync_data().at("sync", &self.path)
     }
 
     /// Cuts the file.
     pub fn truncate(&mut self, len: u64) -> Result<()> {
-        self.disk.before(|| Op::Truncate(self.path.clone(), len)).at("truncate", &self.path)?;
+        self.disk
+            .before(|| Op::Truncate(self.path.clone(), len))
+            .at("truncate", &self.path)?;
         self.file.set_len(len).at("truncate", &self.path)?;
         self.len = len;
         Ok(())

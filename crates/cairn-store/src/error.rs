@@ -30,7 +30,9 @@ pub enum Error {
         why: String,
     },
     /// A blob that is referred to is in no pack.
-    #[error("blob {0} is missing; run \"cairn check\" to see what needs it, and import its image again to heal it")]
+    #[error(
+        "blob {0} is missing; run \"cairn check\" to see what needs it, and import its image again to heal it"
+    )]
     MissingBlob(BlobId),
     /// A pack vanished while it was read.
     #[error("pack {0} is missing; run \"cairn check --repair\"")]
@@ -74,12 +76,18 @@ pub enum Error {
 impl Error {
     /// True where stored bytes are wrong or gone (exit code 3), false for everything else.
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::MissingBlob(_) | Self::MissingPack(_))
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::MissingBlob(_) | Self::MissingPack(_)
+        )
     }
 
     /// A damaged object.
     pub fn corrupt(object: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Corrupt { object: object.into(), why: why.into() }
+        Self::Corrupt {
+            object: object.into(),
+            why: why.into(),
+        }
     }
 }
 
@@ -91,6 +99,10 @@ pub trait IoContext<T> {
 
 impl<T, E: Into<io::Error>> IoContext<T> for Result<T, E> {
     fn at(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.to_owned(), source: source.into() })
+        self.map_err(|source| Error::Io {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        })
     }
 }

@@ -44,8 +44,16 @@ impl Marks {
     /// Nothing marked, over the index as it is now.
     pub fn new(store: &Store) -> Result<Self> {
         let index = store.reload_index()?;
-        let bits = index.segments().iter().map(|s| vec![0; s.len().div_ceil(64)]).collect();
-        Ok(Self { index, newer: None, bits })
+        let bits = index
+            .segments()
+            .iter()
+            .map(|s| vec![0; s.len().div_ceil(64)])
+            .collect();
+        Ok(Self {
+            index,
+            newer: None,
+            bits,
+        })
     }
 
     /// Marks a blob; says where it is if it was not marked before.
@@ -69,10 +77,17 @@ impl Marks {
 
     /// Every entry with its mark.
     pub fn entries(&self) -> impl Iterator<Item = Result<(PackId, Slot, bool)>> + '_ {
-        self.index.segments().iter().zip(&self.bits).flat_map(|(segment, bits)| {
-            let marked = move |i: usize| bits[i / 64] >> (i % 64) & 1 == 1;
-            segment.entries().enumerate().map(move |(i, entry)| entry.map(|(pack, slot)| (pack, slot, marked(i))))
-        })
+        self.index
+            .segments()
+            .iter()
+            .zip(&self.bits)
+            .flat_map(|(segment, bits)| {
+                let marked = move |i: usize| bits[i / 64] >> (i % 64) & 1 == 1;
+                segment
+                    .entries()
+                    .enumerate()
+                    .map(move |(i, entry)| entry.map(|(pack, slot)| (pack, slot, marked(i))))
+            })
     }
 }
 
@@ -118,7 +133,12 @@ pub struct Plan {
 impl Plan {
     /// Bytes of pack files that go less bytes of those that come, exactly.
     pub fn freed_bytes(&self) -> u64 {
-        let gone: u64 = self.packs.iter().filter(|p| p.action != Action::Keep).map(|p| p.bytes).sum();
+        let gone: u64 = self
+            .packs
+            .iter()
+            .filter(|p| p.action != Action::Keep)
+            .map(|p| p.bytes)
+            .sum();
         let waiting: u64 = self.condemned.iter().map(|(_, bytes)| bytes).sum();
         (gone + waiting).saturating_sub(self.written_bytes())
     }
@@ -126,8 +146,15 @@ impl Plan {
     /// Bytes of the packs that are written, at most one per round more than needed.
     pub fn written_bytes(&self) -> u64 {
         let rewritten = || self.packs.iter().filter(|p| p.action == Action::Rewrite);
-        let (blobs, bytes) = (rewritten().map(|p| p.live_blobs).sum(), rewritten().map(|p| p.live_bytes).sum());
-        if blobs == 0 { 0 } else { pack_bytes(blobs, bytes) + pack_bytes(0, 0) * (bytes / PACK_BYTES_TARGET) }
+        let (blobs, bytes) = (
+            rewritten().map(|p| p.live_blobs).sum(),
+            rewritten().map(|p| p.live_bytes).sum(),
+        );
+        if blobs == 0 {
+            0
+        } else {
+            pack_bytes(blobs, bytes) + pack_bytes(0, 0) * (bytes / PACK_BYTES_TARGET)
+        }
     }
 
     fn is_done(&self) -> bool {
@@ -145,13 +172,23 @@ pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
             condemned.push((id, row.bytes));
             continue;
         }
-        let none = PackPlan { id, bytes: row.bytes, live_blobs: 0, live_bytes: 0, dead_blobs: 0, dead_bytes: 0, action: Action::Keep };
+        let none = PackPlan {
+            id,
+            bytes: row.bytes,
+            live_blobs: 0,
+            live_bytes: 0,
+            dead_blobs: 0,
+            dead_bytes: 0,
+            action: Action::Keep,
+        };
         packs.insert(id, none);
     }
     let known: HashSet<PackId> = marks.index.packs().collect();
     for entry in marks.entries() {
         let (id, slot, live) = entry?;
-        let Some(pack) = packs.get_mut(&id) else { continue };
+        let Some(pack) = packs.get_mut(&id) else {
+            continue;
+        };
         if live {
             pack.live_blobs += 1;
             pack.live_bytes += slot.record_bytes();
@@ -161,7 +198,10 @@ pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
         }
     }
     // A pack that came after the marking began is not in question.
-    let mut packs: Vec<PackPlan> = packs.into_values().filter(|pack| known.contains(&pack.id)).collect();
+    let mut packs: Vec<PackPlan> = packs
+        .into_values()
+        .filter(|pack| known.contains(&pack.id))
+        .collect();
     packs.sort_unstable_by_key(|pack| pack.id);
     let small = |p: &PackPlan| p.bytes < SMALL_PACK_BYTES;
     let many_small = packs.iter().filter(|p| small(p)).count() > SMALL_PACKS_MAX;
@@ -201,7 +241,12 @@ pub fn apply<E: From<Error>>(
 ) -> Result<Outcome, E> {
     let mut outcome = Outcome::default();
     let mut goes: HashMap<PackId, PackPlan> = HashMap::new();
-    goes.extend(plan.packs.iter().filter(|p| p.action == Action::Drop).map(|p| (p.id, *p)));
+    goes.extend(
+        plan.packs
+            .iter()
+            .filter(|p| p.action == Action::Drop)
+            .map(|p| (p.id, *p)),
+    );
     let mut round = 0;
     for pack in plan.packs.iter().filter(|p| p.action == Action::Rewrite) {
         if round + pack.live_bytes <= ROUND_BYTES_MAX || round == 0 {
@@ -228,11 +273,23 @@ pub fn apply<E: From<Error>>(
             for (id, pack) in &goes {
                 outcome.dead_blobs += pack.dead_blobs;
                 if let Some(row) = PACKS.get(txn, id.as_bytes())? {
-                    PACKS.put(txn, id.as_bytes(), &PackRowV1 { condemned: Some(generation), ..row })?;
+                    PACKS.put(
+                        txn,
+                        id.as_bytes(),
+                        &PackRowV1 {
+                            condemned: Some(generation),
+                            ..row
+                        },
+                    )?;
                 }
             }
             for pack in &fresh {
-                let row = PackRowV1 { bytes: pack.bytes, blobs: pack.slots.len() as u32, born: generation, condemned: None };
+                let row = PackRowV1 {
+                    bytes: pack.bytes,
+                    blobs: pack.slots.len() as u32,
+                    born: generation,
+                    condemned: None,
+                };
                 PACKS.put(txn, pack.id.as_bytes(), &row)?;
                 outcome.written_bytes += pack.bytes;
             }
@@ -246,20 +303,36 @@ pub fn apply<E: From<Error>>(
                 return Ok(());
             }
             for pack in &fresh {
-                store.disk().rename(&pack.path, &store.pack_path(&pack.id))?;
+                store
+                    .disk()
+                    .rename(&pack.path, &store.pack_path(&pack.id))?;
             }
             store.disk().sync_dir(&root.join("packs"))?;
             let stays = index.segments().iter().flat_map(|s| s.entries());
-            let stays = stays.filter(|entry| !matches!(entry, Ok((pack, _)) if goes.contains_key(pack)));
+            let stays =
+                stays.filter(|entry| !matches!(entry, Ok((pack, _)) if goes.contains_key(pack)));
             let mut entries = stays.collect::<Result<Vec<_>>>()?;
-            entries.extend(fresh.iter().flat_map(|pack| pack.slots.iter().map(|slot| (pack.id, *slot))));
-            Ok(index::rebuild(store.disk(), &store.index_dir(), *generation, entries)?)
+            entries.extend(
+                fresh
+                    .iter()
+                    .flat_map(|pack| pack.slots.iter().map(|slot| (pack.id, *slot))),
+            );
+            Ok(index::rebuild(
+                store.disk(),
+                &store.index_dir(),
+                *generation,
+                entries,
+            )?)
         },
     )?;
     drop(lease);
     store.reload_index()?;
     let reaped = reap(store)?;
-    Ok(Outcome { written_bytes: outcome.written_bytes, dead_blobs: outcome.dead_blobs, ..reaped })
+    Ok(Outcome {
+        written_bytes: outcome.written_bytes,
+        dead_blobs: outcome.dead_blobs,
+        ..reaped
+    })
 }
 
 /// True where another round is due.
@@ -288,7 +361,11 @@ fn copy_live(
         store.pack(&id)?.record(&slot, &mut record)?;
         let pack = match &mut writer {
             Some(pack) => pack,
-            none => none.insert(PackWriter::create(store.disk(), lease.directory(), PackId::from_bytes(random()?))?),
+            none => none.insert(PackWriter::create(
+                store.disk(),
+                lease.directory(),
+                PackId::from_bytes(random()?),
+            )?),
         };
         pack.append(&[slot], &record)?;
         if pack.bytes() >= PACK_BYTES_TARGET
@@ -312,7 +389,9 @@ pub fn reap(store: &Store) -> Result<Outcome> {
             let leases = lease::survey(&root)?;
             let mut gone = Vec::new();
             for (id, row) in pack_rows(txn)? {
-                let Some(condemned) = row.condemned else { continue };
+                let Some(condemned) = row.condemned else {
+                    continue;
+                };
                 if leases.oldest.is_some_and(|oldest| oldest < condemned) {
                     outcome.waiting_bytes += row.bytes;
                     continue;
@@ -348,9 +427,15 @@ pub fn adopt_orphans(store: &Store) -> Result<()> {
     store.db().write::<_, Error>(|txn| {
         store.consistent_index(txn)?;
         let known: HashSet<PackId> = pack_rows(txn)?.into_iter().map(|(id, _)| id).collect();
-        for file in std::fs::read_dir(&directory).at("list", &directory)?.flatten() {
+        for file in std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten()
+        {
             let path = file.path();
-            let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<PackId>().ok());
+            let id = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse::<PackId>().ok());
             if id.is_some_and(|id| !known.contains(&id)) {
                 return rebuild_index(store.root(), store.disk(), txn);
             }

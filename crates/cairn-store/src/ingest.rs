@@ -17,7 +17,9 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::lease::Lease;
-use crate::pack::{BLOB_BYTES_MAX, Codec, FinishedPack, PACK_BYTES_TARGET, PackWriter, Slot, frame};
+use crate::pack::{
+    BLOB_BYTES_MAX, Codec, FinishedPack, PACK_BYTES_TARGET, PackWriter, Slot, frame,
+};
 use crate::random;
 
 const BATCH_BYTES: usize = 256 * 1024;
@@ -110,7 +112,12 @@ impl Ingest {
             index,
             seen: Mutex::default(),
             hits: Mutex::default(),
-            output: Mutex::new(Output { disk, lease: lease.clone(), pack: None, finished: Vec::new() }),
+            output: Mutex::new(Output {
+                disk,
+                lease: lease.clone(),
+                pack: None,
+                finished: Vec::new(),
+            }),
             error: Mutex::default(),
             pool: Mutex::default(),
             bytes_in: AtomicU64::default(),
@@ -120,19 +127,35 @@ impl Ingest {
             bytes_stored: AtomicU64::default(),
         });
         let (sender, receiver) = bounded(QUEUE_BATCHES);
-        let count = std::thread::available_parallelism().map_or(2, usize::from).min(16);
+        let count = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(16);
         let worker = |_| {
             let (shared, receiver) = (shared.clone(), receiver.clone());
             std::thread::spawn(move || work(&shared, &receiver))
         };
         let workers = (0..count).map(worker).collect();
-        Self { sender: Some(sender), workers, shared, lease }
+        Self {
+            sender: Some(sender),
+            workers,
+            shared,
+            lease,
+        }
     }
 
     /// A new feeder; several may run on threads of their own.
     pub fn feeder(&self) -> Feeder {
-        let sender = self.sender.clone().unwrap_or_else(|| unreachable!("BUG: the sender goes in finish only"));
-        Feeder { sender, shared: self.shared.clone(), results: Arc::default(), batch: None, count: 0 }
+        let sender = self
+            .sender
+            .clone()
+            .unwrap_or_else(|| unreachable!("BUG: the sender goes in finish only"));
+        Feeder {
+            sender,
+            shared: self.shared.clone(),
+            results: Arc::default(),
+            batch: None,
+            count: 0,
+        }
     }
 
     /// What was done so far.
@@ -211,9 +234,14 @@ impl Feeder {
 
     /// Hands in one blob that `fill` appends to the buffer it is given; saves a copy where the bytes
     /// come from a file. An error of `fill` leaves nothing of it behind.
-    pub fn put_with<E: From<Error>>(&mut self, fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Ticket, E> {
+    pub fn put_with<E: From<Error>>(
+        &mut self,
+        fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Ticket, E> {
         let batch = self.batch.get_or_insert_with(|| Batch {
-            data: lock(&self.shared.pool).pop().unwrap_or_else(|| Vec::with_capacity(2 * BATCH_BYTES)),
+            data: lock(&self.shared.pool)
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(2 * BATCH_BYTES)),
             ends: Vec::with_capacity(64),
             first: self.count,
             results: self.results.clone(),
@@ -226,7 +254,12 @@ impl Feeder {
         let size = batch.data.len() - start;
         if size > BLOB_BYTES_MAX {
             batch.data.truncate(start);
-            return Err(Error::TooLarge { what: "blob", size: size as u64, limit: BLOB_BYTES_MAX as u64 }.into());
+            return Err(Error::TooLarge {
+                what: "blob",
+                size: size as u64,
+                limit: BLOB_BYTES_MAX as u64,
+            }
+            .into());
         }
         batch.ends.push(batch.data.len());
         self.count += 1;
@@ -242,12 +275,16 @@ impl Feeder {
     }
 
     fn send(&mut self) -> Result<()> {
-        let Some(batch) = self.batch.take() else { return Ok(()) };
+        let Some(batch) = self.batch.take() else {
+            return Ok(());
+        };
         let mut state = lock(&self.results.state);
         state.ids.resize(self.count, None);
         state.pending += 1;
         drop(state);
-        self.sender.send(batch).map_err(|_| lock(&self.shared.error).take().unwrap_or(Error::Worker))
+        self.sender
+            .send(batch)
+            .map_err(|_| lock(&self.shared.error).take().unwrap_or(Error::Worker))
     }
 
     /// Waits until every blob handed in so far has its id, and returns all of them by ticket.
@@ -255,7 +292,11 @@ impl Feeder {
         self.send()?;
         let mut state = lock(&self.results.state);
         while state.pending > 0 {
-            state = self.results.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .results
+                .done
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         let ids: Option<Vec<BlobId>> = state.ids.iter().copied().collect();
         ids.ok_or_else(|| lock(&self.shared.error).take().unwrap_or(Error::Worker))
@@ -263,10 +304,25 @@ impl Feeder {
 }
 
 fn work(shared: &Shared, receiver: &Receiver<Batch>) {
-    let mut worker = Worker { shared, compressor: None, packed: Vec::new(), records: Vec::new(), slots: Vec::new() };
+    let mut worker = Worker {
+        shared,
+        compressor: None,
+        packed: Vec::new(),
+        records: Vec::new(),
+        slots: Vec::new(),
+    };
     for batch in receiver {
-        let ids = if lock(&shared.error).is_some() { Ok(Vec::new()) } else { worker.batch(&batch) };
-        let Batch { mut data, first, results, .. } = batch;
+        let ids = if lock(&shared.error).is_some() {
+            Ok(Vec::new())
+        } else {
+            worker.batch(&batch)
+        };
+        let Batch {
+            mut data,
+            first,
+            results,
+            ..
+        } = batch;
         data.clear();
         lock(&shared.pool).push(data);
         let mut state = lock(&results.state);
@@ -326,23 +382,43 @@ impl Worker<'_> {
         add(&self.shared.blobs_in, ids.len() as u64);
         add(&self.shared.bytes_new, bytes_new);
         add(&self.shared.blobs_new, self.slots.len() as u64);
-        add(&self.shared.bytes_stored, self.slots.iter().map(|s| u64::from(s.stored)).sum());
+        add(
+            &self.shared.bytes_stored,
+            self.slots.iter().map(|s| u64::from(s.stored)).sum(),
+        );
         Ok(ids)
     }
 
     fn store(&mut self, id: BlobId, content: &[u8]) -> Result<()> {
-        let failed = |source| Error::Io { action: "compress for", path: "pack".into(), source };
+        let failed = |source| Error::Io {
+            action: "compress for",
+            path: "pack".into(),
+            source,
+        };
         let compressor = match &mut self.compressor {
             Some(compressor) => compressor,
             none => none.insert(zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(failed)?),
         };
         self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(content.len()));
-        compressor.compress_to_buffer(content, &mut self.packed).map_err(failed)?;
+        self.packed
+            .reserve(zstd::zstd_safe::compress_bound(content.len()));
+        compressor
+            .compress_to_buffer(content, &mut self.packed)
+            .map_err(failed)?;
         let worth = self.packed.len() < content.len();
-        let (codec, payload) = if worth { (Codec::Zstd, &self.packed[..]) } else { (Codec::Plain, content) };
+        let (codec, payload) = if worth {
+            (Codec::Zstd, &self.packed[..])
+        } else {
+            (Codec::Plain, content)
+        };
         frame(&mut self.records, &id, codec, content.len() as u32, payload);
-        self.slots.push(Slot { id, offset: 0, stored: payload.len() as u32, raw: content.len() as u32, codec });
+        self.slots.push(Slot {
+            id,
+            offset: 0,
+            stored: payload.len() as u32,
+            raw: content.len() as u32,
+            codec,
+        });
         Ok(())
     }
 }
@@ -351,7 +427,11 @@ impl Output {
     fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
         let pack = match &mut self.pack {
             Some(pack) => pack,
-            none => none.insert(PackWriter::create(&self.disk, self.lease.directory(), PackId::from_bytes(random()?))?),
+            none => none.insert(PackWriter::create(
+                &self.disk,
+                self.lease.directory(),
+                PackId::from_bytes(random()?),
+            )?),
         };
         pack.append(slots, records)?;
         if pack.bytes() >= PACK_BYTES_TARGET

@@ -32,9 +32,15 @@ impl Lease {
         let directory = root.join("tmp").join(&name);
         let lock = File::create_new(&file).at("create lease", &file)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).at("lock lease", &file)?;
-        std::fs::write(&file, format!("{generation} {}\n", std::process::id())).at("write lease", &file)?;
+        std::fs::write(&file, format!("{generation} {}\n", std::process::id()))
+            .at("write lease", &file)?;
         std::fs::create_dir(&directory).at("create directory", &directory)?;
-        Ok(Self { file, directory, generation, _lock: lock })
+        Ok(Self {
+            file,
+            directory,
+            generation,
+            _lock: lock,
+        })
     }
 
     /// Where unfinished files of this lease go.
@@ -71,16 +77,27 @@ pub struct Leases {
 pub fn survey(root: &Path) -> Result<Leases> {
     let mut leases = Leases::default();
     let directory = root.join("leases");
-    for entry in std::fs::read_dir(&directory).at("list", &directory)?.flatten() {
+    for entry in std::fs::read_dir(&directory)
+        .at("list", &directory)?
+        .flatten()
+    {
         let path = entry.path();
-        let Ok(file) = File::open(&path) else { continue };
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            leases.dead.push(entry.file_name().to_string_lossy().into_owned());
+            leases
+                .dead
+                .push(entry.file_name().to_string_lossy().into_owned());
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap_or_default();
         // A living lease that does not say when it began holds everything.
-        let generation = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        let generation = text
+            .split(' ')
+            .next()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0);
         leases.living += 1;
         leases.oldest = Some(leases.oldest.unwrap_or(u64::MAX).min(generation));
     }
@@ -93,7 +110,10 @@ pub fn bury(root: &Path, disk: &Disk, leases: &Leases) -> Result<u64> {
     for name in &leases.dead {
         let directory = root.join("tmp").join(name);
         if directory.is_dir() {
-            for entry in std::fs::read_dir(&directory).at("list", &directory)?.flatten() {
+            for entry in std::fs::read_dir(&directory)
+                .at("list", &directory)?
+                .flatten()
+            {
                 freed += entry.metadata().map(|m| m.len()).unwrap_or(0);
             }
             std::fs::remove_dir_all(&directory).at("remove", &directory)?;

@@ -46,7 +46,11 @@ pub struct Scrub {
 
 /// Checks packs, and with `content` every blob in them, on all cores. `progress` is told of bytes read.
 pub fn scrub(store: &Store, content: bool, progress: &(dyn Fn(u64) + Sync)) -> Result<Scrub> {
-    let rows: Vec<(PackId, PackRowV1)> = store.pack_rows()?.into_iter().filter(|(_, row)| row.condemned.is_none()).collect();
+    let rows: Vec<(PackId, PackRowV1)> = store
+        .pack_rows()?
+        .into_iter()
+        .filter(|(_, row)| row.condemned.is_none())
+        .collect();
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Scrub::default());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -73,9 +77,17 @@ pub fn scrub(store: &Store, content: bool, progress: &(dyn Fn(u64) + Sync)) -> R
     Ok(scrub)
 }
 
-fn pack(store: &Store, id: &PackId, row: &PackRowV1, content: bool, progress: &(dyn Fn(u64) + Sync)) -> Scrub {
+fn pack(
+    store: &Store,
+    id: &PackId,
+    row: &PackRowV1,
+    content: bool,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Scrub {
     let mut out = Scrub::default();
-    let opened = store.pack(id).and_then(|file| Ok((file.directory()?, file)));
+    let opened = store
+        .pack(id)
+        .and_then(|file| Ok((file.directory()?, file)));
     let (directory, file) = match opened {
         Ok(opened) => opened,
         Err(error) => {
@@ -83,8 +95,14 @@ fn pack(store: &Store, id: &PackId, row: &PackRowV1, content: bool, progress: &(
             return out;
         }
     };
-    if directory.bytes != row.bytes || directory.slots.len() as u32 != row.blobs || directory.id != *id {
-        let error = Error::corrupt(format!("pack {id}"), "its length, count or name differ from its row");
+    if directory.bytes != row.bytes
+        || directory.slots.len() as u32 != row.blobs
+        || directory.id != *id
+    {
+        let error = Error::corrupt(
+            format!("pack {id}"),
+            "its length, count or name differ from its row",
+        );
         out.damage.push(Damage::Pack { id: *id, error });
     }
     let mut scratch = Vec::new();
@@ -93,7 +111,11 @@ fn pack(store: &Store, id: &PackId, row: &PackRowV1, content: bool, progress: &(
         out.bytes += slot.record_bytes();
         if content {
             if let Err(error) = file.blob(slot, &mut scratch) {
-                out.damage.push(Damage::Blob { id: slot.id, pack: *id, error });
+                out.damage.push(Damage::Blob {
+                    id: slot.id,
+                    pack: *id,
+                    error,
+                });
             }
             progress(slot.record_bytes());
         }

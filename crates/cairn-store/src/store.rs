@@ -102,9 +102,15 @@ impl Store {
             Ok(text) if text.trim_end() == FORMAT => {}
             Ok(found) => {
                 let found = found.chars().take(100).collect();
-                return Err(Error::Format { path: format, found, known: FORMAT });
+                return Err(Error::Format {
+                    path: format,
+                    found,
+                    known: FORMAT,
+                });
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotARepository(root.into())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotARepository(root.into()));
+            }
             Err(e) => return Err(e).at("read", &format),
         }
         let db = Db::new(root, disk.clone(), notice);
@@ -120,7 +126,13 @@ impl Store {
                 Index::open(&root.join("index"))?
             }
         };
-        let inner = Inner { root: root.into(), disk, db, index: RwLock::new(Arc::new(index)), packs: Mutex::default() };
+        let inner = Inner {
+            root: root.into(),
+            disk,
+            db,
+            index: RwLock::new(Arc::new(index)),
+            packs: Mutex::default(),
+        };
         Ok(Self(Arc::new(inner)))
     }
 
@@ -141,7 +153,11 @@ impl Store {
 
     /// The index as last loaded.
     pub fn index(&self) -> Arc<Index> {
-        self.0.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .index
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The index as it is on disk now.
@@ -188,7 +204,12 @@ impl Store {
         let read = |found: &Location| self.pack(&found.pack)?.blob(&found.slot, &mut Vec::new());
         match read(&found) {
             // A collection may have moved the blob since the index was loaded.
-            Err(Error::Io { .. }) => read(&self.reload_index()?.find(id).ok_or(Error::MissingBlob(*id))?),
+            Err(Error::Io { .. }) => read(
+                &self
+                    .reload_index()?
+                    .find(id)
+                    .ok_or(Error::MissingBlob(*id))?,
+            ),
             done => done,
         }
     }
@@ -226,7 +247,12 @@ impl Store {
                 let publishes = !prepared.packs.is_empty() || !entries.is_empty();
                 let generation = index.generation() + 1;
                 for pack in &prepared.packs {
-                    let row = PackRowV1 { bytes: pack.bytes, blobs: pack.slots.len() as u32, born: generation, condemned: None };
+                    let row = PackRowV1 {
+                        bytes: pack.bytes,
+                        blobs: pack.slots.len() as u32,
+                        born: generation,
+                        condemned: None,
+                    };
                     PACKS.put(txn, pack.id.as_bytes(), &row)?;
                     entries.extend(pack.slots.iter().map(|slot| (pack.id, *slot)));
                 }
@@ -236,7 +262,9 @@ impl Store {
                 Ok((out, publishes.then_some((index, generation, entries))))
             },
             |(_, publication)| {
-                let Some((index, generation, entries)) = publication.take() else { return Ok(()) };
+                let Some((index, generation, entries)) = publication.take() else {
+                    return Ok(());
+                };
                 for pack in &prepared.packs {
                     self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
                 }
@@ -264,14 +292,29 @@ impl Store {
     }
 
     /// A pack that an import relied on is made findable again if it was condemned meanwhile.
-    fn revive(&self, txn: &mut Txn<'_>, index: &Index, id: &PackId, entries: &mut Vec<(PackId, Slot)>) -> Result<()> {
+    fn revive(
+        &self,
+        txn: &mut Txn<'_>,
+        index: &Index,
+        id: &PackId,
+        entries: &mut Vec<(PackId, Slot)>,
+    ) -> Result<()> {
         if index.packs().any(|known| known == *id) {
             return Ok(());
         }
-        let row = PACKS.get(txn, id.as_bytes())?.ok_or(Error::MissingPack(*id))?;
+        let row = PACKS
+            .get(txn, id.as_bytes())?
+            .ok_or(Error::MissingPack(*id))?;
         let directory = self.pack(id)?.directory()?;
         entries.extend(directory.slots.into_iter().map(|slot| (*id, slot)));
-        PACKS.put(txn, id.as_bytes(), &PackRowV1 { condemned: None, ..row })
+        PACKS.put(
+            txn,
+            id.as_bytes(),
+            &PackRowV1 {
+                condemned: None,
+                ..row
+            },
+        )
     }
 
     /// All packs and their rows.
@@ -283,7 +326,15 @@ impl Store {
 pub(crate) fn pack_rows(rows: &dyn crate::meta::Rows) -> Result<Vec<(PackId, PackRowV1)>> {
     let found = PACKS.scan(rows, [])?;
     let id = |key: &[u8]| key.try_into().map(PackId::from_bytes);
-    found.into_iter().map(|(key, row)| Ok((id(&key).map_err(|_| Error::corrupt("pack row", "its key is no id"))?, row))).collect()
+    found
+        .into_iter()
+        .map(|(key, row)| {
+            Ok((
+                id(&key).map_err(|_| Error::corrupt("pack row", "its key is no id"))?,
+                row,
+            ))
+        })
+        .collect()
 }
 
 /// Makes the index anew from the directories of the packs on disk. Whole packs without a row get one;
@@ -299,12 +350,21 @@ pub(crate) fn rebuild_index(root: &Path, disk: &Disk, txn: &mut Txn<'_>) -> Resu
         if path.extension().is_none_or(|e| e != "pack") {
             continue;
         }
-        let Ok(Directory { id, slots, bytes }) = PackFile::open(&path).and_then(|pack| pack.directory()) else { continue };
+        let Ok(Directory { id, slots, bytes }) =
+            PackFile::open(&path).and_then(|pack| pack.directory())
+        else {
+            continue;
+        };
         match PACKS.get(txn, id.as_bytes())? {
             Some(row) if row.condemned.is_some() => continue,
             Some(_) => {}
             None => {
-                let row = PackRowV1 { bytes, blobs: slots.len() as u32, born: generation, condemned: None };
+                let row = PackRowV1 {
+                    bytes,
+                    blobs: slots.len() as u32,
+                    born: generation,
+                    condemned: None,
+                };
                 PACKS.put(txn, id.as_bytes(), &row)?;
             }
         }
@@ -317,20 +377,31 @@ pub(crate) fn rebuild_index(root: &Path, disk: &Disk, txn: &mut Txn<'_>) -> Resu
 impl Store {
     /// Makes the index anew from the packs' own directories.
     pub fn rebuild_index(&self) -> Result<()> {
-        self.0.db.write(|txn| rebuild_index(&self.0.root, &self.0.disk, txn))?;
+        self.0
+            .db
+            .write(|txn| rebuild_index(&self.0.root, &self.0.disk, txn))?;
         self.reload_index().map(drop)
     }
 
     /// Takes a pack out of index and database; its file stays where it is. For repairs.
     pub fn forget_pack(&self, id: &PackId) -> Result<()> {
-        self.0.packs.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.0
+            .packs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
         self.0.db.write::<_, Error>(|txn| {
             let index = self.consistent_index(txn)?;
             PACKS.delete(txn, id.as_bytes());
             let generation = index.generation() + 1;
             STATE.put(txn, [], &StateV1 { generation })?;
-            let entries = index.segments().iter().flat_map(crate::index::Segment::entries);
-            let stays = entries.filter(|entry| !matches!(entry, Ok((pack, _)) if pack == id)).collect::<Result<Vec<_>>>()?;
+            let entries = index
+                .segments()
+                .iter()
+                .flat_map(crate::index::Segment::entries);
+            let stays = entries
+                .filter(|entry| !matches!(entry, Ok((pack, _)) if pack == id))
+                .collect::<Result<Vec<_>>>()?;
             index::rebuild(&self.0.disk, &self.index_dir(), generation, stays)
         })?;
         self.reload_index().map(drop)

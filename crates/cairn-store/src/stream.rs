@@ -32,13 +32,20 @@ pub struct Cutter {
 
 impl Cutter {
     /// Adds content; hands over what is decided.
-    pub fn feed(&mut self, feeder: &mut Feeder, mut bytes: &[u8], out: &mut Vec<(Ticket, u32)>) -> Result<()> {
+    pub fn feed(
+        &mut self,
+        feeder: &mut Feeder,
+        mut bytes: &[u8],
+        out: &mut Vec<(Ticket, u32)>,
+    ) -> Result<()> {
         while !bytes.is_empty() {
             if self.start > 0 && self.window.len() + bytes.len() > 8 * CHUNK_BYTES_MAX {
                 self.window.drain(..self.start);
                 self.start = 0;
             }
-            let room = (8 * CHUNK_BYTES_MAX).saturating_sub(self.window.len()).max(1);
+            let room = (8 * CHUNK_BYTES_MAX)
+                .saturating_sub(self.window.len())
+                .max(1);
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.window.extend_from_slice(now);
             bytes = later;
@@ -66,7 +73,12 @@ impl Cutter {
         Ok(())
     }
 
-    fn emit(&mut self, feeder: &mut Feeder, length: usize, out: &mut Vec<(Ticket, u32)>) -> Result<()> {
+    fn emit(
+        &mut self,
+        feeder: &mut Feeder,
+        length: usize,
+        out: &mut Vec<(Ticket, u32)>,
+    ) -> Result<()> {
         let ticket = feeder.put(&self.window[self.start..self.start + length])?;
         out.push((ticket, length as u32));
         self.start += length;
@@ -99,11 +111,23 @@ impl StreamWriter {
         }
         let ids = feeder.ids()?;
         if let [(ticket, _)] = self.parts[..] {
-            return Ok(StreamRef { id: ids[ticket], list: false, len: self.len });
+            return Ok(StreamRef {
+                id: ids[ticket],
+                list: false,
+                len: self.len,
+            });
         }
-        let list: Vec<(BlobId, u32)> = self.parts.iter().map(|(ticket, len)| (ids[*ticket], *len)).collect();
+        let list: Vec<(BlobId, u32)> = self
+            .parts
+            .iter()
+            .map(|(ticket, len)| (ids[*ticket], *len))
+            .collect();
         let ticket = feeder.put(&codec::encode_bare(&list))?;
-        Ok(StreamRef { id: feeder.ids()?[ticket], list: true, len: self.len })
+        Ok(StreamRef {
+            id: feeder.ids()?[ticket],
+            list: true,
+            len: self.len,
+        })
     }
 }
 
@@ -119,7 +143,10 @@ impl Store {
     pub fn stream_blobs(&self, stream: &StreamRef) -> Result<Vec<BlobId>> {
         let parts = self.stream_parts(stream)?;
         let list = stream.list.then_some(stream.id);
-        Ok(list.into_iter().chain(parts.into_iter().map(|(id, _)| id)).collect())
+        Ok(list
+            .into_iter()
+            .chain(parts.into_iter().map(|(id, _)| id))
+            .collect())
     }
 
     fn stream_parts(&self, stream: &StreamRef) -> Result<Vec<(BlobId, u32)>> {
@@ -127,23 +154,41 @@ impl Store {
             return Ok(vec![(stream.id, stream.len as u32)]);
         }
         let bytes = self.get(&stream.id)?;
-        let bad = || Error::corrupt(format!("blob {}", stream.id), "it is not the list of a stream");
+        let bad = || {
+            Error::corrupt(
+                format!("blob {}", stream.id),
+                "it is not the list of a stream",
+            )
+        };
         let parts: Vec<(BlobId, u32)> = codec::decode_bare(&mut &bytes[..]).ok_or_else(bad)?;
         let len: u64 = parts.iter().map(|(_, len)| u64::from(*len)).sum();
-        if len == stream.len { Ok(parts) } else { Err(bad()) }
+        if len == stream.len {
+            Ok(parts)
+        } else {
+            Err(bad())
+        }
     }
 
     /// Reads a stream from its start.
     pub fn open_stream(&self, stream: &StreamRef) -> Result<StreamReader> {
         let mut parts = self.stream_parts(stream)?;
         parts.reverse();
-        Ok(StreamReader { store: self.clone(), parts, current: Vec::new(), at: 0 })
+        Ok(StreamReader {
+            store: self.clone(),
+            parts,
+            current: Vec::new(),
+            at: 0,
+        })
     }
 
     /// A whole stream, where it is no longer than `limit` bytes.
     pub fn read_stream(&self, stream: &StreamRef, limit: u64) -> Result<Vec<u8>> {
         if stream.len > limit {
-            return Err(Error::TooLarge { what: "stream", size: stream.len, limit });
+            return Err(Error::TooLarge {
+                what: "stream",
+                size: stream.len,
+                limit,
+            });
         }
         let mut out = Vec::with_capacity(stream.len as usize);
         for (id, _) in self.stream_parts(stream)? {
@@ -165,7 +210,9 @@ pub struct StreamReader {
 impl Read for StreamReader {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.at == self.current.len() {
-            let Some((id, _)) = self.parts.pop() else { return Ok(0) };
+            let Some((id, _)) = self.parts.pop() else {
+                return Ok(0);
+            };
             self.current = self.store.get(&id).map_err(io::Error::other)?;
             self.at = 0;
         }

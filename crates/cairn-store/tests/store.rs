@@ -36,7 +36,9 @@ fn put(store: &Store, name: &str, range: std::ops::Range<u32>) -> Vec<BlobId> {
     drop(feeder);
     let prepared = ingest.finish().unwrap();
     let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
-    store.publish::<_, Error>(prepared, |txn| NOTES.put(txn, name, &note)).unwrap();
+    store
+        .publish::<_, Error>(prepared, |txn| NOTES.put(txn, name, &note))
+        .unwrap();
     ids
 }
 
@@ -58,7 +60,13 @@ fn collect(store: &Store) -> gc::Outcome {
 }
 
 fn remove(store: &Store, name: &str) {
-    store.db().write::<_, Error>(|txn| { NOTES.delete(txn, name); Ok(()) }).unwrap();
+    store
+        .db()
+        .write::<_, Error>(|txn| {
+            NOTES.delete(txn, name);
+            Ok(())
+        })
+        .unwrap();
 }
 
 #[test]
@@ -68,7 +76,11 @@ fn content_comes_back_and_is_stored_once() {
     let ids = put(&store, "a", 0..100);
     let again = put(&store, "b", 50..100);
     assert_eq!(ids[50..], again);
-    assert_eq!(store.pack_rows().unwrap().len(), 1, "the second import stored nothing");
+    assert_eq!(
+        store.pack_rows().unwrap().len(),
+        1,
+        "the second import stored nothing"
+    );
     for (i, id) in ids.iter().enumerate() {
         assert_eq!(store.get(id).unwrap(), blob(i as u32));
     }
@@ -86,9 +98,16 @@ fn what_is_not_published_leaves_nothing() {
     let prepared = ingest.finish().unwrap();
     let refused: Result<(), Error> = store.publish(prepared, |_| Err(Error::Worker));
     assert!(refused.is_err());
-    assert!(matches!(store.get(&BlobId::of(b"lost")), Err(Error::MissingBlob(_))));
+    assert!(matches!(
+        store.get(&BlobId::of(b"lost")),
+        Err(Error::MissingBlob(_))
+    ));
     for place in ["packs", "tmp", "leases"] {
-        assert_eq!(std::fs::read_dir(dir.path().join(place)).unwrap().count(), 0, "{place}");
+        assert_eq!(
+            std::fs::read_dir(dir.path().join(place)).unwrap().count(),
+            0,
+            "{place}"
+        );
     }
 }
 
@@ -108,7 +127,10 @@ fn collection_frees_what_no_row_names_and_keeps_the_rest() {
     remove(&store, "new");
     collect(&store);
     assert_eq!(store.pack_rows().unwrap(), []);
-    assert_eq!(std::fs::read_dir(dir.path().join("packs")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(dir.path().join("packs")).unwrap().count(),
+        0
+    );
 }
 
 #[test]
@@ -130,7 +152,9 @@ fn an_import_that_was_stopped_across_two_collections_publishes_whole() {
     drop(feeder);
     let prepared = ingest.finish().unwrap();
     let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
-    store.publish::<_, Error>(prepared, |txn| NOTES.put(txn, "new", &note)).unwrap();
+    store
+        .publish::<_, Error>(prepared, |txn| NOTES.put(txn, "new", &note))
+        .unwrap();
     assert_eq!(collect(&store).waiting_bytes, 0);
     for (i, id) in ids.iter().enumerate() {
         assert_eq!(store.get(id).unwrap(), blob(i as u32));
@@ -143,7 +167,11 @@ fn index_database_and_journal_can_be_lost() {
         let dir = tempfile::tempdir().unwrap();
         let ids = put(&open(dir.path()), "a", 0..80);
         let path = dir.path().join(lost);
-        if path.is_dir() { std::fs::remove_dir_all(&path).unwrap() } else { std::fs::remove_file(&path).unwrap() }
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path).unwrap()
+        } else {
+            std::fs::remove_file(&path).unwrap()
+        }
         let store = open(dir.path());
         assert_eq!(store.get(&ids[5]).unwrap(), blob(5), "without {lost}");
         let note = store.db().read(|rows| NOTES.get(rows, "a")).unwrap();
@@ -158,7 +186,10 @@ fn a_missing_blob_stops_the_sweep() {
     let store = open(dir.path());
     put(&store, "a", 0..10);
     let note = Note(vec![[7; 32]]);
-    store.db().write::<_, Error>(|txn| NOTES.put(txn, "b", &note)).unwrap();
+    store
+        .db()
+        .write::<_, Error>(|txn| NOTES.put(txn, "b", &note))
+        .unwrap();
     let mut marks = Marks::new(&store).unwrap();
     let stopped = store.db().read(|rows| mark_all(rows, &mut marks));
     assert!(matches!(stopped, Err(Error::MissingBlob(_))));

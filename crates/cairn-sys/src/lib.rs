@@ -39,8 +39,13 @@ impl Deref for Map {
 /// process launched next inherits none by accident.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     // SAFETY: close_range with CLOSE_RANGE_CLOEXEC only changes descriptor flags; no memory is passed.
-    let rc = unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    let rc =
+        unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Asks the kernel to start writing the range back, without waiting (sync_file_range(2)). A later
@@ -60,7 +65,12 @@ pub fn start_writeback(file: &File, offset: u64, len: u64) {
 /// Makes a mount read-only by its descriptor, attached or not (mount_setattr(2), Linux 5.12); with
 /// `recursive`, all mounts below it too.
 pub fn mount_read_only(mount: &impl AsRawFd, recursive: bool) -> io::Result<()> {
-    let attributes = libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal, `attributes` lives across the call and its true size
     // is passed; the kernel only reads both.
@@ -74,7 +84,11 @@ pub fn mount_read_only(mount: &impl AsRawFd, recursive: bool) -> io::Result<()> 
             size_of::<libc::mount_attr>(),
         )
     };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Brings the loopback interface of this network namespace up (netdevice(7)).
@@ -94,7 +108,11 @@ pub fn loopback_up() -> io::Result<()> {
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an ifreq, which lives across the call.
     let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// Takes over a descriptor that the process that started this one left open for it.
@@ -104,7 +122,10 @@ pub fn loopback_up() -> io::Result<()> {
 pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
     // SAFETY: F_GETFD on any number only says whether it is open.
     if fd < 3 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the inherited descriptor is not open"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the inherited descriptor is not open",
+        ));
     }
     // SAFETY: it is open, and by the contract above it belongs to nobody else in this process.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

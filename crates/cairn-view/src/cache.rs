@@ -37,16 +37,30 @@ fn make_mount_points(copy: &Path, tree: &Tree) -> Result<()> {
                 on_the_way.push((at, node));
                 continue;
             }
-            cairn_layer::NodeKind::Directory(_) => std::fs::create_dir(&at).at("create directory", &at)?,
+            cairn_layer::NodeKind::Directory(_) => {
+                std::fs::create_dir(&at).at("create directory", &at)?
+            }
             _ => std::fs::write(&at, b"").at("create", &at)?,
         }
         made.push(path);
     }
     for (at, node) in on_the_way {
         let mtime = tree.node(node).meta.mtime;
-        let time = rustix::fs::Timespec { tv_sec: mtime.secs, tv_nsec: mtime.nanos.into() };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(rustix::fs::CWD, &at, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).at("set the time of", &at)?;
+        let time = rustix::fs::Timespec {
+            tv_sec: mtime.secs,
+            tv_nsec: mtime.nanos.into(),
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::utimensat(
+            rustix::fs::CWD,
+            &at,
+            &times,
+            rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+        )
+        .at("set the time of", &at)?;
     }
     let list = copy.with_file_name(MOUNT_POINTS);
     std::fs::write(&list, cairn_store::codec::encode_bare(&made)).at("write", &list)
@@ -72,7 +86,9 @@ pub struct Evicted {
 impl Views {
     /// The views in `directory`, made when first needed.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -85,7 +101,9 @@ impl Views {
     }
 
     fn image_path(&self, id: &TreeId) -> PathBuf {
-        self.directory.join("views").join(format!("{}.erofs", id.hex()))
+        self.directory
+            .join("views")
+            .join(format!("{}.erofs", id.hex()))
     }
 
     fn flat_path(&self, id: &TreeId) -> PathBuf {
@@ -103,7 +121,12 @@ impl Views {
     fn hold(&self, operation: FlockOperation) -> Result<File> {
         std::fs::create_dir_all(&self.directory).at("create directory", &self.directory)?;
         let path = self.directory.join("lock");
-        let file = File::options().create(true).write(true).truncate(false).open(&path).at("open", &path)?;
+        let file = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .at("open", &path)?;
         flock(&file, operation).at("lock", &path)?;
         Ok(file)
     }
@@ -119,7 +142,12 @@ impl Views {
         tree: impl FnOnce() -> Result<Tree, E>,
     ) -> Result<MountPlan, E> {
         let _guard = self.hold(FlockOperation::LockShared)?;
-        let mut plan = MountPlan { driver, lowers: Vec::new(), objects: None, head };
+        let mut plan = MountPlan {
+            driver,
+            lowers: Vec::new(),
+            objects: None,
+            head,
+        };
         match driver {
             Driver::Erofs | Driver::ErofsLoop => {
                 let path = self.image_path(id);
@@ -201,18 +229,24 @@ impl Views {
         let path = self.image_path(id);
         let directory = self.directory.join("views");
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(&directory).at("make a temporary file in", &directory)?;
-        let tiny = |content: &Content, out: &mut Vec<u8>| Ok(cairn_layer::read_content(store, content, out)?);
+        let mut file = tempfile::NamedTempFile::new_in(&directory)
+            .at("make a temporary file in", &directory)?;
+        let tiny = |content: &Content, out: &mut Vec<u8>| {
+            Ok(cairn_layer::read_content(store, content, out)?)
+        };
         write_image(tree, id, &tiny, file.as_file_mut())?;
         file.as_file_mut().flush().at("write", &path)?;
-        file.persist(&path).map_err(|e| e.error).at("put in place", &path)?;
+        file.persist(&path)
+            .map_err(|e| e.error)
+            .at("put in place", &path)?;
         Ok(())
     }
 
     fn make_flat(&self, store: &Store, path: &Path, tree: &Tree) -> Result<()> {
         let directory = self.directory.join("flat");
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let temporary = tempfile::TempDir::new_in(&directory).at("make a directory in", &directory)?;
+        let temporary =
+            tempfile::TempDir::new_in(&directory).at("make a directory in", &directory)?;
         checkout(store, tree, temporary.path())?;
         match std::fs::rename(temporary.path(), path) {
             // Another process was first.
@@ -232,12 +266,19 @@ impl Views {
         if !self.directory.exists() {
             return Ok(evicted);
         }
-        let Ok(_guard) = self.hold(FlockOperation::NonBlockingLockExclusive) else { return Ok(evicted) };
+        let Ok(_guard) = self.hold(FlockOperation::NonBlockingLockExclusive) else {
+            return Ok(evicted);
+        };
         for name in ["views", "flat"] {
-            let Ok(entries) = std::fs::read_dir(self.directory.join(name)) else { continue };
+            let Ok(entries) = std::fs::read_dir(self.directory.join(name)) else {
+                continue;
+            };
             for entry in entries.flatten() {
                 let path = entry.path();
-                let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                let stem = path
+                    .file_stem()
+                    .map(|s| s.to_string_lossy().into_owned())
+                    .unwrap_or_default();
                 if stem.parse().is_ok_and(|id| trees.contains(&id)) {
                     continue;
                 }
@@ -251,6 +292,10 @@ impl Views {
             }
         }
         let (count, bytes) = self.objects().retain(objects)?;
-        Ok(Evicted { objects: count, bytes: evicted.bytes + bytes, ..evicted })
+        Ok(Evicted {
+            objects: count,
+            bytes: evicted.bytes + bytes,
+            ..evicted
+        })
     }
 }

@@ -29,7 +29,8 @@ impl Views {
         let works = |driver: &Driver| *driver == Driver::Copy || self.probe(*driver, heads).is_ok();
         let driver = Driver::ALL.into_iter().find(works).unwrap_or(Driver::Copy);
         std::fs::create_dir_all(self.directory()).at("create directory", self.directory())?;
-        std::fs::write(&remembered, format!("{} {driver}\n", boot.trim())).at("write", &remembered)?;
+        std::fs::write(&remembered, format!("{} {driver}\n", boot.trim()))
+            .at("write", &remembered)?;
         Ok(driver)
     }
 
@@ -44,16 +45,28 @@ impl Views {
         let lower = match driver {
             Driver::Erofs | Driver::ErofsLoop => {
                 let image = path("image");
-                let piece = Piece::Data { id: BlobId::of(&content), len: content.len() as u32 };
-                let file = Content { size: content.len() as u64, pieces: vec![piece] };
+                let piece = Piece::Data {
+                    id: BlobId::of(&content),
+                    len: content.len() as u32,
+                };
+                let file = Content {
+                    size: content.len() as u64,
+                    pieces: vec![piece],
+                };
                 let name = file.object().hex();
                 let mut tree = Tree::new();
                 tree.insert(b"file", Meta::root(0o644), Kind::File(file))?;
                 let mut bytes = Vec::new();
-                write_image(&tree, &TreeId::from_bytes([1; 32]), &|_, _| Ok(()), &mut bytes)?;
+                write_image(
+                    &tree,
+                    &TreeId::from_bytes([1; 32]),
+                    &|_, _| Ok(()),
+                    &mut bytes,
+                )?;
                 std::fs::write(&image, bytes).at("write", &image)?;
                 let object = path("objects").join(&name[..2]).join(&name[2..]);
-                std::fs::create_dir_all(object.with_file_name("")).at("create directory", &object)?;
+                std::fs::create_dir_all(object.with_file_name(""))
+                    .at("create directory", &object)?;
                 std::fs::write(&object, content).at("write", &object)?;
                 image
             }
@@ -63,14 +76,31 @@ impl Views {
             }
         };
         let objects = matches!(driver, Driver::Erofs | Driver::ErofsLoop).then(|| path("objects"));
-        let head = Some(Head { upper: path("upper"), work: path("work") });
-        let root = mount(&MountPlan { driver, lowers: vec![lower], objects, head })?;
-        let open = |name: &str, flags| openat(&root, name, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600));
+        let head = Some(Head {
+            upper: path("upper"),
+            work: path("work"),
+        });
+        let root = mount(&MountPlan {
+            driver,
+            lowers: vec![lower],
+            objects,
+            head,
+        })?;
+        let open = |name: &str, flags| {
+            openat(
+                &root,
+                name,
+                flags | OFlags::CLOEXEC,
+                Mode::from_raw_mode(0o600),
+            )
+        };
         let file = open("file", OFlags::RDONLY).at("open the probe's file under", heads)?;
         let mut read = Vec::new();
-        std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut read).at("read the probe's file under", heads)?;
+        std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut read)
+            .at("read the probe's file under", heads)?;
         if read != content {
-            return Err(std::io::Error::other("it has other content than it should")).at("read the probe's file under", heads);
+            return Err(std::io::Error::other("it has other content than it should"))
+                .at("read the probe's file under", heads);
         }
         open("new", OFlags::WRONLY | OFlags::CREATE).at("write through the probe under", heads)?;
         Ok(())

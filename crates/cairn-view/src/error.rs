@@ -64,6 +64,10 @@ pub(crate) trait At<T> {
 
 impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
     fn at(self, action: &'static str, path: &Path) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.to_owned(), source: source.into() })
+        self.map_err(|source| Error::Io {
+            action,
+            path: path.to_owned(),
+            source: source.into(),
+        })
     }
 }

@@ -8,8 +8,9 @@ use std::process::Command;
 use cairn_model::{Driver, MountPlan};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    move_mount, open_tree,
 };
 
 use crate::error::{At, Error, Result};
@@ -17,7 +18,12 @@ use crate::error::{At, Error, Result};
 struct Step(Driver);
 
 impl Step {
-    fn check<T>(&self, done: Result<T, Errno>, step: impl Into<String>, context: Option<&OwnedFd>) -> Result<T> {
+    fn check<T>(
+        &self,
+        done: Result<T, Errno>,
+        step: impl Into<String>,
+        context: Option<&OwnedFd>,
+    ) -> Result<T> {
         done.map_err(|source| Error::Mount {
             driver: self.0.to_string(),
             step: step.into(),
@@ -35,7 +41,9 @@ impl Step {
 fn message(context: &OwnedFd) -> String {
     let mut buffer = [0; 512];
     match rustix::io::read(context, &mut buffer) {
-        Ok(length) if length > 2 => format!(" ({})", String::from_utf8_lossy(&buffer[2..length]).trim()),
+        Ok(length) if length > 2 => {
+            format!(" ({})", String::from_utf8_lossy(&buffer[2..length]).trim())
+        }
         _ => String::new(),
     }
 }
@@ -50,15 +58,27 @@ pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
                 _ => erofs(&step, image),
             });
             let lowers = lowers.collect::<Result<Vec<_>>>()?;
-            overlay(&step, plan, &lowers.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            overlay(
+                &step,
+                plan,
+                &lowers.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
+            )
         }
         Driver::Overlay => {
             let open = |path: &std::path::PathBuf| clone(&step, path);
             let lowers = plan.lowers.iter().map(open).collect::<Result<Vec<_>>>()?;
-            overlay(&step, plan, &lowers.iter().map(AsFd::as_fd).collect::<Vec<_>>())
+            overlay(
+                &step,
+                plan,
+                &lowers.iter().map(AsFd::as_fd).collect::<Vec<_>>(),
+            )
         }
         Driver::Copy => {
-            let directory = plan.head.as_ref().map(|head| &head.upper).or(plan.lowers.first());
+            let directory = plan
+                .head
+                .as_ref()
+                .map(|head| &head.upper)
+                .or(plan.lowers.first());
             let Some(directory) = directory else {
                 return step.check(Err(Errno::INVAL), "finding the directory in the plan", None);
             };
@@ -73,30 +93,60 @@ pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
 
 fn clone(step: &Step, path: &Path) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    step.check(open_tree(rustix::fs::CWD, path, flags), format!("open_tree {}", path.display()), None)
+    step.check(
+        open_tree(rustix::fs::CWD, path, flags),
+        format!("open_tree {}", path.display()),
+        None,
+    )
 }
 
 fn erofs(step: &Step, image: &Path) -> Result<OwnedFd> {
-    let context = step.check(fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC), "fsopen erofs", None)?;
+    let context = step.check(
+        fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC),
+        "fsopen erofs",
+        None,
+    )?;
     let fail = Some(&context);
     step.check(fsconfig_set_flag(&context, "ro"), "erofs: ro", fail)?;
-    step.check(fsconfig_set_string(&context, "source", image), "erofs: source", fail)?;
-    step.check(fsconfig_create(&context), format!("erofs: opening {}", image.display()), fail)?;
-    step.check(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY), "erofs: fsmount", fail)
+    step.check(
+        fsconfig_set_string(&context, "source", image),
+        "erofs: source",
+        fail,
+    )?;
+    step.check(
+        fsconfig_create(&context),
+        format!("erofs: opening {}", image.display()),
+        fail,
+    )?;
+    step.check(
+        fsmount(
+            &context,
+            FsMountFlags::FSMOUNT_CLOEXEC,
+            MountAttrFlags::MOUNT_ATTR_RDONLY,
+        ),
+        "erofs: fsmount",
+        fail,
+    )
 }
 
 /// By mount(8), which takes a loop device; the mount is then taken over detached.
 fn erofs_loop(image: &Path) -> Result<OwnedFd> {
     let step = Step(Driver::ErofsLoop);
     let place = tempfile::tempdir().at("make a directory for", image)?;
-    let output = Command::new("mount").args(["-t", "erofs", "-o", "ro,loop"]).arg(image).arg(place.path()).output();
+    let output = Command::new("mount")
+        .args(["-t", "erofs", "-o", "ro,loop"])
+        .arg(image)
+        .arg(place.path())
+        .output();
     let output = output.at("run mount(8) for", image)?;
     if !output.status.success() {
         return Err(Error::Mount {
             driver: Driver::ErofsLoop.to_string(),
             step: format!("mount -o loop {}", image.display()),
             hint: String::new(),
-            source: std::io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            source: std::io::Error::other(
+                String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            ),
         });
     }
     let tree = clone(&step, place.path());
@@ -106,19 +156,35 @@ fn erofs_loop(image: &Path) -> Result<OwnedFd> {
 }
 
 fn overlay(step: &Step, plan: &MountPlan, lowers: &[BorrowedFd<'_>]) -> Result<OwnedFd> {
-    let context = step.check(fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC), "fsopen overlay", None)?;
+    let context = step.check(
+        fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC),
+        "fsopen overlay",
+        None,
+    )?;
     let set = |key: &str, value: &Path| {
-        step.check(fsconfig_set_string(&context, key, value), format!("overlay: {key}={}", value.display()), Some(&context))
+        step.check(
+            fsconfig_set_string(&context, key, value),
+            format!("overlay: {key}={}", value.display()),
+            Some(&context),
+        )
     };
     set("source", Path::new("cairn"))?;
-    for (key, value) in [("metacopy", "on"), ("redirect_dir", "on"), ("index", "off"), ("xino", "auto")] {
+    for (key, value) in [
+        ("metacopy", "on"),
+        ("redirect_dir", "on"),
+        ("index", "off"),
+        ("xino", "auto"),
+    ] {
         set(key, Path::new(value))?;
     }
     for lower in lowers {
         // Descriptors are taken since Linux 6.13; before, by the name they have under /proc.
         let done = fsconfig_set_fd(&context, "lowerdir+", lower);
         if done.is_err() {
-            set("lowerdir+", Path::new(&format!("/proc/self/fd/{}", lower.as_raw_fd())))?;
+            set(
+                "lowerdir+",
+                Path::new(&format!("/proc/self/fd/{}", lower.as_raw_fd())),
+            )?;
         }
     }
     if let Some(objects) = &plan.objects {
@@ -128,28 +194,57 @@ fn overlay(step: &Step, plan: &MountPlan, lowers: &[BorrowedFd<'_>]) -> Result<O
         set("upperdir", &head.upper)?;
         set("workdir", &head.work)?;
     }
-    step.check(fsconfig_create(&context), "overlay: creating the mount", Some(&context))?;
-    let attributes = if plan.head.is_none() { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
-    step.check(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes), "overlay: fsmount", Some(&context))
+    step.check(
+        fsconfig_create(&context),
+        "overlay: creating the mount",
+        Some(&context),
+    )?;
+    let attributes = if plan.head.is_none() {
+        MountAttrFlags::MOUNT_ATTR_RDONLY
+    } else {
+        MountAttrFlags::empty()
+    };
+    step.check(
+        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes),
+        "overlay: fsmount",
+        Some(&context),
+    )
 }
 
 /// Attaches a detached mount to `target`.
 pub fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
-    move_mount(mount, "", rustix::fs::CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("attach the mount to", target)
+    move_mount(
+        mount,
+        "",
+        rustix::fs::CWD,
+        target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )
+    .at("attach the mount to", target)
 }
 
 /// True where something is mounted on just this directory.
 pub fn is_mountpoint(path: &Path) -> bool {
-    let Ok(path) = path.canonicalize() else { return false };
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
     let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    let escaped = path.as_os_str().as_encoded_bytes().iter().fold(Vec::new(), |mut out, byte| {
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\\' => out.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
-            _ => out.push(*byte),
-        }
-        out
-    });
-    table.split(|b| *b == b'\n').any(|line| line.split(|b| *b == b' ').nth(4) == Some(&escaped))
+    let escaped = path
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(Vec::new(), |mut out, byte| {
+            match byte {
+                b' ' | b'\t' | b'\n' | b'\\' => {
+                    out.extend_from_slice(format!("\\{byte:03o}").as_bytes())
+                }
+                _ => out.push(*byte),
+            }
+            out
+        });
+    table
+        .split(|b| *b == b'\n')
+        .any(|line| line.split(|b| *b == b' ').nth(4) == Some(&escaped))
 }
 
 /// Unmounts `target`. An answer "busy" is tried again for a moment; `lazy` then detaches it all the same.
@@ -160,6 +255,10 @@ pub fn unmount(target: &Path, lazy: bool) -> Result<()> {
             done => return done.at("unmount", target),
         }
     }
-    let flags = if lazy { UnmountFlags::NOFOLLOW | UnmountFlags::DETACH } else { UnmountFlags::NOFOLLOW };
+    let flags = if lazy {
+        UnmountFlags::NOFOLLOW | UnmountFlags::DETACH
+    } else {
+        UnmountFlags::NOFOLLOW
+    };
     rustix::mount::unmount(target, flags).at("unmount", target)
 }

@@ -22,7 +22,9 @@ pub struct ObjectCache {
 impl ObjectCache {
     /// The cache in `directory`.
     pub fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned() }
+        Self {
+            directory: directory.to_owned(),
+        }
     }
 
     /// Where it is.
@@ -61,27 +63,50 @@ impl ObjectCache {
             for thread in 0..threads {
                 let (next, failed, wanted) = (&next, &failed, &wanted);
                 scope.spawn(move || {
-                    let temporary = self.directory.join(format!("new-{}-{thread}", std::process::id()));
-                    while let Some((id, content)) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let temporary = self
+                        .directory
+                        .join(format!("new-{}-{thread}", std::process::id()));
+                    while let Some((id, content)) = wanted.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
                         if let Err(e) = self.ensure(store, id, content, &temporary) {
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                            failed
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .get_or_insert(e);
                             next.store(wanted.len(), Ordering::Relaxed);
                         }
                     }
                 });
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
     }
 
-    fn ensure(&self, store: &Store, id: &ObjectId, content: &Content, temporary: &Path) -> Result<()> {
+    fn ensure(
+        &self,
+        store: &Store,
+        id: &ObjectId,
+        content: &Content,
+        temporary: &Path,
+    ) -> Result<()> {
         let path = self.path(id);
-        if path.symlink_metadata().is_ok_and(|m| m.len() == content.size) {
+        if path
+            .symlink_metadata()
+            .is_ok_and(|m| m.len() == content.size)
+        {
             return Ok(());
         }
         let _ = std::fs::remove_file(temporary);
         let file = File::create_new(temporary).at("create", temporary)?;
-        let written = write_pieces(store, content, file, temporary.as_os_str().as_encoded_bytes());
+        let written = write_pieces(
+            store,
+            content,
+            file,
+            temporary.as_os_str().as_encoded_bytes(),
+        );
         if let Err(e) = written {
             let _ = std::fs::remove_file(temporary);
             return Err(e.into());
@@ -94,7 +119,9 @@ impl ObjectCache {
     /// Removes every object that `keep` does not have; returns how many and their bytes.
     pub fn retain(&self, keep: &HashSet<ObjectId>) -> Result<(u64, u64)> {
         let (mut count, mut bytes) = (0, 0);
-        let Ok(directories) = std::fs::read_dir(&self.directory) else { return Ok((0, 0)) };
+        let Ok(directories) = std::fs::read_dir(&self.directory) else {
+            return Ok((0, 0));
+        };
         for directory in directories.flatten() {
             let prefix = directory.file_name().to_string_lossy().into_owned();
             let Ok(files) = std::fs::read_dir(directory.path()) else {
@@ -106,7 +133,9 @@ impl ObjectCache {
                 if name.parse().is_ok_and(|id| keep.contains(&id)) {
                     continue;
                 }
-                bytes += file.metadata().map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512);
+                bytes += file
+                    .metadata()
+                    .map_or(0, |m| std::os::unix::fs::MetadataExt::blocks(&m) * 512);
                 count += 1;
                 std::fs::remove_file(file.path()).at("remove", &file.path())?;
             }

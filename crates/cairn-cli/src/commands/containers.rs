@@ -27,21 +27,35 @@ const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 /// `cairn run`
 pub fn run(env: &Env, args: Run) -> Result<u8> {
     let repo = env.open()?;
-    let [name, command @ ..] = &args.image_and_command[..] else { bail!(Usage("no image was given".into())) };
+    let [name, command @ ..] = &args.image_and_command[..] else {
+        bail!(Usage("no image was given".into()))
+    };
     if name.starts_with('-') {
-        bail!(Usage(format!("there is no option {name}; \"cairn run --help\" lists them")));
+        bail!(Usage(format!(
+            "there is no option {name}; \"cairn run --help\" lists them"
+        )));
     }
     // One opening of the database for all that follows.
     let hold = repo.store().db().hold();
     let (parent, image) = find(&repo, name)?;
-    let config = image.as_ref().map(|image| image.config.container()).unwrap_or_default();
+    let config = image
+        .as_ref()
+        .map(|image| image.config.container())
+        .unwrap_or_default();
     let words = command_line(&args, command, &config);
     if words.is_empty() {
         bail!(Usage(format!("{name} names no command; give one after it")));
     }
-    let container = repo.create_container(args.name.as_deref(), parent.as_ref(), image.as_ref().map(|i| i.row.id), name, &words)?;
+    let container = repo.create_container(
+        args.name.as_deref(),
+        parent.as_ref(),
+        image.as_ref().map(|i| i.row.id),
+        name,
+        &words,
+    )?;
     let directory = repo.container_dir(&container.id);
-    let prepared = prepare(&repo, &args, &config, words, &container, &directory).and_then(|spec| Ok(spec.save(&directory)?));
+    let prepared = prepare(&repo, &args, &config, words, &container, &directory)
+        .and_then(|spec| Ok(spec.save(&directory)?));
     if let Err(e) = prepared {
         // The container never ran; the first error is the one to tell.
         let _ = repo.remove_container(&container);
@@ -51,7 +65,10 @@ pub fn run(env: &Env, args: Run) -> Result<u8> {
     drop(hold);
     drop(repo);
     if !args.detach {
-        let e = Command::new("/proc/self/exe").arg("__monitor").arg(&directory).exec();
+        let e = Command::new("/proc/self/exe")
+            .arg("__monitor")
+            .arg(&directory)
+            .exec();
         return Err(e).context("start the monitor");
     }
     start_detached(&directory)?;
@@ -65,8 +82,14 @@ fn start_detached(directory: &Path) -> Result<()> {
     rustix::io::fcntl_setfd(&writer, rustix::io::FdFlags::empty()).context("pass on the pipe")?;
     let log = std::fs::File::create(directory.join("log")).context("create the container's log")?;
     let mut command = Command::new("/proc/self/exe");
-    command.arg("__monitor").arg(directory).arg(writer.as_raw_fd().to_string());
-    command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+    command
+        .arg("__monitor")
+        .arg(directory)
+        .arg(writer.as_raw_fd().to_string());
+    command
+        .stdin(Stdio::null())
+        .stderr(log.try_clone()?)
+        .stdout(log);
     command.spawn().context("start the monitor")?;
     drop(writer);
     let mut answer = vec![0; 1];
@@ -93,7 +116,9 @@ fn find(repo: &Repo, name: &str) -> Result<(Option<SnapshotKey>, Option<Image>)>
     {
         return Ok((Some(key), None));
     }
-    bail!("there is no image or snapshot {name}; \"cairn images\" and \"cairn snapshot ls\" list those that exist")
+    bail!(
+        "there is no image or snapshot {name}; \"cairn images\" and \"cairn snapshot ls\" list those that exist"
+    )
 }
 
 /// Entrypoint and command as Docker joins them: a given entrypoint also drops the image's command.
@@ -113,13 +138,25 @@ fn command_line(args: &Run, command: &[String], config: &ContainerConfig) -> Vec
 fn environment(args: &Run, config: &ContainerConfig) -> Result<Vec<String>> {
     let mut env = config.env.clone();
     for file in &args.env_file {
-        let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
-        env.extend(text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned));
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        env.extend(
+            text.lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .map(str::to_owned),
+        );
     }
     env.extend(args.env.iter().cloned());
     // A name without a value passes on ours, if there is one.
     let full = |variable: String| {
-        if variable.contains('=') { Some(variable) } else { std::env::var(&variable).ok().map(|value| format!("{variable}={value}")) }
+        if variable.contains('=') {
+            Some(variable)
+        } else {
+            std::env::var(&variable)
+                .ok()
+                .map(|value| format!("{variable}={value}"))
+        }
     };
     Ok(env.into_iter().filter_map(full).collect())
 }
@@ -132,32 +169,58 @@ fn prepare(
     container: &Container,
     directory: &Path,
 ) -> Result<LaunchSpec> {
-    let hostname = args.hostname.clone().unwrap_or_else(|| container.id.short());
+    let hostname = args
+        .hostname
+        .clone()
+        .unwrap_or_else(|| container.id.short());
     let mut binds = vec![];
     let mut directories: Vec<String> = DIRECTORIES.map(str::to_owned).into();
     let mut files: Vec<String> = FILES.map(str::to_owned).into();
     for (name, text) in generated(&hostname, args.network) {
         let source = directory.join(name);
         std::fs::write(&source, text).with_context(|| format!("write {}", source.display()))?;
-        binds.push(Bind { source, target: format!("/etc/{name}"), read_only: false });
+        binds.push(Bind {
+            source,
+            target: format!("/etc/{name}"),
+            read_only: false,
+        });
     }
     let mut tmpfs = Vec::new();
     for text in &args.tmpfs {
         let (target, options) = text.split_once(':').unwrap_or((text, "mode=1777"));
         directories.push(absolute(target)?);
-        tmpfs.push(Tmpfs { target: target.to_owned(), options: options.to_owned() });
+        tmpfs.push(Tmpfs {
+            target: target.to_owned(),
+            options: options.to_owned(),
+        });
     }
     for volume in &args.volume {
         let bind = parse_volume(volume)?;
-        if bind.source.is_dir() { &mut directories } else { &mut files }.push(absolute(&bind.target)?);
+        if bind.source.is_dir() {
+            &mut directories
+        } else {
+            &mut files
+        }
+        .push(absolute(&bind.target)?);
         binds.push(bind);
     }
     for target in config.volumes.keys() {
-        let covered = binds.iter().any(|bind| bind.target.trim_end_matches('/') == target.trim_end_matches('/'));
-        if !covered && !args.tmpfs.iter().any(|t| t.split(':').next() == Some(target)) {
+        let covered = binds
+            .iter()
+            .any(|bind| bind.target.trim_end_matches('/') == target.trim_end_matches('/'));
+        if !covered
+            && !args
+                .tmpfs
+                .iter()
+                .any(|t| t.split(':').next() == Some(target))
+        {
             directories.push(absolute(target)?);
             let source = repo.seed_volume(container, target)?;
-            binds.push(Bind { source, target: target.clone(), read_only: false });
+            binds.push(Bind {
+                source,
+                target: target.clone(),
+                read_only: false,
+            });
         }
     }
     let cwd = match (&args.workdir, config.working_dir.as_str()) {
@@ -165,15 +228,30 @@ fn prepare(
         (None, "") => "/".to_owned(),
         (None, dir) => dir.to_owned(),
     };
-    let cwd = if cwd.starts_with('/') { cwd } else { format!("/{cwd}") };
+    let cwd = if cwd.starts_with('/') {
+        cwd
+    } else {
+        format!("/{cwd}")
+    };
     directories.push(cwd.clone());
     // A mount below another comes after it.
-    binds.sort_by_key(|bind| bind.target.split('/').filter(|part| !part.is_empty()).count());
+    binds.sort_by_key(|bind| {
+        bind.target
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .count()
+    });
     let plan = repo.launch_plan(&container.snapshot, &directories, &files)?;
     let exe = std::fs::read_link("/proc/self/exe").context("find this program")?;
     let after = |exe: &Path| {
         let root = repo.root().to_string_lossy().into_owned();
-        vec![exe.to_string_lossy().into_owned(), "--root".into(), root, "__after".into(), container.id.hex()]
+        vec![
+            exe.to_string_lossy().into_owned(),
+            "--root".into(),
+            root,
+            "__after".into(),
+            container.id.hex(),
+        ]
     };
     Ok(LaunchSpec {
         id: container.id.hex(),
@@ -202,7 +280,9 @@ fn absolute(target: &str) -> Result<String> {
     if target.starts_with('/') && target.len() > 1 {
         return Ok(target.to_owned());
     }
-    bail!(Usage(format!("{target:?} is no place in the container: it must start with / and not be / itself")))
+    bail!(Usage(format!(
+        "{target:?} is no place in the container: it must start with / and not be / itself"
+    )))
 }
 
 /// `HOST:CONTAINER[:ro|rw]`
@@ -211,10 +291,18 @@ fn parse_volume(text: &str) -> Result<Bind> {
     let (source, target, read_only) = match parts[..] {
         [source, target] | [source, target, "rw"] => (source, target, false),
         [source, target, "ro"] => (source, target, true),
-        _ => bail!(Usage(format!("volume {text:?}: write HOST:CONTAINER or HOST:CONTAINER:ro"))),
+        _ => bail!(Usage(format!(
+            "volume {text:?}: write HOST:CONTAINER or HOST:CONTAINER:ro"
+        ))),
     };
-    let source = PathBuf::from(source).canonicalize().with_context(|| format!("volume {source}"))?;
-    Ok(Bind { source, target: absolute(target)?, read_only })
+    let source = PathBuf::from(source)
+        .canonicalize()
+        .with_context(|| format!("volume {source}"))?;
+    Ok(Bind {
+        source,
+        target: absolute(target)?,
+        read_only,
+    })
 }
 
 /// The files that the network decides, not the image.
@@ -224,13 +312,20 @@ fn generated(hostname: &str, network: NetworkName) -> [(&'static str, String); 3
         NetworkName::Host => std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         NetworkName::None => String::new(),
     };
-    [("hosts", format!("{local}127.0.1.1\t{hostname}\n")), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolv)]
+    [
+        ("hosts", format!("{local}127.0.1.1\t{hostname}\n")),
+        ("hostname", format!("{hostname}\n")),
+        ("resolv.conf", resolv),
+    ]
 }
 
 fn status_text(state: &State) -> String {
     match state.status {
         Status::Created => "created".into(),
-        Status::Running => format!("running for {}", ago(state.started as i64).trim_end_matches(" ago")),
+        Status::Running => format!(
+            "running for {}",
+            ago(state.started as i64).trim_end_matches(" ago")
+        ),
         Status::Exited(code) => format!("exited ({code}) {}", ago(state.finished as i64)),
         Status::Lost => "lost (its monitor was killed)".into(),
     }
@@ -264,12 +359,23 @@ pub fn list(env: &Env, all: bool) -> Result<()> {
     let mut containers = repo.containers()?;
     containers.retain(|c| all || State::load(&repo.container_dir(&c.id)).is_running());
     if env.json {
-        return Ok(output::json(&containers.iter().map(|c| container_json(&repo, c)).collect())?);
+        return Ok(output::json(
+            &containers
+                .iter()
+                .map(|c| container_json(&repo, c))
+                .collect(),
+        )?);
     }
     let mut table = Table::new(&["NAME", "ID", "IMAGE", "COMMAND", "STATUS"]);
     for c in &containers {
         let status = status_text(&State::load(&repo.container_dir(&c.id)));
-        table.row(vec![c.name.clone(), c.id.short(), c.image_name.clone(), c.command.join(" "), status]);
+        table.row(vec![
+            c.name.clone(),
+            c.id.short(),
+            c.image_name.clone(),
+            c.command.join(" "),
+            status,
+        ]);
     }
     Ok(table.print()?)
 }
@@ -318,7 +424,10 @@ pub fn stop(env: &Env, names: &[String], seconds: Option<u64>) -> Result<()> {
             continue;
         }
         kill(&state, rustix::process::Signal::TERM);
-        if !wait_for_end(&directory, Duration::from_secs(seconds.unwrap_or(STOP_SECONDS))) {
+        if !wait_for_end(
+            &directory,
+            Duration::from_secs(seconds.unwrap_or(STOP_SECONDS)),
+        ) {
             kill(&state, rustix::process::Signal::KILL);
             if !wait_for_end(&directory, Duration::from_secs(STOP_SECONDS)) {
                 bail!("container {name} did not end even when killed");
@@ -362,7 +471,8 @@ pub fn logs(env: &Env, name: &str, follow: bool) -> Result<()> {
     let directory = repo.container_dir(&repo.container(name)?.id);
     drop(repo);
     let path = directory.join("log");
-    let mut log = std::fs::File::open(&path).with_context(|| format!("container {name} has no log: only one started with -d has"))?;
+    let mut log = std::fs::File::open(&path)
+        .with_context(|| format!("container {name} has no log: only one started with -d has"))?;
     let mut out = std::io::stdout();
     loop {
         let running = State::load(&directory).is_running();
@@ -382,8 +492,15 @@ pub fn commit(env: &Env, args: &Commit) -> Result<()> {
     let name: Option<ImageRef> = args.name.clone();
     let state = State::load(&repo.container_dir(&container.id));
     // A database that is being written is copied whole or not at all.
-    let frozen = state.is_running().then(|| Frozen::freeze(&container.id.hex(), state.pid)).transpose()?;
-    let base = container.image.map(|id| repo.image(&id.to_string())).transpose()?.map(|image| image.config);
+    let frozen = state
+        .is_running()
+        .then(|| Frozen::freeze(&container.id.hex(), state.pid))
+        .transpose()?;
+    let base = container
+        .image
+        .map(|id| repo.image(&id.to_string()))
+        .transpose()?
+        .map(|image| image.config);
     let mut options = CommitOptions {
         name,
         author: args.author.clone().unwrap_or_default(),
@@ -392,16 +509,27 @@ pub fn commit(env: &Env, args: &Commit) -> Result<()> {
         config: None,
     };
     if !args.change.is_empty() {
-        let current = base.as_ref().and_then(|config| config.value().get("config")).filter(|c| c.is_object());
-        options.config = Some(changed(current.cloned().unwrap_or_else(|| json!({})), &args.change)?);
+        let current = base
+            .as_ref()
+            .and_then(|config| config.value().get("config"))
+            .filter(|c| c.is_object());
+        options.config = Some(changed(
+            current.cloned().unwrap_or_else(|| json!({})),
+            &args.change,
+        )?);
     }
     let done = repo.commit_image(&container.snapshot, base.as_ref(), &options)?;
     drop(frozen);
     for path in &done.left_out {
-        eprintln!("cairn: left out {}: layers hold no sockets, and commits no device nodes", path_display(path));
+        eprintln!(
+            "cairn: left out {}: layers hold no sockets, and commits no device nodes",
+            path_display(path)
+        );
     }
     if env.json {
-        return Ok(output::json(&json!({"id": done.id.to_string(), "bytes_new": done.stats.bytes_new, "bytes_stored": done.stats.bytes_stored}))?);
+        return Ok(output::json(
+            &json!({"id": done.id.to_string(), "bytes_new": done.stats.bytes_new, "bytes_stored": done.stats.bytes_stored}),
+        )?);
     }
     println!("{}", done.id);
     Ok(())
@@ -423,7 +551,8 @@ fn changed(mut config: Value, changes: &[String]) -> Result<Value> {
             "WORKDIR" => config["WorkingDir"] = json!(rest),
             "ENV" => {
                 let (name, value) = rest.split_once(['=', ' ']).unwrap_or((rest, ""));
-                let mut env: Vec<String> = serde_json::from_value(config["Env"].clone()).unwrap_or_default();
+                let mut env: Vec<String> =
+                    serde_json::from_value(config["Env"].clone()).unwrap_or_default();
                 env.retain(|variable| !variable.starts_with(&format!("{name}=")));
                 env.push(format!("{name}={}", value.trim_matches('"')));
                 config["Env"] = json!(env);
@@ -435,7 +564,9 @@ fn changed(mut config: Value, changes: &[String]) -> Result<Value> {
                 }
                 config["Labels"][name] = json!(value.trim_matches('"'));
             }
-            _ => bail!(Usage(format!("change {change:?}: known are CMD, ENTRYPOINT, ENV, LABEL, USER and WORKDIR"))),
+            _ => bail!(Usage(format!(
+                "change {change:?}: known are CMD, ENTRYPOINT, ENV, LABEL, USER and WORKDIR"
+            ))),
         }
     }
     Ok(config)

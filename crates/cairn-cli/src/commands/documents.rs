@@ -15,6 +15,8 @@ pub fn completions(shell: clap_complete::Shell) -> Result<()> {
 
 /// `cairn man`
 pub fn man(directory: &Path) -> Result<()> {
-    std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
-    clap_mangen::generate_to(Cli::command(), directory).with_context(|| format!("write man pages into {}", directory.display()))
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("create {}", directory.display()))?;
+    clap_mangen::generate_to(Cli::command(), directory)
+        .with_context(|| format!("write man pages into {}", directory.display()))
 }

@@ -11,7 +11,10 @@ use crate::progress::Bar;
 
 /// `cairn gc`
 pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
-    let report = env.open()?.gc(&GcOptions { dry_run, prune_cache })?;
+    let report = env.open()?.gc(&GcOptions {
+        dry_run,
+        prune_cache,
+    })?;
     if env.json {
         return Ok(output::json(&json!({
             "dry_run": dry_run,
@@ -27,18 +30,36 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
         }))?);
     }
     let verb = if dry_run { "would free" } else { "freed" };
-    println!("{verb} {} of packs: {} blobs that nothing needs", size(report.freed_bytes), report.dead_blobs);
+    println!(
+        "{verb} {} of packs: {} blobs that nothing needs",
+        size(report.freed_bytes),
+        report.dead_blobs
+    );
     if report.written_bytes > 0 {
-        println!("{} of what is needed moved to new packs", size(report.written_bytes));
+        println!(
+            "{} of what is needed moved to new packs",
+            size(report.written_bytes)
+        );
     }
     if report.waiting_bytes > 0 {
-        println!("{} wait for a running import to end; run gc again then", size(report.waiting_bytes));
+        println!(
+            "{} wait for a running import to end; run gc again then",
+            size(report.waiting_bytes)
+        );
     }
     if report.evicted.bytes > 0 {
-        println!("freed {} of cache: {} views, {} objects", size(report.evicted.bytes), report.evicted.views, report.evicted.objects);
+        println!(
+            "freed {} of cache: {} views, {} objects",
+            size(report.evicted.bytes),
+            report.evicted.views,
+            report.evicted.objects
+        );
     }
     if report.orphaned_heads > 0 {
-        println!("removed the changes of {} snapshots that no longer exist", report.orphaned_heads);
+        println!(
+            "removed the changes of {} snapshots that no longer exist",
+            report.orphaned_heads
+        );
     }
     Ok(())
 }
@@ -57,7 +78,8 @@ pub fn stats(env: &Env) -> Result<()> {
     if env.json {
         return Ok(output::json(&stats_json(&s))?);
     }
-    let line = |sign: &str, name: &str, bytes: u64| println!("{sign} {name:<44} {:>10}", size(bytes));
+    let line =
+        |sign: &str, name: &str, bytes: u64| println!("{sign} {name:<44} {:>10}", size(bytes));
     line(" ", "content of all images and snapshots", s.logical);
     line("-", "shared: whole layers", s.shared_layers);
     line("-", "holes of sparse files", s.holes);
@@ -76,16 +98,36 @@ pub fn stats(env: &Env) -> Result<()> {
     line("+", "containers, leases, unfinished imports", s.other);
     line("+", "file system: directories and rounding", s.rounding);
     line("=", "on disk, as du counts", s.disk);
-    println!("\n{} blobs in {} packs; content takes {:.1} times its stored size", s.blobs, s.packs, s.ratio());
+    println!(
+        "\n{} blobs in {} packs; content takes {:.1} times its stored size",
+        s.blobs,
+        s.packs,
+        s.ratio()
+    );
     for (title, shares) in [("IMAGE", &s.images), ("LAYER", &s.layers)] {
         if shares.is_empty() {
             continue;
         }
         println!();
-        let mut table = Table::new(&[title, ">CONTENT", ">EXCLUSIVE", ">SHARED", ">FREED IF REMOVED"]);
+        let mut table = Table::new(&[
+            title,
+            ">CONTENT",
+            ">EXCLUSIVE",
+            ">SHARED",
+            ">FREED IF REMOVED",
+        ]);
         for share in shares {
-            let cells = [share.content_bytes, share.exclusive_bytes, share.shared_bytes, share.freed_bytes];
-            table.row(std::iter::once(share.name.clone()).chain(cells.map(size)).collect());
+            let cells = [
+                share.content_bytes,
+                share.exclusive_bytes,
+                share.shared_bytes,
+                share.freed_bytes,
+            ];
+            table.row(
+                std::iter::once(share.name.clone())
+                    .chain(cells.map(size))
+                    .collect(),
+            );
         }
         table.print()?;
     }
@@ -124,9 +166,19 @@ fn stats_json(s: &Stats) -> Value {
 pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
     let repo = env.open()?;
     let bar = Bar::new(if repair { "repairing" } else { "checking" });
-    bar.expect(repo.store().pack_rows()?.iter().map(|(_, row)| row.bytes).sum());
+    bar.expect(
+        repo.store()
+            .pack_rows()?
+            .iter()
+            .map(|(_, row)| row.bytes)
+            .sum(),
+    );
     let progress = |bytes| bar.add(bytes);
-    let report = if repair { repo.repair(&progress)? } else { repo.check(!fast, &progress)? };
+    let report = if repair {
+        repo.repair(&progress)?
+    } else {
+        repo.check(!fast, &progress)?
+    };
     drop(bar);
     let code = if report.is_sound() { 0 } else { 3 };
     if env.json {
@@ -143,7 +195,11 @@ pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
         println!("blob {}: {}", hit.blob, hit.why);
         for (layer, path) in &hit.files {
             match path {
-                Some(path) => println!("  needed by /{} of layer {}", path_display(path), layer.short()),
+                Some(path) => println!(
+                    "  needed by /{} of layer {}",
+                    path_display(path),
+                    layer.short()
+                ),
                 None => println!("  needed by layer {} as a whole", layer.short()),
             }
         }
@@ -154,8 +210,18 @@ pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
     for snapshot in &report.snapshots {
         println!("snapshot {snapshot} is hit");
     }
-    let verdict = if report.is_sound() { "all sound" } else { "damage found; everything that is not named above is intact" };
-    println!("read {} in {} blobs of {} packs; {} layers whole; {verdict}", size(report.bytes), report.blobs, report.packs, report.layers);
+    let verdict = if report.is_sound() {
+        "all sound"
+    } else {
+        "damage found; everything that is not named above is intact"
+    };
+    println!(
+        "read {} in {} blobs of {} packs; {} layers whole; {verdict}",
+        size(report.bytes),
+        report.blobs,
+        report.packs,
+        report.layers
+    );
     Ok(code)
 }
 

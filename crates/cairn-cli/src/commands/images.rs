@@ -17,14 +17,25 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
     options.limits.bytes_max = args.max_bytes;
     let repo = env.open_with(options)?;
     let bar = Bar::new("importing");
-    let imported = repo.import(&args.source, &ImportOptions { name: args.name, platform: args.platform }, &bar)?;
+    let imported = repo.import(
+        &args.source,
+        &ImportOptions {
+            name: args.name,
+            platform: args.platform,
+        },
+        &bar,
+    )?;
     drop(bar);
     if env.json {
         return Ok(output::json(&imported.iter().map(imported_json).collect())?);
     }
     for image in imported {
         let names = join(&image.names);
-        let name = if names.is_empty() { "(no name)".to_owned() } else { names };
+        let name = if names.is_empty() {
+            "(no name)".to_owned()
+        } else {
+            names
+        };
         println!("{name}  {}", image.id);
         let stats = image.stats;
         println!(
@@ -36,7 +47,10 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
             size(stats.bytes_stored)
         );
         for path in &image.left_out {
-            eprintln!("cairn: left out {} (a socket or a mount)", path_display(path));
+            eprintln!(
+                "cairn: left out {} (a socket or a mount)",
+                path_display(path)
+            );
         }
     }
     Ok(())
@@ -67,7 +81,11 @@ fn join(names: &[ImageRef]) -> String {
 /// `cairn export`
 pub fn export(env: &Env, args: Export) -> Result<()> {
     let repo = env.open()?;
-    let images = args.images.iter().map(|name| repo.image(name)).collect::<Result<Vec<_>, _>>()?;
+    let images = args
+        .images
+        .iter()
+        .map(|name| repo.image(name))
+        .collect::<Result<Vec<_>, _>>()?;
     let format = match args.format {
         ExportFormat::Docker => Format::Docker,
         ExportFormat::Oci => Format::Oci,
@@ -100,14 +118,25 @@ pub fn list(env: &Env) -> Result<()> {
     let mut table = Table::new(&["NAME", "TAG", "ID", "IMPORTED", ">LAYERS", ">CONTENT"]);
     for image in &images {
         let none = || vec![("<none>".to_owned(), "<none>".to_owned())];
-        let mut names: Vec<_> = image.names.iter().map(|n| (n.repository().to_owned(), n.tag().to_owned())).collect();
+        let mut names: Vec<_> = image
+            .names
+            .iter()
+            .map(|n| (n.repository().to_owned(), n.tag().to_owned()))
+            .collect();
         if names.is_empty() {
             names = none();
         }
         for (name, tag) in names {
             let id = image.row.id.short();
             let imported = output::ago(image.row.imported);
-            table.row(vec![name, tag, id, imported, image.layers.len().to_string(), size(image.content_bytes())]);
+            table.row(vec![
+                name,
+                tag,
+                id,
+                imported,
+                image.layers.len().to_string(),
+                size(image.content_bytes()),
+            ]);
         }
     }
     Ok(table.print()?)
@@ -117,7 +146,11 @@ pub fn list(env: &Env) -> Result<()> {
 pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
     let repo = env.open()?;
     let image = match repo.image(name) {
-        Err(cairn_repo::Error::NoImage(_)) => return Ok(output::json(&super::containers::inspect(&repo, name, show_env)?)?),
+        Err(cairn_repo::Error::NoImage(_)) => {
+            return Ok(output::json(&super::containers::inspect(
+                &repo, name, show_env,
+            )?)?);
+        }
         found => found?,
     };
     let mut config = image.config.value().clone();
@@ -165,7 +198,11 @@ pub fn history(env: &Env, name: &str) -> Result<()> {
         .history()
         .into_iter()
         .map(|step| {
-            let bytes = if step.empty_layer { None } else { layers.next().map(|layer| layer.content_bytes) };
+            let bytes = if step.empty_layer {
+                None
+            } else {
+                layers.next().map(|layer| layer.content_bytes)
+            };
             (step, bytes)
         })
         .collect();
@@ -178,9 +215,21 @@ pub fn history(env: &Env, name: &str) -> Result<()> {
     }
     let mut table = Table::new(&["CREATED", ">CONTENT", "BY"]);
     for (step, bytes) in steps.iter().rev() {
-        let by = if step.created_by.is_empty() { &step.comment } else { &step.created_by };
-        let created = step.created.get(..19).unwrap_or(&step.created).replace('T', " ");
-        table.row(vec![created, size(bytes.unwrap_or(0)), by.split_whitespace().collect::<Vec<_>>().join(" ")]);
+        let by = if step.created_by.is_empty() {
+            &step.comment
+        } else {
+            &step.created_by
+        };
+        let created = step
+            .created
+            .get(..19)
+            .unwrap_or(&step.created)
+            .replace('T', " ");
+        table.row(vec![
+            created,
+            size(bytes.unwrap_or(0)),
+            by.split_whitespace().collect::<Vec<_>>().join(" "),
+        ]);
     }
     Ok(table.print()?)
 }

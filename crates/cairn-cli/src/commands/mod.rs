@@ -28,8 +28,13 @@ pub struct Env {
 impl Env {
     /// Options for opening the repository.
     pub fn options(&self) -> Options {
-        let notice = |holder: &str| eprintln!("cairn: waiting for the repository lock, held by {holder}");
-        Options { driver: self.driver, notice: Some(Arc::new(notice)), ..Options::default() }
+        let notice =
+            |holder: &str| eprintln!("cairn: waiting for the repository lock, held by {holder}");
+        Options {
+            driver: self.driver,
+            notice: Some(Arc::new(notice)),
+            ..Options::default()
+        }
     }
 
     /// The repository, made if it is not there yet.
@@ -47,16 +52,25 @@ fn default_root() -> Result<PathBuf> {
     if rustix::process::geteuid().is_root() {
         return Ok("/var/lib/cairn".into());
     }
-    let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = std::env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    Ok(data.or_else(home).context("neither XDG_DATA_HOME nor HOME is set; give --root")?.join("cairn"))
+    Ok(data
+        .or_else(home)
+        .context("neither XDG_DATA_HOME nor HOME is set; give --root")?
+        .join("cairn"))
 }
 
 /// Runs a command.
 pub fn dispatch(cli: Cli) -> Result<u8> {
     let root = cli.root.map_or_else(default_root, Ok)?;
     let root = std::path::absolute(&root).context("the repository's path")?;
-    let env = Env { root, json: cli.json, driver: cli.driver };
+    let env = Env {
+        root,
+        json: cli.json,
+        driver: cli.driver,
+    };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
         Command::Import(args) => images::import(&env, args),
@@ -74,13 +88,20 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Commit(args) => containers::commit(&env, &args),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { directory } => documents::man(&directory),
-        Command::Monitor { directory, started } => return Ok(cairn_runtime::monitor::main(&directory, started)),
+        Command::Monitor { directory, started } => {
+            return Ok(cairn_runtime::monitor::main(&directory, started));
+        }
         Command::After { id } => containers::after(&env, &id),
-        Command::Init { directory, socket } => return Ok(cairn_runtime::init::main(&directory, socket)),
+        Command::Init { directory, socket } => {
+            return Ok(cairn_runtime::init::main(&directory, socket));
+        }
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount { name, target } => snapshots::mount(&env, &name, &target),
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),
-        Command::Gc { dry_run, prune_cache } => housekeeping::gc(&env, dry_run, prune_cache),
+        Command::Gc {
+            dry_run,
+            prune_cache,
+        } => housekeeping::gc(&env, dry_run, prune_cache),
         Command::Stats => housekeeping::stats(&env),
         Command::Check { fast, repair } => return housekeeping::check(&env, fast, repair),
     }?;

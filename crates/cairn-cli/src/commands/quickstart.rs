@@ -13,7 +13,10 @@ const MORE: [&str; 4] = ["tar", "gzip", "sed", "grep"];
 
 /// `cairn quickstart`
 pub fn run(env: &Env, keep: bool) -> Result<()> {
-    let place = tempfile::Builder::new().prefix("cairn-quickstart-").tempdir().context("make a directory to work in")?;
+    let place = tempfile::Builder::new()
+        .prefix("cairn-quickstart-")
+        .tempdir()
+        .context("make a directory to work in")?;
     let root = place.path().join("repository");
     let cairn = Cairn { root: &root, env };
     say("Build two root file systems from programs of this machine: app is base and some more");
@@ -27,7 +30,8 @@ pub fn run(env: &Env, keep: bool) -> Result<()> {
     cairn.run(&["images"])?;
 
     say("Launch a process in app; it writes into a head of its own, never into the image");
-    let script = "mkdir /srv; echo \"hello from $(id -u)\" > /srv/greeting; rm /etc/motd; cat /srv/greeting";
+    let script =
+        "mkdir /srv; echo \"hello from $(id -u)\" > /srv/greeting; rm /etc/motd; cat /srv/greeting";
     if cairn.try_run(&["run", "--name", "first", "app", "sh", "-c", script])? {
         say("See what it changed, and make an image of that");
         cairn.run(&["snapshot", "diff", "container/first"])?;
@@ -36,7 +40,9 @@ pub fn run(env: &Env, keep: bool) -> Result<()> {
         say("Remove the container");
         cairn.run(&["rm", "first"])?;
     } else {
-        println!("This machine allows no user namespaces to others than root, so nothing was launched.");
+        println!(
+            "This machine allows no user namespaces to others than root, so nothing was launched."
+        );
         // What there is of the container is not needed for the rest.
         cairn.try_run(&["rm", "first"])?;
     }
@@ -56,7 +62,10 @@ pub fn run(env: &Env, keep: bool) -> Result<()> {
     say("Verify all that is left, byte by byte");
     cairn.run(&["check"])?;
     if keep {
-        println!("\nThe repository stays: {}", place.keep().join("repository").display());
+        println!(
+            "\nThe repository stays: {}",
+            place.keep().join("repository").display()
+        );
     } else {
         println!("\nDone; --keep leaves the repository for a look around.");
     }
@@ -68,7 +77,8 @@ fn say(words: &str) {
 }
 
 fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("the temporary directory's path is not UTF-8")
+    path.to_str()
+        .context("the temporary directory's path is not UTF-8")
 }
 
 struct Cairn<'a> {
@@ -78,7 +88,16 @@ struct Cairn<'a> {
 
 impl Cairn<'_> {
     fn try_run(&self, args: &[&str]) -> Result<bool> {
-        let quoted: Vec<String> = args.iter().map(|a| if a.contains(' ') { format!("'{a}'") } else { (*a).to_owned() }).collect();
+        let quoted: Vec<String> = args
+            .iter()
+            .map(|a| {
+                if a.contains(' ') {
+                    format!("'{a}'")
+                } else {
+                    (*a).to_owned()
+                }
+            })
+            .collect();
         println!("$ cairn {}", quoted.join(" "));
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         command.arg("--root").arg(self.root).args(args);
@@ -89,22 +108,32 @@ impl Cairn<'_> {
     }
 
     fn run(&self, args: &[&str]) -> Result<()> {
-        if self.try_run(args)? { Ok(()) } else { bail!("\"cairn {}\" failed", args.join(" ")) }
+        if self.try_run(args)? {
+            Ok(())
+        } else {
+            bail!("\"cairn {}\" failed", args.join(" "))
+        }
     }
 }
 
 /// A minimal root file system: programs, the libraries they need, and a few files of `/etc`.
 fn root_file_system(root: &Path, programs: &[&str]) -> Result<()> {
     for directory in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
-        std::fs::create_dir_all(root.join(directory)).with_context(|| format!("create {}", root.display()))?;
+        std::fs::create_dir_all(root.join(directory))
+            .with_context(|| format!("create {}", root.display()))?;
     }
     std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/:/bin/sh\n")?;
     std::fs::write(root.join("etc/group"), "root:x:0:\n")?;
     std::fs::write(root.join("etc/motd"), "made by cairn quickstart\n")?;
     let mut libraries = BTreeSet::new();
     for program in programs {
-        let found = ["/bin", "/usr/bin"].iter().map(|d| Path::new(d).join(program)).find(|p| p.exists());
-        let Some(found) = found else { bail!("this machine has no program {program}") };
+        let found = ["/bin", "/usr/bin"]
+            .iter()
+            .map(|d| Path::new(d).join(program))
+            .find(|p| p.exists());
+        let Some(found) = found else {
+            bail!("this machine has no program {program}")
+        };
         libraries.extend(needed(&found)?);
         copy(&found, &root.join("bin").join(program))?;
     }
@@ -119,12 +148,21 @@ fn root_file_system(root: &Path, programs: &[&str]) -> Result<()> {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::copy(from, to).map(drop).with_context(|| format!("copy {}", from.display()))
+    std::fs::copy(from, to)
+        .map(drop)
+        .with_context(|| format!("copy {}", from.display()))
 }
 
 /// Shared libraries of a program, as ldd(1) names them; none for a static one.
 fn needed(program: &Path) -> Result<Vec<PathBuf>> {
-    let output = Command::new("ldd").arg(program).output().context("run ldd, which comes with the C library")?;
+    let output = Command::new("ldd")
+        .arg(program)
+        .output()
+        .context("run ldd, which comes with the C library")?;
     let words = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(words.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+    Ok(words
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect())
 }

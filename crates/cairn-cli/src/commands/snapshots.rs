@@ -18,27 +18,62 @@ use crate::output::{self, Table, Usage, ago, size};
 pub fn run(env: &Env, command: Snapshot) -> Result<()> {
     let repo = env.open()?;
     match command {
-        Snapshot::Prepare { key, parent, labels } => {
+        Snapshot::Prepare {
+            key,
+            parent,
+            labels,
+        } => {
             let parent = parent_key(&repo, parent.as_deref())?;
-            print_plan(env, &repo.prepare(&key, parent.as_ref(), parse_labels(&labels)?)?)
+            print_plan(
+                env,
+                &repo.prepare(&key, parent.as_ref(), parse_labels(&labels)?)?,
+            )
         }
-        Snapshot::View { key, parent, labels } => {
+        Snapshot::View {
+            key,
+            parent,
+            labels,
+        } => {
             let parent = parent_key(&repo, parent.as_deref())?;
-            print_plan(env, &repo.view(&key, parent.as_ref(), parse_labels(&labels)?)?)
+            print_plan(
+                env,
+                &repo.view(&key, parent.as_ref(), parse_labels(&labels)?)?,
+            )
         }
-        Snapshot::Commit { name, key, labels } => Ok(repo.commit(&name, &key, parse_labels(&labels)?)?),
+        Snapshot::Commit { name, key, labels } => {
+            Ok(repo.commit(&name, &key, parse_labels(&labels)?)?)
+        }
         Snapshot::Rm { keys } => keys.iter().try_for_each(|key| Ok(repo.remove(key)?)),
         Snapshot::Ls { filters } => {
             let found = repo.walk(&filters)?;
             if env.json {
                 return Ok(output::json(&found.iter().map(snapshot_json).collect())?);
             }
-            let mut table = Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
+            let mut table =
+                Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
             for s in &found {
-                let parent = s.parent.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
-                let own = |text: String| if s.kind == Kind::Committed { text } else { "-".to_owned() };
-                let row = [s.key.to_string(), s.kind.to_string(), parent, ago(s.created.secs)];
-                table.row(row.into_iter().chain([own(size(s.usage.bytes)), own(s.usage.inodes.to_string())]).collect());
+                let parent = s
+                    .parent
+                    .as_ref()
+                    .map_or_else(|| "-".to_owned(), ToString::to_string);
+                let own = |text: String| {
+                    if s.kind == Kind::Committed {
+                        text
+                    } else {
+                        "-".to_owned()
+                    }
+                };
+                let row = [
+                    s.key.to_string(),
+                    s.kind.to_string(),
+                    parent,
+                    ago(s.created.secs),
+                ];
+                table.row(
+                    row.into_iter()
+                        .chain([own(size(s.usage.bytes)), own(s.usage.inodes.to_string())])
+                        .collect(),
+                );
             }
             Ok(table.print()?)
         }
@@ -46,7 +81,9 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         Snapshot::Usage { key } => {
             let usage = repo.usage(&key)?;
             if env.json {
-                return Ok(output::json(&json!({"bytes": usage.bytes, "inodes": usage.inodes}))?);
+                return Ok(output::json(
+                    &json!({"bytes": usage.bytes, "inodes": usage.inodes}),
+                )?);
             }
             println!("{} in {} files", size(usage.bytes), usage.inodes);
             Ok(())
@@ -63,7 +100,11 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             let labels = parse_labels(&labels)?;
             let fields: Vec<FieldPath> = labels.keys().cloned().map(FieldPath::Label).collect();
             let snapshot = repo.update(&key, labels, &fields)?;
-            if env.json { Ok(output::json(&snapshot_json(&snapshot))?) } else { Ok(()) }
+            if env.json {
+                Ok(output::json(&snapshot_json(&snapshot))?)
+            } else {
+                Ok(())
+            }
         }
         Snapshot::Tree => tree(env, &repo),
     }
@@ -80,7 +121,9 @@ fn parent_key(repo: &Repo, name: Option<&str>) -> Result<Option<SnapshotKey>> {
     match repo.image(name) {
         Ok(image) => Ok(image.row.top),
         // Neither: say it of a snapshot, which is what the argument is first.
-        Err(cairn_repo::Error::NoImage(_)) => Err(cairn_snapshot::Error::NotFound(name.to_owned()).into()),
+        Err(cairn_repo::Error::NoImage(_)) => {
+            Err(cairn_snapshot::Error::NotFound(name.to_owned()).into())
+        }
         Err(e) => Err(e.into()),
     }
 }
@@ -122,7 +165,11 @@ fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {
         println!("objects  {}", objects.display());
     }
     match &plan.head {
-        Some(head) => println!("upper    {}\nwork     {}", head.upper.display(), head.work.display()),
+        Some(head) => println!(
+            "upper    {}\nwork     {}",
+            head.upper.display(),
+            head.work.display()
+        ),
         None => println!("read-only"),
     }
     Ok(())
@@ -140,8 +187,15 @@ fn print_changes(env: &Env, changes: &[Change]) -> Result<()> {
     }
     for change in changes {
         let letter = word(change.kind)[..1].to_uppercase();
-        let what = if change.what.is_empty() { String::new() } else { format!("  ({})", change.what.join(", ")) };
-        println!("{letter} /{}{what}", path_display(&change.path).trim_start_matches('/'));
+        let what = if change.what.is_empty() {
+            String::new()
+        } else {
+            format!("  ({})", change.what.join(", "))
+        };
+        println!(
+            "{letter} /{}{what}",
+            path_display(&change.path).trim_start_matches('/')
+        );
     }
     Ok(())
 }
@@ -151,15 +205,36 @@ fn tree(env: &Env, repo: &Repo) -> Result<()> {
     if env.json {
         return Ok(output::json(&all.iter().map(snapshot_json).collect())?);
     }
-    let mut children: BTreeMap<Option<&SnapshotKey>, Vec<&cairn_snapshot::Snapshot>> = BTreeMap::new();
+    let mut children: BTreeMap<Option<&SnapshotKey>, Vec<&cairn_snapshot::Snapshot>> =
+        BTreeMap::new();
     for snapshot in &all {
-        children.entry(snapshot.parent.as_ref()).or_default().push(snapshot);
+        children
+            .entry(snapshot.parent.as_ref())
+            .or_default()
+            .push(snapshot);
     }
-    let mut stack: Vec<(&cairn_snapshot::Snapshot, usize)> = children.get(&None).into_iter().flatten().rev().map(|s| (*s, 0)).collect();
+    let mut stack: Vec<(&cairn_snapshot::Snapshot, usize)> = children
+        .get(&None)
+        .into_iter()
+        .flatten()
+        .rev()
+        .map(|s| (*s, 0))
+        .collect();
     while let Some((snapshot, depth)) = stack.pop() {
-        let own = if snapshot.kind == Kind::Committed { format!("  {}", size(snapshot.usage.bytes)) } else { format!("  [{}]", snapshot.kind) };
+        let own = if snapshot.kind == Kind::Committed {
+            format!("  {}", size(snapshot.usage.bytes))
+        } else {
+            format!("  [{}]", snapshot.kind)
+        };
         println!("{}{}{own}", "  ".repeat(depth), snapshot.key);
-        stack.extend(children.get(&Some(&snapshot.key)).into_iter().flatten().rev().map(|s| (*s, depth + 1)));
+        stack.extend(
+            children
+                .get(&Some(&snapshot.key))
+                .into_iter()
+                .flatten()
+                .rev()
+                .map(|s| (*s, depth + 1)),
+        );
     }
     Ok(())
 }

@@ -38,7 +38,10 @@ pub struct Cairn {
 
 impl Cairn {
     pub fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), driver: None }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            driver: None,
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -51,7 +54,11 @@ impl Cairn {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        command.arg("--root").arg(self.root()).args(args).env_remove("CAIRN_ROOT");
+        command
+            .arg("--root")
+            .arg(self.root())
+            .args(args)
+            .env_remove("CAIRN_ROOT");
         if let Some(driver) = self.driver {
             command.args(["--driver", driver]);
         }
@@ -67,14 +74,27 @@ impl Cairn {
         }
         full.extend(args);
         let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        command.arg("--root").arg(self.root()).args(full).env_remove("CAIRN_ROOT").output().unwrap()
+        command
+            .arg("--root")
+            .arg(self.root())
+            .args(full)
+            .env_remove("CAIRN_ROOT")
+            .output()
+            .unwrap()
     }
 
     /// Runs it, which must work; what it printed.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.output(args);
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "cairn {args:?} gave {:?}\n{out}{err}", output.status.code());
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "cairn {args:?} gave {:?}\n{out}{err}",
+            output.status.code()
+        );
         out.into_owned()
     }
 
@@ -83,21 +103,32 @@ impl Cairn {
         let output = self.output(args);
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "cairn {args:?}: {err}");
-        assert!(err.contains(words), "cairn {args:?} should say {words:?}: {err}");
+        assert!(
+            err.contains(words),
+            "cairn {args:?} should say {words:?}: {err}"
+        );
         assert!(!err.contains("panicked"), "{err}");
         err
     }
 
     pub fn json(&self, args: &[&str]) -> Value {
-        let args: Vec<&str> = std::iter::once("--json").chain(args.iter().copied()).collect();
+        let args: Vec<&str> = std::iter::once("--json")
+            .chain(args.iter().copied())
+            .collect();
         serde_json::from_str(&self.ok(&args)).unwrap()
     }
 
     /// Names of the images.
     pub fn image_names(&self) -> Vec<String> {
         let images = self.json(&["images"]);
-        let names = images.as_array().unwrap().iter().flat_map(|image| image["names"].as_array().unwrap().clone());
-        let mut names: Vec<String> = names.map(|name| name.as_str().unwrap().to_owned()).collect();
+        let names = images
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|image| image["names"].as_array().unwrap().clone());
+        let mut names: Vec<String> = names
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
         names.sort();
         names
     }
@@ -109,26 +140,55 @@ impl Cairn {
 
 /// All that can be told of the files below a directory: the test's own eyes.
 pub fn survey(root: &Path) -> BTreeMap<PathBuf, String> {
-    fn walk(root: &Path, path: &Path, inodes: &mut BTreeMap<(u64, u64), PathBuf>, out: &mut BTreeMap<PathBuf, String>) {
+    fn walk(
+        root: &Path,
+        path: &Path,
+        inodes: &mut BTreeMap<(u64, u64), PathBuf>,
+        out: &mut BTreeMap<PathBuf, String>,
+    ) {
         let meta = path.symlink_metadata().unwrap();
         let name = path.strip_prefix(root).unwrap().to_owned();
-        let mut text = format!("{:o} {}:{} {}.{:09}", meta.mode(), meta.uid(), meta.gid(), meta.mtime(), meta.mtime_nsec());
+        let mut text = format!(
+            "{:o} {}:{} {}.{:09}",
+            meta.mode(),
+            meta.uid(),
+            meta.gid(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        );
         if meta.is_symlink() {
             text += &format!(" -> {:?}", std::fs::read_link(path).unwrap());
         } else if meta.is_file() {
-            let first = inodes.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone());
-            text += &format!(" nlink {} of {first:?} {} {:?}", meta.nlink(), meta.len(), blake(path));
+            let first = inodes
+                .entry((meta.dev(), meta.ino()))
+                .or_insert_with(|| name.clone());
+            text += &format!(
+                " nlink {} of {first:?} {} {:?}",
+                meta.nlink(),
+                meta.len(),
+                blake(path)
+            );
         } else if !meta.is_dir() {
             text += &format!(" device {:x}", meta.rdev());
         }
-        let output = Command::new("getfattr").args(["-h", "-d", "-m", "-", "-e", "hex", "--absolute-names"]).arg(path).output();
+        let output = Command::new("getfattr")
+            .args(["-h", "-d", "-m", "-", "-e", "hex", "--absolute-names"])
+            .arg(path)
+            .output();
         if let Ok(output) = output {
-            let lines = String::from_utf8_lossy(&output.stdout).lines().filter(|l| l.contains('=')).collect::<Vec<_>>().join(" ");
+            let lines = String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .filter(|l| l.contains('='))
+                .collect::<Vec<_>>()
+                .join(" ");
             text += &format!(" {lines}");
         }
         out.insert(name, text);
         if meta.is_dir() {
-            let mut entries: Vec<PathBuf> = std::fs::read_dir(path).unwrap().map(|e| e.unwrap().path()).collect();
+            let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+                .unwrap()
+                .map(|e| e.unwrap().path())
+                .collect();
             entries.sort();
             for entry in entries {
                 walk(root, &entry, inodes, out);
@@ -154,7 +214,10 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     };
-    (0..len.div_ceil(8)).flat_map(|_| step()).take(len).collect()
+    (0..len.div_ceil(8))
+        .flat_map(|_| step())
+        .take(len)
+        .collect()
 }
 
 /// A tree with a file of every sort this user can make.
@@ -170,7 +233,11 @@ pub fn odd_tree(root: &Path) {
     symlink("x".repeat(4000), root.join("dir/longsym")).unwrap();
     let odd = std::ffi::OsStr::from_bytes(b"not\xffutf8\nname");
     std::fs::write(root.join("dir").join(odd), "odd").unwrap();
-    std::fs::set_permissions(root.join("dir/none"), std::fs::Permissions::from_mode(0o4711)).unwrap();
+    std::fs::set_permissions(
+        root.join("dir/none"),
+        std::fs::Permissions::from_mode(0o4711),
+    )
+    .unwrap();
     let sparse = std::fs::File::create(root.join("sparse")).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"middle", 5_000_000).unwrap();
     sparse.set_len(20_000_000).unwrap();
@@ -183,13 +250,37 @@ pub fn odd_tree(root: &Path) {
     let fifo = Command::new("mkfifo").arg(root.join("fifo")).status();
     assert!(fifo.unwrap().success());
     if is_root() {
-        let run = |args: &[&str]| assert!(Command::new(args[0]).args(&args[1..]).current_dir(root).status().unwrap().success(), "{args:?}");
+        let run = |args: &[&str]| {
+            assert!(
+                Command::new(args[0])
+                    .args(&args[1..])
+                    .current_dir(root)
+                    .status()
+                    .unwrap()
+                    .success(),
+                "{args:?}"
+            )
+        };
         run(&["mknod", "zero", "c", "1", "5"]);
         run(&["mknod", "disk", "b", "259", "300"]);
         run(&["chown", "3000000:4000000", "dir/large"]);
         if has("setfattr") {
-            run(&["setfattr", "-n", "user.note", "-v", "0x000a0dff", "dir/small"]);
-            run(&["setfattr", "-n", "security.capability", "-v", "0x0100000200040000000000000000000000000000", "dir/none"]);
+            run(&[
+                "setfattr",
+                "-n",
+                "user.note",
+                "-v",
+                "0x000a0dff",
+                "dir/small",
+            ]);
+            run(&[
+                "setfattr",
+                "-n",
+                "security.capability",
+                "-v",
+                "0x0100000200040000000000000000000000000000",
+                "dir/none",
+            ]);
         }
         if has("setfacl") {
             run(&["setfacl", "-m", "u:1234:rwx", "dir/sub"]);
@@ -202,7 +293,14 @@ pub fn odd_tree(root: &Path) {
 }
 
 fn run_touch(path: &Path, time: &str) {
-    assert!(Command::new("touch").args(["-h", "-d", time]).arg(path).status().unwrap().success());
+    assert!(
+        Command::new("touch")
+            .args(["-h", "-d", time])
+            .arg(path)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// A root file system with a shell and a few programs of this machine.
@@ -210,13 +308,31 @@ pub fn shell_tree(root: &Path) {
     for directory in ["bin", "etc", "tmp"] {
         std::fs::create_dir_all(root.join(directory)).unwrap();
     }
-    std::fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/srv:/bin/sh\n").unwrap();
-    std::fs::write(root.join("etc/group"), "root:x:0:\nwww:x:33:\nvideo:x:44:www\n").unwrap();
-    for program in ["sh", "ls", "cat", "id", "sleep", "mv", "rm", "mkdir", "chown", "chmod", "ln", "stat", "touch", "pwd", "env", "true", "cp", "dd", "mount", "readlink"] {
-        let found = ["/bin", "/usr/bin"].iter().map(|d| Path::new(d).join(program)).find(|p| p.exists()).unwrap();
+    std::fs::write(
+        root.join("etc/passwd"),
+        "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/srv:/bin/sh\n",
+    )
+    .unwrap();
+    std::fs::write(
+        root.join("etc/group"),
+        "root:x:0:\nwww:x:33:\nvideo:x:44:www\n",
+    )
+    .unwrap();
+    for program in [
+        "sh", "ls", "cat", "id", "sleep", "mv", "rm", "mkdir", "chown", "chmod", "ln", "stat",
+        "touch", "pwd", "env", "true", "cp", "dd", "mount", "readlink",
+    ] {
+        let found = ["/bin", "/usr/bin"]
+            .iter()
+            .map(|d| Path::new(d).join(program))
+            .find(|p| p.exists())
+            .unwrap();
         std::fs::copy(&found, root.join("bin").join(program)).unwrap();
         let output = Command::new("ldd").arg(&found).output().unwrap();
-        for library in String::from_utf8_lossy(&output.stdout).split_whitespace().filter(|w| w.starts_with('/')) {
+        for library in String::from_utf8_lossy(&output.stdout)
+            .split_whitespace()
+            .filter(|w| w.starts_with('/'))
+        {
             let target = root.join(library.trim_start_matches('/'));
             std::fs::create_dir_all(target.parent().unwrap()).unwrap();
             if !target.exists() {
@@ -246,7 +362,12 @@ impl Tar {
     }
 
     pub fn file(mut self, path: &str, content: &[u8]) -> Self {
-        self.0.append(&Self::header(path, tar::EntryType::Regular, content.len() as u64), content).unwrap();
+        self.0
+            .append(
+                &Self::header(path, tar::EntryType::Regular, content.len() as u64),
+                content,
+            )
+            .unwrap();
         self
     }
 
@@ -259,7 +380,9 @@ impl Tar {
     }
 
     pub fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
-        self.0.append_pax_extensions(records.iter().copied()).unwrap();
+        self.0
+            .append_pax_extensions(records.iter().copied())
+            .unwrap();
         self
     }
 
@@ -271,7 +394,13 @@ impl Tar {
 /// `sha256:…` of bytes.
 pub fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
-    format!("sha256:{}", sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<String>())
+    format!(
+        "sha256:{}",
+        sha2::Sha256::digest(bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect::<String>()
+    )
 }
 
 /// A docker archive of these layers; `lie` changes the document before it is written.
@@ -286,11 +415,17 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>], lie: impl FnOnce(&mut Valu
     lie(&mut config);
     let config = config.to_string().into_bytes();
     let config_name = format!("{}.json", &sha256(&config)[7..]);
-    let members: Vec<String> = (0..layers.len()).map(|i| format!("layer{i}/layer.tar")).collect();
-    let manifest = serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": members}]).to_string();
+    let members: Vec<String> = (0..layers.len())
+        .map(|i| format!("layer{i}/layer.tar"))
+        .collect();
+    let manifest =
+        serde_json::json!([{"Config": config_name, "RepoTags": [name], "Layers": members}])
+            .to_string();
     let mut tar = Tar::new();
     for (member, layer) in members.iter().zip(layers) {
         tar = tar.file(member, layer);
     }
-    tar.file(&config_name, &config).file("manifest.json", manifest.as_bytes()).done()
+    tar.file(&config_name, &config)
+        .file("manifest.json", manifest.as_bytes())
+        .done()
 }

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use cairn_model::{Content, Meta, Piece, Timestamp};
 use cairn_store::Store;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, linkat, makedev, mkdirat,
-    mknodat, openat, symlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
+    linkat, makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -26,9 +26,15 @@ use crate::tree::{NodeId, NodeKind, Tree};
 pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>>> {
     let name = || target.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let root = openat(rustix::fs::CWD, target, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let root = openat(rustix::fs::CWD, target, flags, Mode::empty())
+        .map_err(|e| Error::file("open", name(), e))?;
     let privileged = rustix::process::geteuid().is_root();
-    let out = Checkout { store, tree, root, privileged };
+    let out = Checkout {
+        store,
+        tree,
+        root,
+        privileged,
+    };
     let walk = tree.walk();
     let mut first: HashMap<NodeId, &[u8]> = HashMap::new();
     let (mut files, mut links, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
@@ -62,7 +68,13 @@ pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>
     for (path, id) in walk.iter().rev() {
         if matches!(tree.node(*id).kind, NodeKind::Directory(_)) {
             let (dir, name) = out.parent(path)?;
-            out.finish(&dir, if path.is_empty() { b"." } else { name }, path, &tree.node(*id).meta, false)?;
+            out.finish(
+                &dir,
+                if path.is_empty() { b"." } else { name },
+                path,
+                &tree.node(*id).meta,
+                false,
+            )?;
         }
     }
     Ok(skipped)
@@ -88,7 +100,10 @@ impl Checkout<'_> {
             let cut = if rest.len() < 4000 {
                 rest.len()
             } else {
-                rest[..4000].iter().rposition(|b| *b == b'/').unwrap_or(rest.len())
+                rest[..4000]
+                    .iter()
+                    .rposition(|b| *b == b'/')
+                    .unwrap_or(rest.len())
             };
             at = openat(&at, &rest[..cut], flags, Mode::empty()).map_err(fail)?;
             rest = rest.get(cut + 1..).unwrap_or_default();
@@ -114,15 +129,25 @@ impl Checkout<'_> {
         let made = match &node.kind {
             NodeKind::Symlink(target) => symlinkat(&target[..], &dir, name),
             NodeKind::Fifo => make(FileType::Fifo, 0),
-            NodeKind::CharDevice(major, minor) => make(FileType::CharacterDevice, makedev(*major, *minor)),
-            NodeKind::BlockDevice(major, minor) => make(FileType::BlockDevice, makedev(*major, *minor)),
+            NodeKind::CharDevice(major, minor) => {
+                make(FileType::CharacterDevice, makedev(*major, *minor))
+            }
+            NodeKind::BlockDevice(major, minor) => {
+                make(FileType::BlockDevice, makedev(*major, *minor))
+            }
             NodeKind::Directory(_) | NodeKind::File(_) => Ok(()),
         };
         match made {
             Err(Errno::PERM) if !self.privileged => return Ok(false),
             done => done.map_err(|e| Error::file("make", path, e))?,
         }
-        self.finish(&dir, name, path, &node.meta, matches!(node.kind, NodeKind::Symlink(_)))?;
+        self.finish(
+            &dir,
+            name,
+            path,
+            &node.meta,
+            matches!(node.kind, NodeKind::Symlink(_)),
+        )?;
         Ok(true)
     }
 
@@ -133,59 +158,94 @@ impl Checkout<'_> {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    while let Some((path, id, content)) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while let Some((path, id, content)) =
+                        files.get(next.fetch_add(1, Ordering::Relaxed))
+                    {
                         if let Err(e) = self.file(path, *id, content) {
-                            failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                            failed
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .get_or_insert(e);
                             next.store(files.len(), Ordering::Relaxed);
                         }
                     }
                 });
             }
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        failed
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map_or(Ok(()), Err)
     }
 
     fn file(&self, path: &[u8], id: NodeId, content: &Content) -> Result<()> {
         let (dir, name) = self.parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = openat(&dir, name, flags, Mode::RUSR | Mode::WUSR).map_err(|e| Error::file("create", path, e))?;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|e| Error::file("create", path, e))?;
         write_pieces(self.store, content, fd.into(), path)?;
         self.finish(&dir, name, path, &self.tree.node(id).meta, false)
     }
 
     /// Owner, then mode (a change of owner clears setuid), then xattrs (it clears capabilities too),
     /// then time.
-    fn finish(&self, dir: &OwnedFd, name: &[u8], path: &[u8], meta: &Meta, symlink: bool) -> Result<()> {
+    fn finish(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        meta: &Meta,
+        symlink: bool,
+    ) -> Result<()> {
         let fail = |action: &'static str| move |e: Errno| Error::file(action, path, e);
         if self.privileged {
             let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
-            chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail("change the owner of"))?;
+            chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(fail("change the owner of"))?;
         }
         if !symlink {
-            chmodat(dir, name, Mode::from_raw_mode(meta.mode), AtFlags::empty()).map_err(fail("change the mode of"))?;
+            chmodat(dir, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())
+                .map_err(fail("change the mode of"))?;
         }
         for (key, value) in &meta.xattrs {
-            let set = rustix::fs::lsetxattr(&proc_path(dir, name)[..], &key[..], value, XattrFlags::empty());
+            let set = rustix::fs::lsetxattr(
+                &proc_path(dir, name)[..],
+                &key[..],
+                value,
+                XattrFlags::empty(),
+            );
             match set {
                 Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) if !self.privileged => {}
                 done => done.map_err(fail("set an extended attribute of"))?,
             }
         }
         let time = timespec(meta.mtime);
-        let times = Timestamps { last_access: time, last_modification: time };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
         utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("set the time of"))
     }
 }
 
 fn timespec(time: Timestamp) -> Timespec {
-    Timespec { tv_sec: time.secs, tv_nsec: time.nanos.into() }
+    Timespec {
+        tv_sec: time.secs,
+        tv_nsec: time.nanos.into(),
+    }
 }
 
 /// Zeros of at least this length, in bytes, are not written but skipped.
 const HOLE_BYTES_MIN: usize = 16 * 1024;
 
 /// Writes content into an empty file; holes stay holes.
-pub fn write_pieces(store: &Store, content: &Content, mut file: std::fs::File, path: &[u8]) -> Result<()> {
+pub fn write_pieces(
+    store: &Store,
+    content: &Content,
+    mut file: std::fs::File,
+    path: &[u8],
+) -> Result<()> {
     let fail = |e| Error::file("write", path, e);
     let mut at = 0;
     let mut ends_in_hole = false;
@@ -194,7 +254,11 @@ pub fn write_pieces(store: &Store, content: &Content, mut file: std::fs::File, p
             Piece::Data { id, len } => {
                 let bytes = store.get(id)?;
                 if bytes.len() != *len as usize {
-                    return Err(cairn_store::Error::corrupt(format!("blob {id}"), "its length is not what the manifest says").into());
+                    return Err(cairn_store::Error::corrupt(
+                        format!("blob {id}"),
+                        "its length is not what the manifest says",
+                    )
+                    .into());
                 }
                 at += u64::from(*len);
                 // Zeros that came through a tar are holes again.
@@ -212,5 +276,9 @@ pub fn write_pieces(store: &Store, content: &Content, mut file: std::fs::File, p
             }
         }
     }
-    if ends_in_hole { file.set_len(at).map_err(fail) } else { Ok(()) }
+    if ends_in_hole {
+        file.set_len(at).map_err(fail)
+    } else {
+        Ok(())
+    }
 }

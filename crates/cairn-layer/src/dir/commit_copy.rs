@@ -29,10 +29,16 @@ pub fn commit_copy(
 ) -> Result<Scanned> {
     let name = || copy.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(rustix::fs::CWD, copy, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let dir = openat(rustix::fs::CWD, copy, flags, Mode::empty())
+        .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let privileged = rustix::process::geteuid().is_root();
-    let mut commit = Commit { emitter: Emitter::new(store, feeder, limits), parent, ignore, privileged };
+    let mut commit = Commit {
+        emitter: Emitter::new(store, feeder, limits),
+        parent,
+        ignore,
+        privileged,
+    };
     let root = Some(parent.root());
     let meta = commit.meta(&stat, inode::xattrs_of(&dir, b"")?, root);
     if meta != parent.node(parent.root()).meta {
@@ -57,7 +63,11 @@ impl Commit<'_> {
             let old = before.map(|id| &self.parent.node(id).meta);
             (meta.uid, meta.gid) = old.map_or((0, 0), |old| (old.uid, old.gid));
             meta.xattrs.retain(|(name, _)| name.starts_with(b"user."));
-            for (name, value) in old.into_iter().flat_map(|old| &old.xattrs).filter(|(name, _)| !name.starts_with(b"user.")) {
+            for (name, value) in old
+                .into_iter()
+                .flat_map(|old| &old.xattrs)
+                .filter(|(name, _)| !name.starts_with(b"user."))
+            {
                 meta.set_xattr(name, value);
             }
         }
@@ -73,7 +83,9 @@ impl Commit<'_> {
             let inner = join(path, &name);
             let stat = inode::stat(dir, &name, &inner)?;
             let same = match inode::file_type(&stat) {
-                FileType::Directory => self.is_untouched(&inode::open(dir, &name, &inner)?, &inner)?,
+                FileType::Directory => {
+                    self.is_untouched(&inode::open(dir, &name, &inner)?, &inner)?
+                }
                 FileType::RegularFile => stat.st_size == 0 && self.ignore.contains(&inner),
                 _ => false,
             };
@@ -87,18 +99,35 @@ impl Commit<'_> {
     fn children(&mut self, dir: &OwnedFd, path: &[u8], before: Option<NodeId>) -> Result<()> {
         let names = inode::names(dir, path)?;
         for (name, id) in before.into_iter().flat_map(|id| self.parent.children(id)) {
-            let device = matches!(self.parent.node(id).kind, NodeKind::CharDevice(..) | NodeKind::BlockDevice(..));
-            if names.binary_search_by(|n| n.as_slice().cmp(name)).is_err() && (self.privileged || !device) {
-                self.emitter.known(&join(path, name), Meta::default(), Kind::Whiteout)?;
+            let device = matches!(
+                self.parent.node(id).kind,
+                NodeKind::CharDevice(..) | NodeKind::BlockDevice(..)
+            );
+            if names.binary_search_by(|n| n.as_slice().cmp(name)).is_err()
+                && (self.privileged || !device)
+            {
+                self.emitter
+                    .known(&join(path, name), Meta::default(), Kind::Whiteout)?;
             }
         }
         for name in names {
-            self.child(dir, &name, &join(path, &name), before.and_then(|id| self.parent.child(id, &name)))?;
+            self.child(
+                dir,
+                &name,
+                &join(path, &name),
+                before.and_then(|id| self.parent.child(id, &name)),
+            )?;
         }
         Ok(())
     }
 
-    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], before: Option<NodeId>) -> Result<()> {
+    fn child(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        before: Option<NodeId>,
+    ) -> Result<()> {
         let stat = inode::stat(dir, name, path)?;
         let old = before.map(|id| self.parent.node(id));
         let kind = match inode::file_type(&stat) {
@@ -114,7 +143,9 @@ impl Commit<'_> {
                 }
                 return self.children(&fd, path, before.filter(|_| same_kind));
             }
-            FileType::RegularFile if stat.st_size == 0 && self.ignore.contains(path) => return Ok(()),
+            FileType::RegularFile if stat.st_size == 0 && self.ignore.contains(path) => {
+                return Ok(());
+            }
             FileType::RegularFile => {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
@@ -129,10 +160,13 @@ impl Commit<'_> {
                 if let Some(target) = self.emitter.link_target(&stat, path) {
                     return self.emitter.known(path, meta, Kind::Hardlink(target));
                 }
-                return self.emitter.file(path, meta, inode::open(dir, name, path)?, &stat);
+                return self
+                    .emitter
+                    .file(path, meta, inode::open(dir, name, path)?, &stat);
             }
             FileType::Symlink => {
-                let target = readlinkat(dir, name, Vec::new()).map_err(|e| Error::file("read link", path, e))?;
+                let target = readlinkat(dir, name, Vec::new())
+                    .map_err(|e| Error::file("read link", path, e))?;
                 Kind::Symlink(target.into_bytes())
             }
             FileType::Fifo => Kind::Fifo,
@@ -143,7 +177,9 @@ impl Commit<'_> {
             }
         };
         let meta = self.meta(&stat, inode::xattrs_at(dir, name, path)?, before);
-        if before.is_some_and(|id| self.parent.node(id).meta == meta && self.parent.kind(id) == kind) {
+        if before
+            .is_some_and(|id| self.parent.node(id).meta == meta && self.parent.kind(id) == kind)
+        {
             return Ok(());
         }
         self.emitter.known(path, meta, kind)
@@ -159,7 +195,10 @@ fn holds(file: &OwnedFd, content: &Content, path: &[u8]) -> Result<bool> {
         buffer.clear();
         match piece {
             Piece::Data { id, len } => {
-                (&mut file).take(u64::from(*len)).read_to_end(&mut buffer).map_err(fail)?;
+                (&mut file)
+                    .take(u64::from(*len))
+                    .read_to_end(&mut buffer)
+                    .map_err(fail)?;
                 if BlobId::of(&buffer) != *id {
                     return Ok(false);
                 }
@@ -168,7 +207,10 @@ fn holds(file: &OwnedFd, content: &Content, path: &[u8]) -> Result<bool> {
                 let mut left = *len;
                 while left > 0 {
                     buffer.clear();
-                    let read = (&mut file).take(left.min(CHUNK_BYTES_MAX as u64)).read_to_end(&mut buffer).map_err(fail)?;
+                    let read = (&mut file)
+                        .take(left.min(CHUNK_BYTES_MAX as u64))
+                        .read_to_end(&mut buffer)
+                        .map_err(fail)?;
                     if read == 0 || buffer.iter().any(|b| *b != 0) {
                         return Ok(false);
                     }
@@ -179,4 +221,3 @@ fn holds(file: &OwnedFd, content: &Content, path: &[u8]) -> Result<bool> {
     }
     Ok(true)
 }
-

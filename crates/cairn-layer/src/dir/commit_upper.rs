@@ -22,12 +22,22 @@ use crate::path::join;
 use crate::tree::{NodeId, NodeKind, Tree};
 
 /// Reads the changes in `upper` relative to `parent`.
-pub fn commit_upper(store: &Store, upper: &Path, parent: &Tree, feeder: Feeder, limits: Limits) -> Result<Scanned> {
+pub fn commit_upper(
+    store: &Store,
+    upper: &Path,
+    parent: &Tree,
+    feeder: Feeder,
+    limits: Limits,
+) -> Result<Scanned> {
     let name = || upper.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(rustix::fs::CWD, upper, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let dir = openat(rustix::fs::CWD, upper, flags, Mode::empty())
+        .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
-    let mut commit = Commit { emitter: Emitter::new(store, feeder, limits), parent };
+    let mut commit = Commit {
+        emitter: Emitter::new(store, feeder, limits),
+        parent,
+    };
     let (marks, xattrs) = marks(inode::xattrs_of(&dir, b"")?, b"")?;
     let mut meta = inode::meta(&stat);
     meta.xattrs = xattrs;
@@ -35,7 +45,9 @@ pub fn commit_upper(store: &Store, upper: &Path, parent: &Tree, feeder: Feeder, 
         commit.emitter.known(b"", meta, Kind::Directory)?;
     }
     if marks.opaque && parent.children(parent.root()).next().is_some() {
-        commit.emitter.known(b"", Default::default(), Kind::Opaque)?;
+        commit
+            .emitter
+            .known(b"", Default::default(), Kind::Opaque)?;
     }
     let origin = (!marks.opaque).then(Vec::new);
     commit.children(&dir, b"", origin.as_deref(), false)?;
@@ -57,7 +69,9 @@ fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
     let mut marks = Marks::default();
     let mut rest = Vec::new();
     for (name, value) in xattrs {
-        let own = name.strip_prefix(b"trusted.overlay.").or_else(|| name.strip_prefix(b"user.overlay."));
+        let own = name
+            .strip_prefix(b"trusted.overlay.")
+            .or_else(|| name.strip_prefix(b"user.overlay."));
         match own {
             None => rest.push((name, value)),
             Some(b"opaque") => marks.opaque = value == b"y",
@@ -66,7 +80,12 @@ fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
             Some(b"origin" | b"impure" | b"uuid" | b"nlink" | b"upper") => {}
             Some(_) => {
                 let name = String::from_utf8_lossy(&name).into_owned();
-                return Err(Error::entry(path, format!("it has the attribute {name}, which Cairn does not know and so cannot commit")));
+                return Err(Error::entry(
+                    path,
+                    format!(
+                        "it has the attribute {name}, which Cairn does not know and so cannot commit"
+                    ),
+                ));
             }
         }
     }
@@ -82,13 +101,23 @@ impl Commit<'_> {
     /// The children of an upper directory at `path`. `origin` is the lower directory it is merged
     /// with, if any; `moved` says that the origin is another path, so that what it holds has to be
     /// written out here.
-    fn children(&mut self, dir: &OwnedFd, path: &[u8], origin: Option<&[u8]>, moved: bool) -> Result<()> {
+    fn children(
+        &mut self,
+        dir: &OwnedFd,
+        path: &[u8],
+        origin: Option<&[u8]>,
+        moved: bool,
+    ) -> Result<()> {
         let names = inode::names(dir, path)?;
         for name in &names {
             self.child(dir, name, &join(path, name), origin, moved)?;
         }
         if moved && let Some(lower) = origin.and_then(|origin| self.parent.get(origin)) {
-            let rest: Vec<(Vec<u8>, NodeId)> = self.parent.children(lower).map(|(n, id)| (n.to_vec(), id)).collect();
+            let rest: Vec<(Vec<u8>, NodeId)> = self
+                .parent
+                .children(lower)
+                .map(|(n, id)| (n.to_vec(), id))
+                .collect();
             for (name, id) in rest {
                 if names.binary_search(&name).is_err() {
                     self.subtree(&join(path, &name), id)?;
@@ -104,18 +133,27 @@ impl Commit<'_> {
         let mut all = vec![(path.to_vec(), id)];
         parent.walk_below(path, id, &mut all);
         for (path, id) in all {
-            self.emitter.known(&path, parent.node(id).meta.clone(), parent.kind(id))?;
+            self.emitter
+                .known(&path, parent.node(id).meta.clone(), parent.kind(id))?;
         }
         Ok(())
     }
 
-    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], origin: Option<&[u8]>, moved: bool) -> Result<()> {
+    fn child(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        origin: Option<&[u8]>,
+        moved: bool,
+    ) -> Result<()> {
         let stat = inode::stat(dir, name, path)?;
         match inode::file_type(&stat) {
             FileType::CharacterDevice if stat.st_rdev == 0 => {
                 // In a moved directory nothing was here before: the name is just not written out.
                 if !moved && self.parent.get(path).is_some() {
-                    self.emitter.known(path, Default::default(), Kind::Whiteout)?;
+                    self.emitter
+                        .known(path, Default::default(), Kind::Whiteout)?;
                 }
                 Ok(())
             }
@@ -128,7 +166,15 @@ impl Commit<'_> {
         }
     }
 
-    fn directory(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat, origin: Option<&[u8]>, moved: bool) -> Result<()> {
+    fn directory(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+        origin: Option<&[u8]>,
+        moved: bool,
+    ) -> Result<()> {
         let fd = inode::open(dir, name, path)?;
         let (marks, xattrs) = marks(inode::xattrs_of(&fd, path)?, path)?;
         let mut meta = inode::meta(stat);
@@ -152,9 +198,18 @@ impl Commit<'_> {
         self.children(&fd, path, lower.as_deref(), elsewhere && lower.is_some())
     }
 
-    fn leaf(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], stat: &Stat, origin: Option<&[u8]>) -> Result<()> {
+    fn leaf(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &[u8],
+        stat: &Stat,
+        origin: Option<&[u8]>,
+    ) -> Result<()> {
         if let Some(target) = self.emitter.link_target(stat, path) {
-            return self.emitter.known(path, inode::meta(stat), Kind::Hardlink(target));
+            return self
+                .emitter
+                .known(path, inode::meta(stat), Kind::Hardlink(target));
         }
         if inode::file_type(stat) == FileType::RegularFile {
             let (marks, xattrs) = marks(inode::xattrs_at(dir, name, path)?, path)?;
@@ -163,19 +218,29 @@ impl Commit<'_> {
                     Some(redirect) => redirected(redirect, origin),
                     None => origin.map(|origin| join(origin, name)),
                 };
-                let node = lower.and_then(|path| self.parent.get(&path)).map(|id| &self.parent.node(id).kind);
+                let node = lower
+                    .and_then(|path| self.parent.get(&path))
+                    .map(|id| &self.parent.node(id).kind);
                 let Some(NodeKind::File(content)) = node else {
-                    return Err(Error::entry(path, "its data should be in the parent snapshot, and is not there"));
+                    return Err(Error::entry(
+                        path,
+                        "its data should be in the parent snapshot, and is not there",
+                    ));
                 };
                 if content.size != stat.st_size as u64 {
-                    return Err(Error::entry(path, "its size differs from the file in the parent snapshot it stands for"));
+                    return Err(Error::entry(
+                        path,
+                        "its size differs from the file in the parent snapshot it stands for",
+                    ));
                 }
                 let mut meta = inode::meta(stat);
                 meta.xattrs = xattrs;
                 return self.emitter.known(path, meta, Kind::File(content.clone()));
             }
         }
-        emit_leaf(&mut self.emitter, dir, name, path, stat, |xattrs| Ok(marks(xattrs, path)?.1))
+        emit_leaf(&mut self.emitter, dir, name, path, stat, |xattrs| {
+            Ok(marks(xattrs, path)?.1)
+        })
     }
 }
 

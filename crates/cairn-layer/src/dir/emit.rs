@@ -61,7 +61,11 @@ impl<'a> Emitter<'a> {
 
     /// An entry whose content, if it has any, is in the store.
     pub fn known(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<()> {
-        let entry = Entry { path: path.to_vec(), meta, kind };
+        let entry = Entry {
+            path: path.to_vec(),
+            meta,
+            kind,
+        };
         self.tar.header(&entry)?;
         if let Kind::File(content) = &entry.kind {
             read_content(self.store, content, self.tar.out())?;
@@ -86,8 +90,15 @@ impl<'a> Emitter<'a> {
     /// A regular file, read from `file`.
     pub fn file(&mut self, path: &[u8], meta: Meta, file: OwnedFd, stat: &Stat) -> Result<()> {
         let size = stat.st_size as u64;
-        let kind = Kind::File(Content { size, pieces: Vec::new() });
-        let entry = Entry { path: path.to_vec(), meta, kind };
+        let kind = Kind::File(Content {
+            size,
+            pieces: Vec::new(),
+        });
+        let entry = Entry {
+            path: path.to_vec(),
+            meta,
+            kind,
+        };
         self.tar.header(&entry)?;
         let mut file = std::fs::File::from(file);
         let pieces = if size == 0 {
@@ -102,7 +113,12 @@ impl<'a> Emitter<'a> {
     }
 
     /// `length` bytes of data from where the file stands.
-    fn run(&mut self, file: &mut std::fs::File, path: &[u8], length: u64) -> Result<Vec<DraftPiece>> {
+    fn run(
+        &mut self,
+        file: &mut std::fs::File,
+        path: &[u8],
+        length: u64,
+    ) -> Result<Vec<DraftPiece>> {
         let fail = |e| Error::file("read", path, e);
         let out = self.tar.out();
         if length <= CHUNK_BYTES_AVG as u64 {
@@ -121,15 +137,24 @@ impl<'a> Emitter<'a> {
             let block = &mut self.scratch[..want];
             file.read_exact(block).map_err(fail)?;
             out.write_all(block).map_err(Error::Write)?;
-            self.cutter.feed(&mut self.writer.feeder, block, &mut parts)?;
+            self.cutter
+                .feed(&mut self.writer.feeder, block, &mut parts)?;
             left -= want as u64;
         }
         self.cutter.finish(&mut self.writer.feeder, &mut parts)?;
-        Ok(parts.into_iter().map(|(ticket, len)| DraftPiece::Data(ticket, len)).collect())
+        Ok(parts
+            .into_iter()
+            .map(|(ticket, len)| DraftPiece::Data(ticket, len))
+            .collect())
     }
 
     /// A file with holes: its runs of data one by one.
-    fn sparse(&mut self, file: &mut std::fs::File, path: &[u8], size: u64) -> Result<Vec<DraftPiece>> {
+    fn sparse(
+        &mut self,
+        file: &mut std::fs::File,
+        path: &[u8],
+        size: u64,
+    ) -> Result<Vec<DraftPiece>> {
         let fail = |e: rustix::io::Errno| Error::file("read", path, e);
         let mut pieces = Vec::new();
         let mut at = 0;
@@ -141,7 +166,8 @@ impl<'a> Emitter<'a> {
             };
             if data > at {
                 pieces.push(DraftPiece::Hole(data - at));
-                io::copy(&mut io::repeat(0).take(data - at), self.tar.out()).map_err(Error::Write)?;
+                io::copy(&mut io::repeat(0).take(data - at), self.tar.out())
+                    .map_err(Error::Write)?;
             }
             if data == size {
                 break;
@@ -156,12 +182,22 @@ impl<'a> Emitter<'a> {
 
     /// Stores the manifest.
     pub fn finish(self) -> Result<Scanned> {
-        let Self { writer, tar, report, .. } = self;
+        let Self {
+            writer,
+            tar,
+            report,
+            ..
+        } = self;
         let sink = tar.finish()?;
         let diff_id = Digest::from_bytes(sink.hasher.finalize().into());
         let (mut layer, entries) = writer.finish()?;
         layer.diff_id = Some(diff_id);
         layer.tar_bytes = Some(sink.bytes);
-        Ok(Scanned { layer, entries, diff_id, report })
+        Ok(Scanned {
+            layer,
+            entries,
+            diff_id,
+            report,
+        })
     }
 }

@@ -49,25 +49,40 @@ pub fn meta(stat: &Stat) -> Meta {
         mode: stat.st_mode & 0o7777,
         uid: stat.st_uid,
         gid: stat.st_gid,
-        mtime: Timestamp { secs: stat.st_mtime, nanos: stat.st_mtime_nsec as u32 },
+        mtime: Timestamp {
+            secs: stat.st_mtime,
+            nanos: stat.st_mtime_nsec as u32,
+        },
         xattrs: Vec::new(),
     }
 }
 
 /// Extended attributes of an open file.
 pub fn xattrs_of(file: &OwnedFd, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    read_xattrs(path, |buffer| rustix::fs::flistxattr(file, buffer), |name, buffer| rustix::fs::fgetxattr(file, name, buffer))
+    read_xattrs(
+        path,
+        |buffer| rustix::fs::flistxattr(file, buffer),
+        |name, buffer| rustix::fs::fgetxattr(file, name, buffer),
+    )
 }
 
 /// Extended attributes of a name, which may be a symbolic link or a device.
 pub fn xattrs_at(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let place = proc_path(dir, name);
-    read_xattrs(path, |buffer| rustix::fs::llistxattr(&place[..], buffer), |name, buffer| rustix::fs::lgetxattr(&place[..], name, buffer))
+    read_xattrs(
+        path,
+        |buffer| rustix::fs::llistxattr(&place[..], buffer),
+        |name, buffer| rustix::fs::lgetxattr(&place[..], name, buffer),
+    )
 }
 
 /// A path by which the kernel finds `name` in an open directory, whatever the directory's own path.
 pub fn proc_path(dir: &OwnedFd, name: &[u8]) -> Vec<u8> {
-    [format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).as_bytes(), name].concat()
+    [
+        format!("/proc/self/fd/{}/", dir.as_fd().as_raw_fd()).as_bytes(),
+        name,
+    ]
+    .concat()
 }
 
 fn read_xattrs(

@@ -18,9 +18,13 @@ use crate::path::join;
 pub fn scan(store: &Store, root: &Path, feeder: Feeder, limits: Limits) -> Result<Scanned> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let name = || root.as_os_str().as_encoded_bytes();
-    let dir = openat(rustix::fs::CWD, root, flags, Mode::empty()).map_err(|e| Error::file("open", name(), e))?;
+    let dir = openat(rustix::fs::CWD, root, flags, Mode::empty())
+        .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
-    let mut walk = Walk { emitter: Emitter::new(store, feeder, limits), device: stat.st_dev };
+    let mut walk = Walk {
+        emitter: Emitter::new(store, feeder, limits),
+        device: stat.st_dev,
+    };
     walk.directory(dir, b"", &stat)?;
     walk.emitter.finish()
 }
@@ -47,11 +51,16 @@ impl Walk<'_> {
 
     fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
         if name.starts_with(b".wh.") {
-            return Err(Error::entry(path, "a name that starts with .wh. means a deletion inside a layer; rename it first"));
+            return Err(Error::entry(
+                path,
+                "a name that starts with .wh. means a deletion inside a layer; rename it first",
+            ));
         }
         let stat = inode::stat(dir, name, path)?;
         match inode::file_type(&stat) {
-            FileType::Directory => return self.directory(inode::open(dir, name, path)?, path, &stat),
+            FileType::Directory => {
+                return self.directory(inode::open(dir, name, path)?, path, &stat);
+            }
             FileType::Socket => {
                 self.emitter.report.dropped.push(path.to_vec());
                 return Ok(());
@@ -59,7 +68,9 @@ impl Walk<'_> {
             _ => {}
         }
         if let Some(target) = self.emitter.link_target(&stat, path) {
-            return self.emitter.known(path, inode::meta(&stat), Kind::Hardlink(target));
+            return self
+                .emitter
+                .known(path, inode::meta(&stat), Kind::Hardlink(target));
         }
         emit_leaf(&mut self.emitter, dir, name, path, &stat, Ok)
     }
@@ -84,13 +95,19 @@ pub fn emit_leaf(
             return emitter.file(path, meta, file, &now);
         }
         FileType::Symlink => {
-            let target = readlinkat(dir, name, Vec::new()).map_err(|e| Error::file("read link", path, e))?;
+            let target =
+                readlinkat(dir, name, Vec::new()).map_err(|e| Error::file("read link", path, e))?;
             Kind::Symlink(target.into_bytes())
         }
         FileType::CharacterDevice => Kind::CharDevice { major, minor },
         FileType::BlockDevice => Kind::BlockDevice { major, minor },
         FileType::Fifo => Kind::Fifo,
-        other => return Err(Error::entry(path, format!("{} has the unknown type {other:?}", path_display(path)))),
+        other => {
+            return Err(Error::entry(
+                path,
+                format!("{} has the unknown type {other:?}", path_display(path)),
+            ));
+        }
     };
     meta.xattrs = filter(inode::xattrs_at(dir, name, path)?)?;
     emitter.known(path, meta, kind)

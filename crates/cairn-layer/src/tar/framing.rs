@@ -32,13 +32,20 @@ impl FramingWriter {
     pub fn new(feeder: &mut Feeder) -> Result<Self> {
         let mut stream = StreamWriter::default();
         stream.write(feeder, MAGIC)?;
-        Ok(Self { stream, raw: Vec::new() })
+        Ok(Self {
+            stream,
+            raw: Vec::new(),
+        })
     }
 
     /// Bytes that are no content.
     pub fn raw(&mut self, feeder: &mut Feeder, bytes: &[u8]) -> Result<()> {
         self.raw.extend_from_slice(bytes);
-        if self.raw.len() >= RAW_BYTES_MAX { self.flush(feeder) } else { Ok(()) }
+        if self.raw.len() >= RAW_BYTES_MAX {
+            self.flush(feeder)
+        } else {
+            Ok(())
+        }
     }
 
     /// The data of a manifest entry is next.

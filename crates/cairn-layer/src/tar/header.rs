@@ -32,12 +32,17 @@ impl Extensions {
 
     /// Value of one record.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.records.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_slice())
+        self.records
+            .iter()
+            .find(|(k, _)| k == key)
+            .map(|(_, v)| v.as_slice())
     }
 
     /// All records.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.records.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))
+        self.records
+            .iter()
+            .map(|(k, v)| (k.as_slice(), v.as_slice()))
     }
 
     /// These records over `global` ones.
@@ -64,16 +69,27 @@ pub struct Decoded {
 
 /// Decodes a header whose checksum is right.
 pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
-    let bad = |what: &str| Error::Tar { at, why: format!("the header's {what} is not a number that makes sense") };
+    let bad = |what: &str| Error::Tar {
+        at,
+        why: format!("the header's {what} is not a number that makes sense"),
+    };
     let number = |key: &[u8]| -> Option<Result<u64>> {
         let text = ext.get(key)?;
-        Some(std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).ok_or_else(|| bad(&String::from_utf8_lossy(key))))
+        Some(
+            std::str::from_utf8(text)
+                .ok()
+                .and_then(|t| t.parse().ok())
+                .ok_or_else(|| bad(&String::from_utf8_lossy(key))),
+        )
     };
     let path = ext.get(b"GNU.sparse.name").or_else(|| ext.get(b"path"));
     let path = path.map_or_else(|| header.path_bytes().into_owned(), <[u8]>::to_vec);
     let link = match ext.get(b"linkpath") {
         Some(link) => link.to_vec(),
-        None => header.link_name_bytes().map(|l| l.into_owned()).unwrap_or_default(),
+        None => header
+            .link_name_bytes()
+            .map(|l| l.into_owned())
+            .unwrap_or_default(),
     };
     let field = |key: &'static [u8], from_header: std::io::Result<u64>| -> Result<u64> {
         number(key).unwrap_or_else(|| from_header.map_err(|_| bad(&String::from_utf8_lossy(key))))
@@ -85,22 +101,34 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
     let id = |n: u64, what| u32::try_from(n).map_err(|_| bad(what));
     let mtime = match ext.get(b"mtime") {
         Some(text) => parse_time(text).ok_or_else(|| bad("mtime"))?,
-        None => Timestamp { secs: header_time(header).ok_or_else(|| bad("mtime"))?, nanos: 0 },
+        None => Timestamp {
+            secs: header_time(header).ok_or_else(|| bad("mtime"))?,
+            nanos: 0,
+        },
     };
     let mut meta = Meta {
-        mode: or_zero(&old.mode, header.mode().map(u64::from)).map_err(|_| bad("mode"))? as u32 & 0o7777,
+        mode: or_zero(&old.mode, header.mode().map(u64::from)).map_err(|_| bad("mode"))? as u32
+            & 0o7777,
         uid: id(field(b"uid", or_zero(&old.uid, header.uid()))?, "uid")?,
         gid: id(field(b"gid", or_zero(&old.gid, header.gid()))?, "gid")?,
         mtime,
         xattrs: Vec::new(),
     };
     for (key, value) in ext.iter() {
-        let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else { continue };
+        let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else {
+            continue;
+        };
         if name.starts_with(b"trusted.overlay.") {
-            return Err(Error::entry(&path, "it has an attribute trusted.overlay.*, which would steer the overlay mount"));
+            return Err(Error::entry(
+                &path,
+                "it has an attribute trusted.overlay.*, which would steer the overlay mount",
+            ));
         }
         if name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 65536 {
-            return Err(Error::entry(&path, "it has an extended attribute that no file system takes"));
+            return Err(Error::entry(
+                &path,
+                "it has an extended attribute that no file system takes",
+            ));
         }
         meta.set_xattr(name, value);
     }
@@ -133,14 +161,25 @@ fn parse_time(text: &[u8]) -> Option<Timestamp> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let negative = whole.starts_with('-');
-    let secs: i64 = if matches!(whole, "" | "-") { 0 } else { whole.parse().ok()? };
+    let secs: i64 = if matches!(whole, "" | "-") {
+        0
+    } else {
+        whole.parse().ok()?
+    };
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
     let nanos: u32 = digits.parse().ok()?;
     Some(match (negative, nanos) {
-        (true, 1..) => Timestamp { secs: secs.checked_sub(1)?, nanos: 1_000_000_000 - nanos },
+        (true, 1..) => Timestamp {
+            secs: secs.checked_sub(1)?,
+            nanos: 1_000_000_000 - nanos,
+        },
         _ => Timestamp { secs, nanos },
     })
 }
@@ -152,7 +191,10 @@ mod tests {
     #[test]
     fn times_are_read_to_the_nanosecond() {
         let time = |t: &str| parse_time(t.as_bytes()).map(|t| (t.secs, t.nanos));
-        assert_eq!(time("1350244992.023960108"), Some((1_350_244_992, 23_960_108)));
+        assert_eq!(
+            time("1350244992.023960108"),
+            Some((1_350_244_992, 23_960_108))
+        );
         assert_eq!(time("7"), Some((7, 0)));
         assert_eq!(time("-1.5"), Some((-2, 500_000_000)));
         assert_eq!(time("-0.25"), Some((-1, 750_000_000)));

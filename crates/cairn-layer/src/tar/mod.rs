@@ -14,8 +14,8 @@ mod write;
 pub(crate) use framing::{FramingWriter, StepV1, decode as decode_framing};
 pub use read::{TarImport, import_tar};
 pub use tree::write_tree;
-pub use write::export_layer;
 pub(crate) use write::CanonicalTar;
+pub use write::export_layer;
 
 /// Tar counts in blocks of this many bytes.
 pub(crate) const BLOCK: usize = 512;

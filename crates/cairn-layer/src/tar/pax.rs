@@ -59,7 +59,16 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for bad in ["5", "3 a", "6 a=b", "9999 a=b\n", "6 ab\n\n", "5 =b\n", "x a=b\n", "18446744073709551616 a=b\n"] {
+        for bad in [
+            "5",
+            "3 a",
+            "6 a=b",
+            "9999 a=b\n",
+            "6 ab\n\n",
+            "5 =b\n",
+            "x a=b\n",
+            "18446744073709551616 a=b\n",
+        ] {
             assert!(parse(bad.as_bytes()).is_none(), "{bad:?}");
         }
     }

@@ -18,10 +18,17 @@ const FRAMING_BYTES_MAX: u64 = 4 << 30;
 /// bytes are the ones that were imported, or the export fails.
 pub fn export_layer(store: &Store, layer: &Layer, out: &mut dyn Write) -> Result<(Digest, u64)> {
     let entries = layer.read_entries(store)?;
-    let mut out = HashWriter { out, hasher: sha2::Sha256::new(), bytes: 0 };
+    let mut out = HashWriter {
+        out,
+        hasher: sha2::Sha256::new(),
+        bytes: 0,
+    };
     match &layer.framing {
         Some(framing) => {
-            let damaged = || Error::Damaged { what: "the tar framing", layer: layer.id.to_string() };
+            let damaged = || Error::Damaged {
+                what: "the tar framing",
+                layer: layer.id.to_string(),
+            };
             let bytes = store.read_stream(framing, FRAMING_BYTES_MAX)?;
             for step in decode_framing(&bytes).ok_or_else(damaged)? {
                 replay(store, &entries, step, &mut out)?.ok_or_else(damaged)?;
@@ -41,18 +48,30 @@ pub fn export_layer(store: &Store, layer: &Layer, out: &mut dyn Write) -> Result
     }
     let digest = Digest::from_bytes(out.hasher.finalize().into());
     match layer.diff_id {
-        Some(expected) if expected != digest => {
-            Err(Error::Differs { expected: expected.to_string(), actual: digest.to_string() })
-        }
+        Some(expected) if expected != digest => Err(Error::Differs {
+            expected: expected.to_string(),
+            actual: digest.to_string(),
+        }),
         _ => Ok((digest, out.bytes)),
     }
 }
 
-fn replay(store: &Store, entries: &[Entry], step: StepV1, out: &mut HashWriter<'_>) -> Result<Option<()>> {
+fn replay(
+    store: &Store,
+    entries: &[Entry],
+    step: StepV1,
+    out: &mut HashWriter<'_>,
+) -> Result<Option<()>> {
     match step {
         StepV1::Raw(bytes) => out.write_all(&bytes).map_err(Error::Write)?,
         StepV1::Entry(index) => {
-            let Some(Entry { kind: Kind::File(content), .. }) = entries.get(index as usize) else { return Ok(None) };
+            let Some(Entry {
+                kind: Kind::File(content),
+                ..
+            }) = entries.get(index as usize)
+            else {
+                return Ok(None);
+            };
             for (id, _) in content.blobs() {
                 out.write_all(&store.get(&id)?).map_err(Error::Write)?;
             }
@@ -129,12 +148,26 @@ impl<W: Write> CanonicalTar<W> {
             }
         };
         if kind == EntryType::Directory {
-            path = if path.is_empty() { b"./".to_vec() } else { [&path[..], b"/"].concat() };
+            path = if path.is_empty() {
+                b"./".to_vec()
+            } else {
+                [&path[..], b"/"].concat()
+            };
         }
-        let meta = if matches!(entry.kind, Kind::Whiteout | Kind::Opaque) { &Meta::root(0) } else { &entry.meta };
+        let meta = if matches!(entry.kind, Kind::Whiteout | Kind::Opaque) {
+            &Meta::root(0)
+        } else {
+            &entry.meta
+        };
         let records = records(&path, link, size, meta);
         if !records.is_empty() {
-            let mut header = ustar(b"pax", b"", EntryType::XHeader, records.len() as u64, &Meta::root(0o644));
+            let mut header = ustar(
+                b"pax",
+                b"",
+                EntryType::XHeader,
+                records.len() as u64,
+                &Meta::root(0o644),
+            );
             header.set_cksum();
             self.write(header.as_bytes())?;
             self.write(&records)?;
@@ -142,7 +175,9 @@ impl<W: Write> CanonicalTar<W> {
         }
         let mut header = ustar(&path, link, kind, size, meta);
         if let Kind::CharDevice { major, minor } | Kind::BlockDevice { major, minor } = entry.kind {
-            let fits = header.set_device_major(major).and_then(|()| header.set_device_minor(minor));
+            let fits = header
+                .set_device_major(major)
+                .and_then(|()| header.set_device_minor(minor));
             fits.map_err(|_| Error::entry(&entry.path, "its device number fits no tar"))?;
         }
         header.set_cksum();
@@ -187,7 +222,11 @@ fn records(path: &[u8], link: &[u8], size: u64, meta: &Meta) -> Vec<u8> {
     }
     let mtime = meta.mtime;
     if mtime.nanos != 0 || mtime.secs < 0 || mtime.secs.unsigned_abs() > LONG_NUMBER_MAX {
-        pax::push(&mut out, b"mtime", time_text(mtime.secs, mtime.nanos).as_bytes());
+        pax::push(
+            &mut out,
+            b"mtime",
+            time_text(mtime.secs, mtime.nanos).as_bytes(),
+        );
     }
     for (name, value) in &meta.xattrs {
         pax::push(&mut out, &[b"SCHILY.xattr.", &name[..]].concat(), value);
@@ -219,7 +258,11 @@ fn ustar(path: &[u8], link: &[u8], kind: EntryType, size: u64, meta: &Meta) -> H
     header.set_uid(u64::from(meta.uid).min(NUMBER_MAX));
     header.set_gid(u64::from(meta.gid).min(NUMBER_MAX));
     header.set_size(size.min(LONG_NUMBER_MAX));
-    header.set_mtime(u64::try_from(meta.mtime.secs).unwrap_or(0).min(LONG_NUMBER_MAX));
+    header.set_mtime(
+        u64::try_from(meta.mtime.secs)
+            .unwrap_or(0)
+            .min(LONG_NUMBER_MAX),
+    );
     header
 }
 

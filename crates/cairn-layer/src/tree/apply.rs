@@ -18,7 +18,8 @@ impl Tree {
             match entry.kind {
                 Kind::Whiteout => {
                     if let Some((directory, name)) = split(&entry.path)
-                        && let Some(parent) = self.resolve(directory).and_then(|path| self.get(&path))
+                        && let Some(parent) =
+                            self.resolve(directory).and_then(|path| self.get(&path))
                     {
                         self.detach(parent, name);
                     }
@@ -69,19 +70,44 @@ impl Tree {
             Kind::Whiteout | Kind::Opaque => return Ok(()),
         };
         self.detach(parent, name);
-        let nlink = if matches!(kind, NodeKind::Directory(_)) { 2 } else { 1 };
-        self.nodes.push(Node { meta: entry.meta.clone(), kind, nlink });
+        let nlink = if matches!(kind, NodeKind::Directory(_)) {
+            2
+        } else {
+            1
+        };
+        self.nodes.push(Node {
+            meta: entry.meta.clone(),
+            kind,
+            nlink,
+        });
         let id = self.nodes.len() - 1;
         self.attach(parent, name, id);
         Ok(())
     }
 
     fn link(&mut self, parent: NodeId, name: &[u8], target: &[u8], entry: &Entry) -> Result<()> {
-        let nowhere = || Error::entry(&entry.path, format!("it is a hard link to {}, which is not there", cairn_model::path_display(target)));
+        let nowhere = || {
+            Error::entry(
+                &entry.path,
+                format!(
+                    "it is a hard link to {}, which is not there",
+                    cairn_model::path_display(target)
+                ),
+            )
+        };
         let (directory, last) = split(target).ok_or_else(nowhere)?;
-        let id = self.resolve(directory).and_then(|path| self.get(&path)).and_then(|at| self.child(at, last)).ok_or_else(nowhere)?;
+        let id = self
+            .resolve(directory)
+            .and_then(|path| self.get(&path))
+            .and_then(|at| self.child(at, last))
+            .ok_or_else(nowhere)?;
         match self.nodes[id].kind {
-            NodeKind::Directory(_) => return Err(Error::entry(&entry.path, "it is a hard link to a directory")),
+            NodeKind::Directory(_) => {
+                return Err(Error::entry(
+                    &entry.path,
+                    "it is a hard link to a directory",
+                ));
+            }
             _ if self.child(parent, name) == Some(id) => return Ok(()),
             _ => {}
         }
@@ -100,7 +126,12 @@ impl Tree {
         {
             return Ok(id);
         }
-        let through_file = || Error::entry(whole, "its path leads through something that is not a directory");
+        let through_file = || {
+            Error::entry(
+                whole,
+                "its path leads through something that is not a directory",
+            )
+        };
         let path = self.resolve(path).ok_or_else(through_file)?;
         let mut at = ROOT;
         for part in path.split(|b| *b == b'/').filter(|part| !part.is_empty()) {
@@ -109,7 +140,11 @@ impl Tree {
                 Some(_) => return Err(through_file()),
                 None => {
                     let kind = NodeKind::Directory(Default::default());
-                    self.nodes.push(Node { meta: Meta::root(0o755), kind, nlink: 2 });
+                    self.nodes.push(Node {
+                        meta: Meta::root(0o755),
+                        kind,
+                        nlink: 2,
+                    });
                     let id = self.nodes.len() - 1;
                     self.attach(at, part, id);
                     id
@@ -131,7 +166,9 @@ impl Tree {
     }
 
     fn detach(&mut self, parent: NodeId, name: &[u8]) {
-        let NodeKind::Directory(map) = &mut self.nodes[parent].kind else { return };
+        let NodeKind::Directory(map) = &mut self.nodes[parent].kind else {
+            return;
+        };
         let Some(id) = map.remove(name) else { return };
         if matches!(self.nodes[id].kind, NodeKind::Directory(_)) {
             self.nodes[parent].nlink -= 1;
@@ -145,7 +182,9 @@ impl Tree {
     fn empty(&mut self, id: NodeId) {
         let mut stack = vec![id];
         while let Some(id) = stack.pop() {
-            let NodeKind::Directory(map) = &mut self.nodes[id].kind else { continue };
+            let NodeKind::Directory(map) = &mut self.nodes[id].kind else {
+                continue;
+            };
             for child in std::mem::take(map).into_values() {
                 if matches!(self.nodes[child].kind, NodeKind::Directory(_)) {
                     stack.push(child);
@@ -159,7 +198,11 @@ impl Tree {
 
     /// Adds one entry, for trees made by hand.
     pub fn insert(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<()> {
-        self.put(&Entry { path: path.to_vec(), meta, kind })
+        self.put(&Entry {
+            path: path.to_vec(),
+            meta,
+            kind,
+        })
     }
 }
 
@@ -168,7 +211,11 @@ mod tests {
     use super::*;
 
     fn entry(path: &str, kind: Kind) -> Entry {
-        Entry { path: path.into(), meta: Meta::root(0o755), kind }
+        Entry {
+            path: path.into(),
+            meta: Meta::root(0o755),
+            kind,
+        }
     }
 
     fn file(path: &str) -> Entry {
@@ -176,14 +223,30 @@ mod tests {
     }
 
     fn paths(tree: &Tree) -> Vec<String> {
-        tree.walk().into_iter().skip(1).map(|(path, _)| String::from_utf8(path).unwrap()).collect()
+        tree.walk()
+            .into_iter()
+            .skip(1)
+            .map(|(path, _)| String::from_utf8(path).unwrap())
+            .collect()
     }
 
     #[test]
     fn whiteouts_act_on_lower_layers_only() {
         let mut tree = Tree::new();
-        tree.apply(&[entry("a", Kind::Directory), file("a/old"), file("a/both"), file("b")]).unwrap();
-        let upper = [file("a/new"), entry("a", Kind::Opaque), file("b"), entry("b", Kind::Whiteout), file("a/both")];
+        tree.apply(&[
+            entry("a", Kind::Directory),
+            file("a/old"),
+            file("a/both"),
+            file("b"),
+        ])
+        .unwrap();
+        let upper = [
+            file("a/new"),
+            entry("a", Kind::Opaque),
+            file("b"),
+            entry("b", Kind::Whiteout),
+            file("a/both"),
+        ];
         tree.apply(&upper).unwrap();
         assert_eq!(paths(&tree), ["a", "a/both", "a/new", "b"]);
     }
@@ -191,20 +254,40 @@ mod tests {
     #[test]
     fn hard_links_share_a_node_and_count() {
         let mut tree = Tree::new();
-        tree.apply(&[file("a"), entry("b", Kind::Hardlink("a".into())), entry("d/c", Kind::Hardlink("b".into()))]).unwrap();
+        tree.apply(&[
+            file("a"),
+            entry("b", Kind::Hardlink("a".into())),
+            entry("d/c", Kind::Hardlink("b".into())),
+        ])
+        .unwrap();
         let id = tree.get(b"a").unwrap();
         assert_eq!((tree.get(b"d/c"), tree.node(id).nlink), (Some(id), 3));
-        tree.apply(&[file("b"), entry("d", Kind::Whiteout)]).unwrap();
+        tree.apply(&[file("b"), entry("d", Kind::Whiteout)])
+            .unwrap();
         assert_eq!(tree.node(id).nlink, 1);
-        assert!(tree.apply(&[entry("x", Kind::Hardlink("gone".into()))]).is_err());
-        assert!(tree.apply(&[entry("e", Kind::Directory), entry("x", Kind::Hardlink("e".into()))]).is_err());
+        assert!(
+            tree.apply(&[entry("x", Kind::Hardlink("gone".into()))])
+                .is_err()
+        );
+        assert!(
+            tree.apply(&[
+                entry("e", Kind::Directory),
+                entry("x", Kind::Hardlink("e".into()))
+            ])
+            .is_err()
+        );
     }
 
     #[test]
     fn directories_merge_and_other_kinds_replace() {
         let mut tree = Tree::new();
         tree.apply(&[file("d/x"), file("f")]).unwrap();
-        tree.apply(&[entry("d", Kind::Directory), entry("f", Kind::Directory), file("f/y")]).unwrap();
+        tree.apply(&[
+            entry("d", Kind::Directory),
+            entry("f", Kind::Directory),
+            file("f/y"),
+        ])
+        .unwrap();
         assert_eq!(paths(&tree), ["d", "d/x", "f", "f/y"]);
         assert_eq!(tree.node(ROOT).nlink, 4);
         tree.apply(&[file("d")]).unwrap();
@@ -215,12 +298,20 @@ mod tests {
     #[test]
     fn links_on_the_way_are_followed_inside_the_root() {
         let mut tree = Tree::new();
-        tree.apply(&[entry("usr/lib", Kind::Directory), entry("lib", Kind::Symlink("/usr/../../usr/lib".into()))]).unwrap();
+        tree.apply(&[
+            entry("usr/lib", Kind::Directory),
+            entry("lib", Kind::Symlink("/usr/../../usr/lib".into())),
+        ])
+        .unwrap();
         tree.apply(&[file("lib/x")]).unwrap();
         assert_eq!(paths(&tree), ["lib", "usr", "usr/lib", "usr/lib/x"]);
-        tree.apply(&[entry("loop", Kind::Symlink("loop".into()))]).unwrap();
+        tree.apply(&[entry("loop", Kind::Symlink("loop".into()))])
+            .unwrap();
         assert!(tree.apply(&[file("loop/x")]).is_err());
         assert_eq!(tree.resolve(b"lib/x/../new").as_deref(), None);
-        assert_eq!(tree.resolve(b"lib/new/file").as_deref(), Some(&b"usr/lib/new/file"[..]));
+        assert_eq!(
+            tree.resolve(b"lib/new/file").as_deref(),
+            Some(&b"usr/lib/new/file"[..])
+        );
     }
 }

@@ -34,9 +34,19 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
     let (before, after) = (old.walk(), new.walk());
     let (mut i, mut j) = (0, 0);
     let mut out = Vec::new();
-    let size = |tree: &Tree, id| if let NodeKind::File(content) = &tree.node(id).kind { content.size } else { 0 };
+    let size = |tree: &Tree, id| {
+        if let NodeKind::File(content) = &tree.node(id).kind {
+            content.size
+        } else {
+            0
+        }
+    };
     // Walks are in the order of paths by parts; compare so.
-    let key = |path: &[u8]| path.split(|b| *b == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let key = |path: &[u8]| {
+        path.split(|b| *b == b'/')
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+    };
     while i < before.len() || j < after.len() {
         let order = match (before.get(i), after.get(j)) {
             (Some((a, _)), Some((b, _))) if a == b => std::cmp::Ordering::Equal,
@@ -47,19 +57,34 @@ pub fn diff(old: &Tree, new: &Tree) -> Vec<Change> {
         match order {
             std::cmp::Ordering::Less => {
                 let (path, id) = &before[i];
-                out.push(Change { path: path.clone(), kind: ChangeKind::Deleted, what: Vec::new(), bytes: size(old, *id) });
+                out.push(Change {
+                    path: path.clone(),
+                    kind: ChangeKind::Deleted,
+                    what: Vec::new(),
+                    bytes: size(old, *id),
+                });
                 i += 1;
             }
             std::cmp::Ordering::Greater => {
                 let (path, id) = &after[j];
-                out.push(Change { path: path.clone(), kind: ChangeKind::Added, what: Vec::new(), bytes: size(new, *id) });
+                out.push(Change {
+                    path: path.clone(),
+                    kind: ChangeKind::Added,
+                    what: Vec::new(),
+                    bytes: size(new, *id),
+                });
                 j += 1;
             }
             std::cmp::Ordering::Equal => {
                 let ((path, a), (_, b)) = (&before[i], &after[j]);
                 let what = differences(old, *a, new, *b);
                 if !what.is_empty() {
-                    out.push(Change { path: path.clone(), kind: ChangeKind::Changed, what, bytes: size(new, *b) });
+                    out.push(Change {
+                        path: path.clone(),
+                        kind: ChangeKind::Changed,
+                        what,
+                        bytes: size(new, *b),
+                    });
                 }
                 i += 1;
                 j += 1;
@@ -78,14 +103,28 @@ fn differences(old: &Tree, a: usize, new: &Tree, b: usize) -> Vec<&'static str> 
         (x, y) if x != y => what.push("content"),
         _ => {}
     }
-    let Meta { mode, uid, gid, mtime, xattrs } = &a.meta;
+    let Meta {
+        mode,
+        uid,
+        gid,
+        mtime,
+        xattrs,
+    } = &a.meta;
     let checks = [
         ("mode", *mode != b.meta.mode),
         ("owner", (*uid, *gid) != (b.meta.uid, b.meta.gid)),
         ("mtime", *mtime != b.meta.mtime),
         ("xattrs", *xattrs != b.meta.xattrs),
-        ("links", a.nlink != b.nlink && !matches!(b.kind, NodeKind::Directory(_))),
+        (
+            "links",
+            a.nlink != b.nlink && !matches!(b.kind, NodeKind::Directory(_)),
+        ),
     ];
-    what.extend(checks.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name));
+    what.extend(
+        checks
+            .into_iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(name, _)| name),
+    );
     what
 }

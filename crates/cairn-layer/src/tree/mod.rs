@@ -61,7 +61,11 @@ impl Default for Tree {
 impl Tree {
     /// A root directory with mode 0755 and nothing in it.
     pub fn new() -> Self {
-        let root = Node { meta: Meta::root(0o755), kind: NodeKind::Directory(BTreeMap::new()), nlink: 2 };
+        let root = Node {
+            meta: Meta::root(0o755),
+            kind: NodeKind::Directory(BTreeMap::new()),
+            nlink: 2,
+        };
         Self { nodes: vec![root] }
     }
 
@@ -82,8 +86,14 @@ impl Tree {
 
     /// The names in a directory; empty for anything else.
     pub fn children(&self, id: NodeId) -> impl Iterator<Item = (&[u8], NodeId)> {
-        let map = if let NodeKind::Directory(map) = &self.nodes[id].kind { Some(map) } else { None };
-        map.into_iter().flatten().map(|(name, id)| (name.as_slice(), *id))
+        let map = if let NodeKind::Directory(map) = &self.nodes[id].kind {
+            Some(map)
+        } else {
+            None
+        };
+        map.into_iter()
+            .flatten()
+            .map(|(name, id)| (name.as_slice(), *id))
     }
 
     /// One name in a directory.
@@ -96,13 +106,19 @@ impl Tree {
 
     /// The node at a clean path, following no symbolic link.
     pub fn get(&self, path: &[u8]) -> Option<NodeId> {
-        path.split(|b| *b == b'/').filter(|part| !part.is_empty()).try_fold(ROOT, |at, part| self.child(at, part))
+        path.split(|b| *b == b'/')
+            .filter(|part| !part.is_empty())
+            .try_fold(ROOT, |at, part| self.child(at, part))
     }
 
     /// The clean path that `path` names inside the root when symbolic links are followed as after
     /// chroot(2), also where its last parts do not exist; `None` for a loop or a path through a file.
     pub fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let mut todo: Vec<Vec<u8>> = path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect();
+        let mut todo: Vec<Vec<u8>> = path
+            .split(|b| *b == b'/')
+            .rev()
+            .map(<[u8]>::to_vec)
+            .collect();
         let mut done: Vec<Vec<u8>> = Vec::new();
         let mut links = 0;
         while let Some(part) = todo.pop() {
@@ -137,7 +153,11 @@ impl Tree {
 
     /// Number of nodes that the root reaches.
     pub fn count(&self) -> usize {
-        self.walk().iter().map(|(_, id)| id).collect::<std::collections::HashSet<_>>().len()
+        self.walk()
+            .iter()
+            .map(|(_, id)| id)
+            .collect::<std::collections::HashSet<_>>()
+            .len()
     }
 
     /// Every path and its node, a directory before what is in it, names in byte order.
@@ -149,11 +169,17 @@ impl Tree {
 
     /// The same below one directory, without itself.
     pub fn walk_below(&self, path: &[u8], id: NodeId, out: &mut Vec<(Vec<u8>, NodeId)>) {
-        let mut stack: Vec<(Vec<u8>, NodeId)> = self.children(id).map(|(name, id)| (join(path, name), id)).collect();
+        let mut stack: Vec<(Vec<u8>, NodeId)> = self
+            .children(id)
+            .map(|(name, id)| (join(path, name), id))
+            .collect();
         stack.reverse();
         while let Some((path, id)) = stack.pop() {
             let at = stack.len();
-            stack.extend(self.children(id).map(|(name, child)| (join(&path, name), child)));
+            stack.extend(
+                self.children(id)
+                    .map(|(name, child)| (join(&path, name), child)),
+            );
             stack[at..].reverse();
             out.push((path, id));
         }
@@ -161,7 +187,8 @@ impl Tree {
 
     /// The whole tree as entries of one layer; later names of a node are hard links to its first.
     pub fn entries(&self) -> Vec<Entry> {
-        let mut first: std::collections::HashMap<NodeId, Vec<u8>> = std::collections::HashMap::new();
+        let mut first: std::collections::HashMap<NodeId, Vec<u8>> =
+            std::collections::HashMap::new();
         let mut out = Vec::new();
         for (path, id) in self.walk() {
             let node = &self.nodes[id];
@@ -172,7 +199,11 @@ impl Tree {
             if node.nlink > 1 && !matches!(node.kind, NodeKind::Directory(_)) {
                 first.entry(id).or_insert_with(|| path.clone());
             }
-            out.push(Entry { path, meta: node.meta.clone(), kind });
+            out.push(Entry {
+                path,
+                meta: node.meta.clone(),
+                kind,
+            });
         }
         out
     }
@@ -183,8 +214,14 @@ impl Tree {
             NodeKind::Directory(_) => Kind::Directory,
             NodeKind::File(content) => Kind::File(content.clone()),
             NodeKind::Symlink(target) => Kind::Symlink(target.clone()),
-            NodeKind::CharDevice(major, minor) => Kind::CharDevice { major: *major, minor: *minor },
-            NodeKind::BlockDevice(major, minor) => Kind::BlockDevice { major: *major, minor: *minor },
+            NodeKind::CharDevice(major, minor) => Kind::CharDevice {
+                major: *major,
+                minor: *minor,
+            },
+            NodeKind::BlockDevice(major, minor) => Kind::BlockDevice {
+                major: *major,
+                minor: *minor,
+            },
             NodeKind::Fifo => Kind::Fifo,
         }
     }

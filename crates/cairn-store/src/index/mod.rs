@@ -58,9 +58,18 @@ impl Index {
     pub fn open(dir: &Path) -> Result<Self> {
         loop {
             let current = read_current(dir)?;
-            let opened: Result<Vec<_>> = current.segments.iter().map(|id| Segment::open(&path_of(dir, id))).collect();
+            let opened: Result<Vec<_>> = current
+                .segments
+                .iter()
+                .map(|id| Segment::open(&path_of(dir, id)))
+                .collect();
             match opened {
-                Ok(segments) => return Ok(Self { generation: current.generation, segments }),
+                Ok(segments) => {
+                    return Ok(Self {
+                        generation: current.generation,
+                        segments,
+                    });
+                }
                 // A merge may have replaced the list between the two reads.
                 Err(e) if read_current(dir)? == current => return Err(e),
                 Err(_) => {}
@@ -90,11 +99,20 @@ impl Index {
 
     /// Where `id` is stored.
     pub fn find(&self, id: &BlobId) -> Option<Location> {
-        self.segments.iter().enumerate().rev().find_map(|(segment, s)| {
-            let position = s.find(id)?;
-            let (pack, slot) = s.entry(position).ok()?;
-            Some(Location { pack, slot, segment, position })
-        })
+        self.segments
+            .iter()
+            .enumerate()
+            .rev()
+            .find_map(|(segment, s)| {
+                let position = s.find(id)?;
+                let (pack, slot) = s.entry(position).ok()?;
+                Some(Location {
+                    pack,
+                    slot,
+                    segment,
+                    position,
+                })
+            })
     }
 
     /// True where some entry points into `pack`.
@@ -111,7 +129,11 @@ fn read_current(dir: &Path) -> Result<CurrentV1> {
     let path = dir.join("CURRENT");
     match std::fs::read(&path) {
         Ok(bytes) => codec::decode(&bytes),
-        Err(source) => Err(Error::Io { action: "read", path, source }),
+        Err(source) => Err(Error::Io {
+            action: "read",
+            path,
+            source,
+        }),
     }
 }
 
@@ -145,13 +167,36 @@ pub fn publish(
     if !entries.is_empty() {
         segments.push(write_new(disk, dir, entries)?);
     }
-    write_current(disk, dir, &CurrentV1 { generation, segments })
+    write_current(
+        disk,
+        dir,
+        &CurrentV1 {
+            generation,
+            segments,
+        },
+    )
 }
 
 /// Replaces the whole index by `entries`. The caller holds the repository lock.
-pub fn rebuild(disk: &Disk, dir: &Path, generation: u64, entries: Vec<(PackId, Slot)>) -> Result<()> {
-    let segments = if entries.is_empty() { Vec::new() } else { vec![write_new(disk, dir, entries)?] };
-    write_current(disk, dir, &CurrentV1 { generation, segments })
+pub fn rebuild(
+    disk: &Disk,
+    dir: &Path,
+    generation: u64,
+    entries: Vec<(PackId, Slot)>,
+) -> Result<()> {
+    let segments = if entries.is_empty() {
+        Vec::new()
+    } else {
+        vec![write_new(disk, dir, entries)?]
+    };
+    write_current(
+        disk,
+        dir,
+        &CurrentV1 {
+            generation,
+            segments,
+        },
+    )
 }
 
 fn write_new(disk: &Disk, dir: &Path, entries: Vec<(PackId, Slot)>) -> Result<[u8; 16]> {

@@ -49,14 +49,29 @@ impl Segment {
         }
         let (packs, count) = (u32_at(&map, 12) as usize, u64_at(&map, 16) as usize);
         let entries_at = HEADER + packs * 16;
-        let expected = count.checked_mul(ENTRY).and_then(|n| n.checked_add(entries_at + 32));
+        let expected = count
+            .checked_mul(ENTRY)
+            .and_then(|n| n.checked_add(entries_at + 32));
         if expected != Some(map.len()) {
             return Err(bad("its header and its length disagree"));
         }
-        let packs = map[HEADER..entries_at].chunks_exact(16).map(|c| PackId::from_bytes(array_at(c, 0))).collect();
-        let stem = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<PackId>().ok());
+        let packs = map[HEADER..entries_at]
+            .chunks_exact(16)
+            .map(|c| PackId::from_bytes(array_at(c, 0)))
+            .collect();
+        let stem = path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .and_then(|s| s.parse::<PackId>().ok());
         let id = *stem.ok_or_else(|| bad("its name is not an id"))?.as_bytes();
-        Ok(Self { id, name, map, packs, entries_at, count })
+        Ok(Self {
+            id,
+            name,
+            map,
+            packs,
+            entries_at,
+            count,
+        })
     }
 
     pub(super) fn id(&self) -> [u8; 16] {
@@ -85,9 +100,19 @@ impl Segment {
     /// The entry at a place.
     pub fn entry(&self, position: usize) -> Result<(PackId, Slot)> {
         let raw = self.raw(position);
-        let bad = || Error::corrupt(self.name.clone(), "an entry names a pack that is not in its list");
+        let bad = || {
+            Error::corrupt(
+                self.name.clone(),
+                "an entry names a pack that is not in its list",
+            )
+        };
         let pack = *self.packs.get(u32_at(raw, 32) as usize).ok_or_else(bad)?;
-        let slot = Slot::from_parts(BlobId::from_bytes(array_at(raw, 0)), u32_at(raw, 36), u32_at(raw, 40), u32_at(raw, 44))?;
+        let slot = Slot::from_parts(
+            BlobId::from_bytes(array_at(raw, 0)),
+            u32_at(raw, 36),
+            u32_at(raw, 40),
+            u32_at(raw, 44),
+        )?;
         Ok((pack, slot))
     }
 
@@ -107,11 +132,15 @@ impl Segment {
             if high - low < 16 || high_key <= low_key {
                 break;
             }
-            let share = u128::from(wanted.saturating_sub(low_key)) * (high - low) as u128 / (u128::from(high_key - low_key) + 1);
+            let share = u128::from(wanted.saturating_sub(low_key)) * (high - low) as u128
+                / (u128::from(high_key - low_key) + 1);
             let middle = low + (share as usize).min(high - low - 1);
             // Step a little aside of the guess so that both ends move.
             let slack = ((high - low) as f64).sqrt() as usize;
-            let (left, right) = (middle.saturating_sub(slack).max(low), (middle + slack).min(high - 1));
+            let (left, right) = (
+                middle.saturating_sub(slack).max(low),
+                (middle + slack).min(high - 1),
+            );
             let left_key = key(self.raw(left));
             if left_key < wanted {
                 (low, low_key) = (left, left_key);
@@ -126,7 +155,11 @@ impl Segment {
         }
         while low < high {
             let middle = low + (high - low) / 2;
-            if self.raw(middle)[..32] < id.as_bytes()[..] { low = middle + 1 } else { high = middle }
+            if self.raw(middle)[..32] < id.as_bytes()[..] {
+                low = middle + 1
+            } else {
+                high = middle
+            }
         }
         (low < self.count && self.raw(low)[..32] == id.as_bytes()[..]).then_some(low)
     }
@@ -135,10 +168,20 @@ impl Segment {
     pub fn verify(&self) -> Result<()> {
         let (body, end) = self.map.split_at(self.map.len() - 32);
         if blake3::hash(body).as_bytes() != end {
-            return Err(Error::corrupt(self.name.clone(), "its checksum does not match"));
+            return Err(Error::corrupt(
+                self.name.clone(),
+                "its checksum does not match",
+            ));
         }
         let sorted = (1..self.count).all(|i| self.raw(i - 1)[..32] <= self.raw(i)[..32]);
-        if sorted { Ok(()) } else { Err(Error::corrupt(self.name.clone(), "its entries are out of order")) }
+        if sorted {
+            Ok(())
+        } else {
+            Err(Error::corrupt(
+                self.name.clone(),
+                "its entries are out of order",
+            ))
+        }
     }
 }
 
@@ -169,7 +212,12 @@ pub fn write(disk: &Disk, path: &Path, mut entries: Vec<(PackId, Slot)>) -> Resu
     }
     for (pack, slot) in &entries {
         buffer.extend_from_slice(slot.id.as_bytes());
-        for word in [numbers[pack], slot.offset, slot.stored, slot.raw_and_codec()] {
+        for word in [
+            numbers[pack],
+            slot.offset,
+            slot.stored,
+            slot.raw_and_codec(),
+        ] {
             buffer.extend_from_slice(&word.to_le_bytes());
         }
         if buffer.len() >= 1 << 20 {
@@ -190,8 +238,16 @@ mod tests {
     use crate::pack::Codec;
 
     fn entries(count: u32) -> Vec<(PackId, Slot)> {
-        let slot = |i: u32| Slot { id: BlobId::of(&i.to_le_bytes()), offset: i, stored: 9, raw: 10, codec: Codec::Zstd };
-        (0..count).map(|i| (PackId::from_bytes([i as u8 % 3; 16]), slot(i))).collect()
+        let slot = |i: u32| Slot {
+            id: BlobId::of(&i.to_le_bytes()),
+            offset: i,
+            stored: 9,
+            raw: 10,
+            codec: Codec::Zstd,
+        };
+        (0..count)
+            .map(|i| (PackId::from_bytes([i as u8 % 3; 16]), slot(i)))
+            .collect()
     }
 
     #[test]
@@ -203,7 +259,9 @@ mod tests {
             let segment = Segment::open(&path).unwrap();
             segment.verify().unwrap();
             for (pack, slot) in entries(count) {
-                let position = segment.find(&slot.id).unwrap_or_else(|| panic!("{count}: {slot:?}"));
+                let position = segment
+                    .find(&slot.id)
+                    .unwrap_or_else(|| panic!("{count}: {slot:?}"));
                 assert_eq!(segment.entry(position).unwrap(), (pack, slot));
             }
             for i in count..count + 1000 {
@@ -224,7 +282,10 @@ mod tests {
             let mut bad = good.clone();
             bad[at] ^= 1;
             std::fs::write(&path, &bad).unwrap();
-            assert!(Segment::open(&path).and_then(|s| s.verify()).is_err(), "byte {at}");
+            assert!(
+                Segment::open(&path).and_then(|s| s.verify()).is_err(),
+                "byte {at}"
+            );
         }
         for len in 0..good.len() {
             std::fs::write(&path, &good[..len]).unwrap();

@@ -56,7 +56,9 @@ impl Drop for Hold<'_> {
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Db").field("root", &self.root).finish_non_exhaustive()
+        f.debug_struct("Db")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
     }
 }
 
@@ -72,7 +74,12 @@ struct Session {
 impl Db {
     /// A handle; nothing is opened yet.
     pub fn new(root: &Path, disk: Disk, notice: Option<Notice>) -> Self {
-        Self { root: root.to_owned(), disk, notice, gate: Mutex::default() }
+        Self {
+            root: root.to_owned(),
+            disk,
+            notice,
+            gate: Mutex::default(),
+        }
     }
 
     /// Creates the journal of a new repository; one that is there stays.
@@ -109,7 +116,11 @@ impl Db {
     /// Does short work beside the database under the repository lock.
     pub fn locked<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
         let gate = self.gate();
-        let _lock = if gate.session.is_none() { Some(self.lock()?) } else { None };
+        let _lock = if gate.session.is_none() {
+            Some(self.lock()?)
+        } else {
+            None
+        };
         f()
     }
 
@@ -120,7 +131,10 @@ impl Db {
     fn session(&self) -> Result<Session> {
         let lock = self.lock()?;
         let path = self.root.join("db");
-        let fail = |e: sled::Error| Error::Database { path: path.clone(), why: e.to_string() };
+        let fail = |e: sled::Error| Error::Database {
+            path: path.clone(),
+            why: e.to_string(),
+        };
         let db = match open_sled(&path) {
             Ok(db) => db,
             Err(_) => {
@@ -133,23 +147,35 @@ impl Db {
                 open_sled(&path)?
             }
         };
-        let applied = db.get(MARK_KEY).map_err(fail)?.and_then(|v| codec::decode_bare::<Mark>(&mut &v[..]));
+        let applied = db
+            .get(MARK_KEY)
+            .map_err(fail)?
+            .and_then(|v| codec::decode_bare::<Mark>(&mut &v[..]));
         let applied = applied.unwrap_or_default();
         let journal_path = self.journal_path();
         let (journal, mark) = match Journal::open(&self.disk, &journal_path)? {
-            Some(mut journal) if applied.generation == journal.generation() && applied.offset <= journal.len() => {
-                let mark = journal.replay(applied, |changes| apply(&db, changes, None).map_err(fail))?;
+            Some(mut journal)
+                if applied.generation == journal.generation()
+                    && applied.offset <= journal.len() =>
+            {
+                let mark =
+                    journal.replay(applied, |changes| apply(&db, changes, None).map_err(fail))?;
                 (journal, mark)
             }
             Some(mut journal) if applied.generation < journal.generation() => {
                 db.clear().map_err(fail)?;
-                let mark = journal.replay(Mark::default(), |changes| apply(&db, changes, None).map_err(fail))?;
+                let mark = journal.replay(Mark::default(), |changes| {
+                    apply(&db, changes, None).map_err(fail)
+                })?;
                 (journal, mark)
             }
             // The database knows of more than the journal has: the journal was lost or cut.
-            Some(_) | None if applied != Mark::default() => {
-                Journal::checkpoint(&self.disk, &journal_path, applied, all_rows(&db).map_err(fail)?)?
-            }
+            Some(_) | None if applied != Mark::default() => Journal::checkpoint(
+                &self.disk,
+                &journal_path,
+                applied,
+                all_rows(&db).map_err(fail)?,
+            )?,
             _ => {
                 return Err(Error::corrupt(
                     format!("repository {}", self.root.display()),
@@ -157,18 +183,29 @@ impl Db {
                 ));
             }
         };
-        let mut session = Session { db, journal, mark, path: path.clone(), _lock: lock };
+        let mut session = Session {
+            db,
+            journal,
+            mark,
+            path: path.clone(),
+            _lock: lock,
+        };
         if mark != applied {
             apply(&session.db, Vec::new(), Some(mark)).map_err(fail)?;
         }
-        if session.mark.offset > JOURNAL_BYTES_MAX && session.mark.offset > 4 * rows_bytes(&session.db).map_err(fail)? {
+        if session.mark.offset > JOURNAL_BYTES_MAX
+            && session.mark.offset > 4 * rows_bytes(&session.db).map_err(fail)?
+        {
             session.checkpoint()?;
         }
         Ok(session)
     }
 
     /// Reads, at one moment.
-    pub fn read<T, E: From<Error>>(&self, f: impl FnOnce(&dyn Rows) -> Result<T, E>) -> Result<T, E> {
+    pub fn read<T, E: From<Error>>(
+        &self,
+        f: impl FnOnce(&dyn Rows) -> Result<T, E>,
+    ) -> Result<T, E> {
         let mut gate = self.gate();
         let session = self.take(&mut gate)?;
         let out = f(&session);
@@ -197,7 +234,10 @@ impl Db {
     ) -> Result<T, E> {
         let mut gate = self.gate();
         let mut session = self.take(&mut gate)?;
-        let mut txn = Txn { base: &session, changes: BTreeMap::new() };
+        let mut txn = Txn {
+            base: &session,
+            changes: BTreeMap::new(),
+        };
         // An error drops the session: after a failed commit the next one has to look at the journal.
         let mut out = decide(&mut txn)?;
         let changes: Changes = txn.changes.into_iter().collect();
@@ -225,7 +265,10 @@ impl Db {
     pub fn verify(&self) -> Result<usize> {
         let mut gate = self.gate();
         let session = self.take(&mut gate)?;
-        let fail = |e: sled::Error| Error::Database { path: session.path.clone(), why: e.to_string() };
+        let fail = |e: sled::Error| Error::Database {
+            path: session.path.clone(),
+            why: e.to_string(),
+        };
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         let mut journal = Journal::open(&self.disk, &self.journal_path())?
             .ok_or_else(|| Error::corrupt("journal", "it is missing"))?;
@@ -239,15 +282,24 @@ impl Db {
             Ok(())
         })?;
         if end != session.mark {
-            return Err(Error::corrupt("journal", "a record in the middle of it is damaged"));
+            return Err(Error::corrupt(
+                "journal",
+                "a record in the middle of it is damaged",
+            ));
         }
         let stored: Changes = all_rows(&session.db).map_err(fail)?;
         if stored.len() != rows.len() || stored.iter().any(|(k, v)| rows.get(k) != v.as_ref()) {
-            return Err(Error::Database { path: session.path.clone(), why: "its rows differ from the journal's".into() });
+            return Err(Error::Database {
+                path: session.path.clone(),
+                why: "its rows differ from the journal's".into(),
+            });
         }
         let spilled = session.path.join("blobs");
         if std::fs::read_dir(&spilled).is_ok_and(|mut d| d.next().is_some()) {
-            return Err(Error::Database { path: spilled, why: "a page spilled into a file of its own".into() });
+            return Err(Error::Database {
+                path: spilled,
+                why: "a page spilled into a file of its own".into(),
+            });
         }
         Ok(rows.len())
     }
@@ -261,7 +313,10 @@ fn keep(gate: &mut Gate, session: Session) {
 }
 
 fn open_sled(path: &Path) -> Result<sled::Db> {
-    let fail = |why: String| Error::Database { path: path.to_owned(), why };
+    let fail = |why: String| Error::Database {
+        path: path.to_owned(),
+        why,
+    };
     std::fs::create_dir_all(path).at("create directory", path)?;
     // A kill while sled writes a snapshot leaves a partial file that it then refuses to open.
     for file in std::fs::read_dir(path).at("list", path)?.flatten() {
@@ -269,7 +324,12 @@ fn open_sled(path: &Path) -> Result<sled::Db> {
             std::fs::remove_file(file.path()).at("remove", &file.path())?;
         }
     }
-    let open = || sled::Config::new().path(path).cache_capacity(16 << 20).open();
+    let open = || {
+        sled::Config::new()
+            .path(path)
+            .cache_capacity(16 << 20)
+            .open()
+    };
     match std::panic::catch_unwind(open) {
         Ok(opened) => opened.map_err(|e| fail(e.to_string())),
         Err(_) => Err(fail("it panicked while it was opened".into())),
@@ -291,18 +351,26 @@ fn apply(db: &sled::Db, changes: Changes, mark: Option<Mark>) -> Result<(), sled
 }
 
 fn all_rows(db: &sled::Db) -> Result<Changes, sled::Error> {
-    let rows = db.iter().filter(|row| !matches!(row, Ok((key, _)) if key == MARK_KEY));
-    rows.map(|row| row.map(|(key, value)| (key.to_vec(), Some(value.to_vec())))).collect()
+    let rows = db
+        .iter()
+        .filter(|row| !matches!(row, Ok((key, _)) if key == MARK_KEY));
+    rows.map(|row| row.map(|(key, value)| (key.to_vec(), Some(value.to_vec()))))
+        .collect()
 }
 
 fn rows_bytes(db: &sled::Db) -> Result<u64, sled::Error> {
-    db.iter().map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64)).sum()
+    db.iter()
+        .map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64))
+        .sum()
 }
 
 impl Session {
     fn fail(&self) -> impl Fn(sled::Error) -> Error + use<> {
         let path = self.path.clone();
-        move |e| Error::Database { path: path.clone(), why: e.to_string() }
+        move |e| Error::Database {
+            path: path.clone(),
+            why: e.to_string(),
+        }
     }
 
     fn commit(&mut self, changes: Changes) -> Result<()> {
@@ -327,7 +395,11 @@ impl Rows for Session {
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let rows = self.db.scan_prefix(prefix);
-        rows.map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())).map_err(self.fail())).collect()
+        rows.map(|row| {
+            row.map(|(k, v)| (k.to_vec(), v.to_vec()))
+                .map_err(self.fail())
+        })
+        .collect()
     }
 }
 
@@ -357,7 +429,11 @@ impl Rows for Txn<'_> {
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut rows: BTreeMap<_, _> = self.base.scan(prefix)?.into_iter().collect();
-        for (key, value) in self.changes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix)) {
+        for (key, value) in self
+            .changes
+            .range(prefix.to_vec()..)
+            .take_while(|(key, _)| key.starts_with(prefix))
+        {
             match value {
                 Some(value) => rows.insert(key.clone(), value.clone()),
                 None => rows.remove(key),

@@ -50,12 +50,22 @@ impl Journal {
         let mut header = [0; HEADER];
         let whole = file.len() >= HEADER as u64;
         if whole {
-            file.file().read_exact_at(&mut header, 0).at("read journal", path)?;
+            file.file()
+                .read_exact_at(&mut header, 0)
+                .at("read journal", path)?;
         }
         if !whole || header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
-            return Err(Error::corrupt(format!("journal {}", path.display()), "its header is not that of a journal"));
+            return Err(Error::corrupt(
+                format!("journal {}", path.display()),
+                "its header is not that of a journal",
+            ));
         }
-        Ok(Some(Self { disk: disk.clone(), path: path.into(), file, generation: u64_at(&header, 16) }))
+        Ok(Some(Self {
+            disk: disk.clone(),
+            path: path.into(),
+            file,
+            generation: u64_at(&header, 16),
+        }))
     }
 
     /// Puts a journal in place whose one record holds all rows.
@@ -70,8 +80,20 @@ impl Journal {
         bytes.extend_from_slice(&record(sequence, &rows));
         disk.replace(path, &bytes)?;
         let file = disk.append(path)?;
-        let mark = Mark { generation, offset: file.len(), sequence };
-        Ok((Self { disk: disk.clone(), path: path.into(), file, generation }, mark))
+        let mark = Mark {
+            generation,
+            offset: file.len(),
+            sequence,
+        };
+        Ok((
+            Self {
+                disk: disk.clone(),
+                path: path.into(),
+                file,
+                generation,
+            },
+            mark,
+        ))
     }
 
     pub fn generation(&self) -> u64 {
@@ -87,18 +109,33 @@ impl Journal {
     }
 
     /// Reads the records after `from`, then cuts off what a crash left half written at the end.
-    pub fn replay(&mut self, from: Mark, mut apply: impl FnMut(Changes) -> Result<()>) -> Result<Mark> {
+    pub fn replay(
+        &mut self,
+        from: Mark,
+        mut apply: impl FnMut(Changes) -> Result<()>,
+    ) -> Result<Mark> {
         let mut mark = from;
         if from.generation != self.generation || from.offset < HEADER as u64 {
-            mark = Mark { generation: self.generation, offset: HEADER as u64, sequence: 0 };
+            mark = Mark {
+                generation: self.generation,
+                offset: HEADER as u64,
+                sequence: 0,
+            };
         }
         let mut rest = vec![0; (self.file.len() - mark.offset.min(self.file.len())) as usize];
-        self.file.file().read_exact_at(&mut rest, mark.offset).at("read journal", &self.path)?;
+        self.file
+            .file()
+            .read_exact_at(&mut rest, mark.offset)
+            .at("read journal", &self.path)?;
         let mut at = 0;
         while let Some((length, sequence, changes)) = parse(&rest[at..]) {
             apply(changes)?;
             at += length;
-            mark = Mark { offset: mark.offset + length as u64, sequence, ..mark };
+            mark = Mark {
+                offset: mark.offset + length as u64,
+                sequence,
+                ..mark
+            };
         }
         if at < rest.len() {
             self.file.truncate(mark.offset)?;
@@ -117,7 +154,11 @@ impl Journal {
             let _ = self.file.truncate(mark.offset);
             return Err(e);
         }
-        Ok(Mark { offset: mark.offset + bytes.len() as u64, sequence: mark.sequence + 1, ..mark })
+        Ok(Mark {
+            offset: mark.offset + bytes.len() as u64,
+            sequence: mark.sequence + 1,
+            ..mark
+        })
     }
 }
 
@@ -155,7 +196,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal");
         let disk = Disk::default();
-        let (mut journal, mut mark) = Journal::checkpoint(&disk, &path, Mark::default(), change(0)).unwrap();
+        let (mut journal, mut mark) =
+            Journal::checkpoint(&disk, &path, Mark::default(), change(0)).unwrap();
         let mut ends = vec![mark.offset];
         for i in 1..4 {
             mark = journal.append(mark, &change(i)).unwrap();
@@ -166,7 +208,12 @@ mod tests {
             std::fs::write(&path, &whole[..len]).unwrap();
             let mut seen = Vec::new();
             let mut journal = Journal::open(&disk, &path).unwrap().unwrap();
-            journal.replay(Mark::default(), |c| { seen.push(c); Ok(()) }).unwrap();
+            journal
+                .replay(Mark::default(), |c| {
+                    seen.push(c);
+                    Ok(())
+                })
+                .unwrap();
             let expected = ends.iter().filter(|end| **end <= len as u64).count();
             assert_eq!(seen.len(), expected, "cut at {len}");
             assert_eq!(seen, (0..expected as u8).map(change).collect::<Vec<_>>());

@@ -25,7 +25,14 @@ pub struct RepositoryLock {
 impl RepositoryLock {
     /// Takes the lock at `path`, waiting as long as it takes.
     pub fn acquire(path: &Path, notice: Option<&Notice>) -> Result<Self> {
-        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let open = || {
+            OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+        };
         let mut file = open().at("open lock", path)?;
         let start = Instant::now();
         while let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -36,7 +43,9 @@ impl RepositoryLock {
                 if let Some(notice) = notice {
                     let mut holder = String::new();
                     // Reads what the holder wrote; a torn text is only a less helpful message.
-                    let _ = file.rewind().and_then(|()| file.read_to_string(&mut holder));
+                    let _ = file
+                        .rewind()
+                        .and_then(|()| file.read_to_string(&mut holder));
                     notice(holder.trim());
                 }
                 flock(&file, FlockOperation::LockExclusive).at("lock", path)?;
@@ -45,7 +54,10 @@ impl RepositoryLock {
             std::thread::sleep(POLL);
         }
         let words = format!("process {} ({})\n", std::process::id(), command());
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(words.as_bytes()));
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| file.write_all(words.as_bytes()));
         // A full disk must not keep anybody from the lock that frees space.
         drop(written);
         Ok(Self { _file: file })
@@ -53,8 +65,19 @@ impl RepositoryLock {
 }
 
 fn command() -> String {
-    let name = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let name = name.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let verb = std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).find(|a| !a.starts_with(['-', '/']));
-    format!("{name} {}", verb.unwrap_or_default()).trim().to_owned()
+    let name = std::env::args_os()
+        .next()
+        .map(PathBuf::from)
+        .unwrap_or_default();
+    let name = name
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let verb = std::env::args_os()
+        .skip(1)
+        .map(|a| a.to_string_lossy().into_owned())
+        .find(|a| !a.starts_with(['-', '/']));
+    format!("{name} {}", verb.unwrap_or_default())
+        .trim()
+        .to_owned()
 }

@@ -20,7 +20,10 @@ pub struct Table<V> {
 impl<V: Stored> Table<V> {
     /// The table whose keys start with `prefix`, unique in the project.
     pub const fn new(prefix: u8) -> Self {
-        Self { prefix, value: PhantomData }
+        Self {
+            prefix,
+            value: PhantomData,
+        }
     }
 
     fn key(&self, key: &[u8]) -> Vec<u8> {
@@ -29,14 +32,20 @@ impl<V: Stored> Table<V> {
 
     /// One row.
     pub fn get(&self, rows: &dyn Rows, key: impl AsRef<[u8]>) -> Result<Option<V>> {
-        rows.get(&self.key(key.as_ref()))?.map(|bytes| codec::decode(&bytes)).transpose()
+        rows.get(&self.key(key.as_ref()))?
+            .map(|bytes| codec::decode(&bytes))
+            .transpose()
     }
 
     /// Writes one row.
     pub fn put(&self, txn: &mut Txn<'_>, key: impl AsRef<[u8]>, value: &V) -> Result<()> {
         let bytes = codec::encode(value);
         if bytes.len() as u64 > ROW_BYTES_MAX {
-            return Err(Error::TooLarge { what: V::NAME, size: bytes.len() as u64, limit: ROW_BYTES_MAX });
+            return Err(Error::TooLarge {
+                what: V::NAME,
+                size: bytes.len() as u64,
+                limit: ROW_BYTES_MAX,
+            });
         }
         txn.put(self.key(key.as_ref()), bytes);
         Ok(())
@@ -50,6 +59,9 @@ impl<V: Stored> Table<V> {
     /// All rows whose key starts with `start`, in order of key.
     pub fn scan(&self, rows: &dyn Rows, start: impl AsRef<[u8]>) -> Result<Vec<(Vec<u8>, V)>> {
         let found = rows.scan(&self.key(start.as_ref()))?;
-        found.into_iter().map(|(key, bytes)| Ok((key[1..].to_vec(), codec::decode(&bytes)?))).collect()
+        found
+            .into_iter()
+            .map(|(key, bytes)| Ok((key[1..].to_vec(), codec::decode(&bytes)?)))
+            .collect()
     }
 }

@@ -67,10 +67,25 @@ impl Slot {
         self.raw | (self.codec as u32) << 24
     }
 
-    pub(crate) fn from_parts(id: BlobId, offset: u32, stored: u32, raw_and_codec: u32) -> Result<Self> {
-        let codec = codec(raw_and_codec.to_le_bytes()[3])
-            .ok_or_else(|| Error::corrupt(format!("directory entry of blob {id}"), "its codec is unknown"))?;
-        Ok(Self { id, offset, stored, raw: raw_and_codec & 0xff_ffff, codec })
+    pub(crate) fn from_parts(
+        id: BlobId,
+        offset: u32,
+        stored: u32,
+        raw_and_codec: u32,
+    ) -> Result<Self> {
+        let codec = codec(raw_and_codec.to_le_bytes()[3]).ok_or_else(|| {
+            Error::corrupt(
+                format!("directory entry of blob {id}"),
+                "its codec is unknown",
+            )
+        })?;
+        Ok(Self {
+            id,
+            offset,
+            stored,
+            raw: raw_and_codec & 0xff_ffff,
+            codec,
+        })
     }
 }
 
@@ -92,13 +107,23 @@ pub(crate) fn file_name(id: &PackId) -> String {
 }
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_else(|_| unreachable!("BUG: four bytes")))
+    u32::from_le_bytes(
+        bytes[at..at + 4]
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("BUG: four bytes")),
+    )
 }
 
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_else(|_| unreachable!("BUG: eight bytes")))
+    u64::from_le_bytes(
+        bytes[at..at + 8]
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("BUG: eight bytes")),
+    )
 }
 
 pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N].try_into().unwrap_or_else(|_| unreachable!("BUG: the length is in the type"))
+    bytes[at..at + N]
+        .try_into()
+        .unwrap_or_else(|_| unreachable!("BUG: the length is in the type"))
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use cairn_model::{BlobId, PackId};
 
 use super::{
-    BLOB_BYTES_MAX, Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER, VERSION,
-    array_at, codec, u32_at, u64_at,
+    BLOB_BYTES_MAX, Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC,
+    Slot, TRAILER, VERSION, array_at, codec, u32_at, u64_at,
 };
 use crate::error::{Error, IoContext, Result};
 
@@ -34,7 +34,10 @@ impl PackFile {
     /// Opens the pack at `path`.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at("open pack", path)?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+        })
     }
 
     fn corrupt(&self, why: impl Into<String>) -> Error {
@@ -58,7 +61,11 @@ impl PackFile {
             && u32_at(header, 4) == slot.stored
             && u32_at(header, 8) == slot.raw
             && header[12..16] == slot.id.as_bytes()[..4];
-        if same { Ok(()) } else { Err(self.corrupt(format!("the record header of blob {} is wrong", slot.id))) }
+        if same {
+            Ok(())
+        } else {
+            Err(self.corrupt(format!("the record header of blob {} is wrong", slot.id)))
+        }
     }
 
     /// The blob's content, checked against its id.
@@ -79,12 +86,16 @@ impl PackFile {
             return Err(self.corrupt("it is shorter than an empty pack"));
         }
         let mut header = [0; HEADER];
-        self.file.read_exact_at(&mut header, 0).at("read pack", &self.path)?;
+        self.file
+            .read_exact_at(&mut header, 0)
+            .at("read pack", &self.path)?;
         if header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
             return Err(self.corrupt("its header is not that of a pack"));
         }
         let mut trailer = [0; TRAILER];
-        self.file.read_exact_at(&mut trailer, bytes - TRAILER as u64).at("read pack", &self.path)?;
+        self.file
+            .read_exact_at(&mut trailer, bytes - TRAILER as u64)
+            .at("read pack", &self.path)?;
         if trailer[..8] != *END_MAGIC || u32_at(&trailer, 56) != crc32fast::hash(&trailer[..56]) {
             return Err(self.corrupt("its trailer is missing or wrong"));
         }
@@ -94,18 +105,35 @@ impl PackFile {
             return Err(self.corrupt("its trailer and its length disagree"));
         }
         let mut directory = vec![0; length as usize];
-        self.file.read_exact_at(&mut directory, offset).at("read pack", &self.path)?;
+        self.file
+            .read_exact_at(&mut directory, offset)
+            .at("read pack", &self.path)?;
         if *blake3::hash(&directory).as_bytes() != array_at::<32>(&trailer, 24) {
             return Err(self.corrupt("its directory has another hash than its trailer says"));
         }
         let entry = |e: &[u8]| {
-            Slot::from_parts(BlobId::from_bytes(array_at(e, 0)), u32_at(e, 32), u32_at(e, 36), u32_at(e, 40))
+            Slot::from_parts(
+                BlobId::from_bytes(array_at(e, 0)),
+                u32_at(e, 32),
+                u32_at(e, 36),
+                u32_at(e, 40),
+            )
         };
-        let slots = directory.chunks_exact(DIRECTORY_ENTRY).map(entry).collect::<Result<Vec<_>>>()?;
-        if slots.iter().any(|s| u64::from(s.offset) + s.record_bytes() > offset) {
+        let slots = directory
+            .chunks_exact(DIRECTORY_ENTRY)
+            .map(entry)
+            .collect::<Result<Vec<_>>>()?;
+        if slots
+            .iter()
+            .any(|s| u64::from(s.offset) + s.record_bytes() > offset)
+        {
             return Err(self.corrupt("its directory points outside its records"));
         }
-        Ok(Directory { id: PackId::from_bytes(array_at(&header, 16)), slots, bytes })
+        Ok(Directory {
+            id: PackId::from_bytes(array_at(&header, 16)),
+            slots,
+            bytes,
+        })
     }
 }
 
@@ -114,7 +142,9 @@ pub fn decompress(slot: &Slot, payload: &[u8]) -> Option<Vec<u8>> {
     let raw = slot.raw as usize;
     match slot.codec {
         Codec::Plain => (payload.len() == raw).then(|| payload.to_vec()),
-        Codec::Zstd => zstd::bulk::decompress(payload, raw).ok().filter(|content| content.len() == raw),
+        Codec::Zstd => zstd::bulk::decompress(payload, raw)
+            .ok()
+            .filter(|content| content.len() == raw),
     }
 }
 
@@ -147,7 +177,13 @@ fn whole_record(bytes: &[u8]) -> Option<(BlobId, Vec<u8>, usize)> {
         return None;
     }
     let payload = bytes[RECORD_HEADER..].get(..stored as usize)?;
-    let slot = Slot { id: BlobId::of(&[]), offset: 0, stored, raw, codec: codec(header[2])? };
+    let slot = Slot {
+        id: BlobId::of(&[]),
+        offset: 0,
+        stored,
+        raw,
+        codec: codec(header[2])?,
+    };
     let content = decompress(&slot, payload)?;
     let id = BlobId::of(&content);
     (id.as_bytes()[..4] == header[12..16]).then_some((id, content, RECORD_HEADER + stored as usize))
@@ -161,13 +197,26 @@ mod tests {
 
     fn sample(dir: &Path) -> (PathBuf, Vec<Vec<u8>>) {
         let contents: Vec<Vec<u8>> = (0..20_usize).map(|i| vec![i as u8; 10 + i * 997]).collect();
-        let mut writer = PackWriter::create(&Disk::default(), dir, PackId::from_bytes([9; 16])).unwrap();
+        let mut writer =
+            PackWriter::create(&Disk::default(), dir, PackId::from_bytes([9; 16])).unwrap();
         for content in &contents {
             let packed = zstd::bulk::compress(content, 3).unwrap();
             let mut records = Vec::new();
             let id = BlobId::of(content);
-            frame(&mut records, &id, Codec::Zstd, content.len() as u32, &packed);
-            let slot = Slot { id, offset: 0, stored: packed.len() as u32, raw: content.len() as u32, codec: Codec::Zstd };
+            frame(
+                &mut records,
+                &id,
+                Codec::Zstd,
+                content.len() as u32,
+                &packed,
+            );
+            let slot = Slot {
+                id,
+                offset: 0,
+                stored: packed.len() as u32,
+                raw: content.len() as u32,
+                codec: Codec::Zstd,
+            };
             writer.append(&[slot], &records).unwrap();
         }
         let pack = writer.finish().unwrap();
@@ -200,16 +249,25 @@ mod tests {
             bad[at] ^= 0x10;
             std::fs::write(&path, &bad).unwrap();
             let pack = PackFile::open(&path).unwrap();
-            let whole = slots.iter().filter(|slot| pack.blob(slot, &mut Vec::new()).is_ok()).count();
+            let whole = slots
+                .iter()
+                .filter(|slot| pack.blob(slot, &mut Vec::new()).is_ok())
+                .count();
             let noticed = pack.directory().is_err() || whole == 19;
             // The header's reserved word, the id in it and the trailer's padding carry no promise.
             let slack = at < HEADER || at >= good.len() - 4;
             assert!(noticed || slack, "byte {at}");
-            assert!(salvage(&path).unwrap().len() >= contents.len() - 1, "byte {at}");
+            assert!(
+                salvage(&path).unwrap().len() >= contents.len() - 1,
+                "byte {at}"
+            );
         }
         for len in (0..good.len()).step_by(13) {
             std::fs::write(&path, &good[..len]).unwrap();
-            assert!(PackFile::open(&path).unwrap().directory().is_err(), "cut at {len}");
+            assert!(
+                PackFile::open(&path).unwrap().directory().is_err(),
+                "cut at {len}"
+            );
         }
     }
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::{BlobId, PackId};
 
-use super::{Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER, VERSION};
+use super::{
+    Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER,
+    VERSION,
+};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Result;
 
@@ -56,7 +59,14 @@ impl PackWriter {
         buffer.extend_from_slice(&[0; 4]);
         buffer.extend_from_slice(id.as_bytes());
         debug_assert_eq!(buffer.len(), HEADER);
-        Ok(Self { id, file, buffer, slots: Vec::new(), flushed: 0, writeback: 0 })
+        Ok(Self {
+            id,
+            file,
+            buffer,
+            slots: Vec::new(),
+            flushed: 0,
+            writeback: 0,
+        })
     }
 
     /// Bytes so far.
@@ -68,12 +78,19 @@ impl PackWriter {
     pub fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
         let mut offset = self.bytes();
         for slot in slots {
-            self.slots.push(Slot { offset: offset as u32, ..*slot });
+            self.slots.push(Slot {
+                offset: offset as u32,
+                ..*slot
+            });
             offset += slot.record_bytes();
         }
         self.buffer.extend_from_slice(records);
         debug_assert_eq!(self.bytes(), offset);
-        if self.buffer.len() >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -81,7 +98,11 @@ impl PackWriter {
         self.flushed += self.buffer.len() as u64;
         self.buffer.clear();
         if self.flushed - self.writeback >= WRITEBACK_BYTES {
-            cairn_sys::start_writeback(self.file.file(), self.writeback, self.flushed - self.writeback);
+            cairn_sys::start_writeback(
+                self.file.file(),
+                self.writeback,
+                self.flushed - self.writeback,
+            );
             self.writeback = self.flushed;
         }
         Ok(())
@@ -101,16 +122,24 @@ impl PackWriter {
         self.buffer.extend_from_slice(&directory);
         self.buffer.extend_from_slice(END_MAGIC);
         self.buffer.extend_from_slice(&VERSION.to_le_bytes());
-        self.buffer.extend_from_slice(&(self.slots.len() as u32).to_le_bytes());
-        self.buffer.extend_from_slice(&directory_offset.to_le_bytes());
-        self.buffer.extend_from_slice(blake3::hash(&directory).as_bytes());
+        self.buffer
+            .extend_from_slice(&(self.slots.len() as u32).to_le_bytes());
+        self.buffer
+            .extend_from_slice(&directory_offset.to_le_bytes());
+        self.buffer
+            .extend_from_slice(blake3::hash(&directory).as_bytes());
         let crc = crc32fast::hash(&self.buffer[start..]);
         self.buffer.extend_from_slice(&crc.to_le_bytes());
         self.buffer.extend_from_slice(&[0; 4]);
         debug_assert_eq!(self.buffer.len() - start, TRAILER);
         self.flush()?;
         self.file.sync()?;
-        Ok(FinishedPack { id: self.id, path: self.file.path().to_owned(), slots: self.slots, bytes: self.flushed })
+        Ok(FinishedPack {
+            id: self.id,
+            path: self.file.path().to_owned(),
+            slots: self.slots,
+            bytes: self.flushed,
+        })
     }
 }
 

@@ -67,9 +67,18 @@ mod tests {
     #[test]
     fn size_is_the_length_of_what_is_encoded() {
         for count in [2, 3, 100, 340, 341, 5000] {
-            let names: Vec<Vec<u8>> = (0..count).map(|i| format!("{i:05}").repeat(1 + i % 50).into_bytes()).collect();
+            let names: Vec<Vec<u8>> = (0..count)
+                .map(|i| format!("{i:05}").repeat(1 + i % 50).into_bytes())
+                .collect();
             let refs: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-            let entries: Vec<Dirent<'_>> = refs.iter().map(|name| Dirent { name, nid: 1, file_type: 1 }).collect();
+            let entries: Vec<Dirent<'_>> = refs
+                .iter()
+                .map(|name| Dirent {
+                    name,
+                    nid: 1,
+                    file_type: 1,
+                })
+                .collect();
             assert_eq!(size(&refs), encode(&entries).len(), "{count} names");
         }
     }

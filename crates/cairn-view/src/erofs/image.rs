@@ -59,7 +59,12 @@ pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Writ
             }
             _ => plan.content.clone(),
         };
-        inode(&mut image, plan, tree.node(plan.id), place[&plan.id] as u32 + 1);
+        inode(
+            &mut image,
+            plan,
+            tree.node(plan.id),
+            place[&plan.id] as u32 + 1,
+        );
         let head = plan.offset + INODE;
         image[head..head + plan.xattrs.len()].copy_from_slice(&plan.xattrs);
         let tail = head + plan.xattrs.len();
@@ -72,17 +77,26 @@ pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Writ
         let inline = &content[plan.in_blocks..];
         image[tail..tail + inline.len()].copy_from_slice(inline);
     }
-    out.write_all(&image).at("write", std::path::Path::new("EROFS image"))
+    out.write_all(&image)
+        .at("write", std::path::Path::new("EROFS image"))
 }
 
-fn collect(tiny: &Tiny<'_>, tree: &Tree, plans: &mut Vec<Plan>, place: &mut HashMap<NodeId, usize>) -> Result<()> {
+fn collect(
+    tiny: &Tiny<'_>,
+    tree: &Tree,
+    plans: &mut Vec<Plan>,
+    place: &mut HashMap<NodeId, usize>,
+) -> Result<()> {
     let mut stack = vec![(Vec::new(), tree.root(), tree.root())];
     while let Some((path, id, parent)) = stack.pop() {
         if place.contains_key(&id) {
             continue;
         }
         let node = tree.node(id);
-        let bad = |why| Error::Tree { path: path_display(&path), why };
+        let bad = |why| Error::Tree {
+            path: path_display(&path),
+            why,
+        };
         let mut object = None;
         let (mut content, mut layout) = (Vec::new(), LAYOUT_INLINE);
         let size = match &node.kind {
@@ -100,7 +114,9 @@ fn collect(tiny: &Tiny<'_>, tree: &Tree, plans: &mut Vec<Plan>, place: &mut Hash
             }
             NodeKind::File(file) => {
                 if file.size >= 1 << (12 + CHUNK_BITS) {
-                    return Err(bad("a file of 8 TiB or more cannot be shown in a view; use --driver copy"));
+                    return Err(bad(
+                        "a file of 8 TiB or more cannot be shown in a view; use --driver copy",
+                    ));
                 }
                 object = Some(file.object());
                 layout = LAYOUT_CHUNKED;
@@ -109,10 +125,25 @@ fn collect(tiny: &Tiny<'_>, tree: &Tree, plans: &mut Vec<Plan>, place: &mut Hash
             _ => 0,
         };
         let encoded = xattr::encode(&node.meta.xattrs, object.as_ref());
-        let (xattrs, xattr_count) = encoded.ok_or_else(|| bad("its extended attributes are too long for a view"))?;
+        let (xattrs, xattr_count) =
+            encoded.ok_or_else(|| bad("its extended attributes are too long for a view"))?;
         place.insert(id, plans.len());
-        plans.push(Plan { id, parent, offset: 0, xattrs, xattr_count, size, content, layout, in_blocks: 0, block: 0 });
-        let children: Vec<_> = tree.children(id).map(|(name, child)| (cairn_layer::join(&path, name), child, id)).collect();
+        plans.push(Plan {
+            id,
+            parent,
+            offset: 0,
+            xattrs,
+            xattr_count,
+            size,
+            content,
+            layout,
+            in_blocks: 0,
+            block: 0,
+        });
+        let children: Vec<_> = tree
+            .children(id)
+            .map(|(name, child)| (cairn_layer::join(&path, name), child, id))
+            .collect();
         stack.extend(children.into_iter().rev());
     }
     Ok(())
@@ -140,7 +171,11 @@ fn lay_out(plans: &mut [Plan]) -> usize {
         if inline > 0 && (at + head) % BLOCK + inline > BLOCK {
             at = at.next_multiple_of(BLOCK);
         }
-        plan.layout = if inline > 0 { LAYOUT_INLINE } else { LAYOUT_PLAIN };
+        plan.layout = if inline > 0 {
+            LAYOUT_INLINE
+        } else {
+            LAYOUT_PLAIN
+        };
         plan.offset = at;
         at += head + inline;
     }
@@ -162,10 +197,22 @@ fn names(tree: &Tree, id: NodeId) -> Vec<Vec<u8>> {
 fn dirents<'a>(tree: &'a Tree, plan: &Plan, nid: impl Fn(NodeId) -> u64) -> Vec<Dirent<'a>> {
     let mut out: Vec<Dirent<'a>> = tree
         .children(plan.id)
-        .map(|(name, id)| Dirent { name, nid: nid(id), file_type: file_type(&tree.node(id).kind) })
+        .map(|(name, id)| Dirent {
+            name,
+            nid: nid(id),
+            file_type: file_type(&tree.node(id).kind),
+        })
         .collect();
-    out.push(Dirent { name: b".", nid: nid(plan.id), file_type: 2 });
-    out.push(Dirent { name: b"..", nid: nid(plan.parent), file_type: 2 });
+    out.push(Dirent {
+        name: b".",
+        nid: nid(plan.id),
+        file_type: 2,
+    });
+    out.push(Dirent {
+        name: b"..",
+        nid: nid(plan.parent),
+        file_type: 2,
+    });
     out.sort_unstable_by(|a, b| a.name.cmp(b.name));
     out
 }
@@ -212,7 +259,11 @@ fn inode(image: &mut [u8], plan: &Plan, node: &Node, number: u32) {
     let at = |field: usize| plan.offset + field;
     put(image, at(0), &(1 | plan.layout << 1).to_le_bytes());
     put(image, at(2), &plan.xattr_count.to_le_bytes());
-    put(image, at(4), &((kind | (node.meta.mode & 0o7777)) as u16).to_le_bytes());
+    put(
+        image,
+        at(4),
+        &((kind | (node.meta.mode & 0o7777)) as u16).to_le_bytes(),
+    );
     put(image, at(8), &plan.size.to_le_bytes());
     put(image, at(16), &union.to_le_bytes());
     put(image, at(20), &number.to_le_bytes());

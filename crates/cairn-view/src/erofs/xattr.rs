@@ -23,12 +23,20 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Optio
     if let Some(object) = object {
         push(&mut out, b"trusted.overlay.metacopy", b"")?;
         let hex = object.hex();
-        push(&mut out, b"trusted.overlay.redirect", format!("/{}/{}", &hex[..2], &hex[2..]).as_bytes())?;
+        push(
+            &mut out,
+            b"trusted.overlay.redirect",
+            format!("/{}/{}", &hex[..2], &hex[2..]).as_bytes(),
+        )?;
     }
     for (name, value) in xattrs {
         match name.strip_prefix(b"trusted.overlay.") {
             // Overlayfs takes one level of "overlay." away again (Linux 6.7).
-            Some(rest) => push(&mut out, &[b"trusted.overlay.overlay.", rest].concat(), value)?,
+            Some(rest) => push(
+                &mut out,
+                &[b"trusted.overlay.overlay.", rest].concat(),
+                value,
+            )?,
             None => push(&mut out, name, value)?,
         }
     }
@@ -37,7 +45,9 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Optio
 }
 
 fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Option<()> {
-    let known = PREFIXES.iter().find_map(|(prefix, index)| Some((name.strip_prefix(*prefix)?, *index)));
+    let known = PREFIXES
+        .iter()
+        .find_map(|(prefix, index)| Some((name.strip_prefix(*prefix)?, *index)));
     let (rest, index) = known.unwrap_or((name, 0));
     out.extend_from_slice(&[u8::try_from(rest.len()).ok()?, index]);
     out.extend_from_slice(&u16::try_from(value.len()).ok()?.to_le_bytes());
