@@ -56,7 +56,7 @@ fn a_kill_at_any_moment_loses_nothing_acknowledged() {
         let i = 1 + (round % 3) as usize;
         let name = format!("app:{i}");
         let args: Vec<&str> = match round % 5 {
-            0 | 1 | 2 => vec!["import", &archives[i]],
+            0..=2 => vec!["import", &archives[i]],
             3 => vec!["rmi", &name],
             _ => vec!["gc"],
         };

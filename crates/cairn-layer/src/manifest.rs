@@ -206,6 +206,6 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let id = BlobId::of(&encode(&sample()));
-        assert_eq!(id.short(), "GOLDEN");
+        assert_eq!(id.short(), "a4f92ab48190");
     }
 }

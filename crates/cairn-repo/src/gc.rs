@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use cairn_layer::{Layer, NodeKind};
+use cairn_layer::Layer;
 use cairn_model::{Kind as EntryKind, LayerId, ObjectId, PackId, TreeId};
 use cairn_snapshot::{Kind, Snapshot, graph};
 use cairn_store::gc::{self, Marks, Plan};
@@ -85,13 +85,8 @@ impl Repo {
         Ok(())
     }
 
-    /// Marks everything of a layer; collects the names its contents would have in the object cache.
-    fn mark_layer(
-        &self,
-        marks: &mut Marks,
-        layer: &Layer,
-        objects: &mut HashSet<ObjectId>,
-    ) -> Result<()> {
+    /// Marks everything of a layer.
+    fn mark_layer(&self, marks: &mut Marks, layer: &Layer) -> Result<()> {
         self.mark_stream(marks, &layer.manifest)?;
         if let Some(framing) = &layer.framing {
             self.mark_stream(marks, framing)?;
@@ -103,7 +98,6 @@ impl Repo {
             for (id, _) in content.blobs() {
                 marks.mark(&id)?;
             }
-            objects.insert(content.object());
         }
         Ok(())
     }
@@ -113,11 +107,10 @@ impl Repo {
         marks: &mut Marks,
         roots: &Roots,
         done: &mut HashSet<LayerKey>,
-        objects: &mut HashSet<ObjectId>,
     ) -> Result<()> {
         for layer in &roots.layers {
             if done.insert(key(layer)) {
-                self.mark_layer(marks, layer, objects)?;
+                self.mark_layer(marks, layer)?;
             }
         }
         roots
@@ -135,8 +128,8 @@ impl Repo {
         loop {
             let mut marks = Marks::new(&self.store)?;
             let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
-            let (mut done, mut objects) = (HashSet::new(), HashSet::new());
-            self.mark_roots(&mut marks, &roots, &mut done, &mut objects)?;
+            let mut done = HashSet::new();
+            self.mark_roots(&mut marks, &roots, &mut done)?;
             let plan: Plan = gc::plan(&self.store, &marks)?;
             if options.dry_run {
                 report.freed_bytes = plan.freed_bytes();
@@ -151,7 +144,7 @@ impl Repo {
             }
             let outcome = gc::apply::<Error>(&self.store, &plan, marks, |txn, marks| {
                 let now = self::roots(txn)?;
-                self.mark_roots(marks, &now, &mut done, &mut objects)?;
+                self.mark_roots(marks, &now, &mut done)?;
                 for layer in &now.unreferenced {
                     rows::delete_layer(txn, layer);
                 }
@@ -163,7 +156,7 @@ impl Repo {
             report.dead_blobs += outcome.dead_blobs;
             report.waiting_bytes = outcome.waiting_bytes;
             if gc::is_done(&plan) || outcome.removed_packs == 0 {
-                self.evict(&roots, objects, options.prune_cache, &mut report)?;
+                report.evicted = self.evict(options.prune_cache)?;
                 break;
             }
         }
@@ -172,51 +165,40 @@ impl Repo {
         Ok(report)
     }
 
-    /// Views of trees that are gone, and objects no layer has, leave the cache.
-    fn evict(
-        &self,
-        roots: &Roots,
-        mut objects: HashSet<ObjectId>,
-        prune: bool,
-        report: &mut GcReport,
-    ) -> Result<()> {
-        let mut trees: HashSet<TreeId> = HashSet::new();
-        if prune {
-            objects.clear();
-        }
-        for snapshot in &roots.snapshots {
-            if prune && snapshot.kind == Kind::Committed {
-                continue;
+    /// Views of trees that are gone, and objects no layer has, leave the cache; with `prune`, all that
+    /// nothing writable or mounted is made of. Roots are read again once no view can be made, so that
+    /// what came meanwhile stays.
+    fn evict(&self, prune: bool) -> Result<Evicted> {
+        self.views().retain::<Error>(|| {
+            let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+            let mut trees: HashSet<TreeId> = HashSet::new();
+            let mut objects: HashSet<ObjectId> = HashSet::new();
+            for snapshot in roots
+                .snapshots
+                .iter()
+                .filter(|s| !prune || s.kind != Kind::Committed)
+            {
+                let layers = self.layers_of(&snapshot.key)?;
+                if trees.insert(tree_id(&layers)) && prune {
+                    for layer in &layers {
+                        self.objects_of(layer, &mut objects)?;
+                    }
+                }
             }
-            let Ok(layers) = self.layers_of(&snapshot.key) else {
-                continue;
-            };
-            if trees.insert(tree_id(&layers)) && prune {
-                let tree = self.tree(&layers)?;
-                let files =
-                    tree.walk()
-                        .into_iter()
-                        .filter_map(|(_, id)| match &tree.node(id).kind {
-                            NodeKind::File(content) => Some(content.object()),
-                            _ => None,
-                        });
-                objects.extend(files);
+            if !prune {
+                for layer in &roots.layers {
+                    self.objects_of(layer, &mut objects)?;
+                }
             }
-        }
-        report.evicted = self.views().retain(&trees, &objects)?;
-        let directory = self.root().join("cache").join("roots");
-        for entry in std::fs::read_dir(&directory)
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let known = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-                .is_some_and(|id| trees.contains(&id));
-            if !known {
-                std::fs::remove_file(entry.path()).at("remove", &entry.path())?;
+            Ok((trees, objects))
+        })
+    }
+
+    /// Names that contents of a layer would have in the object cache.
+    fn objects_of(&self, layer: &Layer, objects: &mut HashSet<ObjectId>) -> Result<()> {
+        for entry in layer.read_entries(&self.store)? {
+            if let EntryKind::File(content) = &entry.kind {
+                objects.insert(content.object());
             }
         }
         Ok(())

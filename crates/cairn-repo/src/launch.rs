@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cairn_layer::{NodeKind, Tree, checkout, split};
-use cairn_model::{Kind, Meta, MountPlan, SnapshotKey, TreeId};
+use cairn_model::{Kind, Meta, MountPlan, TreeId};
 use cairn_snapshot::Snapshotter;
 
 use crate::containers::Container;
@@ -16,10 +16,11 @@ impl Repo {
     /// that the upper holds what the process changed and nothing else.
     pub fn launch_plan(
         &self,
-        key: &SnapshotKey,
+        container: &Container,
         directories: &[String],
         files: &[String],
     ) -> Result<MountPlan> {
+        let key = &container.snapshot;
         let plan = self.mounts(key)?;
         let layers = self.layers_of(key)?;
         let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 mount points v1");
@@ -33,10 +34,13 @@ impl Repo {
             }
         }
         let id = TreeId::from_bytes(*hasher.finalize().as_bytes());
-        self.views().under_mounts(&self.store, plan, &id, || {
-            let tree = self.tree(&layers)?;
-            mount_points(&tree, directories, files)
-        })
+        let place = self.container_dir(&container.id);
+        let wait = || self.store.db().release();
+        self.views()
+            .under_mounts(&self.store, plan, &id, &place, &wait, || {
+                let tree = self.tree(&layers)?;
+                mount_points(&tree, directories, files)
+            })
     }
 
     /// Makes the directory of a volume that the image declares, with what the image has there, and the

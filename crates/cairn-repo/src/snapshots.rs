@@ -90,12 +90,18 @@ impl Repo {
             upper: dir.join("upper"),
             work: dir.join("work"),
         });
-        self.views()
-            .plan(&self.store, driver, &tree_id(layers), head, || {
+        self.views().plan(
+            &self.store,
+            driver,
+            &tree_id(layers),
+            head,
+            &|| self.store.db().release(),
+            || {
                 // Making a view takes long; nobody should wait for it.
                 self.store.db().release();
                 self.tree(layers)
-            })
+            },
+        )
     }
 
     /// Reads what the active snapshot changed, into `ingest`.

@@ -131,6 +131,16 @@ impl Views {
         Ok(file)
     }
 
+    /// Keeps an eviction away; where one is under way, calls `wait` before waiting for it, so that the
+    /// caller holds nothing that the eviction needs.
+    fn hold_shared(&self, wait: &dyn Fn()) -> Result<File> {
+        self.hold(FlockOperation::NonBlockingLockShared)
+            .or_else(|_| {
+                wait();
+                self.hold(FlockOperation::LockShared)
+            })
+    }
+
     /// Makes what `driver` needs to mount the tree `id`, if it is not there yet, and says how to mount
     /// it under `head` (read-only without one). `tree` is asked for only when something has to be made.
     pub fn plan<E: From<crate::Error>>(
@@ -139,9 +149,10 @@ impl Views {
         driver: Driver,
         id: &TreeId,
         head: Option<Head>,
+        wait: &dyn Fn(),
         tree: impl FnOnce() -> Result<Tree, E>,
     ) -> Result<MountPlan, E> {
-        let _guard = self.hold(FlockOperation::LockShared)?;
+        let _guard = self.hold_shared(wait)?;
         let mut plan = MountPlan {
             driver,
             lowers: Vec::new(),
@@ -187,39 +198,40 @@ impl Views {
         Ok(plan)
     }
 
-    /// `plan` with one more lower layer on top of the others: a small tree of mount points, named `id`.
-    /// A full copy gets them written into it.
+    /// `plan` with one more lower layer on top of the others: a small tree of mount points, named `id`,
+    /// kept in `place`, which belongs to the container, so that no eviction takes it away. A full copy
+    /// gets them written into it.
     pub fn under_mounts<E: From<crate::Error>>(
         &self,
         store: &Store,
         mut plan: MountPlan,
         id: &TreeId,
+        place: &Path,
+        wait: &dyn Fn(),
         tree: impl FnOnce() -> Result<Tree, E>,
     ) -> Result<MountPlan, E> {
-        let _guard = self.hold(FlockOperation::LockShared)?;
-        let lower = match plan.driver {
-            Driver::Erofs | Driver::ErofsLoop => {
+        let _guard = self.hold_shared(wait)?;
+        let own = place.join("mount-points");
+        match (plan.driver, &plan.head) {
+            (Driver::Erofs | Driver::ErofsLoop, _) => {
                 let path = self.image_path(id);
                 if !path.exists() {
                     self.make_image(store, id, &tree()?)?;
                 }
-                path
+                std::fs::copy(&path, &own).at("copy", &path)?;
             }
-            Driver::Overlay => {
-                let path = self.flat_path(id);
-                if !path.exists() {
-                    self.make_flat(store, &path, &tree()?)?;
-                }
-                path
+            (Driver::Overlay, _) => {
+                std::fs::create_dir_all(&own).at("create directory", &own)?;
+                checkout(store, &tree()?, &own).map_err(crate::Error::from)?;
             }
-            Driver::Copy => {
-                if let Some(head) = &plan.head {
+            (Driver::Copy, head) => {
+                if let Some(head) = head {
                     make_mount_points(&head.upper, &tree()?)?;
                 }
                 return Ok(plan);
             }
-        };
-        plan.lowers.insert(0, lower);
+        }
+        plan.lowers.insert(0, own);
         Ok(plan)
     }
 
@@ -260,8 +272,12 @@ impl Views {
         }
     }
 
-    /// Removes views of other trees and objects other than these; does nothing while a view is made.
-    pub fn retain(&self, trees: &HashSet<TreeId>, objects: &HashSet<ObjectId>) -> Result<Evicted> {
+    /// Removes views of other trees and objects other than those that `keep` says. It is asked once no
+    /// view can be made any more; while one is being made, nothing is removed.
+    pub fn retain<E: From<crate::Error>>(
+        &self,
+        keep: impl FnOnce() -> Result<(HashSet<TreeId>, HashSet<ObjectId>), E>,
+    ) -> Result<Evicted, E> {
         let mut evicted = Evicted::default();
         if !self.directory.exists() {
             return Ok(evicted);
@@ -269,7 +285,8 @@ impl Views {
         let Ok(_guard) = self.hold(FlockOperation::NonBlockingLockExclusive) else {
             return Ok(evicted);
         };
-        for name in ["views", "flat"] {
+        let (trees, objects) = keep()?;
+        for name in ["views", "flat", "roots"] {
             let Ok(entries) = std::fs::read_dir(self.directory.join(name)) else {
                 continue;
             };
@@ -291,7 +308,7 @@ impl Views {
                 }
             }
         }
-        let (count, bytes) = self.objects().retain(objects)?;
+        let (count, bytes) = self.objects().retain(&objects)?;
         Ok(Evicted {
             objects: count,
             bytes: evicted.bytes + bytes,

@@ -241,7 +241,7 @@ fn prepare(
             .filter(|part| !part.is_empty())
             .count()
     });
-    let plan = repo.launch_plan(&container.snapshot, &directories, &files)?;
+    let plan = repo.launch_plan(container, &directories, &files)?;
     let exe = std::fs::read_link("/proc/self/exe").context("find this program")?;
     let after = |exe: &Path| {
         let root = repo.root().to_string_lossy().into_owned();
