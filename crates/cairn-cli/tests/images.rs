@@ -597,3 +597,67 @@ fn skopeo_and_umoci_take_the_exports() {
     let report = cairn.json(&["import", archive2.to_str().unwrap()]);
     assert_eq!(report[0]["id"], cairn.json(&["inspect", "shell:1"])["id"]);
 }
+
+/// An index over manifests: the platform decides, and a missing one is named with those there are.
+#[test]
+fn a_multi_platform_index_gives_the_platform_asked_for() {
+    let cairn = Cairn::new();
+    let layout = cairn.path("layout");
+    std::fs::create_dir_all(layout.join("blobs/sha256")).unwrap();
+    let put = |bytes: &[u8]| {
+        std::fs::write(layout.join("blobs/sha256").join(&sha256(bytes)[7..]), bytes).unwrap();
+        json!({"digest": sha256(bytes), "size": bytes.len()})
+    };
+    let mut manifests = Vec::new();
+    let mut ids = Vec::new();
+    for architecture in ["amd64", "arm64", "s390x"] {
+        let layer = Tar::new().file("arch", architecture.as_bytes()).done();
+        let config = json!({"architecture": architecture, "os": "linux", "config": {},
+                            "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]}});
+        let config = config.to_string();
+        ids.push(sha256(config.as_bytes()));
+        let manifest =
+            json!({"schemaVersion": 2, "config": put(config.as_bytes()), "layers": [put(&layer)]})
+                .to_string();
+        let mut descriptor = put(manifest.as_bytes());
+        descriptor["mediaType"] = json!("application/vnd.oci.image.manifest.v1+json");
+        descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
+        manifests.push(descriptor);
+    }
+    let inner = json!({"schemaVersion": 2, "manifests": manifests}).to_string();
+    let mut descriptor = put(inner.as_bytes());
+    descriptor["mediaType"] = json!("application/vnd.oci.image.index.v1+json");
+    descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": "multi"});
+    std::fs::write(
+        layout.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .unwrap();
+    let index = json!({"schemaVersion": 2, "manifests": [descriptor]});
+    std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    for (architecture, id) in ["amd64", "arm64", "s390x"].iter().zip(&ids) {
+        let fresh = Cairn::new();
+        let platform = format!("linux/{architecture}");
+        fresh.ok(&["import", layout.to_str().unwrap(), "--platform", &platform]);
+        let image = fresh.json(&["images"])[0].clone();
+        let shown = (&image["id"], &image["platform"], &image["names"]);
+        assert_eq!(
+            shown,
+            (&json!(id), &json!(platform), &json!(["multi:latest"]))
+        );
+    }
+    let riscv = [
+        "import",
+        layout.to_str().unwrap(),
+        "--platform",
+        "linux/riscv64",
+    ];
+    cairn.fails(&riscv, 1, "linux/s390x");
+    assert_eq!(
+        cairn
+            .output(&["import", "x", "--platform", "linux"])
+            .status
+            .code(),
+        Some(2)
+    );
+}

@@ -152,6 +152,37 @@ fn exit_codes_and_signals_are_passed_on() {
 }
 
 #[test]
+fn input_goes_in_and_an_init_passes_signals_and_reaps() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = shell();
+    let mut child = cairn
+        .command(&["run", "-i", "--rm", "shell", "-c", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"through\n").unwrap();
+    assert_eq!(child.wait_with_output().unwrap().stdout, b"through\n");
+    assert_eq!(sh(&cairn, &["--init"], "(sleep 0.1 &); echo $$"), "2");
+    let script = "trap 'exit 6' TERM; echo ready; while true; do sleep 0.05; done";
+    let mut child = cairn
+        .command(&["run", "--init", "--rm", "shell", "-c", script])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut String::new()).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::TERM,
+    )
+    .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+}
+
+#[test]
 fn the_container_is_shut_in() {
     if !is_root() {
         skip!("needs root");

@@ -8,7 +8,9 @@ use std::process::Command;
 
 use caps::{CapSet, Capability};
 use nix::sched::CloneFlags;
-use nix::unistd::{Gid, Uid};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Gid, Pid, Uid};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::UnmountFlags;
 
@@ -277,10 +279,13 @@ fn run(
             .args(&spec.args[1..])
             .env_clear()
             .envs(env.iter().map(|(n, v)| (n, v)));
+        let mut signals = SigSet::all();
+        signals.remove(Signal::SIGTTIN);
+        signals.remove(Signal::SIGTTOU);
+        signals.thread_block().step("block signals")?;
         let child = child.spawn().map_err(refused)?;
-        std::process::exit(i32::from(reap(nix::unistd::Pid::from_raw(
-            child.id() as i32
-        ))));
+        let pid = Pid::from_raw(child.id() as i32);
+        std::process::exit(i32::from(reap(pid, &signals)));
     }
     let text =
         |s: &str| CString::new(s).map_err(|_| Error::Invalid(format!("{s:?} has a NUL byte")));
@@ -298,14 +303,26 @@ fn run(
 }
 
 /// Process 1 of `--init`: passes signals on and reaps whoever ends, until the child has.
-fn reap(child: nix::unistd::Pid) -> u8 {
-    use nix::sys::wait::{WaitStatus, waitpid};
+fn reap(child: Pid, signals: &SigSet) -> u8 {
     loop {
-        match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == child => return code as u8,
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => return 128 + signal as u8,
-            Err(nix::errno::Errno::ECHILD) => return 125,
-            _ => {}
+        let signal = signals.wait();
+        if let Ok(signal) = signal
+            && signal != Signal::SIGCHLD
+        {
+            // It may have ended just now.
+            let _ = nix::sys::signal::kill(child, signal);
+            continue;
+        }
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) if pid == child => return code as u8,
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                    return 128 + signal as u8;
+                }
+                Ok(WaitStatus::StillAlive) => break,
+                Err(nix::errno::Errno::ECHILD) => return 125,
+                _ => {}
+            }
         }
     }
 }
