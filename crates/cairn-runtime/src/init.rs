@@ -48,7 +48,8 @@ pub fn main(directory: &Path, socket: i32) -> u8 {
         Ok(socket) => socket,
         Err(_) => return 125,
     };
-    let done = launch(directory, &socket);
+    let mut socket = Some(socket);
+    let done = launch(directory, &mut socket);
     let Err(e) = done;
     let mut words = e.to_string();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&e);
@@ -57,11 +58,15 @@ pub fn main(directory: &Path, socket: i32) -> u8 {
         cause = inner.source();
     }
     // Where the monitor is gone there is nobody left to tell.
-    let _ = wire::fail(&socket, e.exit_code(), &words);
+    if let Some(socket) = &socket {
+        let _ = wire::fail(socket, e.exit_code(), &words);
+    }
     e.exit_code()
 }
 
-fn launch(directory: &Path, socket: &OwnedFd) -> Result<std::convert::Infallible> {
+fn launch(directory: &Path, slot: &mut Option<OwnedFd>) -> Result<std::convert::Infallible> {
+    let closed = || Error::Invalid("the monitor went away".into());
+    let socket = slot.as_ref().ok_or_else(closed)?;
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)
         .step("keep the socket to ourselves")?;
     // A container without its monitor would run on unwatched and end unrecorded.
@@ -103,7 +108,7 @@ fn launch(directory: &Path, socket: &OwnedFd) -> Result<std::convert::Infallible
     }
     wire::ready(socket)?;
     cairn_sys::close_on_exec_from(3).step("close what is not the process's")?;
-    run(command, &spec)
+    run(command, &spec, slot)
 }
 
 /// A small file of the container as text; empty where it is missing or no file.
@@ -264,6 +269,7 @@ fn become_user(user: &User, privileged: bool) -> Result<()> {
 fn run(
     (program, env): (String, Vec<(String, String)>),
     spec: &LaunchSpec,
+    socket: &mut Option<OwnedFd>,
 ) -> Result<std::convert::Infallible> {
     let refused = |source: std::io::Error| match source.raw_os_error() {
         Some(2) => Error::NotFound(program.clone()),
@@ -284,6 +290,8 @@ fn run(
         signals.remove(Signal::SIGTTOU);
         signals.thread_block().step("block signals")?;
         let child = child.spawn().map_err(refused)?;
+        // The monitor takes the end of the socket for the beginning of the process.
+        *socket = None;
         let pid = Pid::from_raw(child.id() as i32);
         std::process::exit(i32::from(reap(pid, &signals)));
     }
