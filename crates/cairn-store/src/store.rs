@@ -64,14 +64,28 @@ struct Inner {
     packs: Mutex<HashMap<PackId, Arc<PackFile>>>,
 }
 
+/// What there may be before a repository has its file `format`.
+const BEGINNINGS: [&str; 8] = [
+    "lock",
+    "packs",
+    "index",
+    "leases",
+    "tmp",
+    "journal",
+    "journal.new",
+    "format.new",
+];
 const DIRECTORIES: [&str; 4] = ["packs", "index", "leases", "tmp"];
 
 impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
         disk.mkdir(root)?;
-        let mut present = std::fs::read_dir(root).at("list", root)?;
-        if present.next().is_some() && !root.join("lock").exists() {
+        // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
+        let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
+        if !present.all(|entry| BEGINNINGS.iter().any(|name| entry.file_name() == *name))
+            && !root.join("format").exists()
+        {
             return Err(Error::Io {
                 action: "make a repository in",
                 path: root.into(),
