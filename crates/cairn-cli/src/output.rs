@@ -11,7 +11,7 @@ pub fn print_error(error: &Error) {
         let cause = cause.to_string();
         // Transparent errors repeat what their source says.
         if !text.ends_with(&cause) {
-            if !text.is_empty() {
+            if !text.is_empty() && !cause.is_empty() {
                 text.push_str(": ");
             }
             text.push_str(&cause);
@@ -42,7 +42,7 @@ pub fn exit_code(error: &Error) -> u8 {
                 .downcast_ref::<cairn_layer::Error>()
                 .is_some_and(cairn_layer::Error::is_corruption)
     });
-    if let Some(Exit(code, _)) = error.downcast_ref() {
+    if let Some(Exit(code, _)) = error.downcast_ref::<Exit>() {
         *code
     } else if corrupt {
         3

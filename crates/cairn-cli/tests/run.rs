@@ -316,7 +316,11 @@ fn volumes_are_bound_and_declared_ones_are_seeded() {
     ]);
     let diff = cairn.json(&["snapshot", "diff", "container/vol"]);
     assert_eq!(diff, json!([]), "a volume is no part of the image");
-    cairn.fails(&["run", "--rm", "-v", "relative:x", "shell"], 1, "relative");
+    cairn.fails(
+        &["run", "--rm", "-v", "relative:x", "shell"],
+        125,
+        "relative",
+    );
     cairn.fails(
         &[
             "run",
@@ -325,7 +329,7 @@ fn volumes_are_bound_and_declared_ones_are_seeded() {
             &format!("{}:/etc/passwd", host.display()),
             "shell",
         ],
-        1,
+        125,
         "not a directory",
     );
 }
@@ -439,7 +443,11 @@ fn background_containers_are_watched_stopped_frozen_and_removed() {
         "bg\n"
     );
     assert_eq!(cairn.json(&["ps"])[0]["status"], "running");
-    cairn.fails(&["run", "-d", "--name", "bg", "shell"], 1, "already exists");
+    cairn.fails(
+        &["run", "-d", "--name", "bg", "shell"],
+        125,
+        "already exists",
+    );
     cairn.fails(&["rm", "bg"], 1, "cairn stop bg");
     let start = Instant::now();
     while !cairn.ok(&["logs", "bg"]).contains("started") {

@@ -67,12 +67,17 @@ impl Repo {
             }
         };
         let config = below.with_layer(scanned.diff_id, &history, options.config.as_ref())?;
+        let relied_on: Vec<_> = layers
+            .iter()
+            .filter(|layer| layer.diff_id.is_some())
+            .copied()
+            .collect();
         layers.push(scanned.layer);
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
         Ok(Imported {
             left_out,
-            ..self.publish_image(ingest, &config, &layers, &names)?
+            ..self.publish_image(ingest, &config, &layers, &relied_on, &names)?
         })
     }
 }

@@ -154,7 +154,7 @@ impl Repo {
             &format!("cairn import {source}"),
         );
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();
-        let imported = self.publish_image(ingest, &config, &[new.layer], &names)?;
+        let imported = self.publish_image(ingest, &config, &[new.layer], &[], &names)?;
         Ok(Imported {
             left_out,
             ..imported
@@ -203,6 +203,7 @@ impl Repo {
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
         let layers_present = known.iter().flatten().count();
+        let relied_on: Vec<Layer> = known.iter().flatten().copied().collect();
         let new = self.read_layers(&ingest, image, &known, &title, progress)?;
         let mut layers = Vec::new();
         // What is new is put over what is below it now, so that a layer that cannot be merged fails here.
@@ -228,7 +229,7 @@ impl Repo {
             })?;
             layers.push(layer);
         }
-        let imported = self.publish_image(ingest, &image.config, &layers, names)?;
+        let imported = self.publish_image(ingest, &image.config, &layers, &relied_on, names)?;
         Ok(Imported {
             layers_present,
             ..imported
@@ -336,12 +337,14 @@ impl Repo {
         })
     }
 
-    /// Stores the document and makes layers, chain and names part of the repository at once.
+    /// Stores the document and makes layers, chain and names part of the repository at once. Layers that
+    /// were `relied_on` instead of read must still be there: a collection may have taken them meanwhile.
     pub(crate) fn publish_image(
         &self,
         ingest: Ingest,
         config: &ImageConfig,
         layers: &[Layer],
+        relied_on: &[Layer],
         names: &[ImageRef],
     ) -> Result<Imported> {
         let mut feeder = ingest.feeder();
@@ -351,6 +354,10 @@ impl Repo {
         let stats = prepared.stats;
         let id = config.digest();
         self.store.publish::<_, Error>(prepared, |txn| {
+            for layer in relied_on {
+                let diff_id = layer.diff_id.ok_or(Error::LayerGone)?;
+                rows::layer_of_diff(txn, &diff_id)?.ok_or(Error::LayerGone)?;
+            }
             let top = put_chain(txn, config, layers)?;
             rows::put_image(
                 txn,

@@ -24,8 +24,18 @@ const STOP_SECONDS: u64 = 10;
 const DIRECTORIES: [&str; 3] = ["proc", "sys", "dev"];
 const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
+/// What `run` exits with when it fails itself, as Docker does: 0–124 are the process's.
+const RUN_FAILED: u8 = 125;
+
 /// `cairn run`
 pub fn run(env: &Env, args: Run) -> Result<u8> {
+    launch(env, args).map_err(|e| match output::exit_code(&e) {
+        1 => e.context(output::Exit(RUN_FAILED, String::new())),
+        _ => e,
+    })
+}
+
+fn launch(env: &Env, args: Run) -> Result<u8> {
     let repo = env.open()?;
     let [name, command @ ..] = &args.image_and_command[..] else {
         bail!(Usage("no image was given".into()))

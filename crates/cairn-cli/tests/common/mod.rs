@@ -57,30 +57,15 @@ impl Cairn {
         command
             .arg("--root")
             .arg(self.root())
-            .args(args)
             .env_remove("CAIRN_ROOT");
-        if let Some(driver) = self.driver {
-            command.args(["--driver", driver]);
-        }
+        command
+            .args(self.driver.map(|driver| format!("--driver={driver}")))
+            .args(args);
         command
     }
 
     pub fn output(&self, args: &[&str]) -> Output {
-        let mut full: Vec<&str> = Vec::new();
-        let driver;
-        if let Some(name) = self.driver {
-            driver = format!("--driver={name}");
-            full.push(&driver);
-        }
-        full.extend(args);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
-        command
-            .arg("--root")
-            .arg(self.root())
-            .args(full)
-            .env_remove("CAIRN_ROOT")
-            .output()
-            .unwrap()
+        self.command(args).output().unwrap()
     }
 
     /// Runs it, which must work; what it printed.
