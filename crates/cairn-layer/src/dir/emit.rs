@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 use cairn_model::{Content, Digest, Entry, Kind, Meta};
 use cairn_store::{CHUNK_BYTES_AVG, Cutter, Feeder, Store};
@@ -15,17 +17,72 @@ use crate::error::{Error, Result};
 use crate::layer::{DraftPiece, LayerWriter, Limits};
 use crate::tar::CanonicalTar;
 
-/// Counts and hashes, and keeps nothing.
-#[derive(Default)]
+const HASH_BLOCK_BYTES: usize = 256 * 1024;
+const HASH_BLOCKS_AHEAD: usize = 4;
+
+/// Counts and hashes, and keeps nothing. The hashing has a thread of its own: with reading and cutting it
+/// would hold up the others.
 pub struct HashSink {
-    hasher: sha2::Sha256,
+    sender: SyncSender<Vec<u8>>,
+    used: Receiver<Vec<u8>>,
+    thread: JoinHandle<sha2::Sha256>,
+    block: Vec<u8>,
     bytes: u64,
+}
+
+impl HashSink {
+    fn start() -> Self {
+        let (sender, full) = sync_channel::<Vec<u8>>(HASH_BLOCKS_AHEAD);
+        let (empty, used) = sync_channel(HASH_BLOCKS_AHEAD + 1);
+        let thread = std::thread::spawn(move || {
+            let mut hasher = sha2::Sha256::new();
+            for mut block in full {
+                hasher.update(&block);
+                block.clear();
+                // Only saves an allocation.
+                let _ = empty.try_send(block);
+            }
+            hasher
+        });
+        Self {
+            sender,
+            used,
+            thread,
+            block: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let empty = self
+            .used
+            .try_recv()
+            .unwrap_or_else(|_| Vec::with_capacity(2 * HASH_BLOCK_BYTES));
+        let full = std::mem::replace(&mut self.block, empty);
+        self.sender
+            .send(full)
+            .map_err(|_| io::Error::other("the thread that hashes the layer died"))
+    }
+
+    /// The digest and the number of bytes of all that was written.
+    fn finish(mut self) -> io::Result<(Digest, u64)> {
+        self.send()?;
+        drop(self.sender);
+        let hasher = self
+            .thread
+            .join()
+            .map_err(|_| io::Error::other("the thread that hashes the layer died"))?;
+        Ok((Digest::from_bytes(hasher.finalize().into()), self.bytes))
+    }
 }
 
 impl Write for HashSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.hasher.update(bytes);
+        self.block.extend_from_slice(bytes);
         self.bytes += bytes.len() as u64;
+        if self.block.len() >= HASH_BLOCK_BYTES {
+            self.send()?;
+        }
         Ok(bytes.len())
     }
 
@@ -51,7 +108,7 @@ impl<'a> Emitter<'a> {
         Self {
             store,
             writer: LayerWriter::new(feeder, limits),
-            tar: CanonicalTar::new(HashSink::default()),
+            tar: CanonicalTar::new(HashSink::start()),
             cutter: Cutter::default(),
             scratch: vec![0; 1 << 18],
             links: HashMap::new(),
@@ -188,11 +245,10 @@ impl<'a> Emitter<'a> {
             report,
             ..
         } = self;
-        let sink = tar.finish()?;
-        let diff_id = Digest::from_bytes(sink.hasher.finalize().into());
+        let (diff_id, tar_bytes) = tar.finish()?.finish().map_err(Error::Write)?;
         let (mut layer, entries) = writer.finish()?;
         layer.diff_id = Some(diff_id);
-        layer.tar_bytes = Some(sink.bytes);
+        layer.tar_bytes = Some(tar_bytes);
         Ok(Scanned {
             layer,
             entries,
