@@ -188,6 +188,9 @@ fn the_container_is_shut_in() {
         skip!("needs root");
     }
     let cairn = shell();
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&cairn.root().metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o700, "nobody else walks into the repository");
     assert_eq!(sh(&cairn, &[], "echo $$"), "1");
     let status = sh(&cairn, &[], "cat /proc/self/status");
     for line in [

@@ -80,7 +80,12 @@ const DIRECTORIES: [&str; 4] = ["packs", "index", "leases", "tmp"];
 impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
-        disk.mkdir(root)?;
+        if !root.exists() {
+            disk.mkdir(root)?;
+            // Images hold other people's files, setuid programs among them: nobody else walks in.
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            std::fs::set_permissions(root, mode).at("change the mode of", root)?;
+        }
         // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
         let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
         if !present.all(|entry| BEGINNINGS.iter().any(|name| entry.file_name() == *name))
