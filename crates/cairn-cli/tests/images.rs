@@ -254,6 +254,51 @@ fn present_layers_are_not_read_again() {
     );
 }
 
+/// Two images in one archive that share a layer: both come, or neither does.
+#[test]
+fn several_images_come_together_or_not_at_all() {
+    let cairn = Cairn::new();
+    let [below, above] = layers().try_into().unwrap();
+    let config = |ids: &[String]| {
+        json!({"architecture": "amd64", "os": "linux", "config": {},
+               "rootfs": {"type": "layers", "diff_ids": ids}})
+        .to_string()
+    };
+    let archive = |last: String| {
+        let one = config(&[sha256(&below)]);
+        let two = config(&[sha256(&below), last]);
+        let name = |config: &str| format!("{}.json", &sha256(config.as_bytes())[7..]);
+        let manifest = json!([
+            {"Config": name(&one), "RepoTags": ["one:1"], "Layers": ["a.tar"]},
+            {"Config": name(&two), "RepoTags": ["two:1"], "Layers": ["a.tar", "b.tar"]},
+        ]);
+        Tar::new()
+            .file("a.tar", &below)
+            .file("b.tar", &above)
+            .file(&name(&one), one.as_bytes())
+            .file(&name(&two), two.as_bytes())
+            .file("manifest.json", manifest.to_string().as_bytes())
+            .done()
+    };
+    let path = cairn.path("two.tar");
+    std::fs::write(&path, archive(sha256(b"lie"))).unwrap();
+    cairn.fails(&["import", path.to_str().unwrap()], 1, "diff id");
+    assert_eq!(cairn.json(&["images"]), json!([]));
+    std::fs::write(&path, archive(sha256(&above))).unwrap();
+    let report = cairn.json(&["import", path.to_str().unwrap()]);
+    assert_eq!(
+        (&report[0]["layers_present"], &report[1]["layers_present"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(cairn.image_names(), ["one:1", "two:1"]);
+    cairn.ok(&["check"]);
+    cairn.fails(
+        &["import", "--name", "x", path.to_str().unwrap()],
+        1,
+        "2 images",
+    );
+}
+
 #[test]
 fn names_tags_and_removal() {
     let cairn = Cairn::new();

@@ -1,5 +1,6 @@
 //! Images in: content first, without any lock; then one short transaction.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +8,7 @@ use cairn_image::{ImageConfig, LayerSource, Platform, Source, SourceImage};
 use cairn_layer::{Layer, Tree, import_tar, scan};
 use cairn_model::{Digest, Entry, ImageRef, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
-use cairn_store::{Ingest, IngestStats, Prepared, Txn, put_stream};
+use cairn_store::{Ingest, IngestStats, StreamRef, Txn, put_stream};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -76,10 +77,7 @@ impl Repo {
                         images.len()
                     )));
                 }
-                images
-                    .iter()
-                    .map(|image| self.import_image(image, options, progress))
-                    .collect()
+                self.import_images(&images, options, progress)
             }
             Source::RootTar(source) => Ok(vec![self.import_root(
                 path,
@@ -161,78 +159,110 @@ impl Repo {
         })
     }
 
-    fn import_image(
+    /// Imports all images of an archive, or none.
+    fn import_images(
         &self,
-        image: &SourceImage,
+        images: &[SourceImage],
         options: &ImportOptions,
         progress: &dyn Progress,
-    ) -> Result<Imported> {
-        let names = match &options.name {
-            Some(name) => vec![name.clone()],
-            None => image
-                .names
-                .iter()
-                .map(|name| name.parse())
-                .collect::<Result<_, _>>()?,
+    ) -> Result<Vec<Imported>> {
+        let names = |image: &SourceImage| match &options.name {
+            Some(name) => Ok(vec![name.clone()]),
+            None => image.names.iter().map(|name| name.parse()).collect(),
         };
+        let names = images.iter().map(names).collect::<Result<Vec<_>, _>>()?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_import_image(image, &names, progress) {
+            match self.try_import_images(images, &names, progress) {
                 Err(Error::LayerGone) if tries < TRIES => {}
                 done => return done,
             }
         }
     }
 
-    fn try_import_image(
+    fn try_import_images(
         &self,
+        images: &[SourceImage],
+        names: &[Vec<ImageRef>],
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
+        let ingest = self.store.ingest()?;
+        let mut fresh = HashMap::new();
+        let mut ready = Vec::new();
+        for (image, names) in images.iter().zip(names) {
+            let before = ingest.stats();
+            let mut image = self.read_image(&ingest, image, names, &mut fresh, progress)?;
+            image.stats = ingest.stats().since(&before);
+            ready.push(image);
+        }
+        self.publish_images(ingest, ready)
+    }
+
+    /// Reads what is not there of an image; `fresh` has the layers that this import read before.
+    fn read_image(
+        &self,
+        ingest: &Ingest,
         image: &SourceImage,
         names: &[ImageRef],
+        fresh: &mut HashMap<Digest, NewLayer>,
         progress: &dyn Progress,
-    ) -> Result<Imported> {
-        let ingest = self.store.ingest()?;
+    ) -> Result<Ready> {
         let diff_ids = image.config.diff_ids();
-        let known = self.store.db().read(|rows| {
-            diff_ids
-                .iter()
-                .map(|id| rows::layer_of_diff(rows, id))
-                .collect::<Result<Vec<_>>>()
-        })?;
         let title = names
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
+        let present = self.store.db().read(|rows| {
+            let layer = |id| rows::layer_of_diff(rows, id);
+            diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
+        })?;
+        let relied_on: Vec<Layer> = present.iter().flatten().copied().collect();
+        let known: Vec<Option<Layer>> = diff_ids
+            .iter()
+            .zip(present)
+            .map(|(id, present)| present.or_else(|| fresh.get(id).map(|new| new.layer)))
+            .collect();
         let layers_present = known.iter().flatten().count();
-        let relied_on: Vec<Layer> = known.iter().flatten().copied().collect();
-        let new = self.read_layers(&ingest, image, &known, &title, progress)?;
-        let mut layers = Vec::new();
-        // What is new is put over what is below it now, so that a layer that cannot be merged fails here.
+        let new = self.read_layers(ingest, image, &known, &title, progress)?;
+        for (id, new) in diff_ids.iter().zip(new) {
+            if let Some(new) = new {
+                fresh.insert(*id, new);
+            }
+        }
+        // What is new is put over what is below it, so that a layer that cannot be merged fails here.
         let mut tree = Tree::new();
-        let check = !new.iter().all(Option::is_none);
-        for (number, (known, new)) in known.into_iter().zip(new).enumerate() {
-            let (layer, entries) = match (new, known) {
-                (Some(new), _) => (new.layer, new.entries),
-                (None, Some(known)) => (
-                    known,
-                    if check {
-                        known.read_entries(&self.store)?
-                    } else {
-                        Vec::new()
-                    },
-                ),
+        let check = diff_ids.iter().any(|id| fresh.contains_key(id));
+        let mut layers = Vec::new();
+        for (number, (id, known)) in diff_ids.iter().zip(known).enumerate() {
+            let merged = match (fresh.get(id), known) {
+                (Some(new), _) => {
+                    layers.push(new.layer);
+                    tree.apply(&new.entries)
+                }
+                (None, Some(known)) => {
+                    layers.push(known);
+                    if !check {
+                        continue;
+                    }
+                    tree.apply(&known.read_entries(&self.store)?)
+                }
                 (None, None) => return Err(Error::LayerGone),
             };
-            tree.apply(&entries).map_err(|e| Error::InLayer {
+            merged.map_err(|e| Error::InLayer {
                 image: title.clone(),
-                layer: format!("{} ({})", number + 1, diff_ids[number]),
+                layer: format!("{} ({id})", number + 1),
                 source: Box::new(e.into()),
             })?;
-            layers.push(layer);
         }
-        let imported = self.publish_image(ingest, &image.config, &layers, &relied_on, names)?;
-        Ok(Imported {
+        let document = put_stream(&mut ingest.feeder(), image.config.bytes())?;
+        Ok(Ready {
+            config: image.config.clone(),
+            document,
+            layers,
+            relied_on,
+            names: names.to_vec(),
             layers_present,
-            ..imported
+            stats: IngestStats::default(),
         })
     }
 
@@ -347,39 +377,74 @@ impl Repo {
         relied_on: &[Layer],
         names: &[ImageRef],
     ) -> Result<Imported> {
-        let mut feeder = ingest.feeder();
-        let document = put_stream(&mut feeder, config.bytes())?;
-        drop(feeder);
-        let prepared: Prepared = ingest.finish()?;
-        let stats = prepared.stats;
-        let id = config.digest();
-        self.store.publish::<_, Error>(prepared, |txn| {
-            for layer in relied_on {
-                let diff_id = layer.diff_id.ok_or(Error::LayerGone)?;
-                rows::layer_of_diff(txn, &diff_id)?.ok_or(Error::LayerGone)?;
-            }
-            let top = put_chain(txn, config, layers)?;
-            rows::put_image(
-                txn,
-                &ImageRow {
-                    id,
-                    config: document,
-                    top,
-                    imported: time::now_secs(),
-                },
-            )?;
-            names
-                .iter()
-                .try_for_each(|name| rows::put_tag(txn, name, &id))
-        })?;
-        Ok(Imported {
-            id,
+        let document = put_stream(&mut ingest.feeder(), config.bytes())?;
+        let ready = Ready {
+            config: config.clone(),
+            document,
+            layers: layers.to_vec(),
+            relied_on: relied_on.to_vec(),
             names: names.to_vec(),
-            layers: layers.len(),
             layers_present: 0,
-            stats,
+            stats: ingest.stats(),
+        };
+        let published = self.publish_images(ingest, vec![ready])?;
+        published.into_iter().next().ok_or(Error::LayerGone)
+    }
+
+    fn publish_images(&self, ingest: Ingest, images: Vec<Ready>) -> Result<Vec<Imported>> {
+        self.store.publish::<_, Error>(ingest.finish()?, |txn| {
+            for image in &images {
+                for layer in &image.relied_on {
+                    let diff_id = layer.diff_id.ok_or(Error::LayerGone)?;
+                    rows::layer_of_diff(txn, &diff_id)?.ok_or(Error::LayerGone)?;
+                }
+            }
+            images.iter().try_for_each(|image| image.put(txn))
+        })?;
+        Ok(images.into_iter().map(Ready::imported).collect())
+    }
+}
+
+/// An image whose content is stored and whose rows are not.
+struct Ready {
+    config: ImageConfig,
+    document: StreamRef,
+    layers: Vec<Layer>,
+    /// Layers that were there before and were not read.
+    relied_on: Vec<Layer>,
+    names: Vec<ImageRef>,
+    layers_present: usize,
+    stats: IngestStats,
+}
+
+impl Ready {
+    fn put(&self, txn: &mut Txn<'_>) -> Result<()> {
+        let (id, config) = (self.config.digest(), self.document);
+        let top = put_chain(txn, &self.config, &self.layers)?;
+        let imported = time::now_secs();
+        rows::put_image(
+            txn,
+            &ImageRow {
+                id,
+                config,
+                top,
+                imported,
+            },
+        )?;
+        self.names
+            .iter()
+            .try_for_each(|name| rows::put_tag(txn, name, &id))
+    }
+
+    fn imported(self) -> Imported {
+        Imported {
+            id: self.config.digest(),
+            names: self.names,
+            layers: self.layers.len(),
+            layers_present: self.layers_present,
+            stats: self.stats,
             left_out: Vec::new(),
-        })
+        }
     }
 }
 

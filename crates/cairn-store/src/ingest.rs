@@ -41,6 +41,19 @@ pub struct IngestStats {
     pub bytes_stored: u64,
 }
 
+impl IngestStats {
+    /// What was done after `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            bytes_in: self.bytes_in - before.bytes_in,
+            blobs_in: self.blobs_in - before.blobs_in,
+            bytes_new: self.bytes_new - before.bytes_new,
+            blobs_new: self.blobs_new - before.blobs_new,
+            bytes_stored: self.bytes_stored - before.bytes_stored,
+        }
+    }
+}
+
 struct Batch {
     data: Vec<u8>,
     ends: Vec<usize>,
