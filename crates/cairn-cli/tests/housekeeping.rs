@@ -335,3 +335,46 @@ fn output_is_quiet_in_a_pipe_and_json_where_asked() {
     assert!(cairn.path("man/cairn-import.1").exists());
     assert_eq!(cairn.image_names().len(), 6);
 }
+
+/// The journal is the truth; when it is the damaged one, nothing is cut and the database fills in.
+#[test]
+fn a_damaged_journal_is_never_taken_for_an_empty_one() {
+    let cairn = five();
+    let journal = cairn.root().join("journal");
+    cairn.ok(&["gc"]);
+    let good = std::fs::read(&journal).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    std::fs::write(&journal, &bad).unwrap();
+    cairn.fails(&["images"], 3, "damaged");
+    cairn.fails(&["gc"], 3, "damaged");
+    assert_eq!(std::fs::read(&journal).unwrap(), bad, "nothing was cut off");
+    std::fs::write(&journal, &good).unwrap();
+    assert_eq!(cairn.image_names().len(), 5);
+    // Now the database is there: it knows what the journal lost.
+    std::fs::write(&journal, &bad).unwrap();
+    cairn.ok(&["check", "--repair"]);
+    assert_eq!(cairn.image_names().len(), 5);
+    cairn.ok(&["check"]);
+}
+
+#[test]
+fn an_archive_heals_what_its_layers_lost() {
+    let cairn = five();
+    let tar = cairn.path("app2.tar");
+    cairn.ok(&["export", "app:2", "-o", tar.to_str().unwrap()]);
+    for entry in std::fs::read_dir(cairn.root().join("packs")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    cairn.output(&["check", "--repair"]);
+    cairn.ok(&["import", tar.to_str().unwrap()]);
+    cairn.ok(&[
+        "export",
+        "app:2",
+        "--format",
+        "dir",
+        "-o",
+        cairn.path("out").to_str().unwrap(),
+    ]);
+    assert!(std::fs::read(cairn.path("out/lib/own4")).unwrap() == noise(3004, 30_000));
+}

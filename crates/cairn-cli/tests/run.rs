@@ -452,6 +452,12 @@ fn background_containers_are_watched_stopped_frozen_and_removed() {
         "already exists",
     );
     cairn.fails(&["rm", "bg"], 1, "cairn stop bg");
+    cairn.fails(&["snapshot", "rm", "container/bg"], 1, "cairn rm bg");
+    cairn.fails(
+        &["snapshot", "commit", "x", "container/bg"],
+        1,
+        "cairn rm bg",
+    );
     let start = Instant::now();
     while !cairn.ok(&["logs", "bg"]).contains("started") {
         assert!(start.elapsed() < Duration::from_secs(10));

@@ -209,10 +209,8 @@ impl Repo {
     /// `quarantine/`.
     pub fn repair(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
         let mut done = Vec::new();
-        if self.store.db().verify().is_err() {
-            self.store.db().compact()?;
-            done.push("made the database anew from the journal".to_owned());
-        }
+        let _one = self.only_collector()?;
+        done.extend(self.store.db().repair()?.map(str::to_owned));
         let scrub = scrub(&self.store, true, progress)?;
         let mut packs: HashSet<PackId> = HashSet::new();
         let mut index = false;

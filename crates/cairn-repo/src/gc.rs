@@ -122,12 +122,28 @@ impl Repo {
     /// Collects. Imports and runs go on beside it; they are held up for moments only.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
         let mut report = GcReport::default();
+        let _one = if options.dry_run {
+            None
+        } else {
+            Some(self.only_collector()?)
+        };
         if !options.dry_run {
             gc::adopt_orphans(&self.store)?;
         }
         loop {
-            let mut marks = Marks::new(&self.store)?;
-            let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+            // Index and rows of one moment: a publication between them would look like missing blobs.
+            let (mut marks, roots) = self
+                .store
+                .db()
+                .read::<_, Error>(|rows| Ok((Marks::new(&self.store)?, roots(rows)?)))?;
+            if !options.dry_run {
+                // What is about to be unlinked is decided by the index, so it has to be sound.
+                marks
+                    .index()
+                    .segments()
+                    .iter()
+                    .try_for_each(|segment| segment.verify())?;
+            }
             let mut done = HashSet::new();
             self.mark_roots(&mut marks, &roots, &mut done)?;
             let plan: Plan = gc::plan(&self.store, &marks)?;
@@ -178,7 +194,11 @@ impl Repo {
                 .iter()
                 .filter(|s| !prune || s.kind != Kind::Committed)
             {
-                let layers = self.layers_of(&snapshot.key)?;
+                let layers = match self.layers_of(&snapshot.key) {
+                    // Removed meanwhile.
+                    Err(Error::Snapshot(cairn_snapshot::Error::NotFound(_))) => continue,
+                    done => done?,
+                };
                 if trees.insert(tree_id(&layers)) && prune {
                     for layer in &layers {
                         self.objects_of(layer, &mut objects)?;
@@ -204,6 +224,20 @@ impl Repo {
         Ok(())
     }
 
+    /// One collection or repair at a time: two that decide over the same copies could each drop the one
+    /// that the other keeps.
+    pub(crate) fn only_collector(&self) -> Result<std::fs::File> {
+        let path = self.root().join("gc.lock");
+        let file = std::fs::File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path)
+            .at("open", &path)?;
+        file.lock().at("lock", &path)?;
+        Ok(file)
+    }
+
     fn drop_orphaned_heads(&self) -> Result<u64> {
         let directory = self.root().join("heads");
         let mut count = 0;
@@ -221,7 +255,10 @@ impl Repo {
                     .to_str()
                     .and_then(|name| name.parse::<PackId>().ok());
                 if id.is_some_and(|id| !known.contains(&id)) {
-                    std::fs::remove_dir_all(entry.path()).at("remove", &entry.path())?;
+                    match std::fs::remove_dir_all(entry.path()) {
+                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                        done => done.at("remove", &entry.path())?,
+                    }
                     count += 1;
                 }
             }

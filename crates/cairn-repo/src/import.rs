@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cairn_image::{ImageConfig, LayerSource, Platform, Source, SourceImage};
 use cairn_layer::{Layer, Tree, import_tar, scan};
-use cairn_model::{Digest, Entry, ImageRef, SnapshotKey};
+use cairn_model::{BlobId, Digest, Entry, ImageRef, Kind, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
 use cairn_store::{Ingest, IngestStats, StreamRef, Txn, put_stream};
 
@@ -199,6 +199,27 @@ impl Repo {
         self.publish_images(ingest, ready)
     }
 
+    /// True where the index has every blob of a layer.
+    fn is_whole(&self, layer: &Layer) -> bool {
+        let index = self.store.index();
+        let has = |id: &BlobId| index.find(id).is_some();
+        let streams = std::iter::once(&layer.manifest).chain(&layer.framing);
+        let stored = |stream| {
+            self.store
+                .stream_blobs(stream)
+                .is_ok_and(|blobs| blobs.iter().all(has))
+        };
+        let files = || {
+            layer.read_entries(&self.store).is_ok_and(|entries| {
+                entries.iter().all(|entry| match &entry.kind {
+                    Kind::File(content) => content.blobs().all(|(id, _)| has(&id)),
+                    _ => true,
+                })
+            })
+        };
+        streams.into_iter().all(stored) && files()
+    }
+
     /// Reads what is not there of an image; `fresh` has the layers that this import read before.
     fn read_image(
         &self,
@@ -213,9 +234,14 @@ impl Repo {
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
         let present = self.store.db().read(|rows| {
-            let layer = |id| rows::layer_of_diff(rows, id);
+            // A layer with a blob missing is read again, which heals it.
+            let layer =
+                |id| Ok(rows::layer_of_diff(rows, id)?.filter(|layer| self.is_whole(layer)));
             diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
         })?;
+        // A layer with a blob missing is read again, which heals it.
+        let whole = |layer: Option<Layer>| layer.filter(|layer| self.is_whole(layer));
+        let present: Vec<Option<Layer>> = present.into_iter().map(whole).collect();
         let relied_on: Vec<Layer> = present.iter().flatten().copied().collect();
         let known: Vec<Option<Layer>> = diff_ids
             .iter()

@@ -49,6 +49,7 @@ impl Repo {
         let label = Labels::from([(MOUNTPOINT.to_owned(), place)]);
         let (key, plan, made) = match snapshot {
             Some(snapshot) if snapshot.kind != Kind::Committed => {
+                self.refuse_if_mounted(&snapshot)?;
                 let plan = self.mounts(&snapshot.key)?;
                 self.update(&snapshot.key, label, &[FieldPath::Label(MOUNTPOINT.into())])?;
                 (snapshot.key, plan, false)

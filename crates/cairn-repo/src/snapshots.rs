@@ -154,7 +154,7 @@ impl Repo {
         Ok(diff(&before, &self.tree_now(key)?))
     }
 
-    fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
+    pub(crate) fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
         match snapshot.labels.get(crate::mounts::MOUNTPOINT) {
             Some(place) if cairn_view::is_mountpoint(Path::new(place)) => {
                 Err(cairn_snapshot::Error::InUse {
@@ -220,6 +220,7 @@ impl Snapshotter for Repo {
             inodes: scanned.layer.entries,
         };
         let gone = self.store.publish::<_, Error>(ingest.finish()?, |txn| {
+            refuse_if_container(txn, key)?;
             rows::put_layer(txn, &scanned.layer)?;
             Ok(graph::commit(
                 txn,
@@ -237,6 +238,7 @@ impl Snapshotter for Repo {
         let snapshot = self.stat(key)?;
         self.refuse_if_mounted(&snapshot)?;
         let gone = self.store.db().write::<_, Error>(|txn| {
+            refuse_if_container(txn, key)?;
             if let Some(image) = rows::images(txn)?
                 .into_iter()
                 .find(|image| image.top.as_ref() == Some(key))
@@ -309,6 +311,24 @@ impl Repo {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
             _ => Ok(()),
         }
+    }
+}
+
+/// A container's snapshot goes with the container, which may be writing to it.
+fn refuse_if_container(rows: &dyn Rows, key: &SnapshotKey) -> Result<()> {
+    match crate::containers::all(rows)?
+        .into_iter()
+        .find(|container| container.snapshot == *key)
+    {
+        Some(container) => Err(cairn_snapshot::Error::InUse {
+            key: key.to_string(),
+            by: format!(
+                "container {0}; \"cairn rm {0}\" removes both",
+                container.name
+            ),
+        }
+        .into()),
+        None => Ok(()),
     }
 }
 

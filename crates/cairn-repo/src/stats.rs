@@ -425,6 +425,7 @@ impl Repo {
             "quarantine",
             "format",
             "lock",
+            "gc.lock",
             "db.broken",
         ] {
             stats.other += count(name)?;

@@ -57,8 +57,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         // What cannot be removed now goes with the next collection: the lease is dead by then.
-        let _ = std::fs::remove_dir_all(&self.directory);
-        let _ = std::fs::remove_file(&self.file);
+        if std::fs::remove_dir_all(&self.directory).is_ok() {
+            let _ = std::fs::remove_file(&self.file);
+        }
     }
 }
 

@@ -153,7 +153,12 @@ impl Db {
             .and_then(|v| codec::decode_bare::<Mark>(&mut &v[..]));
         let applied = applied.unwrap_or_default();
         let journal_path = self.journal_path();
-        let (journal, mark) = match Journal::open(&self.disk, &journal_path)? {
+        let opened = match Journal::open(&self.disk, &journal_path) {
+            // What the journal cannot say any more, the database still knows.
+            Err(Error::Corrupt { .. }) if applied != Mark::default() => None,
+            done => done?,
+        };
+        let (journal, mark) = match opened {
             Some(mut journal)
                 if applied.generation == journal.generation()
                     && applied.offset <= journal.len() =>
@@ -261,6 +266,31 @@ impl Db {
         std::fs::remove_dir_all(&path).at("remove", &path)
     }
 
+    /// Makes the one of journal and database that is wrong anew from the other; says what was done.
+    pub fn repair(&self) -> Result<Option<&'static str>> {
+        match self.verify() {
+            Ok(_) => Ok(None),
+            Err(Error::Database { .. }) => {
+                let mut gate = self.gate();
+                gate.session = None;
+                let _lock = self.lock()?;
+                let path = self.root.join("db");
+                std::fs::remove_dir_all(&path).at("remove", &path)?;
+                Ok(Some("made the database anew from the journal"))
+            }
+            Err(Error::Corrupt { .. }) => {
+                let mut gate = self.gate();
+                let session = self.take(&mut gate)?;
+                let rows = all_rows(&session.db).map_err(session.fail())?;
+                let (_, mark) =
+                    Journal::checkpoint(&self.disk, &self.journal_path(), session.mark, rows)?;
+                apply(&session.db, Vec::new(), Some(mark)).map_err(session.fail())?;
+                Ok(Some("made the journal anew from the database"))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Checks that journal and database agree; returns the number of rows.
     pub fn verify(&self) -> Result<usize> {
         let mut gate = self.gate();
@@ -269,18 +299,8 @@ impl Db {
             path: session.path.clone(),
             why: e.to_string(),
         };
-        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let mut journal = Journal::open(&self.disk, &self.journal_path())?
-            .ok_or_else(|| Error::corrupt("journal", "it is missing"))?;
-        let end = journal.replay(Mark::default(), |changes| {
-            for (key, value) in changes {
-                match value {
-                    Some(value) => rows.insert(key, value),
-                    None => rows.remove(&key),
-                };
-            }
-            Ok(())
-        })?;
+        let checked = Journal::rows(&self.disk, &self.journal_path());
+        let (rows, end) = checked?;
         if end != session.mark {
             return Err(Error::corrupt(
                 "journal",
@@ -380,9 +400,20 @@ impl Session {
     }
 
     fn checkpoint(&mut self) -> Result<()> {
-        let rows = all_rows(&self.db).map_err(self.fail())?;
         let disk = self.journal.disk().clone();
         let path = self.path.with_file_name("journal");
+        // The journal is the truth, so its own rows are kept, not what sled makes of them.
+        let (rows, end) = Journal::rows(&disk, &path)?;
+        if end != self.mark {
+            return Err(Error::corrupt(
+                "journal",
+                "it ends elsewhere than the database says",
+            ));
+        }
+        let rows = rows
+            .into_iter()
+            .map(|(key, value)| (key, Some(value)))
+            .collect();
         (self.journal, self.mark) = Journal::checkpoint(&disk, &path, self.mark, rows)?;
         apply(&self.db, Vec::new(), Some(self.mark)).map_err(self.fail())
     }

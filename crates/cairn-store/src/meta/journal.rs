@@ -7,6 +7,7 @@
 //! The payload is a list of rows: key and new value, or none for a row that goes. A checkpoint is a
 //! new file of the next generation whose first record holds every row.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,9 @@ const RECORD_HEADER: usize = 16;
 
 /// Rows of one transaction.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+/// All rows there are.
+pub type AllRows = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A place in the journal: everything before it is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -138,10 +142,61 @@ impl Journal {
             };
         }
         if at < rest.len() {
+            // A checkpoint is put in place whole, so its record is never a torn one; and behind a torn
+            // record there is nothing whole. Anything else is damage, and cutting would make it worse.
+            let first = mark.offset == HEADER as u64;
+            if first || (at + 1..rest.len()).any(|later| parse(&rest[later..]).is_some()) {
+                return Err(self.damaged());
+            }
             self.file.truncate(mark.offset)?;
             self.file.sync()?;
         }
         Ok(mark)
+    }
+
+    fn damaged(&self) -> Error {
+        Error::corrupt(
+            format!("journal {}", self.path.display()),
+            "a record in the middle of it is damaged",
+        )
+    }
+
+    /// All rows that the journal of this path comes to, and where it ends; changes nothing.
+    pub fn rows(disk: &Disk, path: &Path) -> Result<(AllRows, Mark)> {
+        let journal =
+            Self::open(disk, path)?.ok_or_else(|| Error::corrupt("journal", "it is missing"))?;
+        let mut rest = vec![0; (journal.file.len() - HEADER as u64) as usize];
+        journal
+            .file
+            .file()
+            .read_exact_at(&mut rest, HEADER as u64)
+            .at("read journal", path)?;
+        let mut rows = BTreeMap::new();
+        let mut mark = Mark {
+            generation: journal.generation,
+            offset: HEADER as u64,
+            sequence: 0,
+        };
+        let mut bytes = &rest[..];
+        while let Some((length, sequence, changes)) = parse(bytes) {
+            for (key, value) in changes {
+                match value {
+                    Some(value) => rows.insert(key, value),
+                    None => rows.remove(&key),
+                };
+            }
+            bytes = &bytes[length..];
+            mark = Mark {
+                offset: mark.offset + length as u64,
+                sequence,
+                ..mark
+            };
+        }
+        if bytes.is_empty() {
+            Ok((rows, mark))
+        } else {
+            Err(journal.damaged())
+        }
     }
 
     /// Appends one transaction and makes it durable. On an error nothing is left behind.
@@ -204,7 +259,7 @@ mod tests {
             ends.push(mark.offset);
         }
         let whole = std::fs::read(&path).unwrap();
-        for len in HEADER..=whole.len() {
+        for len in ends[0] as usize..=whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
             let mut seen = Vec::new();
             let mut journal = Journal::open(&disk, &path).unwrap().unwrap();
