@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use cairn_model::{Digest, PackId, SnapshotKey};
-use cairn_snapshot::{Kind, Labels, Snapshotter, graph};
+use cairn_snapshot::{Kind, Labels, graph};
 use cairn_store::codec::Stored;
-use cairn_store::{Rows, Table};
+use cairn_store::{Rows, Table, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{At, Error, Result};
@@ -88,20 +88,26 @@ impl Repo {
                 .collect(),
             created: time::now_secs(),
         };
-        self.prepare(&snapshot, parent, Labels::new())?;
-        let made = std::fs::create_dir_all(self.container_dir(&id))
-            .at("create directory", &self.container_dir(&id));
-        let put = made.and_then(|()| {
-            self.store
-                .db()
-                .write::<_, Error>(|txn| Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?))
-        });
-        if let Err(e) = put {
-            // The first error is the one to tell.
-            let _ = self.remove(&snapshot);
-            return Err(e);
+        let directory = self.container_dir(&id);
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        // Snapshot and container appear together or not at all.
+        let put = |txn: &mut Txn<'_>| Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?);
+        let made = self.create_snapshot(&snapshot, Kind::Active, parent, Labels::new(), &put);
+        let container = || {
+            self.containers()?
+                .into_iter()
+                .find(|c| c.id == id)
+                .ok_or_else(|| Error::NoContainer(name.clone()))
+        };
+        match made {
+            Ok(_) => container(),
+            Err(e) => {
+                // Whatever of it is there goes; the first error is the one to tell.
+                let _ = container().and_then(|container| self.remove_container(&container));
+                let _ = std::fs::remove_dir_all(&directory);
+                Err(e)
+            }
         }
-        self.container(&name)
     }
 
     /// All containers, newest first.

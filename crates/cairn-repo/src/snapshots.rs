@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, commit_copy, commit_upper, diff};
 use cairn_model::{Head, Meta, MountPlan, PackId, SnapshotKey};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
-use cairn_store::{Ingest, Rows};
+use cairn_store::{Ingest, Rows, Txn};
 
 use crate::error::{At, Error, Result};
 use crate::repo::{Repo, tree_id};
@@ -20,12 +20,14 @@ impl Repo {
         self.root().join("heads").join(head.hex())
     }
 
-    fn create_snapshot(
+    /// Makes a snapshot, and what `also` writes with it, in one transaction.
+    pub(crate) fn create_snapshot(
         &self,
         key: &SnapshotKey,
         kind: Kind,
         parent: Option<&SnapshotKey>,
         labels: Labels,
+        also: &dyn Fn(&mut Txn<'_>) -> Result<()>,
     ) -> Result<MountPlan> {
         let layers = match parent {
             Some(parent) => self.layers_of(parent)?,
@@ -38,7 +40,10 @@ impl Repo {
         };
         // The head is made inside the transaction: a collection never sees one without the other.
         self.store.db().write_after::<_, Error>(
-            |txn| Ok(graph::create(txn, key, kind, parent, labels, head)?),
+            |txn| {
+                graph::create(txn, key, kind, parent, labels, head)?;
+                also(txn)
+            },
             |_| head.map_or(Ok(()), |head| self.make_head(&head, &root)),
         )?;
         match self.plan(&layers, head.as_ref()) {
@@ -177,7 +182,7 @@ impl Snapshotter for Repo {
         parent: Option<&SnapshotKey>,
         labels: Labels,
     ) -> Result<MountPlan> {
-        self.create_snapshot(key, Kind::Active, parent, labels)
+        self.create_snapshot(key, Kind::Active, parent, labels, &|_| Ok(()))
     }
 
     fn view(
@@ -186,7 +191,7 @@ impl Snapshotter for Repo {
         parent: Option<&SnapshotKey>,
         labels: Labels,
     ) -> Result<MountPlan> {
-        self.create_snapshot(key, Kind::View, parent, labels)
+        self.create_snapshot(key, Kind::View, parent, labels, &|_| Ok(()))
     }
 
     fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan> {

@@ -131,9 +131,39 @@ impl Views {
         Ok(file)
     }
 
+    fn boot_id() -> String {
+        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+    }
+
+    fn is_of_this_boot(&self) -> bool {
+        std::fs::read_to_string(self.directory.join("boot"))
+            .is_ok_and(|boot| boot == Self::boot_id())
+    }
+
+    /// Nothing in the cache is synced, so what a power cut left of it is not to be trusted: with each
+    /// boot it begins anew. Nothing can be mounted from it yet.
+    fn begin_anew(&self) -> Result<()> {
+        let _guard = self.hold(FlockOperation::LockExclusive)?;
+        if self.is_of_this_boot() {
+            return Ok(());
+        }
+        for name in ["views", "flat", "roots", "objects"] {
+            let path = self.directory.join(name);
+            if path.exists() {
+                std::fs::remove_dir_all(&path).at("remove", &path)?;
+            }
+        }
+        let path = self.directory.join("boot");
+        std::fs::write(&path, Self::boot_id()).at("write", &path)
+    }
+
     /// Keeps an eviction away; where one is under way, calls `wait` before waiting for it, so that the
     /// caller holds nothing that the eviction needs.
     fn hold_shared(&self, wait: &dyn Fn()) -> Result<File> {
+        if !self.is_of_this_boot() {
+            wait();
+            self.begin_anew()?;
+        }
         self.hold(FlockOperation::NonBlockingLockShared)
             .or_else(|_| {
                 wait();
