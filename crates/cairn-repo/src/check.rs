@@ -222,6 +222,21 @@ impl Repo {
                 Damage::Index(_) => index = true,
             }
         }
+        // A repair that was cut off may have left a pack that no row names any more.
+        let directory = self.root().join("packs");
+        let files = std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten();
+        let on_disk: Vec<PackId> = files
+            .filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok())
+            .collect();
+        let known: HashSet<PackId> = self
+            .store
+            .pack_rows()?
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        packs.extend(on_disk.into_iter().filter(|id| !known.contains(id)));
         for id in packs {
             done.push(self.quarantine(&id)?);
             index = true;
@@ -249,6 +264,10 @@ impl Repo {
         let known = PackFile::open(&path)
             .and_then(|pack| pack.directory())
             .map(|directory| directory.slots.len());
+        // Set aside before it is forgotten: whatever happens next, its bytes are there.
+        if path.exists() && !kept.exists() {
+            std::fs::hard_link(&path, &kept).at("set aside", &path)?;
+        }
         self.store.forget_pack(id)?;
         let ingest = self.store.ingest()?;
         let mut feeder = ingest.feeder();
@@ -261,7 +280,7 @@ impl Repo {
         self.store
             .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         if path.exists() {
-            std::fs::rename(&path, &kept).at("move to quarantine", &path)?;
+            std::fs::remove_file(&path).at("remove", &path)?;
         }
         let of = known.map_or_else(|_| "an unknown number of".to_owned(), |n| n.to_string());
         Ok(format!(
