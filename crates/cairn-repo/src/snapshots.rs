@@ -210,13 +210,14 @@ impl Snapshotter for Repo {
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
         let snapshot = self.stat(key)?;
         self.refuse_if_mounted(&snapshot)?;
-        if self
-            .store
-            .db()
-            .read::<_, Error>(|rows| Ok(graph::find(rows, name)?.is_some()))?
-        {
-            return Err(cairn_snapshot::Error::Exists(name.to_string()).into());
-        }
+        // Also asked before anything is read: a container's head may change under the reader.
+        self.store.db().read::<_, Error>(|rows| {
+            refuse_if_container(rows, key)?;
+            match graph::find(rows, name)? {
+                Some(_) => Err(cairn_snapshot::Error::Exists(name.to_string()).into()),
+                None => Ok(()),
+            }
+        })?;
         let parent = self.tree_of(key)?;
         let ingest = self.store.ingest()?;
         let scanned = self.read_head(&snapshot, &parent, &ingest)?;
