@@ -94,8 +94,14 @@ impl Repo {
         let mut hits: BTreeMap<BlobId, Hit> = BTreeMap::new();
         let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
             (Some(why), _) => Some(why.clone()),
-            (None, None) => Some("it is in no pack".to_owned()),
-            (None, Some(found)) if bad_packs.contains(&found.pack) => {
+            (None, Err(e)) => Some(e.to_string()),
+            // Published, or moved by a collection, since the index was read.
+            (None, Ok(None)) => self
+                .store
+                .find(id)
+                .is_err()
+                .then(|| "it is in no pack".to_owned()),
+            (None, Ok(Some(found))) if bad_packs.contains(&found.pack) => {
                 let whole = self.store.get(id).is_ok();
                 (!whole).then(|| format!("its pack {} is damaged", found.pack))
             }
@@ -256,11 +262,6 @@ impl Repo {
         let directory = self.root().join("quarantine");
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let kept = directory.join(path.file_name().unwrap_or_default());
-        let saved = if path.exists() {
-            salvage(&path)?
-        } else {
-            Vec::new()
-        };
         let known = PackFile::open(&path)
             .and_then(|pack| pack.directory())
             .map(|directory| directory.slots.len());
@@ -271,9 +272,12 @@ impl Repo {
         self.store.forget_pack(id)?;
         let ingest = self.store.ingest()?;
         let mut feeder = ingest.feeder();
-        let count = saved.len();
-        for (_, content) in saved {
-            feeder.put(&content)?;
+        let mut count = 0;
+        if path.exists() {
+            count = salvage::<Error>(&path, |content| {
+                feeder.put(&content)?;
+                Ok(())
+            })?;
         }
         feeder.ids()?;
         drop(feeder);

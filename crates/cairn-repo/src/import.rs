@@ -202,7 +202,7 @@ impl Repo {
     /// True where the index has every blob of a layer.
     fn is_whole(&self, layer: &Layer) -> bool {
         let index = self.store.index();
-        let has = |id: &BlobId| index.find(id).is_some();
+        let has = |id: &BlobId| index.find(id).is_ok_and(|found| found.is_some());
         let streams = std::iter::once(&layer.manifest).chain(&layer.framing);
         let stored = |stream| {
             self.store

@@ -8,7 +8,7 @@ use std::path::Path;
 use cairn_layer::Layer;
 use cairn_model::{BlobId, Kind, LayerId};
 use cairn_snapshot::Snapshot;
-use cairn_store::gc::Marks;
+use cairn_store::gc::{Marks, record_area};
 use cairn_store::pack_bytes;
 
 use crate::error::{At, Error, Result};
@@ -145,7 +145,7 @@ impl Ledger {
         let missing = || Error::from(cairn_store::Error::MissingBlob(*id));
         let found = match self.marks.mark(id)? {
             Some(found) => found,
-            None => self.marks.index().find(id).ok_or_else(missing)?,
+            None => self.marks.index().find(id)?.ok_or_else(missing)?,
         };
         self.blobs.push(Blob {
             stored: found.slot.stored,
@@ -391,15 +391,12 @@ impl Repo {
 
     fn count_disk(&self, marks: &Marks, stats: &mut Stats) -> Result<()> {
         let (mut live, mut packs_bytes) = (0, 0);
-        for entry in marks.entries() {
-            let (_, slot, marked) = entry?;
-            if marked {
-                live += u64::from(slot.stored);
-            } else {
-                stats.dead += pack_bytes(1, slot.record_bytes()) - pack_bytes(0, 0);
-            }
-        }
-        for (_, row) in self.store.pack_rows()? {
+        let framing = |blobs: u64| pack_bytes(blobs, 0) - pack_bytes(0, 0);
+        for (id, row) in self.store.pack_rows()? {
+            let marked = marks.live(&id);
+            live += marked.stored();
+            stats.dead += record_area(&row).saturating_sub(marked.bytes)
+                + framing(u64::from(row.blobs).saturating_sub(marked.blobs));
             stats.packs += 1;
             packs_bytes += row.bytes;
         }

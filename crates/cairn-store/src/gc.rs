@@ -17,27 +17,47 @@ use std::sync::Arc;
 use cairn_model::{BlobId, PackId};
 
 use crate::error::{Error, IoContext, Result};
-use crate::index::{self, Index, Location};
+use crate::index::{Index, Location};
 use crate::lease;
 use crate::meta::Txn;
-use crate::pack::{FinishedPack, PACK_BYTES_TARGET, PackWriter, Slot, pack_bytes};
+use crate::pack::{PACK_BYTES_TARGET, PackWriter, RECORD_HEADER, Slot, pack_bytes};
 use crate::random;
-use crate::store::{PACKS, PackRowV1, STATE, StateV1, Store, pack_rows, rebuild_index};
+use crate::sealed::{SealedPack, seal};
+use crate::store::{Edit, PACKS, PackRowV1, STATE, StateV1, Store, heal, pack_rows};
 
 /// Packs are rewritten when more than this share of their records is dead.
 const DEAD_SHARE_MAX: f64 = 0.2;
 /// Live bytes that one round copies before it frees the packs they came from.
 const ROUND_BYTES_MAX: u64 = 512 << 20;
+/// Blobs that one round copies.
+const ROUND_BLOBS_MAX: u64 = 1 << 20;
 /// More packs than this under [`SMALL_PACK_BYTES`] are put together.
 const SMALL_PACKS_MAX: usize = 16;
 const SMALL_PACK_BYTES: u64 = 8 << 20;
 
-/// Which entries of an index are reachable: one bit each, exact.
+/// What is live of one pack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Records that are reachable.
+    pub blobs: u64,
+    /// Bytes of these records, headers included.
+    pub bytes: u64,
+}
+
+impl Live {
+    /// Bytes of these records without their headers.
+    pub fn stored(&self) -> u64 {
+        self.bytes - self.blobs * RECORD_HEADER as u64
+    }
+}
+
+/// Which entries of an index are reachable: one bit each, exact, and a sum for each pack.
 #[derive(Debug)]
 pub struct Marks {
     index: Arc<Index>,
     newer: Option<Arc<Index>>,
     bits: Vec<Vec<u64>>,
+    live: HashMap<PackId, Live>,
 }
 
 impl Marks {
@@ -53,21 +73,29 @@ impl Marks {
             index,
             newer: None,
             bits,
+            live: HashMap::new(),
         })
     }
 
     /// Marks a blob; says where it is if it was not marked before.
     pub fn mark(&mut self, id: &BlobId) -> Result<Option<Location>> {
-        let Some(found) = self.index.find(id) else {
+        let Some(found) = self.index.find(id)? else {
             // Stored after the marking began: its pack is not in question.
-            let newer = self.newer.as_ref().and_then(|index| index.find(id));
-            return newer.map(|_| None).ok_or(Error::MissingBlob(*id));
+            return match &self.newer {
+                Some(newer) if newer.find(id)?.is_some() => Ok(None),
+                _ => Err(Error::MissingBlob(*id)),
+            };
         };
         let word = &mut self.bits[found.segment][found.position / 64];
         let bit = 1 << (found.position % 64);
-        let fresh = *word & bit == 0;
+        if *word & bit != 0 {
+            return Ok(None);
+        }
         *word |= bit;
-        Ok(fresh.then_some(found))
+        let live = self.live.entry(found.pack).or_default();
+        live.blobs += 1;
+        live.bytes += found.slot.record_bytes();
+        Ok(Some(found))
     }
 
     /// The index that is marked.
@@ -75,19 +103,30 @@ impl Marks {
         &self.index
     }
 
-    /// Every entry with its mark.
-    pub fn entries(&self) -> impl Iterator<Item = Result<(PackId, Slot, bool)>> + '_ {
-        self.index
-            .segments()
-            .iter()
-            .zip(&self.bits)
-            .flat_map(|(segment, bits)| {
-                let marked = move |i: usize| bits[i / 64] >> (i % 64) & 1 == 1;
-                segment
-                    .entries()
-                    .enumerate()
-                    .map(move |(i, entry)| entry.map(|(pack, slot)| (pack, slot, marked(i))))
-            })
+    /// What is marked of a pack.
+    pub fn live(&self, pack: &PackId) -> Live {
+        self.live.get(pack).copied().unwrap_or_default()
+    }
+
+    /// Marked entries of packs in `wanted`.
+    fn marked_in(&self, wanted: &HashSet<PackId>) -> Result<Vec<(PackId, Slot)>> {
+        let mut out = Vec::new();
+        for (segment, bits) in self.index.segments().iter().zip(&self.bits) {
+            if !segment.packs().iter().any(|pack| wanted.contains(pack)) {
+                continue;
+            }
+            for (i, entry) in segment.entries().enumerate() {
+                if bits[i / 64] >> (i % 64) & 1 == 0 {
+                    continue;
+                }
+                let (pack, slot) = entry?;
+                let pack = segment.packs()[pack];
+                if wanted.contains(&pack) {
+                    out.push((pack, slot));
+                }
+            }
+        }
+        Ok(out)
     }
 }
 
@@ -162,12 +201,19 @@ impl Plan {
     }
 }
 
+/// Bytes of the records of a pack.
+pub fn record_area(row: &PackRowV1) -> u64 {
+    row.bytes
+        .saturating_sub(pack_bytes(u64::from(row.blobs), 0))
+}
+
 /// Decides what to do with each pack.
 pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
     let rows = store.pack_rows()?;
     let mut packs: HashMap<PackId, PackPlan> = HashMap::new();
     let mut condemned = Vec::new();
-    for (id, row) in rows {
+    for (id, row) in &rows {
+        let (id, row) = (*id, *row);
         if row.condemned.is_some() {
             condemned.push((id, row.bytes));
             continue;
@@ -184,17 +230,16 @@ pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
         packs.insert(id, none);
     }
     let known: HashSet<PackId> = marks.index.packs().collect();
-    for entry in marks.entries() {
-        let (id, slot, live) = entry?;
-        let Some(pack) = packs.get_mut(&id) else {
+    for (id, row) in rows {
+        if row.condemned.is_some() {
             continue;
-        };
-        if live {
-            pack.live_blobs += 1;
-            pack.live_bytes += slot.record_bytes();
-        } else {
-            pack.dead_blobs += 1;
-            pack.dead_bytes += slot.record_bytes();
+        }
+        if let Some(pack) = packs.get_mut(&id) {
+            let (blobs, bytes) = (u64::from(row.blobs), record_area(&row));
+            let live = marks.live(&id);
+            (pack.live_blobs, pack.live_bytes) = (live.blobs, live.bytes);
+            pack.dead_blobs = blobs.saturating_sub(live.blobs);
+            pack.dead_bytes = bytes.saturating_sub(live.bytes);
         }
     }
     // A pack that came after the marking began is not in question.
@@ -247,10 +292,13 @@ pub fn apply<E: From<Error>>(
             .filter(|p| p.action == Action::Drop)
             .map(|p| (p.id, *p)),
     );
-    let mut round = 0;
+    let mut round = Live::default();
     for pack in plan.packs.iter().filter(|p| p.action == Action::Rewrite) {
-        if round + pack.live_bytes <= ROUND_BYTES_MAX || round == 0 {
-            round += pack.live_bytes;
+        let fits = round.bytes + pack.live_bytes <= ROUND_BYTES_MAX
+            && round.blobs + pack.live_blobs <= ROUND_BLOBS_MAX;
+        if fits || round.blobs == 0 {
+            round.bytes += pack.live_bytes;
+            round.blobs += pack.live_blobs;
             goes.insert(pack.id, *pack);
         }
     }
@@ -262,13 +310,8 @@ pub fn apply<E: From<Error>>(
             let index = store.consistent_index(txn)?;
             marks.newer = Some(index.clone());
             remark(txn, &mut marks)?;
-            let mut live: HashMap<PackId, u64> = HashMap::new();
-            for entry in marks.entries() {
-                let (id, _, marked) = entry?;
-                *live.entry(id).or_default() += u64::from(marked);
-            }
             let mut goes = goes;
-            goes.retain(|id, plan| live.get(id).copied().unwrap_or(0) == plan.live_blobs);
+            goes.retain(|id, plan| marks.live(id).blobs == plan.live_blobs);
             let generation = index.generation() + 1;
             for (id, pack) in &goes {
                 outcome.dead_blobs += pack.dead_blobs;
@@ -284,22 +327,20 @@ pub fn apply<E: From<Error>>(
                 }
             }
             for pack in &fresh {
-                let row = PackRowV1 {
-                    bytes: pack.bytes,
-                    blobs: pack.slots.len() as u32,
-                    born: generation,
-                    condemned: None,
-                };
-                PACKS.put(txn, pack.id.as_bytes(), &row)?;
+                PACKS.put(txn, pack.id.as_bytes(), &pack.row(generation))?;
                 outcome.written_bytes += pack.bytes;
             }
             if !goes.is_empty() || !fresh.is_empty() {
                 STATE.put(txn, [], &StateV1 { generation })?;
             }
-            Ok((index, generation, goes))
+            let mut list = index.list().clone();
+            list.generation = generation;
+            list.hidden.extend(goes.keys());
+            let add = fresh.iter().filter_map(|p| p.segment.clone()).collect();
+            Ok((!goes.is_empty() || !fresh.is_empty(), Edit { list, add }))
         },
-        |(index, generation, goes)| {
-            if goes.is_empty() && fresh.is_empty() {
+        |(changed, edit)| {
+            if !*changed {
                 return Ok(());
             }
             for pack in &fresh {
@@ -308,26 +349,12 @@ pub fn apply<E: From<Error>>(
                     .rename(&pack.path, &store.pack_path(&pack.id))?;
             }
             store.disk().sync_dir(&root.join("packs"))?;
-            let stays = index.segments().iter().flat_map(|s| s.entries());
-            let stays =
-                stays.filter(|entry| !matches!(entry, Ok((pack, _)) if goes.contains_key(pack)));
-            let mut entries = stays.collect::<Result<Vec<_>>>()?;
-            entries.extend(
-                fresh
-                    .iter()
-                    .flat_map(|pack| pack.slots.iter().map(|slot| (pack.id, *slot))),
-            );
-            Ok(index::rebuild(
-                store.disk(),
-                &store.index_dir(),
-                *generation,
-                entries,
-            )?)
+            Ok(edit.apply(store.disk(), &store.index_dir())?)
         },
     )?;
     drop(lease);
-    store.reload_index()?;
     let reaped = reap(store)?;
+    store.tidy()?;
     Ok(Outcome {
         written_bytes: outcome.written_bytes,
         dead_blobs: outcome.dead_blobs,
@@ -345,16 +372,11 @@ fn copy_live(
     lease: &lease::Lease,
     marks: &Marks,
     goes: &HashMap<PackId, PackPlan>,
-) -> Result<Vec<FinishedPack>> {
-    let mut slots = Vec::new();
-    for entry in marks.entries() {
-        let (id, slot, live) = entry?;
-        if live && goes.contains_key(&id) {
-            slots.push((id, slot));
-        }
-    }
+) -> Result<Vec<SealedPack>> {
+    let copied = goes.values().filter(|p| p.action == Action::Rewrite);
+    let mut slots = marks.marked_in(&copied.map(|p| p.id).collect())?;
     slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));
-    let mut finished = Vec::new();
+    let mut sealed = Vec::new();
     let mut writer: Option<PackWriter> = None;
     let mut record = Vec::new();
     for (id, slot) in slots {
@@ -368,16 +390,16 @@ fn copy_live(
             )?),
         };
         pack.append(&[slot], &record)?;
-        if pack.bytes() >= PACK_BYTES_TARGET
+        if pack.is_full()
             && let Some(pack) = writer.take()
         {
-            finished.push(pack.finish()?);
+            sealed.push(seal(store.disk(), pack.finish()?)?);
         }
     }
     if let Some(pack) = writer {
-        finished.push(pack.finish()?);
+        sealed.push(seal(store.disk(), pack.finish()?)?);
     }
-    Ok(finished)
+    Ok(sealed)
 }
 
 /// Unlinks condemned packs that no lease can need, and what dead leases left.
@@ -425,7 +447,7 @@ pub fn reap(store: &Store) -> Result<Outcome> {
 pub fn adopt_orphans(store: &Store) -> Result<()> {
     let directory = store.root().join("packs");
     store.db().write::<_, Error>(|txn| {
-        store.consistent_index(txn)?;
+        let index = store.consistent_index(txn)?;
         let known: HashSet<PackId> = pack_rows(txn)?.into_iter().map(|(id, _)| id).collect();
         for file in std::fs::read_dir(&directory)
             .at("list", &directory)?
@@ -437,7 +459,7 @@ pub fn adopt_orphans(store: &Store) -> Result<()> {
                 .and_then(|stem| stem.to_str())
                 .and_then(|stem| stem.parse::<PackId>().ok());
             if id.is_some_and(|id| !known.contains(&id)) {
-                return rebuild_index(store.root(), store.disk(), txn);
+                return heal(store.root(), store.disk(), txn, &index);
             }
         }
         Ok(())

@@ -2,12 +2,15 @@
 //!
 //! A [`Feeder`] (one for each layer being read) collects pieces into batches; workers hash them, look
 //! them up, compress what is new and append it to the pack. Nothing here takes the repository lock.
-//! [`Ingest::finish`] makes the packs durable; they become part of the repository only when
-//! [`crate::Store::publish`] says so, and vanish with the lease otherwise.
+//! [`Ingest::finish`] makes the packs and their index segments durable; they become part of the
+//! repository only when [`crate::Store::publish`] says so, and vanish with the lease otherwise.
+//!
+//! What was stored by this ingest is remembered in `seen` until its pack is full, and found through the
+//! pack's own segment afterwards: memory does not grow with the number of new blobs.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use cairn_model::{BlobId, PackId};
@@ -15,16 +18,17 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::index::Index;
+use crate::index::{Index, Segment, merge};
 use crate::lease::Lease;
-use crate::pack::{
-    BLOB_BYTES_MAX, Codec, FinishedPack, PACK_BYTES_TARGET, PackWriter, Slot, frame,
-};
+use crate::pack::{BLOB_BYTES_MAX, Codec, PackWriter, Slot, frame};
 use crate::random;
+use crate::sealed::{SealedPack, seal};
 
 const BATCH_BYTES: usize = 256 * 1024;
 const QUEUE_BATCHES: usize = 16;
 const ZSTD_LEVEL: i32 = 3;
+/// Own segments are put together when there are this many.
+const OWN_SEGMENTS_MAX: usize = 8;
 
 /// What an ingest did, bytes and counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -74,8 +78,13 @@ struct ResultState {
 }
 
 struct Shared {
+    disk: Disk,
+    lease: Arc<Lease>,
     index: Arc<Index>,
+    /// New blobs of packs that are not sealed yet.
     seen: Mutex<HashSet<BlobId>>,
+    /// Segments of sealed packs.
+    own: RwLock<Vec<Arc<Segment>>>,
     hits: Mutex<HashSet<PackId>>,
     output: Mutex<Output>,
     error: Mutex<Option<Error>>,
@@ -87,11 +96,10 @@ struct Shared {
     bytes_stored: AtomicU64,
 }
 
+#[derive(Default)]
 struct Output {
-    disk: Disk,
-    lease: Arc<Lease>,
     pack: Option<PackWriter>,
-    finished: Vec<FinishedPack>,
+    sealed: Vec<SealedPack>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -111,8 +119,10 @@ pub struct Ingest {
 #[must_use = "packs that are not published are thrown away"]
 #[derive(Debug)]
 pub struct Prepared {
-    pub(crate) packs: Vec<FinishedPack>,
+    pub(crate) packs: Vec<SealedPack>,
     pub(crate) hits: HashSet<PackId>,
+    /// The index that was looked into.
+    pub(crate) index: Arc<Index>,
     pub(crate) _lease: Arc<Lease>,
     /// What was done.
     pub stats: IngestStats,
@@ -122,15 +132,13 @@ impl Ingest {
     pub(crate) fn start(disk: Disk, index: Arc<Index>, lease: Lease) -> Self {
         let lease = Arc::new(lease);
         let shared = Arc::new(Shared {
+            disk,
+            lease: lease.clone(),
             index,
             seen: Mutex::default(),
+            own: RwLock::default(),
             hits: Mutex::default(),
-            output: Mutex::new(Output {
-                disk,
-                lease: lease.clone(),
-                pack: None,
-                finished: Vec::new(),
-            }),
+            output: Mutex::default(),
             error: Mutex::default(),
             pool: Mutex::default(),
             bytes_in: AtomicU64::default(),
@@ -184,12 +192,12 @@ impl Ingest {
         }
         let mut output = lock(&self.shared.output);
         if let Some(pack) = output.pack.take() {
-            let pack = pack.finish()?;
-            output.finished.push(pack);
+            output.sealed.push(seal(&self.shared.disk, pack.finish()?)?);
         }
         Ok(Prepared {
-            packs: std::mem::take(&mut output.finished),
+            packs: std::mem::take(&mut output.sealed),
             hits: std::mem::take(&mut lock(&self.shared.hits)),
+            index: self.shared.index.clone(),
             _lease: self.lease.clone(),
             stats: self.shared.stats(),
         })
@@ -375,11 +383,11 @@ impl Worker<'_> {
             start = *end;
             let id = BlobId::of(content);
             ids.push(id);
-            if let Some(found) = self.shared.index.find(&id) {
+            if let Some(found) = self.shared.index.find(&id)? {
                 if hits.last() != Some(&found.pack) {
                     hits.push(found.pack);
                 }
-            } else if lock(&self.shared.seen).insert(id) {
+            } else if self.shared.is_new(&id)? {
                 bytes_new += content.len() as u64;
                 self.store(id, content)?;
             }
@@ -388,7 +396,7 @@ impl Worker<'_> {
             lock(&self.shared.hits).extend(hits);
         }
         if !self.slots.is_empty() {
-            lock(&self.shared.output).append(&self.slots, &self.records)?;
+            self.shared.append(&self.slots, &self.records)?;
         }
         let add = |n: &AtomicU64, v: u64| n.fetch_add(v, Ordering::Relaxed);
         add(&self.shared.bytes_in, batch.data.len() as u64);
@@ -436,9 +444,29 @@ impl Worker<'_> {
     }
 }
 
-impl Output {
-    fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
-        let pack = match &mut self.pack {
+impl Shared {
+    /// True for the first who asks; the others may rely on that one.
+    fn is_new(&self, id: &BlobId) -> Result<bool> {
+        if !lock(&self.seen).insert(*id) {
+            return Ok(false);
+        }
+        // Whoever takes ids out of `seen` has put their segment here before.
+        for segment in self
+            .own
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            if segment.find(id, &[])?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn append(&self, slots: &[Slot], records: &[u8]) -> Result<()> {
+        let mut output = lock(&self.output);
+        let pack = match &mut output.pack {
             Some(pack) => pack,
             none => none.insert(PackWriter::create(
                 &self.disk,
@@ -447,11 +475,38 @@ impl Output {
             )?),
         };
         pack.append(slots, records)?;
-        if pack.bytes() >= PACK_BYTES_TARGET
-            && let Some(pack) = self.pack.take()
-        {
-            self.finished.push(pack.finish()?);
+        let full = if pack.is_full() {
+            output.pack.take()
+        } else {
+            None
+        };
+        drop(output);
+        // The others go on with the next pack while this one becomes durable.
+        full.map_or(Ok(()), |pack| self.seal(pack))
+    }
+
+    fn seal(&self, pack: PackWriter) -> Result<()> {
+        let pack = pack.finish()?;
+        let ids: Vec<BlobId> = pack.slots.iter().map(|slot| slot.id).collect();
+        let sealed = seal(&self.disk, pack)?;
+        if let Some(new) = &sealed.segment {
+            let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+            own.push(Arc::new(Segment::open(&new.path)?));
+            if own.len() >= OWN_SEGMENTS_MAX {
+                // For looking up only; each pack is published with the segment that was made for it.
+                let merged = merge(&self.disk, self.lease.directory(), &own, &HashSet::new())?;
+                own.clear();
+                if let Some(merged) = merged {
+                    own.push(Arc::new(Segment::open(&merged.path)?));
+                }
+            }
         }
+        let mut seen = lock(&self.seen);
+        for id in &ids {
+            seen.remove(id);
+        }
+        drop(seen);
+        lock(&self.output).sealed.push(sealed);
         Ok(())
     }
 }

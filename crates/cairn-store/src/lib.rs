@@ -17,13 +17,14 @@ mod lease;
 mod meta;
 mod pack;
 mod scrub;
+mod sealed;
 mod store;
 mod stream;
 
 pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
 pub use error::{Error, IoContext, Result};
-pub use index::{Index, Location, Segment, write_segment};
+pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
 pub use meta::{Db, Notice, Rows, Table, Txn};

@@ -77,6 +77,12 @@ pub fn scrub(store: &Store, content: bool, progress: &(dyn Fn(u64) + Sync)) -> R
     Ok(scrub)
 }
 
+fn is_live(store: &Store, id: &PackId) -> bool {
+    let rows = store.pack_rows().unwrap_or_default();
+    rows.iter()
+        .any(|(known, row)| known == id && row.condemned.is_none())
+}
+
 fn pack(
     store: &Store,
     id: &PackId,
@@ -90,6 +96,8 @@ fn pack(
         .and_then(|file| Ok((file.directory()?, file)));
     let (directory, file) = match opened {
         Ok(opened) => opened,
+        // A collection may have taken it since the rows were read.
+        Err(_) if !is_live(store, id) => return out,
         Err(error) => {
             out.damage.push(Damage::Pack { id: *id, error });
             return out;
@@ -105,8 +113,14 @@ fn pack(
         );
         out.damage.push(Damage::Pack { id: *id, error });
     }
+    let index = store.index();
+    let known = index.packs().any(|pack| pack == *id) && !index.hidden().contains(id);
+    let mut lost = 0;
     let mut scratch = Vec::new();
     for slot in &directory.slots {
+        // Another copy may be the one that is found.
+        let found = index.find(&slot.id).ok().flatten();
+        lost += u64::from(known && found.is_none_or(|at| at.pack == *id && at.slot != *slot));
         out.blobs += 1;
         out.bytes += slot.record_bytes();
         if content {
@@ -119,6 +133,12 @@ fn pack(
             }
             progress(slot.record_bytes());
         }
+    }
+    if lost > 0 {
+        out.damage.push(Damage::Index(Error::corrupt(
+            "the index",
+            format!("it does not say where {lost} blobs of pack {id} are"),
+        )));
     }
     out
 }

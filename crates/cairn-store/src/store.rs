@@ -1,6 +1,7 @@
 //! The store: blobs in, blobs out, and the moment at which they become part of the repository.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -10,15 +11,21 @@ use serde::{Deserialize, Serialize};
 use crate::codec::Stored;
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::index::{self, Index, Location};
+use crate::index::{self, Index, List, Location, NewSegment, segment_path, write_sorted};
 use crate::ingest::{Ingest, Prepared};
 use crate::lease::Lease;
 use crate::meta::{Db, Notice, Table, Txn};
-use crate::pack::{Directory, PackFile, Slot, file_name};
+use crate::pack::{Directory, PackFile, file_name};
+use crate::sealed::drop_stored;
 
 /// First line of the file `format`.
 pub const FORMAT: &str = "cairn repository 1, fastcdc-2020 16/64/256 KiB";
 const OPEN_PACKS_MAX: usize = 128;
+/// A publication that others keep overtaking goes ahead after this many tries, and may store what they
+/// have; a collection drops one of the two.
+const SETTLE_TRIES: usize = 8;
+/// Entries that are sorted at a time when the index is made anew.
+const HEAL_ENTRIES_MAX: usize = 1 << 19;
 
 /// What the database knows of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +113,7 @@ impl Store {
                 disk.mkdir(&root.join(name))?;
             }
             if !root.join("index").join("CURRENT").exists() {
-                index::rebuild(&disk, &root.join("index"), 0, Vec::new())?;
+                List::default().put(&disk, &root.join("index"), &[])?;
             }
             Ok(())
         })?;
@@ -133,16 +140,19 @@ impl Store {
             Err(e) => return Err(e).at("read", &format),
         }
         let db = Db::new(root, disk.clone(), notice);
-        let index = match Index::open(&root.join("index")) {
+        let index = match Index::open(&root.join("index"), None) {
             Ok(index) => index,
             Err(_) => {
                 // The index is derived: make it anew from the packs' own directories.
                 for name in DIRECTORIES {
                     disk.mkdir(&root.join(name))?;
                 }
-                let rebuilt = db.write(|txn| rebuild_index(root, &disk, txn));
-                rebuilt?;
-                Index::open(&root.join("index"))?
+                db.write(|txn| match Index::open(&root.join("index"), None) {
+                    // Another process was first.
+                    Ok(_) => Ok(()),
+                    Err(_) => heal(root, &disk, txn, &Index::default()),
+                })?;
+                Index::open(&root.join("index"), None)?
             }
         };
         let inner = Inner {
@@ -181,7 +191,8 @@ impl Store {
 
     /// The index as it is on disk now.
     pub fn reload_index(&self) -> Result<Arc<Index>> {
-        let fresh = Arc::new(Index::open(&self.0.root.join("index"))?);
+        let before = self.index();
+        let fresh = Arc::new(Index::open(&self.index_dir(), Some(&before))?);
         *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
         Ok(fresh)
     }
@@ -211,10 +222,11 @@ impl Store {
 
     /// Where a blob is; looks at the index on disk again before it says that it is missing.
     pub fn find(&self, id: &BlobId) -> Result<Location> {
-        if let Some(found) = self.index().find(id) {
+        if let Some(found) = self.index().find(id)? {
             return Ok(found);
         }
-        self.reload_index()?.find(id).ok_or(Error::MissingBlob(*id))
+        let again = self.reload_index()?.find(id)?;
+        again.ok_or(Error::MissingBlob(*id))
     }
 
     /// Content of a blob, checked against its id.
@@ -223,12 +235,10 @@ impl Store {
         let read = |found: &Location| self.pack(&found.pack)?.blob(&found.slot, &mut Vec::new());
         match read(&found) {
             // A collection may have moved the blob since the index was loaded.
-            Err(Error::Io { .. }) => read(
-                &self
-                    .reload_index()?
-                    .find(id)
-                    .ok_or(Error::MissingBlob(*id))?,
-            ),
+            Err(Error::Io { .. }) => {
+                let again = self.reload_index()?.find(id)?;
+                read(&again.ok_or(Error::MissingBlob(*id))?)
+            }
             done => done,
         }
     }
@@ -248,97 +258,249 @@ impl Store {
     }
 
     /// Makes prepared content part of the repository together with the rows that `decide` writes: all
-    /// of it or, on any error, nothing. Holds the repository lock for milliseconds.
+    /// of it or, on any error, nothing. Holds the repository lock for milliseconds, however much is
+    /// stored already.
     pub fn publish<T, E: From<Error>>(
         &self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         decide: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        let root = &self.0.root;
-        let done = self.0.db.write_after::<_, E>(
-            |txn| {
-                let index = self.consistent_index(txn)?;
-                let mut entries = Vec::new();
-                for hit in &prepared.hits {
-                    self.revive(txn, &index, hit, &mut entries)?;
-                }
-                let out = decide(txn)?;
-                let publishes = !prepared.packs.is_empty() || !entries.is_empty();
-                let generation = index.generation() + 1;
-                for pack in &prepared.packs {
-                    let row = PackRowV1 {
-                        bytes: pack.bytes,
-                        blobs: pack.slots.len() as u32,
-                        born: generation,
-                        condemned: None,
+        let mut decide = Some(decide);
+        // Each try looks only at what was published since the one before.
+        for last in (0..SETTLE_TRIES).map(|n| n + 1 == SETTLE_TRIES) {
+            self.settle(&mut prepared)?;
+            let done = self.0.db.write_after::<_, E>(
+                |txn| {
+                    let index = self.consistent_index(txn)?;
+                    if index.generation() != prepared.index.generation() && !last {
+                        return Ok(None);
+                    }
+                    let Some(decide) = decide.take() else {
+                        unreachable!("BUG: decided once")
                     };
-                    PACKS.put(txn, pack.id.as_bytes(), &row)?;
-                    entries.extend(pack.slots.iter().map(|slot| (pack.id, *slot)));
+                    self.decide(txn, &index, &prepared, decide).map(Some)
+                },
+                |decided| match decided {
+                    Some((_, Some(edit))) => Ok(self.put_in_force(edit, &prepared)?),
+                    _ => Ok(()),
+                },
+            );
+            if let Some((out, edit)) = done? {
+                drop(prepared);
+                if edit.is_some() {
+                    self.tidy()?;
                 }
-                if publishes {
-                    STATE.put(txn, [], &StateV1 { generation })?;
-                }
-                Ok((out, publishes.then_some((index, generation, entries))))
-            },
-            |(_, publication)| {
-                let Some((index, generation, entries)) = publication.take() else {
-                    return Ok(());
-                };
-                for pack in &prepared.packs {
-                    self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
-                }
-                self.0.disk.sync_dir(&root.join("packs"))?;
-                index::publish(&self.0.disk, &self.index_dir(), &index, generation, entries)?;
-                Ok(())
-            },
-        );
-        drop(prepared);
-        let (out, _) = done?;
-        self.reload_index()?;
-        Ok(out)
+                return Ok(out);
+            }
+        }
+        unreachable!("BUG: the last try decides")
     }
 
-    /// The index on disk, after making good what a crash between index and transaction left: packs the
-    /// index names but no row does are whole and durable, so they are adopted.
-    pub(crate) fn consistent_index(&self, txn: &mut Txn<'_>) -> Result<Arc<Index>> {
+    /// Leaves out of prepared content what others published since it was looked up: the same content
+    /// from two importers is stored once. Takes no lock.
+    fn settle(&self, prepared: &mut Prepared) -> Result<()> {
         let index = self.reload_index()?;
-        let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
-        if index.generation() == state.generation {
-            return Ok(index);
+        let news = index.without(&prepared.index);
+        if !news.is_empty() {
+            for pack in std::mem::take(&mut prepared.packs) {
+                let rest = drop_stored(&self.0.disk, pack, &news, &mut prepared.hits)?;
+                prepared.packs.extend(rest);
+            }
         }
-        rebuild_index(&self.0.root, &self.0.disk, txn)?;
-        self.reload_index()
+        prepared.index = index;
+        Ok(())
+    }
+
+    /// The part of a publication that is decided inside the transaction; no edit where nothing is new.
+    fn decide<T, E: From<Error>>(
+        &self,
+        txn: &mut Txn<'_>,
+        index: &Index,
+        prepared: &Prepared,
+        decide: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
+    ) -> Result<(T, Option<Edit>), E> {
+        let mut edit = Edit {
+            list: index.list().clone(),
+            add: Vec::new(),
+        };
+        let known: HashSet<PackId> = index.packs().collect();
+        for hit in &prepared.hits {
+            self.revive(txn, &known, hit, &mut edit)?;
+        }
+        let out = decide(txn)?;
+        edit.list.generation += 1;
+        let generation = edit.list.generation;
+        for pack in &prepared.packs {
+            PACKS.put(txn, pack.id.as_bytes(), &pack.row(generation))?;
+            edit.add.extend(pack.segment.clone());
+        }
+        if edit.add.is_empty() && edit.list.hidden == index.list().hidden {
+            return Ok((out, None));
+        }
+        STATE.put(txn, [], &StateV1 { generation })?;
+        Ok((out, Some(edit)))
+    }
+
+    fn put_in_force(&self, edit: &mut Edit, prepared: &Prepared) -> Result<()> {
+        for pack in &prepared.packs {
+            self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
+        }
+        if !prepared.packs.is_empty() {
+            self.0.disk.sync_dir(&self.0.root.join("packs"))?;
+        }
+        edit.apply(&self.0.disk, &self.index_dir())
     }
 
     /// A pack that an import relied on is made findable again if it was condemned meanwhile.
     fn revive(
         &self,
         txn: &mut Txn<'_>,
-        index: &Index,
+        known: &HashSet<PackId>,
         id: &PackId,
-        entries: &mut Vec<(PackId, Slot)>,
+        edit: &mut Edit,
     ) -> Result<()> {
-        if index.packs().any(|known| known == *id) {
+        if known.contains(id) && !edit.list.hidden.contains(id) {
             return Ok(());
         }
         let row = PACKS
             .get(txn, id.as_bytes())?
             .ok_or(Error::MissingPack(*id))?;
-        let directory = self.pack(id)?.directory()?;
-        entries.extend(directory.slots.into_iter().map(|slot| (*id, slot)));
-        PACKS.put(
-            txn,
-            id.as_bytes(),
-            &PackRowV1 {
-                condemned: None,
-                ..row
-            },
-        )
+        if !known.contains(id) {
+            let slots = self.pack(id)?.directory()?.slots;
+            let entries = slots.into_iter().map(|slot| (*id, slot)).collect();
+            edit.add
+                .extend(write_sorted(&self.0.disk, &self.index_dir(), entries)?);
+        }
+        edit.list.hidden.remove(id);
+        let row = PackRowV1 {
+            condemned: None,
+            ..row
+        };
+        PACKS.put(txn, id.as_bytes(), &row)
+    }
+
+    /// The index on disk, after making good what a crash between index and transaction left.
+    pub(crate) fn consistent_index(&self, txn: &mut Txn<'_>) -> Result<Arc<Index>> {
+        let index = self.reload_index()?;
+        let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
+        if index.generation() == state.generation {
+            return Ok(index);
+        }
+        heal(&self.0.root, &self.0.disk, txn, &index)?;
+        self.reload_index()
+    }
+
+    /// Merges segments of the index as long as some are due, beside everything else: others are held up
+    /// only while the list is replaced. Nothing happens where another process is at it.
+    pub fn tidy(&self) -> Result<()> {
+        let mut index = self.reload_index()?;
+        if index::due(&index).is_none() {
+            return Ok(());
+        }
+        let path = self.0.root.join("index").join("lock");
+        let one = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .at("open", &path)?;
+        if one.try_lock().is_err() {
+            return Ok(());
+        }
+        let lease = self.lease()?;
+        while let Some(run) = index::due(&index) {
+            let inputs = &index.segments()[run];
+            let merged = match index::merge(&self.0.disk, lease.directory(), inputs, index.hidden())
+            {
+                // Searching goes on with what there is; "check --repair" makes it anew.
+                Err(e) if e.is_corruption() => return Ok(()),
+                done => done?,
+            };
+            let gone: HashSet<[u8; 16]> = inputs.iter().map(|s| s.id()).collect();
+            let dropped: HashSet<PackId> = inputs
+                .iter()
+                .flat_map(|s| s.packs())
+                .filter(|pack| index.hidden().contains(pack))
+                .copied()
+                .collect();
+            let done = self.0.db.locked(|| {
+                let now = Index::open(&self.index_dir(), Some(&index))?;
+                let mut list = now.list().clone();
+                let there = gone.iter().all(|id| list.segments.contains(id));
+                if !there || !dropped.iter().all(|pack| list.hidden.contains(pack)) {
+                    return Ok(false);
+                }
+                let at = list.segments.iter().position(|id| gone.contains(id));
+                list.segments.retain(|id| !gone.contains(id));
+                if let Some(new) = &merged {
+                    let path = segment_path(&self.index_dir(), &new.id);
+                    self.0.disk.rename(&new.path, &path)?;
+                    list.segments.insert(at.unwrap_or(0), new.id);
+                }
+                let left: HashSet<PackId> = now
+                    .segments()
+                    .iter()
+                    .filter(|s| !gone.contains(&s.id()))
+                    .flat_map(|s| s.packs().iter().copied())
+                    .collect();
+                list.hidden.retain(|pack| left.contains(pack));
+                list.put(&self.0.disk, &self.index_dir(), &[])?;
+                Ok(true)
+            })?;
+            if !done {
+                break;
+            }
+            index = self.reload_index()?;
+        }
+        Ok(())
     }
 
     /// All packs and their rows.
     pub fn pack_rows(&self) -> Result<Vec<(PackId, PackRowV1)>> {
         self.0.db.read(|rows| pack_rows(rows))
+    }
+
+    /// Makes the index anew from the packs' own directories.
+    pub fn rebuild_index(&self) -> Result<()> {
+        let (root, disk) = (&self.0.root, &self.0.disk);
+        self.0
+            .db
+            .write(|txn| heal(root, disk, txn, &Index::default()))?;
+        self.tidy()
+    }
+
+    /// Takes a pack out of index and database; its file stays where it is. For repairs.
+    pub fn forget_pack(&self, id: &PackId) -> Result<()> {
+        self.0
+            .packs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(id);
+        self.0.db.write::<_, Error>(|txn| {
+            let index = self.consistent_index(txn)?;
+            PACKS.delete(txn, id.as_bytes());
+            let mut list = index.list().clone();
+            list.generation += 1;
+            let generation = list.generation;
+            STATE.put(txn, [], &StateV1 { generation })?;
+            if index.packs().any(|pack| pack == *id) {
+                list.hidden.insert(*id);
+            }
+            list.put(&self.0.disk, &self.index_dir(), &[])
+        })?;
+        self.reload_index().map(drop)
+    }
+}
+
+/// A change of the index that waits to be put in force.
+pub(crate) struct Edit {
+    pub list: List,
+    pub add: Vec<NewSegment>,
+}
+
+impl Edit {
+    pub fn apply(&mut self, disk: &Disk, dir: &Path) -> Result<()> {
+        std::mem::take(&mut self.list).put(disk, dir, &self.add)
     }
 }
 
@@ -356,28 +518,40 @@ pub(crate) fn pack_rows(rows: &dyn crate::meta::Rows) -> Result<Vec<(PackId, Pac
         .collect()
 }
 
-/// Makes the index anew from the directories of the packs on disk. Whole packs without a row get one;
-/// packs whose directory does not read are left out, for `check` to name and repair.
-pub(crate) fn rebuild_index(root: &Path, disk: &Disk, txn: &mut Txn<'_>) -> Result<()> {
-    let packs = root.join("packs");
-    let mut entries = Vec::new();
+/// Brings index, rows and pack files together: whole packs without a row get one, packs in force that
+/// `index` lacks get entries from their own directories, and all others are hidden. Packs whose
+/// directory is damaged are left out, for `check` to name and repair.
+pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -> Result<()> {
+    let (packs, directory) = (root.join("packs"), root.join("index"));
     let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
-    let current = Index::open(&root.join("index")).map_or(0, |index| index.generation());
+    // A list that does not read may have been of any generation before the one that comes now.
+    let current = List::read(&directory).map_or(0, |list| list.generation);
     let generation = state.generation.max(current) + 1;
+    let known: HashSet<PackId> = index.packs().collect();
+    let mut live = HashSet::new();
+    let mut entries = Vec::new();
+    let mut add = Vec::new();
     for file in std::fs::read_dir(&packs).at("list", &packs)?.flatten() {
         let path = file.path();
-        if path.extension().is_none_or(|e| e != "pack") {
-            continue;
-        }
-        let Ok(Directory { id, slots, bytes }) =
-            PackFile::open(&path).and_then(|pack| pack.directory())
-        else {
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let named = stem.and_then(|stem| stem.parse::<PackId>().ok());
+        let Some(named) = named.filter(|_| path.extension().is_some_and(|e| e == "pack")) else {
             continue;
         };
-        match PACKS.get(txn, id.as_bytes())? {
-            Some(row) if row.condemned.is_some() => continue,
-            Some(_) => {}
-            None => {
+        let row = PACKS.get(txn, named.as_bytes())?;
+        if row.is_some_and(|row| row.condemned.is_some()) {
+            continue;
+        }
+        if row.is_none() || !known.contains(&named) {
+            let Directory { id, slots, bytes } =
+                match PackFile::open(&path).and_then(|pack| pack.directory()) {
+                    Err(e) if e.is_corruption() => continue,
+                    done => done?,
+                };
+            if id != named {
+                continue;
+            }
+            if row.is_none() {
                 let row = PackRowV1 {
                     bytes,
                     blobs: slots.len() as u32,
@@ -386,43 +560,25 @@ pub(crate) fn rebuild_index(root: &Path, disk: &Disk, txn: &mut Txn<'_>) -> Resu
                 };
                 PACKS.put(txn, id.as_bytes(), &row)?;
             }
+            if !known.contains(&id) {
+                entries.extend(slots.into_iter().map(|slot| (id, slot)));
+            }
         }
-        entries.extend(slots.into_iter().map(|slot| (id, slot)));
+        live.insert(named);
+        if entries.len() >= HEAL_ENTRIES_MAX {
+            add.extend(write_sorted(
+                disk,
+                &directory,
+                std::mem::take(&mut entries),
+            )?);
+        }
     }
-    index::rebuild(disk, &root.join("index"), generation, entries)?;
+    add.extend(write_sorted(disk, &directory, entries)?);
+    let list = List {
+        generation,
+        segments: index.list().segments.clone(),
+        hidden: known.difference(&live).copied().collect(),
+    };
+    list.put(disk, &directory, &add)?;
     STATE.put(txn, [], &StateV1 { generation })
-}
-
-impl Store {
-    /// Makes the index anew from the packs' own directories.
-    pub fn rebuild_index(&self) -> Result<()> {
-        self.0
-            .db
-            .write(|txn| rebuild_index(&self.0.root, &self.0.disk, txn))?;
-        self.reload_index().map(drop)
-    }
-
-    /// Takes a pack out of index and database; its file stays where it is. For repairs.
-    pub fn forget_pack(&self, id: &PackId) -> Result<()> {
-        self.0
-            .packs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
-        self.0.db.write::<_, Error>(|txn| {
-            let index = self.consistent_index(txn)?;
-            PACKS.delete(txn, id.as_bytes());
-            let generation = index.generation() + 1;
-            STATE.put(txn, [], &StateV1 { generation })?;
-            let entries = index
-                .segments()
-                .iter()
-                .flat_map(crate::index::Segment::entries);
-            let stays = entries
-                .filter(|entry| !matches!(entry, Ok((pack, _)) if pack == id))
-                .collect::<Result<Vec<_>>>()?;
-            index::rebuild(&self.0.disk, &self.index_dir(), generation, stays)
-        })?;
-        self.reload_index().map(drop)
-    }
 }

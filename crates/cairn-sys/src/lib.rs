@@ -4,36 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Deref;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-/// A read-only memory map of a whole file.
-///
-/// Cairn maps only files that are written once under a temporary name, synced, renamed and from then
-/// on never changed or truncated, only unlinked; a map of an unlinked file stays valid.
-#[derive(Debug)]
-pub struct Map(Option<memmap2::Mmap>);
-
-impl Map {
-    /// Maps `file`. An empty file gives an empty map (the kernel refuses to map nothing).
-    pub fn of(file: &File) -> io::Result<Self> {
-        if file.metadata()?.len() == 0 {
-            return Ok(Self(None));
-        }
-        // SAFETY: the bytes could change under us only if somebody truncated or overwrote the file;
-        // the type's contract above says that such files are immutable once they have their name.
-        let map = unsafe { memmap2::Mmap::map(file)? };
-        Ok(Self(Some(map)))
-    }
-}
-
-impl Deref for Map {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.0.as_deref().unwrap_or_default()
-    }
-}
 
 /// Marks every descriptor from `first` upwards close-on-exec (close_range(2), Linux 5.11), so that a
 /// process launched next inherits none by accident.

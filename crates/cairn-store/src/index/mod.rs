@@ -1,12 +1,21 @@
-//! Finds blobs: memory-mapped, sorted segment files that any number of processes read without a lock.
+//! Finds blobs: sorted segment files that any number of processes read without a lock.
 //!
 //! Everything here can be rebuilt from the packs' own directories. `CURRENT` names the segments in
-//! force and is replaced as a whole; segments never change. A process that holds an [`Index`] keeps
-//! its maps when segments are merged and unlinked behind it.
+//! force, and the packs whose entries no longer count, and is replaced as a whole; segments never
+//! change. A process that holds an [`Index`] keeps its files open when segments are merged and unlinked
+//! behind it.
+//!
+//! A publication adds segments that were written before, so it takes the same moment at any number of
+//! blobs. A collection hides packs. Merging, which also drops the entries of hidden packs, happens
+//! beside everything else ([`crate::Store::tidy`]).
 
+mod merge;
 mod segment;
+mod write;
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cairn_model::{BlobId, PackId};
 use serde::{Deserialize, Serialize};
@@ -15,12 +24,10 @@ use crate::codec::{self, Stored};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::pack::Slot;
-use crate::random;
 
-pub use segment::{Segment, write as write_segment};
-
-/// Segments are merged until each is at least this many times smaller than the one before it.
-const MERGE_RATIO: u64 = 4;
+pub use merge::{due, merge};
+pub use segment::Segment;
+pub use write::{NewSegment, write_sorted};
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,60 +43,153 @@ pub struct Location {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct CurrentV1 {
+struct CurrentV2 {
     generation: u64,
     segments: Vec<[u8; 16]>,
+    hidden: Vec<[u8; 16]>,
 }
 
-impl Stored for CurrentV1 {
+impl Stored for CurrentV2 {
     const TYPE: u8 = 1;
+    const VERSION: u8 = 2;
     const NAME: &'static str = "index list";
 }
 
+/// What is in force: the content of `CURRENT`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct List {
+    /// Counts publications and collections; equal in `CURRENT` and in the database.
+    pub generation: u64,
+    /// Ids of the segments, oldest first.
+    pub segments: Vec<[u8; 16]>,
+    /// Packs whose entries do not count.
+    pub hidden: BTreeSet<PackId>,
+}
+
+impl List {
+    /// What `CURRENT` in `dir` says.
+    pub fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("CURRENT");
+        let bytes = std::fs::read(&path).map_err(|source| Error::Io {
+            action: "read",
+            path,
+            source,
+        })?;
+        let current: CurrentV2 = codec::decode(&bytes)?;
+        Ok(Self {
+            generation: current.generation,
+            segments: current.segments,
+            hidden: current.hidden.into_iter().map(PackId::from_bytes).collect(),
+        })
+    }
+
+    /// Puts the list in force, with the segments in `add` at its end; files of segments that are in
+    /// force no more go. The caller holds the repository lock.
+    pub fn put(mut self, disk: &Disk, dir: &Path, add: &[NewSegment]) -> Result<()> {
+        for new in add {
+            let path = segment_path(dir, &new.id);
+            if new.path != path {
+                disk.rename(&new.path, &path)?;
+            }
+            self.segments.push(new.id);
+        }
+        let current = CurrentV2 {
+            generation: self.generation,
+            segments: self.segments.clone(),
+            hidden: self.hidden.iter().map(|pack| *pack.as_bytes()).collect(),
+        };
+        disk.replace(&dir.join("CURRENT"), &codec::encode(&current))?;
+        let known: HashSet<PathBuf> = self
+            .segments
+            .iter()
+            .map(|id| segment_path(dir, id))
+            .collect();
+        for name in crate::error::IoContext::at(std::fs::read_dir(dir), "list", dir)?.flatten() {
+            let path = name.path();
+            if path.extension().is_some_and(|e| e == "idx") && !known.contains(&path) {
+                disk.unlink(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// One consistent state of the index.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Index {
-    generation: u64,
-    segments: Vec<Segment>,
+    list: List,
+    segments: Vec<Arc<Segment>>,
+    hidden: HashSet<PackId>,
+    /// By segment and pack number.
+    masks: Vec<Vec<bool>>,
 }
 
 impl Index {
-    /// Opens the state that `CURRENT` in `dir` names.
-    pub fn open(dir: &Path) -> Result<Self> {
+    /// Opens the state that `CURRENT` in `dir` names; segments that `before` has open stay open.
+    pub fn open(dir: &Path, before: Option<&Self>) -> Result<Self> {
         loop {
-            let current = read_current(dir)?;
-            let opened: Result<Vec<_>> = current
-                .segments
-                .iter()
-                .map(|id| Segment::open(&path_of(dir, id)))
-                .collect();
+            let list = List::read(dir)?;
+            let open = |id: &[u8; 16]| {
+                let known = before.and_then(|b| b.segments.iter().find(|s| s.id() == *id));
+                known.map_or_else(
+                    || Segment::open(&segment_path(dir, id)).map(Arc::new),
+                    |segment| Ok(segment.clone()),
+                )
+            };
+            let opened: Result<Vec<_>> = list.segments.iter().map(open).collect();
             match opened {
-                Ok(segments) => {
-                    return Ok(Self {
-                        generation: current.generation,
-                        segments,
-                    });
-                }
+                Ok(segments) => return Ok(Self::of(list, segments)),
                 // A merge may have replaced the list between the two reads.
-                Err(e) if read_current(dir)? == current => return Err(e),
+                Err(e) if List::read(dir)? == list => return Err(e),
                 Err(_) => {}
             }
         }
     }
 
+    fn of(list: List, segments: Vec<Arc<Segment>>) -> Self {
+        let hidden: HashSet<PackId> = list.hidden.iter().copied().collect();
+        let mask = |segment: &Arc<Segment>| {
+            let packs = segment.packs().iter();
+            packs.map(|pack| hidden.contains(pack)).collect()
+        };
+        Self {
+            masks: segments.iter().map(mask).collect(),
+            list,
+            segments,
+            hidden,
+        }
+    }
+
+    /// Only the segments that `known` does not have.
+    pub fn without(&self, known: &Self) -> Self {
+        let new = |segment: &&Arc<Segment>| !known.list.segments.contains(&segment.id());
+        let segments = self.segments.iter().filter(new).cloned().collect();
+        Self::of(self.list.clone(), segments)
+    }
+
     /// Counts publications and collections; equal in `CURRENT` and in the database.
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.list.generation
+    }
+
+    /// What `CURRENT` said.
+    pub fn list(&self) -> &List {
+        &self.list
     }
 
     /// The segments, oldest first.
-    pub fn segments(&self) -> &[Segment] {
+    pub fn segments(&self) -> &[Arc<Segment>] {
         &self.segments
     }
 
-    /// Number of entries (a blob stored twice counts twice).
+    /// Packs whose entries do not count.
+    pub fn hidden(&self) -> &HashSet<PackId> {
+        &self.hidden
+    }
+
+    /// Number of entries (a blob stored twice counts twice, and so do blobs of hidden packs).
     pub fn len(&self) -> usize {
-        self.segments.iter().map(Segment::len).sum()
+        self.segments.iter().map(|segment| segment.len()).sum()
     }
 
     /// True where nothing is stored.
@@ -98,110 +198,27 @@ impl Index {
     }
 
     /// Where `id` is stored.
-    pub fn find(&self, id: &BlobId) -> Option<Location> {
-        self.segments
-            .iter()
-            .enumerate()
-            .rev()
-            .find_map(|(segment, s)| {
-                let position = s.find(id)?;
-                let (pack, slot) = s.entry(position).ok()?;
-                Some(Location {
+    pub fn find(&self, id: &BlobId) -> Result<Option<Location>> {
+        for (segment, of) in self.segments.iter().enumerate().rev() {
+            if let Some((position, pack, slot)) = of.find(id, &self.masks[segment])? {
+                return Ok(Some(Location {
                     pack,
                     slot,
                     segment,
                     position,
-                })
-            })
-    }
-
-    /// True where some entry points into `pack`.
-    pub fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
-        self.segments.iter().flat_map(Segment::packs)
-    }
-}
-
-fn path_of(dir: &Path, id: &[u8; 16]) -> PathBuf {
-    dir.join(format!("{}.idx", PackId::from_bytes(*id).hex()))
-}
-
-fn read_current(dir: &Path) -> Result<CurrentV1> {
-    let path = dir.join("CURRENT");
-    match std::fs::read(&path) {
-        Ok(bytes) => codec::decode(&bytes),
-        Err(source) => Err(Error::Io {
-            action: "read",
-            path,
-            source,
-        }),
-    }
-}
-
-fn write_current(disk: &Disk, dir: &Path, current: &CurrentV1) -> Result<()> {
-    disk.replace(&dir.join("CURRENT"), &codec::encode(current))?;
-    for name in crate::error::IoContext::at(std::fs::read_dir(dir), "list", dir)?.flatten() {
-        let path = name.path();
-        let known = current.segments.iter().any(|id| path == path_of(dir, id));
-        if !known && path.extension().is_some_and(|e| e == "idx") {
-            disk.unlink(&path)?;
+                }));
+            }
         }
+        Ok(None)
     }
-    Ok(())
+
+    /// Every pack that some entry points into, hidden ones too.
+    pub fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
+        self.segments.iter().flat_map(|s| s.packs().iter().copied())
+    }
 }
 
-/// Puts entries in force as one new segment in front of `index`, under `generation`. Small segments
-/// are merged into it so that their number stays logarithmic. The caller holds the repository lock.
-pub fn publish(
-    disk: &Disk,
-    dir: &Path,
-    index: &Index,
-    generation: u64,
-    mut entries: Vec<(PackId, Slot)>,
-) -> Result<()> {
-    let mut keep = index.segments.len();
-    while keep > 0 && (index.segments[keep - 1].len() as u64) < MERGE_RATIO * entries.len() as u64 {
-        keep -= 1;
-        entries.extend(index.segments[keep].entries().collect::<Result<Vec<_>>>()?);
-    }
-    let mut segments: Vec<[u8; 16]> = index.segments[..keep].iter().map(Segment::id).collect();
-    if !entries.is_empty() {
-        segments.push(write_new(disk, dir, entries)?);
-    }
-    write_current(
-        disk,
-        dir,
-        &CurrentV1 {
-            generation,
-            segments,
-        },
-    )
-}
-
-/// Replaces the whole index by `entries`. The caller holds the repository lock.
-pub fn rebuild(
-    disk: &Disk,
-    dir: &Path,
-    generation: u64,
-    entries: Vec<(PackId, Slot)>,
-) -> Result<()> {
-    let segments = if entries.is_empty() {
-        Vec::new()
-    } else {
-        vec![write_new(disk, dir, entries)?]
-    };
-    write_current(
-        disk,
-        dir,
-        &CurrentV1 {
-            generation,
-            segments,
-        },
-    )
-}
-
-fn write_new(disk: &Disk, dir: &Path, entries: Vec<(PackId, Slot)>) -> Result<[u8; 16]> {
-    let id = random::<16>()?;
-    let path = path_of(dir, &id);
-    segment::write(disk, &path, entries)?;
-    Ok(id)
+/// Where the segment `id` is in the directory of an index.
+pub fn segment_path(dir: &Path, id: &[u8; 16]) -> PathBuf {
+    dir.join(format!("{}.idx", PackId::from_bytes(*id).hex()))
 }

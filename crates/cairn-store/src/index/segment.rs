@@ -1,80 +1,108 @@
 //! One sorted, immutable file of the index.
 //!
 //! ```text
-//! header  64  "CAIRNIDX" version:u32 packs:u32 entries:u64 crc32(header[..24]):u32 zero
-//! packs   16  pack-id                                                   (`packs` times)
-//! entry   48  id:32 pack-number:u32 offset:u32 stored:u32 raw|codec<<24:u32   (sorted by id)
-//! end     32  blake3 of all before
+//! header  16  "CAIRNIDX" version:u32 zero:u32
+//! entry   48  id:32 pack-number:u32 offset:u32 stored:u32 raw|codec<<24:u32   (sorted by id, pack, offset)
+//! fence    8  the first eight bytes of the id of every 64th entry
+//! packs   16  pack-id, in the order of their numbers
+//! trailer 64  blake3(all before):32 entries:u64 packs:u32 zero:u32 "CAIRNXDI" crc32(trailer[..56]):u32 zero:u32
 //! ```
+//! A process keeps the fences of a segment in memory, one byte for every eight entries, and reads the
+//! one block of 64 entries where an id has to be. Small segments are read whole at their first use. So
+//! memory stays small at any number of blobs, and a file that vanishes or does not read is an error,
+//! never a signal.
 
-use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use cairn_model::{BlobId, PackId};
 
-use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::pack::{Slot, array_at, u32_at, u64_at};
 
-const MAGIC: &[u8; 8] = b"CAIRNIDX";
-const VERSION: u32 = 1;
-const HEADER: usize = 64;
-const ENTRY: usize = 48;
+pub(super) const MAGIC: &[u8; 8] = b"CAIRNIDX";
+pub(super) const END_MAGIC: &[u8; 8] = b"CAIRNXDI";
+pub(super) const VERSION: u32 = 2;
+pub(super) const HEADER: usize = 16;
+pub(super) const ENTRY: usize = 48;
+pub(super) const TRAILER: usize = 64;
+/// Entries between two fences.
+pub(super) const BLOCK: usize = 64;
+/// Segments of no more bytes of entries than this are kept in memory once they are looked at.
+const RESIDENT_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES: usize = 256 * 1024;
 
 /// An open segment.
 #[derive(Debug)]
 pub struct Segment {
     id: [u8; 16],
-    name: String,
-    map: cairn_sys::Map,
+    path: PathBuf,
+    file: File,
     packs: Vec<PackId>,
-    entries_at: usize,
+    fences: Vec<u64>,
     count: usize,
+    resident: OnceLock<Vec<u8>>,
+}
+
+/// The sort key of an id's fence.
+pub(super) fn fence(id: &BlobId) -> u64 {
+    u64::from_be_bytes(array_at(id.as_bytes(), 0))
 }
 
 impl Segment {
-    /// Maps a segment and checks its header and its length; the checksum over the whole is for
+    /// Opens a segment and checks its header, trailer and length; the checksum over the whole is for
     /// [`Segment::verify`].
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at("open", path)?;
-        let map = cairn_sys::Map::of(&file).at("map", path)?;
-        let name = format!("index segment {}", path.display());
-        let bad = |why: &str| Error::corrupt(name.clone(), why);
-        if map.len() < HEADER || map[..8] != *MAGIC || u32_at(&map, 8) != VERSION {
+        let bytes = file.metadata().at("stat", path)?.len() as usize;
+        let bad = |why: &str| Error::corrupt(format!("index segment {}", path.display()), why);
+        if bytes < HEADER + TRAILER {
+            return Err(bad("it is shorter than an empty one"));
+        }
+        let (mut header, mut trailer) = ([0; HEADER], [0; TRAILER]);
+        file.read_exact_at(&mut header, 0).at("read", path)?;
+        file.read_exact_at(&mut trailer, (bytes - TRAILER) as u64)
+            .at("read", path)?;
+        if header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
             return Err(bad("its header is not that of a segment"));
         }
-        if u32_at(&map, 24) != crc32fast::hash(&map[..24]) {
-            return Err(bad("the checksum of its header does not match"));
+        if trailer[48..56] != *END_MAGIC || u32_at(&trailer, 56) != crc32fast::hash(&trailer[..56])
+        {
+            return Err(bad("its trailer is missing or wrong"));
         }
-        let (packs, count) = (u32_at(&map, 12) as usize, u64_at(&map, 16) as usize);
-        let entries_at = HEADER + packs * 16;
-        let expected = count
-            .checked_mul(ENTRY)
-            .and_then(|n| n.checked_add(entries_at + 32));
-        if expected != Some(map.len()) {
-            return Err(bad("its header and its length disagree"));
+        let (count, packs) = (u64_at(&trailer, 32) as usize, u32_at(&trailer, 40) as usize);
+        let tables = count.div_ceil(BLOCK) * 8 + packs * 16;
+        let entries = count.checked_mul(ENTRY);
+        if entries.and_then(|n| n.checked_add(HEADER + tables + TRAILER)) != Some(bytes) {
+            return Err(bad("its trailer and its length disagree"));
         }
-        let packs = map[HEADER..entries_at]
-            .chunks_exact(16)
-            .map(|c| PackId::from_bytes(array_at(c, 0)))
-            .collect();
-        let stem = path
-            .file_stem()
-            .and_then(|s| s.to_str())
-            .and_then(|s| s.parse::<PackId>().ok());
-        let id = *stem.ok_or_else(|| bad("its name is not an id"))?.as_bytes();
+        let mut table = vec![0; tables];
+        file.read_exact_at(&mut table, (HEADER + count * ENTRY) as u64)
+            .at("read", path)?;
+        let (fences, packs) = table.split_at(count.div_ceil(BLOCK) * 8);
+        let stem = path.file_stem().and_then(|s| s.to_str());
+        let id = stem.and_then(|s| s.parse::<PackId>().ok());
         Ok(Self {
-            id,
-            name,
-            map,
-            packs,
-            entries_at,
+            id: *id.ok_or_else(|| bad("its name is not an id"))?.as_bytes(),
+            packs: packs
+                .chunks_exact(16)
+                .map(|c| PackId::from_bytes(array_at(c, 0)))
+                .collect(),
+            fences: fences
+                .chunks_exact(8)
+                .map(|c| u64::from_be_bytes(array_at(c, 0)))
+                .collect(),
+            path: path.to_owned(),
+            file,
             count,
+            resident: OnceLock::new(),
         })
     }
 
-    pub(super) fn id(&self) -> [u8; 16] {
+    /// Its id, which is its name.
+    pub fn id(&self) -> [u8; 16] {
         self.id
     }
 
@@ -88,25 +116,20 @@ impl Segment {
         self.count == 0
     }
 
-    /// The packs its entries point into.
-    pub fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
-        self.packs.iter().copied()
+    /// The packs its entries point into, in the order of their numbers.
+    pub fn packs(&self) -> &[PackId] {
+        &self.packs
     }
 
-    fn raw(&self, position: usize) -> &[u8] {
-        &self.map[self.entries_at + position * ENTRY..][..ENTRY]
+    fn corrupt(&self, why: &str) -> Error {
+        Error::corrupt(format!("index segment {}", self.path.display()), why)
     }
 
-    /// The entry at a place.
-    pub fn entry(&self, position: usize) -> Result<(PackId, Slot)> {
-        let raw = self.raw(position);
-        let bad = || {
-            Error::corrupt(
-                self.name.clone(),
-                "an entry names a pack that is not in its list",
-            )
-        };
-        let pack = *self.packs.get(u32_at(raw, 32) as usize).ok_or_else(bad)?;
+    fn decode(&self, raw: &[u8]) -> Result<(usize, Slot)> {
+        let pack = u32_at(raw, 32) as usize;
+        if pack >= self.packs.len() {
+            return Err(self.corrupt("an entry names a pack that is not in its list"));
+        }
         let slot = Slot::from_parts(
             BlobId::from_bytes(array_at(raw, 0)),
             u32_at(raw, 36),
@@ -116,125 +139,157 @@ impl Segment {
         Ok((pack, slot))
     }
 
-    /// All entries in order of id.
-    pub fn entries(&self) -> impl Iterator<Item = Result<(PackId, Slot)>> + '_ {
-        (0..self.count).map(|position| self.entry(position))
-    }
-
-    /// Place of the first entry of `id`. Ids are evenly spread, so the search starts where the id
-    /// should be and closes in by interpolation; a bisection ends it.
-    pub fn find(&self, id: &BlobId) -> Option<usize> {
-        let key = |bytes: &[u8]| u64::from_be_bytes(array_at(bytes, 0));
-        let wanted = key(id.as_bytes());
-        let (mut low, mut high) = (0, self.count);
-        let (mut low_key, mut high_key) = (0_u64, u64::MAX);
-        for _ in 0..4 {
-            if high - low < 16 || high_key <= low_key {
-                break;
+    /// Hands `f` the raw entries of one block.
+    fn block<T>(&self, block: usize, f: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let range = block * BLOCK * ENTRY..((block + 1) * BLOCK).min(self.count) * ENTRY;
+        if self.count * ENTRY <= RESIDENT_BYTES_MAX {
+            if self.resident.get().is_none() {
+                let mut all = vec![0; self.count * ENTRY];
+                self.read(&mut all, 0)?;
+                // Another thread may have been first; both read the same.
+                let _ = self.resident.set(all);
             }
-            let share = u128::from(wanted.saturating_sub(low_key)) * (high - low) as u128
-                / (u128::from(high_key - low_key) + 1);
-            let middle = low + (share as usize).min(high - low - 1);
-            // Step a little aside of the guess so that both ends move.
-            let slack = ((high - low) as f64).sqrt() as usize;
-            let (left, right) = (
-                middle.saturating_sub(slack).max(low),
-                (middle + slack).min(high - 1),
-            );
-            let left_key = key(self.raw(left));
-            if left_key < wanted {
-                (low, low_key) = (left, left_key);
-            } else {
-                (high, high_key) = (left + 1, left_key);
-                continue;
-            }
-            let right_key = key(self.raw(right));
-            if right_key > wanted {
-                (high, high_key) = (right, right_key);
+            if let Some(all) = self.resident.get() {
+                return Ok(f(&all[range]));
             }
         }
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.raw(middle)[..32] < id.as_bytes()[..] {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        (low < self.count && self.raw(low)[..32] == id.as_bytes()[..]).then_some(low)
+        let mut buffer = [0; BLOCK * ENTRY];
+        let buffer = &mut buffer[..range.len()];
+        self.read(buffer, range.start)?;
+        Ok(f(buffer))
     }
 
-    /// Reads it all and checks the checksum and the order.
+    fn read(&self, out: &mut [u8], at: usize) -> Result<()> {
+        self.file
+            .read_exact_at(out, (HEADER + at) as u64)
+            .at("read", &self.path)
+    }
+
+    /// First entry of `id` whose pack is not hidden (`hidden` is by pack number): its place, its pack
+    /// and its slot.
+    pub fn find(&self, id: &BlobId, hidden: &[bool]) -> Result<Option<(usize, PackId, Slot)>> {
+        let wanted = fence(id);
+        let after = self.fences.partition_point(|fence| *fence < wanted);
+        // The entries of an id may begin in the block before the first fence that reaches it.
+        for block in after.saturating_sub(1)..self.fences.len() {
+            let found = self.block(block, |raw| {
+                let entries = raw.len() / ENTRY;
+                let id_at = |i: usize| &raw[i * ENTRY..i * ENTRY + 32];
+                let (mut low, mut high) = (0, entries);
+                while low < high {
+                    let middle = low + (high - low) / 2;
+                    if id_at(middle) < &id.as_bytes()[..] {
+                        low = middle + 1;
+                    } else {
+                        high = middle;
+                    }
+                }
+                for i in low..entries {
+                    if id_at(i) != id.as_bytes() {
+                        return Ok(Some(None));
+                    }
+                    let (pack, slot) = self.decode(&raw[i * ENTRY..][..ENTRY])?;
+                    if !hidden.get(pack).copied().unwrap_or(false) {
+                        return Ok(Some(Some((block * BLOCK + i, self.packs[pack], slot))));
+                    }
+                }
+                // All entries from `low` on are of this id and hidden, or there is none: the next block
+                // may go on.
+                Ok(None)
+            })?;
+            match found {
+                Ok(Some(decided)) => return Ok(decided),
+                Ok(None) if self.fences.get(block + 1).is_some_and(|f| *f > wanted) => break,
+                Ok(None) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All entries in order.
+    pub fn entries(&self) -> Entries<'_> {
+        Entries {
+            segment: self,
+            next: 0,
+            buffer: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Reads it all and checks the checksum, the order and the fences.
     pub fn verify(&self) -> Result<()> {
-        let (body, end) = self.map.split_at(self.map.len() - 32);
-        if blake3::hash(body).as_bytes() != end {
-            return Err(Error::corrupt(
-                self.name.clone(),
-                "its checksum does not match",
-            ));
+        let body = self.file.metadata().at("stat", &self.path)?.len() as usize - TRAILER;
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; READ_BYTES];
+        let mut at = 0;
+        while at < body {
+            let part = &mut buffer[..READ_BYTES.min(body - at)];
+            self.file
+                .read_exact_at(part, at as u64)
+                .at("read", &self.path)?;
+            hasher.update(part);
+            at += part.len();
         }
-        let sorted = (1..self.count).all(|i| self.raw(i - 1)[..32] <= self.raw(i)[..32]);
-        if sorted {
-            Ok(())
-        } else {
-            Err(Error::corrupt(
-                self.name.clone(),
-                "its entries are out of order",
-            ))
+        let mut end = [0; 32];
+        self.file
+            .read_exact_at(&mut end, body as u64)
+            .at("read", &self.path)?;
+        if *hasher.finalize().as_bytes() != end {
+            return Err(self.corrupt("its checksum does not match"));
         }
+        let mut last = None;
+        for (i, entry) in self.entries().enumerate() {
+            let (pack, slot) = entry?;
+            let key = (slot.id, self.packs[pack], slot.offset);
+            if last.is_some_and(|last| last >= key) {
+                return Err(self.corrupt("its entries are out of order"));
+            }
+            if i % BLOCK == 0 && self.fences[i / BLOCK] != fence(&slot.id) {
+                return Err(self.corrupt("a fence is not that of its entry"));
+            }
+            last = Some(key);
+        }
+        Ok(())
     }
 }
 
-/// Writes a segment file of `entries` and makes it durable (its name is made so by the caller).
-pub fn write(disk: &Disk, path: &Path, mut entries: Vec<(PackId, Slot)>) -> Result<()> {
-    entries.sort_unstable_by_key(|(pack, slot)| (slot.id, *pack, slot.offset));
-    entries.dedup_by_key(|(pack, slot)| (slot.id, *pack, slot.offset));
-    let mut packs = Vec::new();
-    let mut numbers = HashMap::new();
-    for (pack, _) in &entries {
-        numbers.entry(*pack).or_insert_with(|| {
-            packs.push(*pack);
-            packs.len() as u32 - 1
-        });
-    }
-    let mut file = disk.create(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = Vec::with_capacity((1 << 20) + ENTRY);
-    buffer.extend_from_slice(MAGIC);
-    buffer.extend_from_slice(&VERSION.to_le_bytes());
-    buffer.extend_from_slice(&(packs.len() as u32).to_le_bytes());
-    buffer.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-    let crc = crc32fast::hash(&buffer);
-    buffer.extend_from_slice(&crc.to_le_bytes());
-    buffer.resize(HEADER, 0);
-    for pack in &packs {
-        buffer.extend_from_slice(pack.as_bytes());
-    }
-    for (pack, slot) in &entries {
-        buffer.extend_from_slice(slot.id.as_bytes());
-        for word in [
-            numbers[pack],
-            slot.offset,
-            slot.stored,
-            slot.raw_and_codec(),
-        ] {
-            buffer.extend_from_slice(&word.to_le_bytes());
+/// Reads a segment from its start: pack number and slot of each entry.
+pub struct Entries<'a> {
+    segment: &'a Segment,
+    next: usize,
+    buffer: Vec<u8>,
+    at: usize,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<(usize, Slot)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next == self.segment.count {
+            return None;
         }
-        if buffer.len() >= 1 << 20 {
-            hasher.update(&buffer);
-            file.write_all(&buffer)?;
-            buffer.clear();
+        if self.at == self.buffer.len() {
+            let entries = (READ_BYTES / ENTRY).min(self.segment.count - self.next);
+            self.buffer.resize(entries * ENTRY, 0);
+            self.at = 0;
+            if let Err(e) = self.segment.read(&mut self.buffer, self.next * ENTRY) {
+                self.next = self.segment.count;
+                return Some(Err(e));
+            }
         }
+        let raw = &self.buffer[self.at..self.at + ENTRY];
+        self.at += ENTRY;
+        self.next += 1;
+        Some(self.segment.decode(raw))
     }
-    hasher.update(&buffer);
-    buffer.extend_from_slice(hasher.finalize().as_bytes());
-    file.write_all(&buffer)?;
-    file.sync()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::write::write_sorted;
     use super::*;
+    use crate::disk::Disk;
     use crate::pack::Codec;
 
     fn entries(count: u32) -> Vec<(PackId, Slot)> {
@@ -250,42 +305,67 @@ mod tests {
             .collect()
     }
 
+    fn segment(dir: &Path, entries: Vec<(PackId, Slot)>) -> (PathBuf, Segment) {
+        let new = write_sorted(&Disk::default(), dir, entries).unwrap();
+        let path = new.unwrap().path;
+        let segment = Segment::open(&path).unwrap();
+        (path, segment)
+    }
+
     #[test]
     fn every_blob_is_found_and_no_other() {
-        for count in [0, 1, 2, 15, 16, 17, 1000, 20_000] {
+        // The last is too large to be kept in memory.
+        for count in [1, 2, 63, 64, 65, 1000, 20_000, 100_000] {
             let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join(format!("{}.idx", "0".repeat(32)));
-            write(&Disk::default(), &path, entries(count)).unwrap();
-            let segment = Segment::open(&path).unwrap();
+            let (_, segment) = segment(dir.path(), entries(count));
             segment.verify().unwrap();
+            assert_eq!(segment.entries().count(), count as usize);
             for (pack, slot) in entries(count) {
-                let position = segment
-                    .find(&slot.id)
-                    .unwrap_or_else(|| panic!("{count}: {slot:?}"));
-                assert_eq!(segment.entry(position).unwrap(), (pack, slot));
+                let (_, in_pack, found) = segment.find(&slot.id, &[]).unwrap().unwrap();
+                assert_eq!((in_pack, found), (pack, slot));
             }
             for i in count..count + 1000 {
-                assert_eq!(segment.find(&BlobId::of(&i.to_le_bytes())), None);
+                let none = segment.find(&BlobId::of(&i.to_le_bytes()), &[]).unwrap();
+                assert_eq!(none, None);
             }
-            assert_eq!(segment.find(&BlobId::from_bytes([0; 32])), None);
-            assert_eq!(segment.find(&BlobId::from_bytes([255; 32])), None);
+            for edge in [[0; 32], [255; 32]] {
+                assert_eq!(segment.find(&BlobId::from_bytes(edge), &[]).unwrap(), None);
+            }
         }
+    }
+
+    #[test]
+    fn copies_in_hidden_packs_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = BlobId::of(b"often stored");
+        let copy = |i: u8| {
+            let slot = entries(1)[0].1;
+            (PackId::from_bytes([i; 16]), Slot { id, ..slot })
+        };
+        let mut all = entries(300);
+        all.extend((10..200).map(copy));
+        let (_, segment) = segment(dir.path(), all);
+        segment.verify().unwrap();
+        let shown = PackId::from_bytes([199; 16]);
+        let hidden: Vec<bool> = segment.packs().iter().map(|p| *p != shown).collect();
+        assert_eq!(segment.find(&id, &hidden).unwrap().unwrap().1, shown);
+        let all_hidden = vec![true; hidden.len()];
+        assert_eq!(segment.find(&id, &all_hidden).unwrap(), None);
     }
 
     #[test]
     fn damage_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(format!("{}.idx", "0".repeat(32)));
-        write(&Disk::default(), &path, entries(100)).unwrap();
+        let (path, whole) = segment(dir.path(), entries(150));
+        drop(whole);
         let good = std::fs::read(&path).unwrap();
-        for at in 0..good.len() {
+        for at in (0..good.len()).step_by(3) {
             let mut bad = good.clone();
-            bad[at] ^= 1;
+            bad[at] ^= 4;
             std::fs::write(&path, &bad).unwrap();
-            assert!(
-                Segment::open(&path).and_then(|s| s.verify()).is_err(),
-                "byte {at}"
-            );
+            let found = Segment::open(&path).and_then(|segment| segment.verify());
+            // The last four bytes are padding.
+            assert!(found.is_err() || at >= good.len() - 4, "byte {at}");
         }
         for len in 0..good.len() {
             std::fs::write(&path, &good[..len]).unwrap();

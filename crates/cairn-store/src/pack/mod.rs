@@ -11,19 +11,23 @@
 //! temporary name, synced, and renamed; from then on it never changes.
 
 mod reader;
+mod salvage;
 mod writer;
 
 use cairn_model::{BlobId, PackId};
 
 use crate::error::{Error, Result};
 
-pub use reader::{Directory, PackFile, salvage};
+pub use reader::{Directory, PackFile};
+pub use salvage::salvage;
 pub use writer::{FinishedPack, PackWriter, frame};
 
 /// Largest content of one blob, bytes (24 bits of the directory entry).
 pub const BLOB_BYTES_MAX: usize = (1 << 24) - 1;
 /// A pack is closed when it has grown to this length, bytes.
 pub const PACK_BYTES_TARGET: u64 = 128 << 20;
+/// A pack is closed when it holds this many blobs, so that its directory stays small.
+pub const PACK_BLOBS_TARGET: usize = 1 << 18;
 pub(crate) const HEADER: usize = 32;
 pub(crate) const RECORD_HEADER: usize = 16;
 pub(crate) const DIRECTORY_ENTRY: usize = 44;

@@ -74,6 +74,11 @@ impl PackWriter {
         self.flushed + self.buffer.len() as u64
     }
 
+    /// True where the next record belongs into another pack.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= super::PACK_BYTES_TARGET || self.slots.len() >= super::PACK_BLOBS_TARGET
+    }
+
     /// Appends records made by [`frame`], in the order of `slots`; the slots' offsets are set here.
     pub fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
         let mut offset = self.bytes();

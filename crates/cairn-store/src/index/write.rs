@@ -1,0 +1,139 @@
+//! Writes segments, entry by entry in order, in memory that does not grow with them.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use cairn_model::PackId;
+
+use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, TRAILER, VERSION, fence};
+use crate::disk::{Disk, DiskFile};
+use crate::error::Result;
+use crate::pack::Slot;
+use crate::random;
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// A segment whose bytes are durable, not yet part of the index.
+#[derive(Debug, Clone)]
+pub struct NewSegment {
+    /// Its id.
+    pub id: [u8; 16],
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Number of its entries.
+    pub entries: usize,
+}
+
+/// A segment that is being written.
+pub struct SegmentWriter {
+    id: [u8; 16],
+    file: DiskFile,
+    hasher: blake3::Hasher,
+    buffer: Vec<u8>,
+    fences: Vec<u8>,
+    packs: Vec<PackId>,
+    numbers: HashMap<PackId, u32>,
+    count: usize,
+    last: Option<(PackId, Slot)>,
+}
+
+impl SegmentWriter {
+    /// Starts a segment with a name of its own in `directory`.
+    pub fn create(disk: &Disk, directory: &Path) -> Result<Self> {
+        let id = random()?;
+        let file = disk.create(&super::segment_path(directory, &id))?;
+        let mut buffer = Vec::with_capacity(BUFFER_BYTES + ENTRY);
+        buffer.extend_from_slice(MAGIC);
+        buffer.extend_from_slice(&VERSION.to_le_bytes());
+        buffer.extend_from_slice(&[0; 4]);
+        debug_assert_eq!(buffer.len(), HEADER);
+        Ok(Self {
+            id,
+            file,
+            hasher: blake3::Hasher::new(),
+            buffer,
+            fences: Vec::new(),
+            packs: Vec::new(),
+            numbers: HashMap::new(),
+            count: 0,
+            last: None,
+        })
+    }
+
+    /// Appends an entry; entries come sorted by id, pack and offset, and one that comes again is left
+    /// out.
+    pub fn push(&mut self, pack: PackId, slot: &Slot) -> Result<()> {
+        if self.last == Some((pack, *slot)) {
+            return Ok(());
+        }
+        self.last = Some((pack, *slot));
+        if self.count.is_multiple_of(BLOCK) {
+            self.fences
+                .extend_from_slice(&fence(&slot.id).to_be_bytes());
+        }
+        let packs = &mut self.packs;
+        let number = *self.numbers.entry(pack).or_insert_with(|| {
+            packs.push(pack);
+            packs.len() as u32 - 1
+        });
+        self.buffer.extend_from_slice(slot.id.as_bytes());
+        for word in [number, slot.offset, slot.stored, slot.raw_and_codec()] {
+            self.buffer.extend_from_slice(&word.to_le_bytes());
+        }
+        self.count += 1;
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.hasher.update(&self.buffer);
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Ends the segment and makes its bytes durable.
+    pub fn finish(mut self) -> Result<NewSegment> {
+        let fences = std::mem::take(&mut self.fences);
+        self.buffer.extend_from_slice(&fences);
+        for pack in &self.packs {
+            self.buffer.extend_from_slice(pack.as_bytes());
+        }
+        self.flush()?;
+        let mut trailer = Vec::with_capacity(TRAILER);
+        trailer.extend_from_slice(self.hasher.finalize().as_bytes());
+        trailer.extend_from_slice(&(self.count as u64).to_le_bytes());
+        trailer.extend_from_slice(&(self.packs.len() as u32).to_le_bytes());
+        trailer.extend_from_slice(&[0; 4]);
+        trailer.extend_from_slice(END_MAGIC);
+        let crc = crc32fast::hash(&trailer);
+        trailer.extend_from_slice(&crc.to_le_bytes());
+        trailer.extend_from_slice(&[0; 4]);
+        self.file.write_all(&trailer)?;
+        self.file.sync()?;
+        Ok(NewSegment {
+            id: self.id,
+            path: self.file.path().to_owned(),
+            entries: self.count,
+        })
+    }
+}
+
+/// Writes a segment of entries in any order; `None` without any.
+pub fn write_sorted(
+    disk: &Disk,
+    directory: &Path,
+    mut entries: Vec<(PackId, Slot)>,
+) -> Result<Option<NewSegment>> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    entries.sort_unstable_by_key(|(pack, slot)| (slot.id, *pack, slot.offset));
+    let mut writer = SegmentWriter::create(disk, directory)?;
+    for (pack, slot) in &entries {
+        writer.push(*pack, slot)?;
+    }
+    writer.finish().map(Some)
+}

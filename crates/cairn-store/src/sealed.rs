@@ -1,0 +1,96 @@
+//! Packs on the threshold: durable, with their segment of the index, and part of the repository as soon
+//! as two renames say so.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use cairn_model::PackId;
+
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::index::{Index, NewSegment, Segment, write_sorted};
+use crate::pack::{FinishedPack, PackFile, PackWriter, Slot};
+use crate::random;
+use crate::store::PackRowV1;
+
+/// A durable pack and its durable segment, both under temporary names.
+#[derive(Debug)]
+pub struct SealedPack {
+    /// Its id.
+    pub id: PackId,
+    /// Where it is now.
+    pub path: PathBuf,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// Number of its blobs.
+    pub blobs: u32,
+    /// Its part of the index; none where it holds nothing.
+    pub segment: Option<NewSegment>,
+}
+
+impl SealedPack {
+    /// The row that makes it part of the repository.
+    pub fn row(&self, born: u64) -> PackRowV1 {
+        PackRowV1 {
+            bytes: self.bytes,
+            blobs: self.blobs,
+            born,
+            condemned: None,
+        }
+    }
+}
+
+/// Writes the segment of a finished pack beside it.
+pub fn seal(disk: &Disk, pack: FinishedPack) -> Result<SealedPack> {
+    let directory = pack.path.parent().unwrap_or(Path::new("."));
+    let blobs = pack.slots.len() as u32;
+    let entries = pack.slots.iter().map(|slot| (pack.id, *slot)).collect();
+    Ok(SealedPack {
+        id: pack.id,
+        bytes: pack.bytes,
+        blobs,
+        segment: write_sorted(disk, directory, entries)?,
+        path: pack.path,
+    })
+}
+
+/// Leaves out of `pack` what `stored` has by now, because somebody else stored the same meanwhile. The
+/// packs relied upon instead are added to `hits`. `None` where nothing of the pack is left.
+pub fn drop_stored(
+    disk: &Disk,
+    pack: SealedPack,
+    stored: &Index,
+    hits: &mut HashSet<PackId>,
+) -> Result<Option<SealedPack>> {
+    let Some(new) = &pack.segment else {
+        return Ok(None);
+    };
+    let mut keep: Vec<Slot> = Vec::new();
+    for entry in Segment::open(&new.path)?.entries() {
+        let (_, slot) = entry?;
+        match stored.find(&slot.id)? {
+            Some(found) => drop(hits.insert(found.pack)),
+            None => keep.push(slot),
+        }
+    }
+    if keep.len() == pack.blobs as usize {
+        return Ok(Some(pack));
+    }
+    keep.sort_unstable_by_key(|slot| slot.offset);
+    let directory = pack.path.parent().unwrap_or(Path::new("."));
+    let file = PackFile::open(&pack.path)?;
+    let fresh = if keep.is_empty() {
+        None
+    } else {
+        let mut writer = PackWriter::create(disk, directory, PackId::from_bytes(random()?))?;
+        let mut record = Vec::new();
+        for slot in keep {
+            file.record(&slot, &mut record)?;
+            writer.append(&[slot], &record)?;
+        }
+        Some(seal(disk, writer.finish()?)?)
+    };
+    disk.unlink(&pack.path)?;
+    disk.unlink(&new.path)?;
+    Ok(fresh)
+}
