@@ -1,0 +1,112 @@
+//! One blob, compressed or not.
+
+use crate::error::{Error, Result};
+use crate::pack::Codec;
+
+const ZSTD_LEVEL: i32 = 3;
+/// Shorter content does not get shorter: a zstd frame alone takes nine bytes or more.
+const TINY_BYTES: usize = 24;
+/// Content from this length on is looked at before it is compressed.
+const PROBE_BYTES_MIN: usize = 16 * 1024;
+/// Bytes drawn from all over the content to judge it by.
+const SAMPLES: usize = 2048;
+/// Stretch in the middle that a fast level tries where the samples look like noise.
+const TRIAL_BYTES: usize = 8 * 1024;
+
+/// Compresses blob after blob with one context.
+#[derive(Default)]
+pub struct Packer {
+    zstd: Option<zstd::bulk::Compressor<'static>>,
+    fast: Option<zstd::bulk::Compressor<'static>>,
+    out: Vec<u8>,
+}
+
+impl Packer {
+    /// The payload to store for `content`, and how it is encoded. Content that looks compressed already
+    /// is stored as it is without trying.
+    pub fn pack<'a>(&'a mut self, content: &'a [u8]) -> Result<(Codec, &'a [u8])> {
+        if content.len() < TINY_BYTES || self.is_noise(content)? {
+            return Ok((Codec::Plain, content));
+        }
+        compress(&mut self.zstd, ZSTD_LEVEL, content, &mut self.out)?;
+        Ok(if self.out.len() < content.len() {
+            (Codec::Zstd, &self.out)
+        } else {
+            (Codec::Plain, content)
+        })
+    }
+
+    fn is_noise(&mut self, content: &[u8]) -> Result<bool> {
+        if content.len() < PROBE_BYTES_MIN || !looks_like_noise(content) {
+            return Ok(false);
+        }
+        let start = (content.len() - TRIAL_BYTES) / 2;
+        let trial = &content[start..start + TRIAL_BYTES];
+        compress(&mut self.fast, 1, trial, &mut self.out)?;
+        Ok(self.out.len() + TRIAL_BYTES / 64 > TRIAL_BYTES)
+    }
+}
+
+fn compress(
+    context: &mut Option<zstd::bulk::Compressor<'static>>,
+    level: i32,
+    content: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let failed = |source| Error::Io {
+        action: "compress for",
+        path: "pack".into(),
+        source,
+    };
+    let context = match context {
+        Some(context) => context,
+        none => none.insert(zstd::bulk::Compressor::new(level).map_err(failed)?),
+    };
+    out.clear();
+    out.reserve(zstd::zstd_safe::compress_bound(content.len()));
+    context.compress_to_buffer(content, out).map_err(failed)?;
+    Ok(())
+}
+
+/// True where bytes drawn from all over `content` are spread as evenly as chance would have them. Two
+/// draws of even bytes are equal once in 256 times; text and machine code come to several times that.
+fn looks_like_noise(content: &[u8]) -> bool {
+    let mut counts = [0_u32; 256];
+    let step = content.len() / SAMPLES;
+    for i in 0..SAMPLES {
+        counts[usize::from(content[i * step])] += 1;
+    }
+    let equal: u64 = counts.iter().map(|n| u64::from(*n) * u64::from(*n)).sum();
+    let even = SAMPLES + SAMPLES * (SAMPLES - 1) / 256;
+    equal < (even + even / 8) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_stored_plain_and_the_rest_is_compressed() {
+        let mut packer = Packer::default();
+        let mut noise = vec![0; 100_000];
+        let mut state = 1_u64;
+        for byte in &mut noise {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = (state >> 56) as u8;
+        }
+        assert!(looks_like_noise(&noise));
+        assert_eq!(packer.pack(&noise).unwrap(), (Codec::Plain, &noise[..]));
+        let text = b"the quick brown fox jumps over the lazy dog; ".repeat(2000);
+        let packed = zstd::bulk::compress(&noise, 3).unwrap();
+        assert_eq!(packer.pack(&packed).unwrap().0, Codec::Plain);
+        // Even bytes, yet worth compressing: the trial says so.
+        let counting: Vec<u8> = (0..100_000_u32).map(|i| i as u8).collect();
+        for content in [&text, &counting] {
+            let (codec, payload) = packer.pack(content).unwrap();
+            assert_eq!(codec, Codec::Zstd);
+            assert_eq!(zstd::bulk::decompress(payload, 1 << 20).unwrap(), *content);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The way in: pieces of content become blobs in packs, on all cores, in bounded memory.
+//!
+//! A [`Feeder`] (one for each layer being read) collects pieces into batches; workers hash them, look
+//! them up, compress what is new and append it to the pack. Nothing here takes the repository lock.
+//! [`Ingest::finish`] makes the packs and their index segments durable; they become part of the
+//! repository only when [`crate::Store::publish`] says so, and vanish with the lease otherwise.
+//!
+//! What was stored by this ingest is remembered in `seen` until its pack is full, and found through the
+//! pack's own segment afterwards: memory does not grow with the number of new blobs.
+
+mod compress;
+mod feeder;
+mod shared;
+mod worker;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use cairn_model::PackId;
+use crossbeam_channel::{Sender, bounded};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::lease::Lease;
+use crate::sealed::{SealedPack, seal};
+use feeder::Batch;
+use shared::{Shared, lock};
+
+pub use feeder::{Feeder, Ticket};
+
+const QUEUE_BATCHES: usize = 16;
+
+/// What an ingest did, bytes and counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IngestStats {
+    /// Content handed in.
+    pub bytes_in: u64,
+    /// Blobs handed in.
+    pub blobs_in: u64,
+    /// Content that was not there before.
+    pub bytes_new: u64,
+    /// Blobs that were not there before.
+    pub blobs_new: u64,
+    /// New content as stored.
+    pub bytes_stored: u64,
+}
+
+impl IngestStats {
+    /// What was done after `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            bytes_in: self.bytes_in - before.bytes_in,
+            blobs_in: self.blobs_in - before.blobs_in,
+            bytes_new: self.bytes_new - before.bytes_new,
+            blobs_new: self.blobs_new - before.blobs_new,
+            bytes_stored: self.bytes_stored - before.bytes_stored,
+        }
+    }
+}
+
+/// A running import of content.
+pub struct Ingest {
+    sender: Option<Sender<Batch>>,
+    workers: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+    lease: Arc<Lease>,
+}
+
+/// Content that is durable but belongs to nobody yet. [`crate::Store::publish`] makes it part of the
+/// repository; dropped, it is gone.
+#[must_use = "packs that are not published are thrown away"]
+#[derive(Debug)]
+pub struct Prepared {
+    pub(crate) packs: Vec<SealedPack>,
+    pub(crate) hits: HashSet<PackId>,
+    /// The index that was looked into.
+    pub(crate) index: Arc<Index>,
+    pub(crate) _lease: Arc<Lease>,
+    /// What was done.
+    pub stats: IngestStats,
+}
+
+impl Ingest {
+    pub(crate) fn start(disk: Disk, index: Arc<Index>, lease: Lease) -> Self {
+        let lease = Arc::new(lease);
+        let shared = Arc::new(Shared {
+            disk,
+            lease: lease.clone(),
+            index,
+            seen: Default::default(),
+            own: Default::default(),
+            hits: Default::default(),
+            output: Default::default(),
+            error: Default::default(),
+            pool: Default::default(),
+            bytes_in: Default::default(),
+            blobs_in: Default::default(),
+            bytes_new: Default::default(),
+            blobs_new: Default::default(),
+            bytes_stored: Default::default(),
+        });
+        let (sender, receiver) = bounded(QUEUE_BATCHES);
+        let count = std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .min(16);
+        let worker = |_| {
+            let (shared, receiver) = (shared.clone(), receiver.clone());
+            std::thread::spawn(move || worker::work(&shared, &receiver))
+        };
+        let workers = (0..count).map(worker).collect();
+        Self {
+            sender: Some(sender),
+            workers,
+            shared,
+            lease,
+        }
+    }
+
+    /// A new feeder; several may run on threads of their own.
+    pub fn feeder(&self) -> Feeder {
+        let sender = self
+            .sender
+            .clone()
+            .unwrap_or_else(|| unreachable!("BUG: the sender goes in finish only"));
+        Feeder {
+            sender,
+            shared: self.shared.clone(),
+            results: Arc::default(),
+            batch: None,
+            count: 0,
+        }
+    }
+
+    /// What was done so far.
+    pub fn stats(&self) -> IngestStats {
+        self.shared.stats()
+    }
+
+    /// Waits for the workers and makes every new pack durable. All feeders must be gone.
+    pub fn finish(mut self) -> Result<Prepared> {
+        self.stop();
+        if let Some(e) = lock(&self.shared.error).take() {
+            return Err(e);
+        }
+        let mut output = lock(&self.shared.output);
+        if let Some(pack) = output.pack.take() {
+            output.sealed.push(seal(&self.shared.disk, pack.finish()?)?);
+        }
+        Ok(Prepared {
+            packs: std::mem::take(&mut output.sealed),
+            hits: std::mem::take(&mut lock(&self.shared.hits)),
+            index: self.shared.index.clone(),
+            _lease: self.lease.clone(),
+            stats: self.shared.stats(),
+        })
+    }
+
+    fn stop(&mut self) {
+        self.sender = None;
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                lock(&self.shared.error).get_or_insert(Error::Worker);
+            }
+        }
+    }
+}
+
+impl Drop for Ingest {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

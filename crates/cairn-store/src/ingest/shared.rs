@@ -1,0 +1,130 @@
+//! What the workers of one ingest share.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use cairn_model::{BlobId, PackId};
+
+use super::IngestStats;
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::index::{Index, Segment, merge};
+use crate::lease::Lease;
+use crate::pack::{PackWriter, Slot};
+use crate::random;
+use crate::sealed::{SealedPack, seal};
+
+/// Own segments are put together when there are this many.
+const OWN_SEGMENTS_MAX: usize = 8;
+
+/// Shared by the workers and the feeders.
+pub struct Shared {
+    pub disk: Disk,
+    pub lease: Arc<Lease>,
+    pub index: Arc<Index>,
+    /// New blobs of packs that are not sealed yet.
+    pub seen: Mutex<HashSet<BlobId>>,
+    /// Segments of sealed packs.
+    pub own: RwLock<Vec<Arc<Segment>>>,
+    pub hits: Mutex<HashSet<PackId>>,
+    pub output: Mutex<Output>,
+    pub error: Mutex<Option<Error>>,
+    pub pool: Mutex<Vec<Vec<u8>>>,
+    pub bytes_in: AtomicU64,
+    pub blobs_in: AtomicU64,
+    pub bytes_new: AtomicU64,
+    pub blobs_new: AtomicU64,
+    pub bytes_stored: AtomicU64,
+}
+
+/// The packs of one ingest.
+#[derive(Default)]
+pub struct Output {
+    pub pack: Option<PackWriter>,
+    pub sealed: Vec<SealedPack>,
+}
+
+/// Locks; a thread that died in between left nothing half done that matters.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// What was done so far.
+    pub fn stats(&self) -> IngestStats {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        IngestStats {
+            bytes_in: get(&self.bytes_in),
+            blobs_in: get(&self.blobs_in),
+            bytes_new: get(&self.bytes_new),
+            blobs_new: get(&self.blobs_new),
+            bytes_stored: get(&self.bytes_stored),
+        }
+    }
+
+    /// True for the first who asks; the others may rely on that one.
+    pub fn is_new(&self, id: &BlobId) -> Result<bool> {
+        if !lock(&self.seen).insert(*id) {
+            return Ok(false);
+        }
+        // Whoever takes ids out of `seen` has put their segment here before.
+        for segment in self
+            .own
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
+            if segment.find(id, &[])?.is_some() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn append(&self, slots: &[Slot], records: &[u8]) -> Result<()> {
+        let mut output = lock(&self.output);
+        let pack = match &mut output.pack {
+            Some(pack) => pack,
+            none => none.insert(PackWriter::create(
+                &self.disk,
+                self.lease.directory(),
+                PackId::from_bytes(random()?),
+            )?),
+        };
+        pack.append(slots, records)?;
+        let full = if pack.is_full() {
+            output.pack.take()
+        } else {
+            None
+        };
+        drop(output);
+        // The others go on with the next pack while this one becomes durable.
+        full.map_or(Ok(()), |pack| self.seal(pack))
+    }
+
+    fn seal(&self, pack: PackWriter) -> Result<()> {
+        let pack = pack.finish()?;
+        let ids: Vec<BlobId> = pack.slots.iter().map(|slot| slot.id).collect();
+        let sealed = seal(&self.disk, pack)?;
+        if let Some(new) = &sealed.segment {
+            let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
+            own.push(Arc::new(Segment::open(&new.path)?));
+            if own.len() >= OWN_SEGMENTS_MAX {
+                // For looking up only; each pack is published with the segment that was made for it.
+                let merged = merge(&self.disk, self.lease.directory(), &own, &HashSet::new())?;
+                own.clear();
+                if let Some(merged) = merged {
+                    own.push(Arc::new(Segment::open(&merged.path)?));
+                }
+            }
+        }
+        let mut seen = lock(&self.seen);
+        for id in &ids {
+            seen.remove(id);
+        }
+        drop(seen);
+        lock(&self.output).sealed.push(sealed);
+        Ok(())
+    }
+}
