@@ -3,14 +3,15 @@
 //! ```text
 //! header  16  "CAIRNIDX" version:u32 zero:u32
 //! entry   48  id:32 pack-number:u32 offset:u32 stored:u32 raw|codec<<24:u32   (sorted by id, pack, offset)
-//! fence    8  the first eight bytes of the id of every 64th entry
+//! fence    8  the first eight bytes of the id of every 16th entry
+//! tag      1  the ninth byte of the id of each entry
 //! packs   16  pack-id, in the order of their numbers
 //! trailer 64  blake3(all before):32 entries:u64 packs:u32 zero:u32 "CAIRNXDI" crc32(trailer[..56]):u32 zero:u32
 //! ```
-//! A process keeps the fences of a segment in memory, one byte for every eight entries, and reads the
-//! one block of 64 entries where an id has to be. Small segments are read whole at their first use. So
-//! memory stays small at any number of blobs, and a file that vanishes or does not read is an error,
-//! never a signal.
+//! A process that looks something up keeps fences and tags in memory, three bytes for two entries: the
+//! fences say in which block of 16 entries an id has to be, the tags that it most likely is not there,
+//! and only where they do not is the block read. Small segments are read whole. So memory stays small
+//! at any number of blobs, and a file that vanishes or does not read is an error, never a signal.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -29,7 +30,7 @@ pub(super) const HEADER: usize = 16;
 pub(super) const ENTRY: usize = 48;
 pub(super) const TRAILER: usize = 64;
 /// Entries between two fences.
-pub(super) const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 16;
 /// Segments of no more bytes of entries than this are kept in memory once they are looked at.
 const RESIDENT_BYTES_MAX: usize = 4 << 20;
 const READ_BYTES: usize = 256 * 1024;
@@ -41,9 +42,20 @@ pub struct Segment {
     path: PathBuf,
     file: File,
     packs: Vec<PackId>,
-    fences: Vec<u64>,
     count: usize,
+    tables: OnceLock<Tables>,
     resident: OnceLock<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Tables {
+    fences: Vec<u64>,
+    tags: Vec<u8>,
+}
+
+/// Byte of an id that stands for it among those of its block.
+pub(super) fn tag(id: &BlobId) -> u8 {
+    id.as_bytes()[8]
 }
 
 /// The sort key of an id's fence.
@@ -73,27 +85,26 @@ impl Segment {
             return Err(bad("its trailer is missing or wrong"));
         }
         let (count, packs) = (u64_at(&trailer, 32) as usize, u32_at(&trailer, 40) as usize);
-        let tables = count.div_ceil(BLOCK) * 8 + packs * 16;
-        let entries = count.checked_mul(ENTRY);
-        if entries.and_then(|n| n.checked_add(HEADER + tables + TRAILER)) != Some(bytes) {
+        let tables = count
+            .checked_mul(ENTRY + 1)
+            .and_then(|n| n.checked_add(count.div_ceil(BLOCK) * 8));
+        let expected = tables.and_then(|n| n.checked_add(HEADER + packs * 16 + TRAILER));
+        if expected != Some(bytes) {
             return Err(bad("its trailer and its length disagree"));
         }
-        let mut table = vec![0; tables];
-        file.read_exact_at(&mut table, (HEADER + count * ENTRY) as u64)
+        let mut table = vec![0; packs * 16];
+        let table_at = bytes - TRAILER - table.len();
+        file.read_exact_at(&mut table, table_at as u64)
             .at("read", path)?;
-        let (fences, packs) = table.split_at(count.div_ceil(BLOCK) * 8);
         let stem = path.file_stem().and_then(|s| s.to_str());
         let id = stem.and_then(|s| s.parse::<PackId>().ok());
         Ok(Self {
             id: *id.ok_or_else(|| bad("its name is not an id"))?.as_bytes(),
-            packs: packs
+            packs: table
                 .chunks_exact(16)
                 .map(|c| PackId::from_bytes(array_at(c, 0)))
                 .collect(),
-            fences: fences
-                .chunks_exact(8)
-                .map(|c| u64::from_be_bytes(array_at(c, 0)))
-                .collect(),
+            tables: OnceLock::new(),
             path: path.to_owned(),
             file,
             count,
@@ -159,6 +170,19 @@ impl Segment {
         Ok(f(buffer))
     }
 
+    fn tables(&self) -> Result<&Tables> {
+        if let Some(tables) = self.tables.get() {
+            return Ok(tables);
+        }
+        let mut fences = vec![0; self.count.div_ceil(BLOCK) * 8];
+        let mut tags = vec![0; self.count];
+        self.read(&mut fences, self.count * ENTRY)?;
+        self.read(&mut tags, self.count * ENTRY + fences.len())?;
+        let fences = fences.chunks_exact(8);
+        let fences = fences.map(|c| u64::from_be_bytes(array_at(c, 0))).collect();
+        Ok(self.tables.get_or_init(|| Tables { fences, tags }))
+    }
+
     fn read(&self, out: &mut [u8], at: usize) -> Result<()> {
         self.file
             .read_exact_at(out, (HEADER + at) as u64)
@@ -168,10 +192,17 @@ impl Segment {
     /// First entry of `id` whose pack is not hidden (`hidden` is by pack number): its place, its pack
     /// and its slot.
     pub fn find(&self, id: &BlobId, hidden: &[bool]) -> Result<Option<(usize, PackId, Slot)>> {
-        let wanted = fence(id);
-        let after = self.fences.partition_point(|fence| *fence < wanted);
+        let (wanted, tag) = (fence(id), tag(id));
+        let Tables { fences, tags } = self.tables()?;
+        let after = fences.partition_point(|fence| *fence < wanted);
         // The entries of an id may begin in the block before the first fence that reaches it.
-        for block in after.saturating_sub(1)..self.fences.len() {
+        for block in after.saturating_sub(1)..fences.len() {
+            if block >= after && fences[block] > wanted {
+                break;
+            }
+            if !tags[block * BLOCK..((block + 1) * BLOCK).min(self.count)].contains(&tag) {
+                continue;
+            }
             let found = self.block(block, |raw| {
                 let entries = raw.len() / ENTRY;
                 let id_at = |i: usize| &raw[i * ENTRY..i * ENTRY + 32];
@@ -199,7 +230,6 @@ impl Segment {
             })?;
             match found {
                 Ok(Some(decided)) => return Ok(decided),
-                Ok(None) if self.fences.get(block + 1).is_some_and(|f| *f > wanted) => break,
                 Ok(None) => {}
                 Err(e) => return Err(e),
             }
@@ -238,6 +268,7 @@ impl Segment {
         if *hasher.finalize().as_bytes() != end {
             return Err(self.corrupt("its checksum does not match"));
         }
+        let Tables { fences, tags } = self.tables()?;
         let mut last = None;
         for (i, entry) in self.entries().enumerate() {
             let (pack, slot) = entry?;
@@ -245,8 +276,9 @@ impl Segment {
             if last.is_some_and(|last| last >= key) {
                 return Err(self.corrupt("its entries are out of order"));
             }
-            if i % BLOCK == 0 && self.fences[i / BLOCK] != fence(&slot.id) {
-                return Err(self.corrupt("a fence is not that of its entry"));
+            let first = i % BLOCK == 0;
+            if tags[i] != tag(&slot.id) || (first && fences[i / BLOCK] != fence(&slot.id)) {
+                return Err(self.corrupt("a fence or a tag is not that of its entry"));
             }
             last = Some(key);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::PackId;
 
-use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, TRAILER, VERSION, fence};
+use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, TRAILER, VERSION, fence, tag};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Result;
 use crate::pack::Slot;
@@ -31,6 +31,7 @@ pub struct SegmentWriter {
     hasher: blake3::Hasher,
     buffer: Vec<u8>,
     fences: Vec<u8>,
+    tags: Vec<u8>,
     packs: Vec<PackId>,
     numbers: HashMap<PackId, u32>,
     count: usize,
@@ -53,6 +54,7 @@ impl SegmentWriter {
             hasher: blake3::Hasher::new(),
             buffer,
             fences: Vec::new(),
+            tags: Vec::new(),
             packs: Vec::new(),
             numbers: HashMap::new(),
             count: 0,
@@ -71,6 +73,7 @@ impl SegmentWriter {
             self.fences
                 .extend_from_slice(&fence(&slot.id).to_be_bytes());
         }
+        self.tags.push(tag(&slot.id));
         let packs = &mut self.packs;
         let number = *self.numbers.entry(pack).or_insert_with(|| {
             packs.push(pack);
@@ -98,6 +101,8 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<NewSegment> {
         let fences = std::mem::take(&mut self.fences);
         self.buffer.extend_from_slice(&fences);
+        self.buffer
+            .extend_from_slice(&std::mem::take(&mut self.tags));
         for pack in &self.packs {
             self.buffer.extend_from_slice(pack.as_bytes());
         }
