@@ -10,6 +10,7 @@
 //! content, so a pack that lost its directory still says what it holds. A pack is written under a
 //! temporary name, synced, and renamed; from then on it never changes.
 
+mod ahead;
 mod reader;
 mod salvage;
 mod writer;

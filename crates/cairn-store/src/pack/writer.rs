@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::{BlobId, PackId};
 
+use super::ahead::SyncAhead;
 use super::{
     Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER,
     VERSION,
 };
 use crate::disk::{Disk, DiskFile};
-use crate::error::Result;
+use crate::error::{IoContext, Result};
 
 const BUFFER_BYTES: usize = 1 << 20;
 const WRITEBACK_BYTES: u64 = 8 << 20;
+const SYNC_BYTES: u64 = 16 << 20;
 
 /// Appends the record of one blob to `out`.
 pub fn frame(out: &mut Vec<u8>, id: &BlobId, codec: Codec, raw: u32, payload: &[u8]) {
@@ -34,6 +36,8 @@ pub struct PackWriter {
     slots: Vec<Slot>,
     flushed: u64,
     writeback: u64,
+    synced: u64,
+    ahead: Option<SyncAhead>,
 }
 
 /// A pack whose bytes are durable, still under its temporary name.
@@ -66,6 +70,8 @@ impl PackWriter {
             slots: Vec::new(),
             flushed: 0,
             writeback: 0,
+            synced: 0,
+            ahead: None,
         })
     }
 
@@ -110,6 +116,15 @@ impl PackWriter {
             );
             self.writeback = self.flushed;
         }
+        if self.flushed - self.synced >= SYNC_BYTES {
+            self.synced = self.flushed;
+            let ahead = match self.ahead.take() {
+                Some(ahead) => ahead,
+                None => SyncAhead::start(self.file.file()).at("sync", self.file.path())?,
+            };
+            ahead.wish();
+            self.ahead = Some(ahead);
+        }
         Ok(())
     }
 
@@ -138,6 +153,9 @@ impl PackWriter {
         self.buffer.extend_from_slice(&[0; 4]);
         debug_assert_eq!(self.buffer.len() - start, TRAILER);
         self.flush()?;
+        if let Some(ahead) = self.ahead {
+            ahead.finish().at("sync", self.file.path())?;
+        }
         self.file.sync()?;
         Ok(FinishedPack {
             id: self.id,
