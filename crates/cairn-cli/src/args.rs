@@ -254,6 +254,9 @@ pub struct Import {
     /// Which image of a multi-platform index
     #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
     pub platform: Platform,
+    /// Read every file of a directory, also where none changed since the last import
+    #[arg(long)]
+    pub read_all: bool,
     /// Refuse layers with more entries than this
     #[arg(long, value_name = "N", default_value_t = 4_000_000)]
     pub max_entries: u64,

@@ -14,7 +14,10 @@ mod tar;
 mod tree;
 
 pub use content::{ContentReader, read_content};
-pub use dir::{CommitReport, Scanned, checkout, commit_copy, commit_upper, scan, write_pieces};
+pub use dir::{
+    CommitReport, Fingerprint, Scanned, Survey, checkout, commit_copy, commit_upper, scan, survey,
+    write_pieces,
+};
 pub use error::{Error, Result};
 pub use layer::{Layer, LayerWriter, Limits};
 pub use manifest::decode as decode_manifest;

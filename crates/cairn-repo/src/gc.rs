@@ -164,7 +164,7 @@ impl Repo {
                 for layer in &now.unreferenced {
                     rows::delete_layer(txn, layer);
                 }
-                Ok(())
+                crate::import_root::forget_trees(txn)
             })?;
             report.freed_bytes += outcome.removed_bytes.saturating_sub(outcome.written_bytes);
             report.removed_packs += outcome.removed_packs;

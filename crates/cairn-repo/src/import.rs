@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use cairn_image::{ImageConfig, LayerSource, Platform, Source, SourceImage};
-use cairn_layer::{Layer, Tree, import_tar, scan};
+use cairn_layer::{Layer, Tree, import_tar};
 use cairn_model::{BlobId, Digest, Entry, ImageRef, Kind, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
 use cairn_store::{Ingest, IngestStats, StreamRef, Txn, put_stream};
@@ -53,6 +53,8 @@ pub struct ImportOptions {
     pub name: Option<ImageRef>,
     /// Which image of a multi-platform index.
     pub platform: Platform,
+    /// Read a directory again although nothing in it changed since the last import.
+    pub read_all: bool,
 }
 
 struct NewLayer {
@@ -79,84 +81,13 @@ impl Repo {
                 }
                 self.import_images(&images, options, progress)
             }
-            Source::RootTar(source) => Ok(vec![self.import_root(
-                path,
-                options,
-                progress,
-                |ingest| {
-                    progress.total(source.stored_bytes()?);
-                    let mut stream = Reading {
-                        inner: source.open()?,
-                        progress,
-                    };
-                    let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
-                    if !tar.ended {
-                        return Err(Error::Invalid(format!(
-                            "{} ends without the mark that ends a tar: it is cut off",
-                            path.display()
-                        )));
-                    }
-                    Ok((
-                        NewLayer {
-                            layer: tar.layer,
-                            entries: tar.entries,
-                        },
-                        tar.diff_id,
-                        Vec::new(),
-                    ))
-                },
-            )?]),
-            Source::Directory(directory) => Ok(vec![self.import_root(
-                path,
-                options,
-                progress,
-                |ingest| {
-                    let scanned = scan(
-                        &self.store,
-                        &directory,
-                        ingest.feeder(),
-                        self.options.limits,
-                    )?;
-                    let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
-                    Ok((
-                        NewLayer {
-                            layer: scanned.layer,
-                            entries: scanned.entries,
-                        },
-                        scanned.diff_id,
-                        left_out,
-                    ))
-                },
-            )?]),
+            Source::RootTar(source) => Ok(vec![
+                self.import_root_tar(path, &source, options, progress)?,
+            ]),
+            Source::Directory(directory) => {
+                Ok(vec![self.import_directory(&directory, options, progress)?])
+            }
         }
-    }
-
-    fn import_root(
-        &self,
-        path: &Path,
-        options: &ImportOptions,
-        _progress: &dyn Progress,
-        read: impl FnOnce(&Ingest) -> Result<(NewLayer, Digest, Vec<Vec<u8>>)>,
-    ) -> Result<Imported> {
-        let ingest = self.store.ingest()?;
-        let (new, diff_id, left_out) = read(&ingest)?;
-        Tree::new().apply(&new.entries)?;
-        let source = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy();
-        let config = ImageConfig::new(
-            &options.platform,
-            &[diff_id],
-            &time::rfc3339_now(),
-            &format!("cairn import {source}"),
-        );
-        let names: Vec<ImageRef> = options.name.iter().cloned().collect();
-        let imported = self.publish_image(ingest, &config, &[new.layer], &[], &names)?;
-        Ok(Imported {
-            left_out,
-            ..imported
-        })
     }
 
     /// Imports all images of an archive, or none.
@@ -200,7 +131,7 @@ impl Repo {
     }
 
     /// True where the index has every blob of a layer.
-    fn is_whole(&self, layer: &Layer) -> bool {
+    pub(crate) fn is_whole(&self, layer: &Layer) -> bool {
         let index = self.store.index();
         let has = |id: &BlobId| index.find(id).is_ok_and(|found| found.is_some());
         let streams = std::iter::once(&layer.manifest).chain(&layer.framing);
@@ -498,9 +429,9 @@ fn put_chain(
     Ok(parent)
 }
 
-struct Reading<'a, R> {
-    inner: R,
-    progress: &'a dyn Progress,
+pub(crate) struct Reading<'a, R> {
+    pub inner: R,
+    pub progress: &'a dyn Progress,
 }
 
 impl<R: std::io::Read> std::io::Read for Reading<'_, R> {

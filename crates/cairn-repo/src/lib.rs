@@ -11,6 +11,7 @@ mod export;
 mod gc;
 mod images;
 mod import;
+mod import_root;
 mod launch;
 mod mounts;
 mod repo;

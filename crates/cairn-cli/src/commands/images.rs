@@ -22,6 +22,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
         &ImportOptions {
             name: args.name,
             platform: args.platform,
+            read_all: args.read_all,
         },
         &bar,
     )?;

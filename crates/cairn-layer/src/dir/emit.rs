@@ -101,6 +101,8 @@ pub struct Emitter<'a> {
     links: HashMap<(u64, u64), Vec<u8>>,
     /// What was left out.
     pub report: CommitReport,
+    /// Told of bytes read.
+    pub progress: &'a dyn Fn(u64),
 }
 
 impl<'a> Emitter<'a> {
@@ -113,6 +115,7 @@ impl<'a> Emitter<'a> {
             scratch: vec![0; 1 << 18],
             links: HashMap::new(),
             report: CommitReport::default(),
+            progress: &|_| (),
         }
     }
 
@@ -185,6 +188,7 @@ impl<'a> Emitter<'a> {
                 file.read_exact(&mut buffer[start..]).map_err(fail)?;
                 out.write_all(&buffer[start..]).map_err(Error::Write)
             })?;
+            (self.progress)(length);
             return Ok(vec![DraftPiece::Data(ticket, length as u32)]);
         }
         let mut parts = Vec::new();
@@ -197,6 +201,7 @@ impl<'a> Emitter<'a> {
             self.cutter
                 .feed(&mut self.writer.feeder, block, &mut parts)?;
             left -= want as u64;
+            (self.progress)(want as u64);
         }
         self.cutter.finish(&mut self.writer.feeder, &mut parts)?;
         Ok(parts

@@ -4,6 +4,7 @@ mod checkout;
 mod commit_copy;
 mod commit_upper;
 mod emit;
+mod fingerprint;
 mod inode;
 mod scan;
 
@@ -14,6 +15,7 @@ use crate::layer::Layer;
 pub use checkout::{checkout, write_pieces};
 pub use commit_copy::commit_copy;
 pub use commit_upper::commit_upper;
+pub use fingerprint::{Fingerprint, Survey, survey};
 pub use scan::scan;
 
 /// A directory as a layer.

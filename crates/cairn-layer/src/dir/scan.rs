@@ -14,8 +14,14 @@ use crate::layer::Limits;
 use crate::path::join;
 
 /// Reads everything below `root` on its own file system. What is mounted inside is taken as an empty
-/// directory; sockets are left out; both are reported.
-pub fn scan(store: &Store, root: &Path, feeder: Feeder, limits: Limits) -> Result<Scanned> {
+/// directory; sockets are left out; both are reported. `progress` is told of bytes read.
+pub fn scan(
+    store: &Store,
+    root: &Path,
+    feeder: Feeder,
+    limits: Limits,
+    progress: &dyn Fn(u64),
+) -> Result<Scanned> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let name = || root.as_os_str().as_encoded_bytes();
     let dir = openat(rustix::fs::CWD, root, flags, Mode::empty())
@@ -25,6 +31,7 @@ pub fn scan(store: &Store, root: &Path, feeder: Feeder, limits: Limits) -> Resul
         emitter: Emitter::new(store, feeder, limits),
         device: stat.st_dev,
     };
+    walk.emitter.progress = progress;
     walk.directory(dir, b"", &stat)?;
     walk.emitter.finish()
 }

@@ -1,0 +1,176 @@
+//! One root file system, from a tar or a directory, becomes an image of one layer.
+
+use std::path::Path;
+
+use cairn_image::{ImageConfig, LayerSource};
+use cairn_layer::{Fingerprint, Layer, Tree, import_tar, scan, survey};
+use cairn_model::{Digest, Entry, ImageRef};
+use cairn_store::codec::Stored;
+use cairn_store::{Ingest, Rows, Table, Txn};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::import::{ImportOptions, Imported, Progress, Reading};
+use crate::repo::Repo;
+use crate::{rows, time};
+
+/// A directory as it was when it was imported last, and the layer it became.
+#[derive(Serialize, Deserialize)]
+struct KnownTreeV1 {
+    state: [u8; 32],
+    diff_id: [u8; 32],
+}
+
+impl Stored for KnownTreeV1 {
+    const TYPE: u8 = 24;
+    const NAME: &'static str = "known tree row";
+}
+
+/// By device and inode of the root.
+const KNOWN_TREES: Table<KnownTreeV1> = Table::new(b'f');
+
+fn key(fingerprint: &Fingerprint) -> [u8; 16] {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&fingerprint.root.0.to_be_bytes());
+    key[8..].copy_from_slice(&fingerprint.root.1.to_be_bytes());
+    key
+}
+
+/// Forgets directories whose layer is gone.
+pub(crate) fn forget_trees(txn: &mut Txn<'_>) -> Result<()> {
+    for (key, known) in KNOWN_TREES.scan(txn, [])? {
+        if rows::layer_of_diff(txn, &Digest::from_bytes(known.diff_id))?.is_none() {
+            KNOWN_TREES.delete(txn, key);
+        }
+    }
+    Ok(())
+}
+
+impl Repo {
+    pub(crate) fn import_root_tar(
+        &self,
+        path: &Path,
+        source: &LayerSource,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
+        let ingest = self.store.ingest()?;
+        progress.total(source.stored_bytes()?);
+        let mut stream = Reading {
+            inner: source.open()?,
+            progress,
+        };
+        let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
+        if !tar.ended {
+            return Err(Error::Invalid(format!(
+                "{} ends without the mark that ends a tar: it is cut off",
+                path.display()
+            )));
+        }
+        check(&tar.entries)?;
+        self.publish_root(ingest, path, options, tar.diff_id, &tar.layer, &[])
+    }
+
+    pub(crate) fn import_directory(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
+        // Taken before anything is read: what changes from here on changes the next one.
+        let survey = survey(path)?;
+        let now = survey.fingerprint;
+        progress.total(survey.bytes);
+        let known = match &now {
+            Some(now) if !options.read_all => self.known_tree(now)?,
+            _ => None,
+        };
+        let ingest = self.store.ingest()?;
+        if let Some((layer, diff_id)) = known
+            && self.is_whole(&layer)
+        {
+            let done = self.publish_root(ingest, path, options, diff_id, &layer, &[layer]);
+            return match done {
+                // Removed and collected meanwhile.
+                Err(Error::LayerGone) => self.read_directory(path, options, now, progress),
+                Err(e) => Err(e),
+                Ok(imported) => Ok(Imported {
+                    layers_present: 1,
+                    ..imported
+                }),
+            };
+        }
+        drop(ingest);
+        self.read_directory(path, options, now, progress)
+    }
+
+    fn read_directory(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        state: Option<Fingerprint>,
+        progress: &dyn Progress,
+    ) -> Result<Imported> {
+        let ingest = self.store.ingest()?;
+        let read = |bytes| progress.read(bytes);
+        let (feeder, limits) = (ingest.feeder(), self.options.limits);
+        let scanned = scan(&self.store, path, feeder, limits, &read)?;
+        check(&scanned.entries)?;
+        let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
+        let imported =
+            self.publish_root(ingest, path, options, scanned.diff_id, &scanned.layer, &[])?;
+        if let Some(now) = state.filter(|_| left_out.is_empty()) {
+            let row = KnownTreeV1 {
+                state: now.state,
+                diff_id: *scanned.diff_id.as_bytes(),
+            };
+            self.store
+                .db()
+                .write::<_, Error>(|txn| Ok(KNOWN_TREES.put(txn, key(&now), &row)?))?;
+        }
+        Ok(Imported {
+            left_out,
+            ..imported
+        })
+    }
+
+    fn known_tree(&self, now: &Fingerprint) -> Result<Option<(Layer, Digest)>> {
+        self.store.db().read(|rows: &dyn Rows| {
+            let Some(known) = KNOWN_TREES.get(rows, key(now))? else {
+                return Ok(None);
+            };
+            let diff_id = Digest::from_bytes(known.diff_id);
+            let same = known.state == now.state;
+            let layer = rows::layer_of_diff(rows, &diff_id)?.filter(|_| same);
+            Ok(layer.map(|layer| (layer, diff_id)))
+        })
+    }
+
+    fn publish_root(
+        &self,
+        ingest: Ingest,
+        path: &Path,
+        options: &ImportOptions,
+        diff_id: Digest,
+        layer: &Layer,
+        relied_on: &[Layer],
+    ) -> Result<Imported> {
+        let source = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
+        let config = ImageConfig::new(
+            &options.platform,
+            &[diff_id],
+            &time::rfc3339_now(),
+            &format!("cairn import {source}"),
+        );
+        let names: Vec<ImageRef> = options.name.iter().cloned().collect();
+        self.publish_image(ingest, &config, &[*layer], relied_on, &names)
+    }
+}
+
+/// A layer that cannot be merged fails here, before it is published.
+fn check(entries: &[Entry]) -> Result<()> {
+    Ok(Tree::new().apply(entries)?)
+}
