@@ -1,11 +1,14 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cairn_image::{Compression, Platform};
 use cairn_model::{Driver, ImageRef, SnapshotKey};
 use cairn_snapshot::Filter;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::units;
 
 /// A content-addressed snapshotter for container images: no daemon, every byte accounted for.
 #[derive(Debug, Parser)]
@@ -155,14 +158,30 @@ pub enum Command {
     #[command(alias = "df")]
     Stats,
     /// Verify the repository
-    Check {
-        /// Check structures only, not every byte of content
-        #[arg(long)]
-        fast: bool,
-        /// Make good what can be
-        #[arg(long, conflicts_with = "fast")]
-        repair: bool,
-    },
+    Check(Check),
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Check structures only, not content
+    #[arg(long, group = "extent")]
+    pub fast: bool,
+    /// Read every byte (the default)
+    #[arg(long, group = "extent")]
+    pub full: bool,
+    /// Read this share of all bytes, packs read longest ago first
+    #[arg(long, value_name = "PERCENT", group = "extent", value_parser = units::percent)]
+    pub sample: Option<f64>,
+    /// Read packs that were not read for this long, as in 30d, 12h, 90m
+    #[arg(long, value_name = "AGE", group = "extent", value_parser = units::duration)]
+    pub max_age: Option<Duration>,
+    /// Read no more than this a second, as in 20M
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    pub rate: Option<u64>,
+    /// Make good what can be
+    #[arg(long, conflicts_with_all = ["extent", "rate"])]
+    pub repair: bool,
 }
 
 /// What to do with snapshots.

@@ -89,9 +89,12 @@ impl Repo {
             created: time::now_secs(),
         };
         let directory = self.container_dir(&id);
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        // Snapshot and container appear together or not at all.
-        let put = |txn: &mut Txn<'_>| Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?);
+        // Snapshot and container appear together or not at all, and a collection, which takes away
+        // directories that no row names, never sees one without the other.
+        let put = |txn: &mut Txn<'_>| {
+            self.store.disk().mkdir(&directory)?;
+            Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)
+        };
         let made = self.create_snapshot(&snapshot, Kind::Active, parent, Labels::new(), &put);
         let container = || {
             self.containers()?

@@ -148,14 +148,12 @@ impl Repo {
             self.mark_roots(&mut marks, &roots, &mut done)?;
             let plan: Plan = gc::plan(&self.store, &marks)?;
             if options.dry_run {
-                report.freed_bytes = plan.freed_bytes();
-                report.written_bytes = plan.written_bytes();
-                report.removed_packs = plan
-                    .packs
-                    .iter()
-                    .filter(|p| p.action != gc::Action::Keep)
-                    .count() as u64;
-                report.dead_blobs = plan.packs.iter().map(|p| p.dead_blobs).sum();
+                let would = gc::forecast(&self.store, &plan, &marks)?;
+                report.freed_bytes = would.removed_bytes.saturating_sub(would.written_bytes);
+                report.written_bytes = would.written_bytes;
+                report.removed_packs = would.removed_packs;
+                report.dead_blobs = would.dead_blobs;
+                report.waiting_bytes = would.waiting_bytes;
                 return Ok(report);
             }
             let outcome = gc::apply::<Error>(&self.store, &plan, marks, |txn, marks| {
@@ -238,32 +236,36 @@ impl Repo {
         Ok(file)
     }
 
+    /// Heads of snapshots and directories of containers that are gone: left by a kill in the middle of
+    /// a removal, or of a creation.
     fn drop_orphaned_heads(&self) -> Result<u64> {
-        let directory = self.root().join("heads");
-        let mut count = 0;
         self.store.db().read::<_, Error>(|rows| {
-            let known: HashSet<PackId> = graph::list(rows)?
-                .into_iter()
-                .filter_map(|snapshot| snapshot.head)
-                .collect();
-            for entry in std::fs::read_dir(&directory)
-                .at("list", &directory)?
-                .flatten()
-            {
-                let id = entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse::<PackId>().ok());
-                if id.is_some_and(|id| !known.contains(&id)) {
-                    match std::fs::remove_dir_all(entry.path()) {
-                        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                        done => done.at("remove", &entry.path())?,
-                    }
-                    count += 1;
+            let heads = graph::list(rows)?.into_iter().filter_map(|s| s.head);
+            let containers = crate::containers::all(rows)?.into_iter().map(|c| c.id);
+            Ok(self.drop_unknown("heads", heads.collect())?
+                + self.drop_unknown("containers", containers.collect())?)
+        })
+    }
+
+    fn drop_unknown(&self, place: &str, known: HashSet<PackId>) -> Result<u64> {
+        let directory = self.root().join(place);
+        let mut count = 0;
+        for entry in std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten()
+        {
+            let id = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<PackId>().ok());
+            if id.is_some_and(|id| !known.contains(&id)) {
+                match std::fs::remove_dir_all(entry.path()) {
+                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                    done => done.at("remove", &entry.path())?,
                 }
+                count += 1;
             }
-            Ok(())
-        })?;
+        }
         Ok(count)
     }
 }

@@ -20,7 +20,7 @@ mod snapshots;
 mod stats;
 pub mod time;
 
-pub use check::{CheckReport, Hit, Place};
+pub use check::{CheckReport, Hit, HitHead, Place};
 pub use commit::CommitOptions;
 pub use containers::Container;
 pub use error::{Error, Result};

@@ -80,12 +80,17 @@ impl Repo {
     fn make_head(&self, head: &PackId, root: &Meta) -> Result<()> {
         let directory = self.head_dir(head);
         let upper = directory.join("upper");
+        let disk = self.store.disk();
         for path in [&upper, &directory.join("work")] {
-            std::fs::create_dir_all(path).at("create directory", path)?;
+            disk.mkdir(path)?;
         }
         let mut empty = Tree::new();
         *empty.meta_mut(empty.root()) = root.clone();
         cairn_layer::checkout(&self.store, &empty, &upper)?;
+        // The row that comes next promises that it is there.
+        for path in [&upper, &directory, &self.root().join("heads")] {
+            disk.sync_dir(path)?;
+        }
         Ok(())
     }
 

@@ -105,9 +105,9 @@ pub fn survey(root: &Path) -> Result<Leases> {
     Ok(leases)
 }
 
-/// Removes what dead leases left behind; returns the bytes freed.
-pub fn bury(root: &Path, disk: &Disk, leases: &Leases) -> Result<u64> {
-    let mut freed = 0;
+/// Bytes that dead leases left behind.
+pub fn left_bytes(root: &Path, leases: &Leases) -> Result<u64> {
+    let mut bytes = 0;
     for name in &leases.dead {
         let directory = root.join("tmp").join(name);
         if directory.is_dir() {
@@ -115,8 +115,19 @@ pub fn bury(root: &Path, disk: &Disk, leases: &Leases) -> Result<u64> {
                 .at("list", &directory)?
                 .flatten()
             {
-                freed += entry.metadata().map(|m| m.len()).unwrap_or(0);
+                bytes += entry.metadata().map(|m| m.len()).unwrap_or(0);
             }
+        }
+    }
+    Ok(bytes)
+}
+
+/// Removes what dead leases left behind; returns the bytes freed.
+pub fn bury(root: &Path, disk: &Disk, leases: &Leases) -> Result<u64> {
+    let freed = left_bytes(root, leases)?;
+    for name in &leases.dead {
+        let directory = root.join("tmp").join(name);
+        if directory.is_dir() {
             std::fs::remove_dir_all(&directory).at("remove", &directory)?;
         }
         disk.unlink(&root.join("leases").join(name))?;

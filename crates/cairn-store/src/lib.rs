@@ -29,7 +29,7 @@ pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
 pub use meta::{Db, Notice, Rows, Table, Txn};
 pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
-pub use scrub::{Damage, Scrub, scrub};
+pub use scrub::{Damage, Extent, Scrub, ScrubOptions, choose, scrub};
 pub use store::{FORMAT, PackRowV1, Store};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};
 

@@ -1,12 +1,76 @@
-//! Reads everything and checks it.
+//! Reads what is stored and checks it; remembers when each pack was last found whole.
+//!
+//! Packs are the unit: one that was read to its end without a fault has that moment written down, so a
+//! scrub that was stopped goes on where it was, and one that takes a share each night comes to all of
+//! them in turn, those that were read longest ago first.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cairn_model::{BlobId, PackId};
+use serde::{Deserialize, Serialize};
 
+use crate::codec::Stored;
 use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::meta::Table;
 use crate::store::{PackRowV1, Store};
+
+/// When a pack was found whole.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct VerifiedV1 {
+    /// Seconds since 1970.
+    at: u64,
+}
+
+impl Stored for VerifiedV1 {
+    const TYPE: u8 = 4;
+    const NAME: &'static str = "verified row";
+}
+
+pub(crate) const VERIFIED: Table<VerifiedV1> = Table::new(b'v');
+
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Extent {
+    /// Directories of packs, no content.
+    Structure,
+    /// Every byte.
+    All,
+    /// This share of all bytes (0 to 1; at least one pack), packs read longest ago first.
+    Share(f64),
+    /// Packs that were not found whole within this time.
+    OlderThan(Duration),
+}
+
+/// How to scrub.
+#[derive(Debug, Clone, Copy)]
+pub struct ScrubOptions {
+    /// What is read.
+    pub extent: Extent,
+    /// Bytes read a second, at most.
+    pub rate: Option<u64>,
+}
+
+impl ScrubOptions {
+    /// Every byte, as fast as it goes.
+    pub fn all() -> Self {
+        Self {
+            extent: Extent::All,
+            rate: None,
+        }
+    }
+
+    /// No content.
+    pub fn structure() -> Self {
+        Self {
+            extent: Extent::Structure,
+            rate: None,
+        }
+    }
+}
 
 /// Something that is not as it was written.
 #[derive(Debug)]
@@ -36,29 +100,111 @@ pub enum Damage {
 pub struct Scrub {
     /// Packs read.
     pub packs: usize,
+    /// Packs whose content was not read this time.
+    pub skipped: usize,
     /// Blobs read.
     pub blobs: u64,
     /// Bytes read.
     pub bytes: u64,
     /// What was wrong.
     pub damage: Vec<Damage>,
+    /// Why it could not be written down what was found whole.
+    pub forgotten: Option<Error>,
 }
 
-/// Checks packs, and with `content` every blob in them, on all cores. `progress` is told of bytes read.
-pub fn scrub(store: &Store, content: bool, progress: &(dyn Fn(u64) + Sync)) -> Result<Scrub> {
-    let rows: Vec<(PackId, PackRowV1)> = store
-        .pack_rows()?
+/// Packs whose content a scrub of `extent` would read, and how many it would not.
+pub fn choose(store: &Store, extent: Extent) -> Result<(Vec<(PackId, PackRowV1)>, usize)> {
+    let (rows, verified) = store
+        .db()
+        .read::<_, Error>(|rows| Ok((crate::store::pack_rows(rows)?, VERIFIED.scan(rows, [])?)))?;
+    let verified: HashMap<Vec<u8>, u64> = verified
+        .into_iter()
+        .map(|(key, row)| (key, row.at))
+        .collect();
+    let at = |id: &PackId| verified.get(&id.as_bytes()[..]).copied().unwrap_or(0);
+    let mut packs: Vec<(PackId, PackRowV1)> = rows
         .into_iter()
         .filter(|(_, row)| row.condemned.is_none())
         .collect();
+    let all = packs.len();
+    packs.sort_by_key(|(id, _)| at(id));
+    match extent {
+        Extent::Structure | Extent::All => {}
+        Extent::Share(share) => {
+            let total: u64 = packs.iter().map(|(_, row)| row.bytes).sum();
+            let mut left = total as f64 * share;
+            packs.retain(|(_, row)| {
+                let wanted = left > 0.0;
+                left -= row.bytes as f64;
+                wanted
+            });
+        }
+        Extent::OlderThan(age) => {
+            let limit = now().saturating_sub(age.as_secs());
+            // A moment in the future is a clock that was wrong: read again.
+            packs.retain(|(id, _)| at(id) < limit || at(id) > now());
+        }
+    }
+    let skipped = all - packs.len();
+    Ok((packs, skipped))
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |now| now.as_secs())
+}
+
+/// Keeps reading under a rate, over all threads.
+struct Throttle {
+    start: Instant,
+    rate: Option<u64>,
+    bytes: Mutex<u64>,
+}
+
+impl Throttle {
+    fn spend(&self, bytes: u64) {
+        let Some(rate) = self.rate else { return };
+        let mut spent = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *spent += bytes;
+        let due = Duration::from_secs_f64(*spent as f64 / rate.max(1) as f64);
+        drop(spent);
+        std::thread::sleep(due.saturating_sub(self.start.elapsed()));
+    }
+}
+
+/// Checks packs as `options` say, on all cores, and the index. `progress` is told of bytes read.
+pub fn scrub(
+    store: &Store,
+    options: &ScrubOptions,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Scrub> {
+    let (rows, skipped) = choose(store, options.extent)?;
+    let content = options.extent != Extent::Structure;
+    let index = store.reload_index()?;
+    let throttle = Throttle {
+        start: Instant::now(),
+        rate: options.rate,
+        bytes: Mutex::new(0),
+    };
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Scrub::default());
+    let failed = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((id, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let part = pack(store, id, row, content, progress);
+                    let part = pack(store, &index, (id, row), content, &|bytes| {
+                        throttle.spend(bytes);
+                        progress(bytes);
+                    });
+                    if content && let Err(e) = remember(store, id, part.damage.is_empty()) {
+                        failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .get_or_insert(e);
+                    }
                     let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
                     total.packs += 1;
                     total.blobs += part.blobs;
@@ -69,12 +215,25 @@ pub fn scrub(store: &Store, content: bool, progress: &(dyn Fn(u64) + Sync)) -> R
         }
     });
     let mut scrub = total.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for segment in store.reload_index()?.segments() {
+    scrub.skipped = skipped;
+    scrub.forgotten = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for segment in index.segments() {
         if let Err(e) = segment.verify() {
             scrub.damage.push(Damage::Index(e));
         }
     }
     Ok(scrub)
+}
+
+fn remember(store: &Store, id: &PackId, whole: bool) -> Result<()> {
+    store.db().write::<_, Error>(|txn| {
+        if whole {
+            VERIFIED.put(txn, id.as_bytes(), &VerifiedV1 { at: now() })?;
+        } else {
+            VERIFIED.delete(txn, id.as_bytes());
+        }
+        Ok(())
+    })
 }
 
 fn is_live(store: &Store, id: &PackId) -> bool {
@@ -85,10 +244,10 @@ fn is_live(store: &Store, id: &PackId) -> bool {
 
 fn pack(
     store: &Store,
-    id: &PackId,
-    row: &PackRowV1,
+    index: &Index,
+    (id, row): (&PackId, &PackRowV1),
     content: bool,
-    progress: &(dyn Fn(u64) + Sync),
+    progress: &dyn Fn(u64),
 ) -> Scrub {
     let mut out = Scrub::default();
     let opened = store
@@ -113,7 +272,6 @@ fn pack(
         );
         out.damage.push(Damage::Pack { id: *id, error });
     }
-    let index = store.index();
     let known = index.packs().any(|pack| pack == *id) && !index.hidden().contains(id);
     let mut lost = 0;
     let mut scratch = Vec::new();

@@ -16,6 +16,7 @@ use crate::ingest::{Ingest, Prepared};
 use crate::lease::Lease;
 use crate::meta::{Db, Notice, Table, Txn};
 use crate::pack::{Directory, PackFile, file_name};
+use crate::scrub::VERIFIED;
 use crate::sealed::drop_stored;
 
 /// First line of the file `format`.
@@ -479,6 +480,7 @@ impl Store {
         self.0.db.write::<_, Error>(|txn| {
             let index = self.consistent_index(txn)?;
             PACKS.delete(txn, id.as_bytes());
+            VERIFIED.delete(txn, id.as_bytes());
             let mut list = index.list().clone();
             list.generation += 1;
             let generation = list.generation;

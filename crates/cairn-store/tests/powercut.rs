@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use cairn_model::BlobId;
 use cairn_store::codec::Stored;
 use cairn_store::gc::{self, Marks};
-use cairn_store::{Disk, Error, Op, Probe, Rows, Store, Table, scrub};
+use cairn_store::{Disk, Error, Op, Probe, Rows, ScrubOptions, Store, Table, scrub};
 
 #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
 struct Note(Vec<[u8; 32]>);
@@ -128,7 +128,7 @@ fn assert_holds(root: &Path, promises: &Promises, what: &str) {
         .db()
         .read(|rows| mark_all(rows, &mut marks))
         .unwrap_or_else(|e| panic!("{what}: {e}"));
-    let damage = scrub(&store, true, &|_| ()).unwrap().damage;
+    let damage = scrub(&store, &ScrubOptions::all(), &|_| ()).unwrap().damage;
     assert!(damage.is_empty(), "{what}: {damage:?}");
     put(&store, "after", 100..103).unwrap_or_else(|e| panic!("{what}: cannot write: {e}"));
     collect(&store).unwrap_or_else(|e| panic!("{what}: cannot collect: {e}"));

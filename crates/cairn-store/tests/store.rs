@@ -4,7 +4,9 @@
 use std::path::Path;
 
 use cairn_model::BlobId;
-use cairn_store::{Disk, Error, Rows, Store, Table, codec::Stored, gc, gc::Marks, scrub};
+use cairn_store::{
+    Disk, Error, Rows, ScrubOptions, Store, Table, codec::Stored, gc, gc::Marks, scrub,
+};
 
 #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
 struct Note(Vec<[u8; 32]>);
@@ -86,7 +88,12 @@ fn content_comes_back_and_is_stored_once() {
     }
     let reopened = open(dir.path());
     assert_eq!(reopened.get(&ids[7]).unwrap(), blob(7));
-    assert!(scrub(&reopened, true, &|_| ()).unwrap().damage.is_empty());
+    assert!(
+        scrub(&reopened, &ScrubOptions::all(), &|_| ())
+            .unwrap()
+            .damage
+            .is_empty()
+    );
 }
 
 #[test]

@@ -32,7 +32,8 @@ impl ObjectCache {
         &self.directory
     }
 
-    fn path(&self, id: &ObjectId) -> PathBuf {
+    /// Where an object is, or would be.
+    pub fn path(&self, id: &ObjectId) -> PathBuf {
         let hex = id.hex();
         self.directory.join(&hex[..2]).join(&hex[2..])
     }

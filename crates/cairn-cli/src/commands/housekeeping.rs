@@ -2,10 +2,13 @@
 
 use anyhow::Result;
 use cairn_model::path_display;
-use cairn_repo::{CheckReport, GcOptions, Share, Stats};
+use cairn_repo::{CheckReport, GcOptions, HitHead, Repo, Share, Stats};
+use cairn_runtime::{State, Status};
+use cairn_store::{Extent, ScrubOptions, choose};
 use serde_json::{Value, json};
 
 use super::Env;
+use crate::args::Check;
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
 
@@ -163,26 +166,28 @@ fn stats_json(s: &Stats) -> Value {
 }
 
 /// `cairn check`
-pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
+pub fn check(env: &Env, args: &Check) -> Result<u8> {
     let repo = env.open()?;
-    let bar = Bar::new(if repair { "repairing" } else { "checking" });
-    bar.expect(
-        repo.store()
-            .pack_rows()?
-            .iter()
-            .map(|(_, row)| row.bytes)
-            .sum(),
-    );
+    let bar = Bar::new(if args.repair { "repairing" } else { "checking" });
+    let extent = match (args.fast, args.sample, args.max_age) {
+        (true, ..) => Extent::Structure,
+        (_, Some(share), _) => Extent::Share(share),
+        (_, _, Some(age)) => Extent::OlderThan(age),
+        _ => Extent::All,
+    };
+    let (packs, _) = choose(repo.store(), extent)?;
+    bar.expect(packs.iter().map(|(_, row)| row.bytes).sum());
     let progress = |bytes| bar.add(bytes);
-    let report = if repair {
+    let report = if args.repair {
         repo.repair(&progress)?
     } else {
-        repo.check(!fast, &progress)?
+        let rate = args.rate;
+        repo.check(&ScrubOptions { extent, rate }, &progress)?
     };
     drop(bar);
     let code = if report.is_sound() { 0 } else { 3 };
     if env.json {
-        output::json(&check_json(&report))?;
+        output::json(&check_json(&repo, &report))?;
         return Ok(code);
     }
     for line in &report.repaired {
@@ -210,13 +215,23 @@ pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
     for snapshot in &report.snapshots {
         println!("snapshot {snapshot} is hit");
     }
+    for head in &report.heads {
+        println!("{}", head_line(&repo, head));
+    }
+    if let Some(why) = &report.forgotten {
+        eprintln!("cairn: what was found whole could not be written down: {why}");
+    }
     let verdict = if report.is_sound() {
         "all sound"
     } else {
         "damage found; everything that is not named above is intact"
     };
+    let skipped = match report.packs_skipped {
+        0 => String::new(),
+        n => format!(" ({n} more were read before)"),
+    };
     println!(
-        "read {} in {} blobs of {} packs; {} layers whole; {verdict}",
+        "read {} in {} blobs of {} packs{skipped}; {} layers whole; {verdict}",
         size(report.bytes),
         report.blobs,
         report.packs,
@@ -225,12 +240,43 @@ pub fn check(env: &Env, fast: bool, repair: bool) -> Result<u8> {
     Ok(code)
 }
 
-fn check_json(report: &CheckReport) -> Value {
+fn is_running(repo: &Repo, head: &HitHead) -> bool {
+    head.container.as_ref().is_some_and(|container| {
+        let state = State::load(&repo.container_dir(&container.id));
+        state.status == Status::Running
+    })
+}
+
+fn head_line(repo: &Repo, head: &HitHead) -> String {
+    match (&head.container, &head.mountpoint) {
+        (Some(container), _) if is_running(repo, head) => format!(
+            "container {} runs on it: files it has not read yet may fail",
+            container.name
+        ),
+        (Some(container), _) => format!("container {} stands on it", container.name),
+        (None, place) => format!(
+            "snapshot {} is mounted at {}",
+            head.snapshot,
+            place.as_deref().unwrap_or("an unknown place")
+        ),
+    }
+}
+
+fn check_json(repo: &Repo, report: &CheckReport) -> Value {
+    let head = |head: &HitHead| {
+        json!({
+            "snapshot": head.snapshot.to_string(),
+            "container": head.container.as_ref().map(|c| c.name.clone()),
+            "running": is_running(repo, head),
+            "mountpoint": head.mountpoint,
+        })
+    };
     let file = |(layer, path): &cairn_repo::Place| json!({"layer": layer.to_string(), "path": path.as_ref().map(|p| path_display(p))});
     let hit = |hit: &cairn_repo::Hit| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
     json!({
         "sound": report.is_sound(),
         "packs": report.packs,
+        "packs_skipped": report.packs_skipped,
         "blobs": report.blobs,
         "bytes": report.bytes,
         "layers_whole": report.layers,
@@ -238,6 +284,7 @@ fn check_json(report: &CheckReport) -> Value {
         "hits": report.hits.iter().map(hit).collect::<Vec<_>>(),
         "images": report.images,
         "snapshots": report.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "heads": report.heads.iter().map(head).collect::<Vec<_>>(),
         "repaired": report.repaired,
     })
 }

@@ -103,7 +103,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             prune_cache,
         } => housekeeping::gc(&env, dry_run, prune_cache),
         Command::Stats => housekeeping::stats(&env),
-        Command::Check { fast, repair } => return housekeeping::check(&env, fast, repair),
+        Command::Check(args) => return housekeeping::check(&env, &args),
     }?;
     Ok(0)
 }

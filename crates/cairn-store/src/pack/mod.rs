@@ -29,6 +29,11 @@ pub const BLOB_BYTES_MAX: usize = (1 << 24) - 1;
 pub const PACK_BYTES_TARGET: u64 = 128 << 20;
 /// A pack is closed when it holds this many blobs, so that its directory stays small.
 pub const PACK_BLOBS_TARGET: usize = 1 << 18;
+/// True where a pack of these many blobs and bytes (directory and trailer not counted) takes no more.
+pub(crate) fn is_full(blobs: usize, bytes: u64) -> bool {
+    bytes >= PACK_BYTES_TARGET || blobs >= PACK_BLOBS_TARGET
+}
+
 pub(crate) const HEADER: usize = 32;
 pub(crate) const RECORD_HEADER: usize = 16;
 pub(crate) const DIRECTORY_ENTRY: usize = 44;

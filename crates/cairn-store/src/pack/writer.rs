@@ -82,7 +82,7 @@ impl PackWriter {
 
     /// True where the next record belongs into another pack.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= super::PACK_BYTES_TARGET || self.slots.len() >= super::PACK_BLOBS_TARGET
+        super::is_full(self.slots.len(), self.bytes())
     }
 
     /// Appends records made by [`frame`], in the order of `slots`; the slots' offsets are set here.

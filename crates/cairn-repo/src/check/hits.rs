@@ -1,0 +1,152 @@
+//! What damage touches: files, layers, images, snapshots, heads in use.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cairn_layer::Layer;
+use cairn_model::{BlobId, Kind, LayerId, PackId, SnapshotKey};
+
+use super::{CheckReport, Hit, HitHead, Place};
+use crate::error::{Error, Result};
+use crate::gc::roots;
+use crate::repo::Repo;
+use crate::rows;
+
+impl Repo {
+    pub(super) fn find_hits(
+        &self,
+        report: &mut CheckReport,
+        bad: &BTreeMap<BlobId, String>,
+        bad_packs: &HashSet<PackId>,
+    ) -> Result<()> {
+        let index = self.store.index();
+        let mut hits: BTreeMap<BlobId, Hit> = BTreeMap::new();
+        let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
+            (Some(why), _) => Some(why.clone()),
+            (None, Err(e)) => Some(e.to_string()),
+            // Published, or moved by a collection, since the index was read.
+            (None, Ok(None)) => self
+                .store
+                .find(id)
+                .is_err()
+                .then(|| "it is in no pack".to_owned()),
+            (None, Ok(Some(found))) if bad_packs.contains(&found.pack) => {
+                let whole = self.store.get(id).is_ok();
+                (!whole).then(|| format!("its pack {} is damaged", found.pack))
+            }
+            _ => None,
+        };
+        let mut hit = |id: BlobId, why: String, file| {
+            let hit = hits.entry(id).or_insert_with(|| Hit {
+                blob: id,
+                why,
+                files: Vec::new(),
+            });
+            hit.files.push(file);
+        };
+        let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+        let mut hit_layers: HashSet<LayerId> = HashSet::new();
+        for layer in &roots.layers {
+            let mut sound = true;
+            for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
+                let blobs = self
+                    .store
+                    .stream_blobs(stream)
+                    .unwrap_or_else(|_| vec![stream.id]);
+                for id in blobs {
+                    if let Some(why) = why(&id) {
+                        hit(id, why, (layer.id, None));
+                        sound = false;
+                    }
+                }
+            }
+            sound &= self.check_files(layer, &why, &mut hit);
+            if sound {
+                report.layers += 1;
+            } else {
+                hit_layers.insert(layer.id);
+            }
+        }
+        let (images, tags) = self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
+        let chains: HashMap<&SnapshotKey, &cairn_snapshot::Snapshot> =
+            roots.snapshots.iter().map(|s| (&s.key, s)).collect();
+        let chain_hit = |top: &SnapshotKey| {
+            let mut at = Some(top);
+            while let Some(snapshot) = at.and_then(|key| chains.get(key)) {
+                if snapshot
+                    .layer
+                    .is_some_and(|layer| hit_layers.contains(&layer))
+                {
+                    return true;
+                }
+                at = snapshot.parent.as_ref();
+            }
+            false
+        };
+        for image in images {
+            let document = self.store.read_stream(&image.config, 64 << 20);
+            if document.is_err() {
+                hit(
+                    image.config.id,
+                    "the image's document does not read".into(),
+                    (LayerId::from_bytes([0; 32]), None),
+                );
+            }
+            if document.is_err() || image.top.as_ref().is_some_and(&chain_hit) {
+                let name = tags
+                    .iter()
+                    .find(|(_, id)| *id == image.id)
+                    .map(|(name, _)| name.to_string());
+                report
+                    .images
+                    .push(name.unwrap_or_else(|| image.id.to_string()));
+            }
+        }
+        let containers = self.containers()?;
+        for snapshot in roots.snapshots.iter().filter(|s| chain_hit(&s.key)) {
+            let container = containers.iter().find(|c| c.snapshot == snapshot.key);
+            let mountpoint = snapshot.labels.get(crate::mounts::MOUNTPOINT);
+            if container.is_some() || mountpoint.is_some() {
+                report.heads.push(HitHead {
+                    snapshot: snapshot.key.clone(),
+                    container: container.cloned(),
+                    mountpoint: mountpoint.cloned(),
+                });
+            }
+        }
+        report.snapshots = roots
+            .snapshots
+            .iter()
+            .filter(|s| chain_hit(&s.key))
+            .map(|s| s.key.clone())
+            .collect();
+        report.hits = hits.into_values().collect();
+        Ok(())
+    }
+
+    fn check_files(
+        &self,
+        layer: &Layer,
+        why: &dyn Fn(&BlobId) -> Option<String>,
+        hit: &mut dyn FnMut(BlobId, String, Place),
+    ) -> bool {
+        let Ok(entries) = layer.read_entries(&self.store) else {
+            return false;
+        };
+        let mut sound = true;
+        for entry in entries {
+            let Kind::File(content) = &entry.kind else {
+                continue;
+            };
+            for (id, _) in content.blobs() {
+                if let Some(why) = why(&id) {
+                    hit(id, why, (layer.id, Some(entry.path.clone())));
+                    sound = false;
+                }
+            }
+        }
+        sound
+    }
+}

@@ -1,0 +1,122 @@
+//! Verification: everything is read, and what is wrong is named by what it touches.
+
+mod hits;
+mod repair;
+
+use std::collections::{BTreeMap, HashSet};
+
+use cairn_model::{BlobId, LayerId, PackId, SnapshotKey};
+use cairn_store::{Damage, ScrubOptions, scrub};
+
+use crate::containers::Container;
+use crate::error::Result;
+use crate::images::Image;
+use crate::repo::Repo;
+
+/// A blob that is damaged or gone, and what needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// The blob.
+    pub blob: BlobId,
+    /// What is wrong with it.
+    pub why: String,
+    /// Files that have it, as layer and path; a path of `None` is the layer's own manifest or framing.
+    pub files: Vec<Place>,
+}
+
+/// Where a blob is needed: a layer, and a path in it or none for its own manifest and framing.
+pub type Place = (LayerId, Option<Vec<u8>>);
+
+/// A snapshot in use that stands on damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HitHead {
+    /// The snapshot.
+    pub snapshot: SnapshotKey,
+    /// The container that writes to it.
+    pub container: Option<Container>,
+    /// Where it is mounted.
+    pub mountpoint: Option<String>,
+}
+
+/// What a check found.
+#[derive(Debug, Default)]
+pub struct CheckReport {
+    /// Packs read.
+    pub packs: usize,
+    /// Blobs read.
+    pub blobs: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// Layers whose every blob was found.
+    pub layers: usize,
+    /// Faults of packs, index and database as a whole.
+    pub faults: Vec<String>,
+    /// Blobs that are damaged or gone.
+    pub hits: Vec<Hit>,
+    /// Packs that were passed over because they were read lately, or for a later sample.
+    pub packs_skipped: usize,
+    /// Why it could not be written down what was found whole.
+    pub forgotten: Option<String>,
+    /// Names of images that are hit.
+    pub images: Vec<String>,
+    /// Snapshots that are hit.
+    pub snapshots: Vec<SnapshotKey>,
+    /// Those of them that are in use: written to by a container, or mounted.
+    pub heads: Vec<HitHead>,
+    /// What a repair did.
+    pub repaired: Vec<String>,
+}
+
+impl CheckReport {
+    /// True where everything is as it was written.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty() && self.hits.is_empty()
+    }
+}
+
+impl Repo {
+    /// Checks journal, database, index, packs and as many of their bytes as `options` say; then that every
+    /// blob a layer or image needs is there.
+    pub fn check(
+        &self,
+        options: &ScrubOptions,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<CheckReport> {
+        let mut report = CheckReport::default();
+        if let Err(e) = self.store.db().verify() {
+            report.faults.push(e.to_string());
+        }
+        let scrub = scrub(&self.store, options, progress)?;
+        (report.packs, report.blobs, report.bytes) = (scrub.packs, scrub.blobs, scrub.bytes);
+        report.packs_skipped = scrub.skipped;
+        report.forgotten = scrub.forgotten.as_ref().map(ToString::to_string);
+        let mut bad: BTreeMap<BlobId, String> = BTreeMap::new();
+        let mut bad_packs: HashSet<PackId> = HashSet::new();
+        for damage in &scrub.damage {
+            match damage {
+                Damage::Pack { id, error } => {
+                    bad_packs.insert(*id);
+                    report.faults.push(error.to_string());
+                }
+                Damage::Blob { id, error, .. } => {
+                    bad.insert(*id, error.to_string());
+                }
+                Damage::Index(error) => report.faults.push(error.to_string()),
+            }
+        }
+        self.find_hits(&mut report, &bad, &bad_packs)?;
+        Ok(report)
+    }
+
+    /// Names of the images that have a layer; for reports.
+    pub fn images_of_layer(images: &[Image], layer: &LayerId) -> Vec<String> {
+        let has = |image: &&Image| image.layers.iter().any(|l| l.id == *layer);
+        let name = |image: &Image| {
+            image
+                .names
+                .first()
+                .map_or_else(|| image.row.id.short(), ToString::to_string)
+        };
+        images.iter().filter(has).map(name).collect()
+    }
+}

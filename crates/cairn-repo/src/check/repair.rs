@@ -1,0 +1,157 @@
+//! Makes good what can be made good.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use cairn_model::{BlobId, Kind, LayerId, PackId, Piece};
+use cairn_store::{Damage, PackFile, ScrubOptions, salvage, scrub};
+
+use super::CheckReport;
+use crate::error::{At, Error, Result};
+use crate::repo::Repo;
+
+impl Repo {
+    /// Makes good what can be: the index from the packs, the database from the journal, and packs that
+    /// are damaged by saving each whole blob of them into a new pack. The damaged file is kept in
+    /// `quarantine/`.
+    pub fn repair(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
+        let mut done = Vec::new();
+        let _one = self.only_collector()?;
+        done.extend(self.store.db().repair()?.map(str::to_owned));
+        let scrub = scrub(&self.store, &ScrubOptions::all(), progress)?;
+        let mut packs: HashSet<PackId> = HashSet::new();
+        let mut index = false;
+        for damage in scrub.damage {
+            match damage {
+                Damage::Pack { id, .. } | Damage::Blob { pack: id, .. } => {
+                    packs.insert(id);
+                }
+                Damage::Index(_) => index = true,
+            }
+        }
+        // A repair that was cut off may have left a pack that no row names any more.
+        let directory = self.root().join("packs");
+        let files = std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten();
+        let on_disk: Vec<PackId> = files
+            .filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok())
+            .collect();
+        let known: HashSet<PackId> = self
+            .store
+            .pack_rows()?
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        packs.extend(on_disk.into_iter().filter(|id| !known.contains(id)));
+        for id in packs {
+            done.push(self.quarantine(&id)?);
+            index = true;
+        }
+        if index {
+            self.store.rebuild_index()?;
+            done.push("made the index anew from the packs".to_owned());
+        }
+        let mut report = self.check(&ScrubOptions::all(), &|_| ())?;
+        let healed = self.heal_from_cache(&report)?;
+        if healed > 0 {
+            done.push(format!("took {healed} files back from the object cache"));
+            report = self.check(&ScrubOptions::structure(), &|_| ())?;
+        }
+        Ok(CheckReport {
+            repaired: done,
+            ..report
+        })
+    }
+
+    fn quarantine(&self, id: &PackId) -> Result<String> {
+        let path = self.store.pack_path(id);
+        let directory = self.root().join("quarantine");
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        let kept = directory.join(path.file_name().unwrap_or_default());
+        let known = PackFile::open(&path)
+            .and_then(|pack| pack.directory())
+            .map(|directory| directory.slots.len());
+        // Set aside before it is forgotten: whatever happens next, its bytes are there.
+        if path.exists() && !kept.exists() {
+            std::fs::hard_link(&path, &kept).at("set aside", &path)?;
+        }
+        self.store.forget_pack(id)?;
+        let ingest = self.store.ingest()?;
+        let mut feeder = ingest.feeder();
+        let mut count = 0;
+        if path.exists() {
+            count = salvage::<Error>(&path, |content| {
+                feeder.put(&content)?;
+                Ok(())
+            })?;
+        }
+        feeder.ids()?;
+        drop(feeder);
+        self.store
+            .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
+        if path.exists() {
+            std::fs::remove_file(&path).at("remove", &path)?;
+        }
+        let of = known.map_or_else(|_| "an unknown number of".to_owned(), |n| n.to_string());
+        Ok(format!(
+            "saved {count} of {of} blobs of pack {id}; the damaged file is {}",
+            kept.display()
+        ))
+    }
+
+    /// Blobs that are gone may still be in files of the object cache, which are whole files that were
+    /// checked when they were written: what the cache has of the hit files is cut and stored again.
+    /// Whatever comes out is named by its own hash, so nothing wrong can come in.
+    fn heal_from_cache(&self, report: &CheckReport) -> Result<usize> {
+        let mut wanted: HashMap<LayerId, HashSet<&[u8]>> = HashMap::new();
+        for (layer, path) in report.hits.iter().flat_map(|hit| &hit.files) {
+            if let Some(path) = path {
+                wanted.entry(*layer).or_default().insert(path);
+            }
+        }
+        let lost: HashSet<BlobId> = report.hits.iter().map(|hit| hit.blob).collect();
+        let ingest = self.store.ingest()?;
+        let mut feeder = ingest.feeder();
+        let mut healed = 0;
+        for (layer, paths) in wanted {
+            let layer = self.layers(&[layer])?;
+            for entry in layer[0].read_entries(&self.store)? {
+                let Kind::File(content) = &entry.kind else {
+                    continue;
+                };
+                if !paths.contains(&entry.path[..]) {
+                    continue;
+                }
+                let objects = self.views().objects();
+                let Ok(file) = File::open(objects.path(&content.object())) else {
+                    continue;
+                };
+                let (mut found, mut at) = (false, 0);
+                for piece in &content.pieces {
+                    let (id, length) = match piece {
+                        Piece::Data { id, len } => (Some(id), u64::from(*len)),
+                        Piece::Hole { len } => (None, *len),
+                    };
+                    if let Some(id) = id.filter(|id| lost.contains(*id)) {
+                        let mut part = vec![0; length as usize];
+                        if file.read_exact_at(&mut part, at).is_ok() && BlobId::of(&part) == *id {
+                            feeder.put(&part)?;
+                            found = true;
+                        }
+                    }
+                    at += length;
+                }
+                healed += usize::from(found);
+            }
+        }
+        feeder.ids()?;
+        drop(feeder);
+        if healed > 0 {
+            self.store
+                .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
+        }
+        Ok(healed)
+    }
+}

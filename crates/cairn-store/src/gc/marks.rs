@@ -1,0 +1,107 @@
+//! What is reachable.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use cairn_model::{BlobId, PackId};
+
+use crate::error::{Error, Result};
+use crate::index::{Index, Location};
+use crate::pack::{RECORD_HEADER, Slot};
+use crate::store::Store;
+
+/// What is live of one pack.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Live {
+    /// Records that are reachable.
+    pub blobs: u64,
+    /// Bytes of these records, headers included.
+    pub bytes: u64,
+}
+
+impl Live {
+    /// Bytes of these records without their headers.
+    pub fn stored(&self) -> u64 {
+        self.bytes - self.blobs * RECORD_HEADER as u64
+    }
+}
+
+/// Which entries of an index are reachable: one bit each, exact, and a sum for each pack.
+#[derive(Debug)]
+pub struct Marks {
+    index: Arc<Index>,
+    /// The index as it is when everything is marked again.
+    pub(super) newer: Option<Arc<Index>>,
+    bits: Vec<Vec<u64>>,
+    live: HashMap<PackId, Live>,
+}
+
+impl Marks {
+    /// Nothing marked, over the index as it is now.
+    pub fn new(store: &Store) -> Result<Self> {
+        let index = store.reload_index()?;
+        let bits = index
+            .segments()
+            .iter()
+            .map(|s| vec![0; s.len().div_ceil(64)])
+            .collect();
+        Ok(Self {
+            index,
+            newer: None,
+            bits,
+            live: HashMap::new(),
+        })
+    }
+
+    /// Marks a blob; says where it is if it was not marked before.
+    pub fn mark(&mut self, id: &BlobId) -> Result<Option<Location>> {
+        let Some(found) = self.index.find(id)? else {
+            // Stored after the marking began: its pack is not in question.
+            return match &self.newer {
+                Some(newer) if newer.find(id)?.is_some() => Ok(None),
+                _ => Err(Error::MissingBlob(*id)),
+            };
+        };
+        let word = &mut self.bits[found.segment][found.position / 64];
+        let bit = 1 << (found.position % 64);
+        if *word & bit != 0 {
+            return Ok(None);
+        }
+        *word |= bit;
+        let live = self.live.entry(found.pack).or_default();
+        live.blobs += 1;
+        live.bytes += found.slot.record_bytes();
+        Ok(Some(found))
+    }
+
+    /// The index that is marked.
+    pub fn index(&self) -> &Arc<Index> {
+        &self.index
+    }
+
+    /// What is marked of a pack.
+    pub fn live(&self, pack: &PackId) -> Live {
+        self.live.get(pack).copied().unwrap_or_default()
+    }
+
+    /// Marked entries of packs in `wanted`.
+    pub(super) fn marked_in(&self, wanted: &HashSet<PackId>) -> Result<Vec<(PackId, Slot)>> {
+        let mut out = Vec::new();
+        for (segment, bits) in self.index.segments().iter().zip(&self.bits) {
+            if !segment.packs().iter().any(|pack| wanted.contains(pack)) {
+                continue;
+            }
+            for (i, entry) in segment.entries().enumerate() {
+                if bits[i / 64] >> (i % 64) & 1 == 0 {
+                    continue;
+                }
+                let (pack, slot) = entry?;
+                let pack = segment.packs()[pack];
+                if wanted.contains(&pack) {
+                    out.push((pack, slot));
+                }
+            }
+        }
+        Ok(out)
+    }
+}

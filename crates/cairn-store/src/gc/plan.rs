@@ -1,0 +1,212 @@
+//! What happens to each pack, and what that comes to.
+
+use std::collections::{HashMap, HashSet};
+
+use cairn_model::PackId;
+
+use super::marks::{Live, Marks};
+use super::sweep::Outcome;
+use crate::error::Result;
+use crate::lease;
+use crate::pack::{self, HEADER, Slot, pack_bytes};
+use crate::store::{PackRowV1, Store};
+
+/// Packs are rewritten when more than this share of their records is dead.
+const DEAD_SHARE_MAX: f64 = 0.2;
+/// Live bytes that one round copies before it frees the packs they came from.
+const ROUND_BYTES_MAX: u64 = 512 << 20;
+/// Blobs that one round copies.
+const ROUND_BLOBS_MAX: u64 = 1 << 20;
+/// More packs than this under [`SMALL_PACK_BYTES`] are put together.
+const SMALL_PACKS_MAX: usize = 16;
+const SMALL_PACK_BYTES: u64 = 8 << 20;
+
+/// What happens to a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// It stays.
+    Keep,
+    /// Nothing in it is live.
+    Drop,
+    /// What is live in it is copied to a new pack.
+    Rewrite,
+}
+
+/// A pack as the collection sees it.
+#[derive(Debug, Clone, Copy)]
+pub struct PackPlan {
+    /// Which.
+    pub id: PackId,
+    /// Length of the file, bytes.
+    pub bytes: u64,
+    /// Records that are reachable.
+    pub live_blobs: u64,
+    /// Bytes of these records.
+    pub live_bytes: u64,
+    /// Records that are not.
+    pub dead_blobs: u64,
+    /// Bytes of these records.
+    pub dead_bytes: u64,
+    /// What happens to it.
+    pub action: Action,
+}
+
+/// What a collection would do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Every pack that is in force.
+    pub packs: Vec<PackPlan>,
+    /// Packs condemned earlier that still wait, their bytes, and when that was.
+    pub condemned: Vec<(PackId, u64, u64)>,
+}
+
+impl Plan {
+    fn is_done(&self) -> bool {
+        self.packs.iter().all(|p| p.action == Action::Keep)
+    }
+}
+
+/// Bytes of the records of a pack.
+pub fn record_area(row: &PackRowV1) -> u64 {
+    row.bytes
+        .saturating_sub(pack_bytes(u64::from(row.blobs), 0))
+}
+
+/// Decides what to do with each pack.
+pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
+    let rows = store.pack_rows()?;
+    let mut packs: HashMap<PackId, PackPlan> = HashMap::new();
+    let mut condemned = Vec::new();
+    for (id, row) in &rows {
+        let (id, row) = (*id, *row);
+        if let Some(at) = row.condemned {
+            condemned.push((id, row.bytes, at));
+            continue;
+        }
+        let none = PackPlan {
+            id,
+            bytes: row.bytes,
+            live_blobs: 0,
+            live_bytes: 0,
+            dead_blobs: 0,
+            dead_bytes: 0,
+            action: Action::Keep,
+        };
+        packs.insert(id, none);
+    }
+    let known: HashSet<PackId> = marks.index().packs().collect();
+    for (id, row) in rows {
+        if row.condemned.is_some() {
+            continue;
+        }
+        if let Some(pack) = packs.get_mut(&id) {
+            let (blobs, bytes) = (u64::from(row.blobs), record_area(&row));
+            let live = marks.live(&id);
+            (pack.live_blobs, pack.live_bytes) = (live.blobs, live.bytes);
+            pack.dead_blobs = blobs.saturating_sub(live.blobs);
+            pack.dead_bytes = bytes.saturating_sub(live.bytes);
+        }
+    }
+    // A pack that came after the marking began is not in question.
+    let mut packs: Vec<PackPlan> = packs
+        .into_values()
+        .filter(|pack| known.contains(&pack.id))
+        .collect();
+    packs.sort_unstable_by_key(|pack| pack.id);
+    let small = |p: &PackPlan| p.bytes < SMALL_PACK_BYTES;
+    let many_small = packs.iter().filter(|p| small(p)).count() > SMALL_PACKS_MAX;
+    for pack in &mut packs {
+        let dead_share = pack.dead_bytes as f64 / (pack.dead_bytes + pack.live_bytes).max(1) as f64;
+        pack.action = match pack.live_blobs {
+            0 => Action::Drop,
+            _ if dead_share > DEAD_SHARE_MAX || (many_small && small(pack)) => Action::Rewrite,
+            _ => Action::Keep,
+        };
+    }
+    Ok(Plan { packs, condemned })
+}
+
+/// True where another round is due.
+pub fn is_done(plan: &Plan) -> bool {
+    plan.is_done()
+}
+
+/// The packs that one round takes: all that hold nothing, and as many to rewrite as fit.
+pub(super) fn first_round(plan: &Plan) -> HashMap<PackId, PackPlan> {
+    let mut goes = HashMap::new();
+    let mut round = Live::default();
+    for pack in &plan.packs {
+        let (blobs, bytes) = (round.blobs + pack.live_blobs, round.bytes + pack.live_bytes);
+        let fits = round.blobs == 0 || (bytes <= ROUND_BYTES_MAX && blobs <= ROUND_BLOBS_MAX);
+        let wanted = match pack.action {
+            Action::Keep => false,
+            Action::Drop => true,
+            Action::Rewrite => fits,
+        };
+        if wanted {
+            round = Live { blobs, bytes };
+            goes.insert(pack.id, *pack);
+        }
+    }
+    goes
+}
+
+/// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
+/// make condemned packs wait, and what dead ones left goes too.
+pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let leases = store.db().locked(|| lease::survey(store.root()))?;
+    for (_, bytes, condemned) in &plan.condemned {
+        if leases.oldest.is_some_and(|oldest| oldest < *condemned) {
+            outcome.waiting_bytes += bytes;
+        } else {
+            outcome.removed_bytes += bytes;
+            outcome.removed_packs += 1;
+        }
+    }
+    let mut rest = Plan {
+        packs: plan.packs.clone(),
+        condemned: Vec::new(),
+    };
+    loop {
+        let goes = first_round(&rest);
+        if goes.is_empty() {
+            break;
+        }
+        rest.packs.retain(|pack| !goes.contains_key(&pack.id));
+        for pack in goes.values() {
+            outcome.dead_blobs += pack.dead_blobs;
+            if leases.living > 0 {
+                outcome.waiting_bytes += pack.bytes;
+            } else {
+                outcome.removed_bytes += pack.bytes;
+                outcome.removed_packs += 1;
+            }
+        }
+        let mut fill = Live::default();
+        for (_, slot) in live_slots(marks, &goes)? {
+            fill.blobs += 1;
+            fill.bytes += slot.record_bytes();
+            if pack::is_full(fill.blobs as usize, HEADER as u64 + fill.bytes) {
+                outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
+                fill = Live::default();
+            }
+        }
+        if fill.blobs > 0 {
+            outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
+        }
+    }
+    outcome.removed_bytes += lease::left_bytes(store.root(), &leases)?;
+    Ok(outcome)
+}
+
+/// What has to be copied before `goes` can go, in the order in which it lies there.
+pub(super) fn live_slots(
+    marks: &Marks,
+    goes: &HashMap<PackId, PackPlan>,
+) -> Result<Vec<(PackId, Slot)>> {
+    let copied = goes.values().filter(|p| p.action == Action::Rewrite);
+    let mut slots = marks.marked_in(&copied.map(|p| p.id).collect())?;
+    slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));
+    Ok(slots)
+}

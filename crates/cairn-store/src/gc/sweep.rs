@@ -1,0 +1,201 @@
+//! Carries a plan out, and takes away what was condemned.
+
+use std::collections::{HashMap, HashSet};
+
+use cairn_model::PackId;
+
+use super::marks::Marks;
+use super::plan::{PackPlan, Plan, first_round, live_slots};
+use crate::error::{Error, IoContext, Result};
+use crate::lease;
+use crate::meta::Txn;
+use crate::pack::PackWriter;
+use crate::random;
+use crate::scrub::VERIFIED;
+use crate::sealed::{SealedPack, seal};
+use crate::store::{Edit, PACKS, PackRowV1, STATE, StateV1, Store, heal, pack_rows};
+
+/// What a collection did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Bytes of pack files unlinked.
+    pub removed_bytes: u64,
+    /// Bytes of new packs.
+    pub written_bytes: u64,
+    /// Packs unlinked.
+    pub removed_packs: u64,
+    /// Condemned packs that wait for a lease to end, bytes.
+    pub waiting_bytes: u64,
+    /// Blobs collected.
+    pub dead_blobs: u64,
+}
+
+/// Carries out a plan. `remark` runs inside the transaction: it must mark all that rows reach by then
+/// and may delete rows of its own.
+pub fn apply<E: From<Error>>(
+    store: &Store,
+    plan: &Plan,
+    mut marks: Marks,
+    remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
+) -> Result<Outcome, E> {
+    let mut outcome = Outcome::default();
+    let goes = first_round(plan);
+    let lease = store.lease()?;
+    let fresh = copy_live(store, &lease, &marks, &goes)?;
+    let root = store.root();
+    store.db().write_after::<_, E>(
+        |txn| {
+            let index = store.consistent_index(txn)?;
+            marks.newer = Some(index.clone());
+            remark(txn, &mut marks)?;
+            let mut goes = goes;
+            goes.retain(|id, plan| marks.live(id).blobs == plan.live_blobs);
+            let generation = index.generation() + 1;
+            for (id, pack) in &goes {
+                outcome.dead_blobs += pack.dead_blobs;
+                if let Some(row) = PACKS.get(txn, id.as_bytes())? {
+                    PACKS.put(
+                        txn,
+                        id.as_bytes(),
+                        &PackRowV1 {
+                            condemned: Some(generation),
+                            ..row
+                        },
+                    )?;
+                }
+            }
+            for pack in &fresh {
+                PACKS.put(txn, pack.id.as_bytes(), &pack.row(generation))?;
+                outcome.written_bytes += pack.bytes;
+            }
+            if !goes.is_empty() || !fresh.is_empty() {
+                STATE.put(txn, [], &StateV1 { generation })?;
+            }
+            let mut list = index.list().clone();
+            list.generation = generation;
+            list.hidden.extend(goes.keys());
+            let add = fresh.iter().filter_map(|p| p.segment.clone()).collect();
+            Ok((!goes.is_empty() || !fresh.is_empty(), Edit { list, add }))
+        },
+        |(changed, edit)| {
+            if !*changed {
+                return Ok(());
+            }
+            for pack in &fresh {
+                store
+                    .disk()
+                    .rename(&pack.path, &store.pack_path(&pack.id))?;
+            }
+            store.disk().sync_dir(&root.join("packs"))?;
+            Ok(edit.apply(store.disk(), &store.index_dir())?)
+        },
+    )?;
+    drop(lease);
+    let reaped = reap(store)?;
+    store.tidy()?;
+    Ok(Outcome {
+        written_bytes: outcome.written_bytes,
+        dead_blobs: outcome.dead_blobs,
+        ..reaped
+    })
+}
+
+fn copy_live(
+    store: &Store,
+    lease: &lease::Lease,
+    marks: &Marks,
+    goes: &HashMap<PackId, PackPlan>,
+) -> Result<Vec<SealedPack>> {
+    let slots = live_slots(marks, goes)?;
+    let mut sealed = Vec::new();
+    let mut writer: Option<PackWriter> = None;
+    let mut record = Vec::new();
+    for (id, slot) in slots {
+        store.pack(&id)?.record(&slot, &mut record)?;
+        let pack = match &mut writer {
+            Some(pack) => pack,
+            none => none.insert(PackWriter::create(
+                store.disk(),
+                lease.directory(),
+                PackId::from_bytes(random()?),
+            )?),
+        };
+        pack.append(&[slot], &record)?;
+        if pack.is_full()
+            && let Some(pack) = writer.take()
+        {
+            sealed.push(seal(store.disk(), pack.finish()?)?);
+        }
+    }
+    if let Some(pack) = writer {
+        sealed.push(seal(store.disk(), pack.finish()?)?);
+    }
+    Ok(sealed)
+}
+
+/// Unlinks condemned packs that no lease can need, and what dead leases left.
+pub fn reap(store: &Store) -> Result<Outcome> {
+    let root = store.root().to_owned();
+    let mut outcome = Outcome::default();
+    let (_, _, buried) = store.db().write_after::<_, Error>(
+        |txn| {
+            let leases = lease::survey(&root)?;
+            let mut gone = Vec::new();
+            for (id, row) in pack_rows(txn)? {
+                let Some(condemned) = row.condemned else {
+                    continue;
+                };
+                if leases.oldest.is_some_and(|oldest| oldest < condemned) {
+                    outcome.waiting_bytes += row.bytes;
+                    continue;
+                }
+                PACKS.delete(txn, id.as_bytes());
+                VERIFIED.delete(txn, id.as_bytes());
+                outcome.removed_bytes += row.bytes;
+                outcome.removed_packs += 1;
+                gone.push(id);
+            }
+            Ok((leases, gone, 0))
+        },
+        // Files go before their rows: a crash between leaves a row without a file, which the next
+        // collection removes, never a file that nothing names.
+        |(leases, gone, buried)| {
+            for id in gone.iter() {
+                store.disk().unlink(&store.pack_path(id))?;
+            }
+            if !gone.is_empty() {
+                store.disk().sync_dir(&root.join("packs"))?;
+            }
+            *buried = lease::bury(&root, store.disk(), leases)?;
+            Ok(())
+        },
+    )?;
+    outcome.removed_bytes += buried;
+    Ok(outcome)
+}
+
+/// Gives rows to pack files that have none (left by a crash between rename and transaction), so that
+/// the marking sees them.
+pub fn adopt_orphans(store: &Store) -> Result<()> {
+    let directory = store.root().join("packs");
+    store.db().write::<_, Error>(|txn| {
+        let index = store.consistent_index(txn)?;
+        let known: HashSet<PackId> = pack_rows(txn)?.into_iter().map(|(id, _)| id).collect();
+        for file in std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten()
+        {
+            let path = file.path();
+            let id = path
+                .file_stem()
+                .and_then(|stem| stem.to_str())
+                .and_then(|stem| stem.parse::<PackId>().ok());
+            if id.is_some_and(|id| !known.contains(&id)) {
+                return heal(store.root(), store.disk(), txn, &index);
+            }
+        }
+        Ok(())
+    })?;
+    store.reload_index()?;
+    Ok(())
+}
