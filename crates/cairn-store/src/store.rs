@@ -89,7 +89,13 @@ impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
         if !root.exists() {
+            let missing = root.ancestors().take_while(|path| !path.exists()).count();
             disk.mkdir(root)?;
+            // Each new name is in the directory above it.
+            for above in root.ancestors().skip(1).take(missing) {
+                let here = above.as_os_str().is_empty();
+                disk.sync_dir(if here { Path::new(".") } else { above })?;
+            }
             // Images hold other people's files, setuid programs among them: nobody else walks in.
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
             std::fs::set_permissions(root, mode).at("change the mode of", root)?;

@@ -1,21 +1,19 @@
 //! Every file operation of the store fails once, and power is cut after every one of them.
 //!
-//! A scenario (imports, a removal, a collection) runs on a disk that records each operation. From the
-//! record, crash images are built: what was synced is there; of what was not, all, nothing, or a torn
-//! part; renames and unlinks whose directory was not synced happened or did not. Each image must open,
-//! and hold everything that was acknowledged before the cut. The database directory is never in an
+//! A scenario (imports, a removal, a collection) runs on a disk that records each operation, and from the
+//! record crash images are built. Each must open, and hold everything that was acknowledged before the
+//! cut. The database directory is never in an
 //! image: it is not synced, and losing it must cost nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
+use cairn_crash_model::{Failing, Recording, images};
 use cairn_model::BlobId;
 use cairn_store::codec::Stored;
 use cairn_store::gc::{self, Marks};
-use cairn_store::{Disk, Error, Op, Probe, Rows, ScrubOptions, Store, Table, scrub};
+use cairn_store::{Disk, Error, Rows, ScrubOptions, Store, Table, scrub};
 
 #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
 struct Note(Vec<[u8; 32]>);
@@ -25,6 +23,8 @@ impl Stored for Note {
     const NAME: &'static str = "note";
 }
 
+/// Images looked at behind each operation.
+const IMAGES_MAX: usize = 12;
 const NOTES: Table<Note> = Table::new(b'n');
 
 fn blob(i: u32) -> Vec<u8> {
@@ -106,6 +106,7 @@ fn assert_holds(root: &Path, promises: &Promises, what: &str) {
         }
         Err(e) => panic!("{what}: does not open: {e}"),
     };
+    let hold = store.db().hold();
     store
         .db()
         .verify()
@@ -128,31 +129,11 @@ fn assert_holds(root: &Path, promises: &Promises, what: &str) {
         .db()
         .read(|rows| mark_all(rows, &mut marks))
         .unwrap_or_else(|e| panic!("{what}: {e}"));
+    drop(hold);
     let damage = scrub(&store, &ScrubOptions::all(), &|_| ()).unwrap().damage;
     assert!(damage.is_empty(), "{what}: {damage:?}");
     put(&store, "after", 100..103).unwrap_or_else(|e| panic!("{what}: cannot write: {e}"));
     collect(&store).unwrap_or_else(|e| panic!("{what}: cannot collect: {e}"));
-}
-
-struct Failing {
-    at: usize,
-    count: AtomicUsize,
-    errno: i32,
-}
-
-impl Probe for Failing {
-    fn before(&self, _: &Op) -> io::Result<()> {
-        let now = self.count.fetch_add(1, Ordering::Relaxed);
-        if now == self.at {
-            Err(io::Error::from_raw_os_error(self.errno))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn short_write(&self, len: usize) -> usize {
-        len / 2
-    }
 }
 
 #[test]
@@ -161,17 +142,12 @@ fn every_operation_may_fail_once() {
     loop {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("r");
-        // 5 EIO, 28 ENOSPC, by turns.
-        let probe = Arc::new(Failing {
-            at,
-            count: AtomicUsize::new(0),
-            errno: if at % 2 == 0 { 5 } else { 28 },
-        });
+        let probe = Arc::new(Failing::at(at));
         let mut promised = Promises::new();
         let done = scenario(&root, Disk::probed(probe.clone()), &mut |promises, _| {
             promised = promises.clone()
         });
-        let reached = probe.count.load(Ordering::Relaxed) > at;
+        let reached = probe.is_reached();
         assert_eq!(
             done.is_err(),
             reached,
@@ -186,108 +162,22 @@ fn every_operation_may_fail_once() {
     }
 }
 
-#[derive(Default)]
-struct Recording(Mutex<Vec<Op>>);
-
-impl Probe for Recording {
-    fn before(&self, op: &Op) -> io::Result<()> {
-        self.0.lock().unwrap().push(op.clone());
-        Ok(())
-    }
-}
-
-/// What of the unsynced survives a cut.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Survives {
-    /// Everything reached the disk.
-    All,
-    /// Names did, data did not.
-    Names,
-    /// Data did, names did not.
-    Data,
-    /// Half of the last unsynced data of each file, and names.
-    Torn,
-}
-
-/// Files as they would be after a cut behind `ops`: a model of a disk that keeps only what it promised.
-fn image(ops: &[Op], survives: Survives) -> (BTreeMap<PathBuf, Vec<u8>>, BTreeSet<PathBuf>) {
-    #[derive(Clone, Default)]
-    struct File {
-        data: Vec<u8>,
-        synced: usize,
-    }
-    let mut inodes: Vec<File> = Vec::new();
-    // Names now, and names as the directories last promised.
-    let mut names: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let mut durable: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    let mut directories = BTreeSet::new();
-    for op in ops {
-        match op {
-            Op::Create(path) => {
-                inodes.push(File::default());
-                names.insert(path.clone(), inodes.len() - 1);
-            }
-            Op::Append(path, bytes) => inodes[names[path]].data.extend_from_slice(bytes),
-            Op::Truncate(path, len) => {
-                let file = &mut inodes[names[path]];
-                file.data.truncate(*len as usize);
-                file.synced = file.synced.min(*len as usize);
-            }
-            Op::Sync(path) => {
-                let file = &mut inodes[names[path]];
-                file.synced = file.data.len();
-            }
-            Op::Rename(from, to) => {
-                let inode = names.remove(from).unwrap();
-                names.insert(to.clone(), inode);
-            }
-            Op::Unlink(path) => {
-                names.remove(path);
-            }
-            Op::Mkdir(path) => {
-                directories.insert(path.clone());
-            }
-            Op::SyncDir(path) => {
-                durable.retain(|name, _| name.parent() != Some(path));
-                let here = names.iter().filter(|(name, _)| name.parent() == Some(path));
-                durable.extend(here.map(|(name, inode)| (name.clone(), *inode)));
-            }
-        }
-    }
-    let names = if survives == Survives::Data {
-        durable
-    } else {
-        names
-    };
-    let content = |file: &File| match survives {
-        Survives::All | Survives::Data => file.data.clone(),
-        Survives::Names => file.data[..file.synced].to_vec(),
-        Survives::Torn => file.data[..file.synced + (file.data.len() - file.synced) / 2].to_vec(),
-    };
-    (
-        names
-            .into_iter()
-            .map(|(name, inode)| (name, content(&inodes[inode])))
-            .collect(),
-        directories,
-    )
-}
-
 #[test]
 fn power_may_be_cut_after_every_operation() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("r");
     let recording = Arc::new(Recording::default());
     let mut told: Vec<(usize, Promises)> = Vec::new();
-    let count = || recording.0.lock().unwrap().len();
+    let count = || recording.count();
     scenario(
         &root,
         Disk::probed(recording.clone()),
         &mut |promises, _| told.push((count(), promises.clone())),
     )
     .unwrap();
-    let ops = recording.0.lock().unwrap().clone();
+    let ops = recording.ops();
     assert!(ops.len() > 60, "{} operations", ops.len());
+    let mut seen = HashSet::new();
     for cut in 0..=ops.len() {
         let none = Promises::new();
         let promises = told
@@ -305,34 +195,19 @@ fn power_may_be_cut_after_every_operation() {
             .filter(|(name, _)| next.contains_key(*name))
             .map(|(n, r)| (*n, r.clone()))
             .collect();
-        for survives in [
-            Survives::All,
-            Survives::Names,
-            Survives::Data,
-            Survives::Torn,
-        ] {
-            let (files, directories) = image(&ops[..cut], survives);
+        for image in images(&ops[..cut], IMAGES_MAX, cut as u64) {
+            if !seen.insert((image.key(), kept.keys().copied().collect::<Vec<_>>())) {
+                continue;
+            }
             let crash = tempfile::tempdir().unwrap();
-            let place = |path: &Path| {
-                crash
-                    .path()
-                    .join("r")
-                    .join(path.strip_prefix(&root).unwrap())
-            };
-            for path in &directories {
-                std::fs::create_dir_all(place(path)).unwrap();
-            }
-            for (path, content) in &files {
-                let path = place(path);
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, content).unwrap();
-            }
+            image.write(&root, &crash.path().join("r")).unwrap();
             let last = ops[..cut].last().map(|op| format!("{op:.60?}"));
             assert_holds(
                 &crash.path().join("r"),
                 &kept,
-                &format!("cut at {cut}, {survives:?} survives, after {last:?}"),
+                &format!("cut at {cut} after {last:?}, {}", image.choice),
             );
         }
     }
+    assert!(seen.len() > 300, "only {} images", seen.len());
 }
