@@ -67,32 +67,34 @@ impl Repo {
 
     fn quarantine(&self, id: &PackId) -> Result<String> {
         let path = self.store.pack_path(id);
-        let directory = self.root().join("quarantine");
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let kept = directory.join(path.file_name().unwrap_or_default());
         let known = PackFile::open(&path)
             .and_then(|pack| pack.directory())
             .map(|directory| directory.slots.len());
-        // Set aside before it is forgotten: whatever happens next, its bytes are there.
-        if path.exists() && !kept.exists() {
-            std::fs::hard_link(&path, &kept).at("set aside", &path)?;
-        }
+        // Its blobs count as gone from here on, so that what is saved is stored anew. The file stays where
+        // it is until then: whenever this is cut off, the next repair finds it.
         self.store.forget_pack(id)?;
-        let ingest = self.store.ingest()?;
-        let mut feeder = ingest.feeder();
         let mut count = 0;
         if path.exists() {
+            let ingest = self.store.ingest()?;
+            let mut feeder = ingest.feeder();
             count = salvage::<Error>(&path, |content| {
                 feeder.put(&content)?;
                 Ok(())
             })?;
+            feeder.ids()?;
+            drop(feeder);
+            self.store
+                .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         }
-        feeder.ids()?;
-        drop(feeder);
-        self.store
-            .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
+        let directory = self.root().join("quarantine");
+        let kept = directory.join(path.file_name().unwrap_or_default());
         if path.exists() {
-            std::fs::remove_file(&path).at("remove", &path)?;
+            let disk = self.store.disk();
+            disk.mkdir(&directory)?;
+            disk.rename(&path, &kept)?;
+            for place in [&directory, self.root(), &self.root().join("packs")] {
+                disk.sync_dir(place)?;
+            }
         }
         let of = known.map_or_else(|_| "an unknown number of".to_owned(), |n| n.to_string());
         Ok(format!(
