@@ -8,10 +8,16 @@
 //! What was stored by this ingest is remembered in `seen` until its pack is full, and found through the
 //! pack's own segment afterwards: memory does not grow with the number of new blobs.
 
+mod claims;
 mod compress;
 mod feeder;
 mod shared;
 mod worker;
+
+/// What [`claims`] locks with.
+mod sync {
+    pub use std::sync::{Mutex, PoisonError, RwLock};
+}
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::lease::Lease;
 use crate::sealed::{SealedPack, seal};
+use claims::Claims;
 use feeder::Batch;
 use shared::{Shared, lock};
 
@@ -89,8 +96,7 @@ impl Ingest {
             disk,
             lease: lease.clone(),
             index,
-            seen: Default::default(),
-            own: Default::default(),
+            claims: Claims::new(),
             hits: Default::default(),
             output: Default::default(),
             error: Default::default(),

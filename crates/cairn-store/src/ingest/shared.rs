@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_model::{BlobId, PackId};
 
 use super::IngestStats;
+use super::claims::Claims;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::{Index, Segment, merge};
@@ -23,10 +24,8 @@ pub struct Shared {
     pub disk: Disk,
     pub lease: Arc<Lease>,
     pub index: Arc<Index>,
-    /// New blobs of packs that are not sealed yet.
-    pub seen: Mutex<HashSet<BlobId>>,
-    /// Segments of sealed packs.
-    pub own: RwLock<Vec<Arc<Segment>>>,
+    /// New blobs, and the segments of sealed packs.
+    pub claims: Claims<BlobId, Arc<Segment>>,
     pub hits: Mutex<HashSet<PackId>>,
     pub output: Mutex<Output>,
     pub error: Mutex<Option<Error>>,
@@ -65,21 +64,8 @@ impl Shared {
 
     /// True for the first who asks; the others may rely on that one.
     pub fn is_new(&self, id: &BlobId) -> Result<bool> {
-        if !lock(&self.seen).insert(*id) {
-            return Ok(false);
-        }
-        // Whoever takes ids out of `seen` has put their segment here before.
-        for segment in self
-            .own
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-        {
-            if segment.find(id, &[])?.is_some() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.claims
+            .claim(id, |segment| Ok(segment.find(id, &[])?.is_some()))
     }
 
     pub fn append(&self, slots: &[Slot], records: &[u8]) -> Result<()> {
@@ -107,23 +93,20 @@ impl Shared {
         let pack = pack.finish()?;
         let ids: Vec<BlobId> = pack.slots.iter().map(|slot| slot.id).collect();
         let sealed = seal(&self.disk, pack)?;
-        if let Some(new) = &sealed.segment {
-            let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
-            own.push(Arc::new(Segment::open(&new.path)?));
+        self.claims.seal::<Error>(&ids, |own| {
+            if let Some(new) = &sealed.segment {
+                own.push(Arc::new(Segment::open(&new.path)?));
+            }
             if own.len() >= OWN_SEGMENTS_MAX {
                 // For looking up only; each pack is published with the segment that was made for it.
-                let merged = merge(&self.disk, self.lease.directory(), &own, &HashSet::new())?;
+                let merged = merge(&self.disk, self.lease.directory(), own, &HashSet::new())?;
                 own.clear();
                 if let Some(merged) = merged {
                     own.push(Arc::new(Segment::open(&merged.path)?));
                 }
             }
-        }
-        let mut seen = lock(&self.seen);
-        for id in &ids {
-            seen.remove(id);
-        }
-        drop(seen);
+            Ok(())
+        })?;
         lock(&self.output).sealed.push(sealed);
         Ok(())
     }
