@@ -7,14 +7,41 @@ mod images;
 mod quickstart;
 mod snapshots;
 
+use std::fs::File;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_model::Driver;
 use cairn_repo::{Options, Repo};
+use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
+
+/// Says for whom a command waits, and writes down how long where `CAIRN_LOCK_TRACE` names a file.
+struct Waits {
+    trace: Option<PathBuf>,
+}
+
+impl LockWatch for Waits {
+    fn waits_for(&self, holder: &str) {
+        eprintln!("cairn: waiting for the repository lock, held by {holder}");
+    }
+
+    fn let_go(&self, waited: Duration, held: Duration) {
+        let Some(path) = &self.trace else { return };
+        let (waited, held) = (waited.as_micros(), held.as_micros());
+        let line = format!("{} {waited} {held}\n", std::process::id());
+        // One write to a file that is appended to: lines of many processes stay whole.
+        let file = File::options().append(true).create(true).open(path);
+        let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+        if let Err(e) = written {
+            eprintln!("cairn: cannot write {}: {e}", path.display());
+        }
+    }
+}
 
 /// What every command gets.
 pub struct Env {
@@ -28,11 +55,11 @@ pub struct Env {
 impl Env {
     /// Options for opening the repository.
     pub fn options(&self) -> Options {
-        let notice =
-            |holder: &str| eprintln!("cairn: waiting for the repository lock, held by {holder}");
         Options {
             driver: self.driver,
-            notice: Some(Arc::new(notice)),
+            notice: Some(Arc::new(Waits {
+                trace: std::env::var_os("CAIRN_LOCK_TRACE").map(PathBuf::from),
+            })),
             ..Options::default()
         }
     }

@@ -10,16 +10,35 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{IoContext, Result};
 
-/// Called once when a lock is not had within a second, with who holds it.
-pub type Notice = Arc<dyn Fn(&str) + Send + Sync>;
+/// Told how the repository lock goes.
+pub trait LockWatch: Send + Sync {
+    /// The lock was not had within a second; `holder` is the pid and command of who has it.
+    fn waits_for(&self, holder: &str);
+
+    /// The lock was had after `waited`, and let go after `held`.
+    fn let_go(&self, _waited: Duration, _held: Duration) {}
+}
+
+/// A watch that is shared.
+pub type Notice = Arc<dyn LockWatch>;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(1);
 
 /// The repository lock, held until dropped. The kernel drops it with the process.
-#[derive(Debug)]
 pub struct RepositoryLock {
     _file: File,
+    notice: Option<Notice>,
+    waited: Duration,
+    since: Instant,
+}
+
+impl Drop for RepositoryLock {
+    fn drop(&mut self) {
+        if let Some(notice) = &self.notice {
+            notice.let_go(self.waited, self.since.elapsed());
+        }
+    }
 }
 
 impl RepositoryLock {
@@ -46,13 +65,14 @@ impl RepositoryLock {
                     let _ = file
                         .rewind()
                         .and_then(|()| file.read_to_string(&mut holder));
-                    notice(holder.trim());
+                    notice.waits_for(holder.trim());
                 }
                 flock(&file, FlockOperation::LockExclusive).at("lock", path)?;
                 break;
             }
             std::thread::sleep(POLL);
         }
+        let waited = start.elapsed();
         let words = format!("process {} ({})\n", std::process::id(), command());
         let written = file
             .set_len(0)
@@ -60,7 +80,12 @@ impl RepositoryLock {
             .and_then(|()| file.write_all(words.as_bytes()));
         // A full disk must not keep anybody from the lock that frees space.
         drop(written);
-        Ok(Self { _file: file })
+        Ok(Self {
+            _file: file,
+            notice: notice.cloned(),
+            waited,
+            since: Instant::now(),
+        })
     }
 }
 

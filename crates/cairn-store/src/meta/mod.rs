@@ -15,5 +15,5 @@ mod lock;
 mod table;
 
 pub use db::{Db, Rows, Txn};
-pub use lock::Notice;
+pub use lock::{LockWatch, Notice};
 pub use table::Table;
