@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use cairn_layer::Layer;
 use cairn_model::{Kind as EntryKind, LayerId, ObjectId, PackId, TreeId};
 use cairn_snapshot::{Kind, Snapshot, graph};
-use cairn_store::gc::{self, Marks, Plan};
+use cairn_store::gc::{self, Marks};
 use cairn_store::{Rows, StreamRef};
 use cairn_view::Evicted;
 
@@ -71,6 +71,24 @@ pub(crate) fn roots(rows: &dyn Rows) -> Result<Roots> {
     })
 }
 
+impl Roots {
+    /// Layers of a snapshot, lowest first.
+    fn chain(&self, top: &Snapshot) -> Result<Vec<Layer>> {
+        let mut layers = Vec::new();
+        let mut at = Some(top);
+        while let Some(snapshot) = at {
+            if let Some(id) = snapshot.layer {
+                let layer = self.layers.iter().find(|layer| layer.id == id);
+                layers.push(*layer.ok_or(Error::LayerGone)?);
+            }
+            let parent = snapshot.parent.as_ref();
+            at = parent.and_then(|key| self.snapshots.iter().find(|s| s.key == *key));
+        }
+        layers.reverse();
+        Ok(layers)
+    }
+}
+
 type LayerKey = (LayerId, Option<cairn_model::Digest>);
 
 fn key(layer: &Layer) -> LayerKey {
@@ -132,10 +150,9 @@ impl Repo {
         }
         loop {
             // Index and rows of one moment: a publication between them would look like missing blobs.
-            let (mut marks, roots) = self
-                .store
-                .db()
-                .read::<_, Error>(|rows| Ok((Marks::new(&self.store)?, roots(rows)?)))?;
+            let (mut marks, packs, roots) = self.store.db().read::<_, Error>(|rows| {
+                Ok((Marks::new(&self.store)?, gc::pack_rows(rows)?, roots(rows)?))
+            })?;
             if !options.dry_run {
                 // What is about to be unlinked is decided by the index, so it has to be sound.
                 marks
@@ -146,7 +163,7 @@ impl Repo {
             }
             let mut done = HashSet::new();
             self.mark_roots(&mut marks, &roots, &mut done)?;
-            let plan: Plan = gc::plan(&self.store, &marks)?;
+            let plan = gc::plan(&packs, &marks);
             if options.dry_run {
                 let would = gc::forecast(&self.store, &plan, &marks)?;
                 report.freed_bytes = would.removed_bytes.saturating_sub(would.written_bytes);
@@ -169,7 +186,7 @@ impl Repo {
             report.written_bytes += outcome.written_bytes;
             report.dead_blobs += outcome.dead_blobs;
             report.waiting_bytes = outcome.waiting_bytes;
-            if gc::is_done(&plan) || outcome.removed_packs == 0 {
+            if plan.fits_one_round() || outcome.removed_packs == 0 {
                 report.evicted = self.evict(options.prune_cache)?;
                 break;
             }
@@ -192,11 +209,7 @@ impl Repo {
                 .iter()
                 .filter(|s| !prune || s.kind != Kind::Committed)
             {
-                let layers = match self.layers_of(&snapshot.key) {
-                    // Removed meanwhile.
-                    Err(Error::Snapshot(cairn_snapshot::Error::NotFound(_))) => continue,
-                    done => done?,
-                };
+                let layers = roots.chain(snapshot)?;
                 if trees.insert(tree_id(&layers)) && prune {
                     for layer in &layers {
                         self.objects_of(layer, &mut objects)?;

@@ -27,7 +27,7 @@ pub use error::{Error, IoContext, Result};
 pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
-pub use meta::{Db, LockWatch, Notice, Rows, Table, Txn};
+pub use meta::{Db, LockWatch, Notice, Rows, Table, Txn, journal_rows};
 pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
 pub use scrub::{Damage, Extent, Scrub, ScrubOptions, choose, scrub};
 pub use store::{FORMAT, PackRowV1, Store};

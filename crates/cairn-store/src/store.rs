@@ -512,7 +512,8 @@ impl Edit {
     }
 }
 
-pub(crate) fn pack_rows(rows: &dyn crate::meta::Rows) -> Result<Vec<(PackId, PackRowV1)>> {
+/// All packs and their rows.
+pub fn pack_rows(rows: &dyn crate::meta::Rows) -> Result<Vec<(PackId, PackRowV1)>> {
     let found = PACKS.scan(rows, [])?;
     let id = |key: &[u8]| key.try_into().map(PackId::from_bytes);
     found

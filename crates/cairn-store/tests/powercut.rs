@@ -58,7 +58,7 @@ fn collect(store: &Store) -> Result<(), Error> {
     gc::adopt_orphans(store)?;
     let mut marks = Marks::new(store)?;
     store.db().read(|rows| mark_all(rows, &mut marks))?;
-    let plan = gc::plan(store, &marks)?;
+    let plan = gc::plan(&store.pack_rows()?, &marks);
     gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks))?;
     store.db().compact()
 }

@@ -61,7 +61,7 @@ fn collect(store: &Store) -> Result<(), Error> {
         mark_all(rows, &mut marks)?;
         Ok(marks)
     })?;
-    let plan = gc::plan(store, &marks)?;
+    let plan = gc::plan(&store.pack_rows()?, &marks);
     gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks))?;
     Ok(())
 }

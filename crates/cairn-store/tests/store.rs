@@ -57,7 +57,7 @@ fn collect(store: &Store) -> gc::Outcome {
     gc::adopt_orphans(store).unwrap();
     let mut marks = Marks::new(store).unwrap();
     store.db().read(|rows| mark_all(rows, &mut marks)).unwrap();
-    let plan = gc::plan(store, &marks).unwrap();
+    let plan = gc::plan(&store.pack_rows().unwrap(), &marks);
     gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks)).unwrap()
 }
 

@@ -16,5 +16,8 @@ mod plan;
 mod sweep;
 
 pub use marks::{Live, Marks};
-pub use plan::{Action, PackPlan, Plan, forecast, is_done, plan, record_area};
+pub use plan::{Action, PackPlan, Plan, forecast, plan, record_area};
+
 pub use sweep::{Outcome, adopt_orphans, apply, reap};
+
+pub use crate::store::pack_rows;

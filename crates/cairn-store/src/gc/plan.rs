@@ -61,8 +61,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn is_done(&self) -> bool {
-        self.packs.iter().all(|p| p.action == Action::Keep)
+    /// True where one round does all of it.
+    pub fn fits_one_round(&self) -> bool {
+        let wanted = self.packs.iter().filter(|p| p.action != Action::Keep);
+        wanted.count() == first_round(self).len()
     }
 }
 
@@ -72,13 +74,11 @@ pub fn record_area(row: &PackRowV1) -> u64 {
         .saturating_sub(pack_bytes(u64::from(row.blobs), 0))
 }
 
-/// Decides what to do with each pack.
-pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
-    let rows = store.pack_rows()?;
+/// Decides what to do with each pack. `rows` are those of the moment at which the marking began.
+pub fn plan(rows: &[(PackId, PackRowV1)], marks: &Marks) -> Plan {
     let mut packs: HashMap<PackId, PackPlan> = HashMap::new();
     let mut condemned = Vec::new();
-    for (id, row) in &rows {
-        let (id, row) = (*id, *row);
+    for (id, row) in rows.iter().copied() {
         if let Some(at) = row.condemned {
             condemned.push((id, row.bytes, at));
             continue;
@@ -96,12 +96,9 @@ pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
     }
     let known: HashSet<PackId> = marks.index().packs().collect();
     for (id, row) in rows {
-        if row.condemned.is_some() {
-            continue;
-        }
-        if let Some(pack) = packs.get_mut(&id) {
-            let (blobs, bytes) = (u64::from(row.blobs), record_area(&row));
-            let live = marks.live(&id);
+        if let Some(pack) = packs.get_mut(id) {
+            let (blobs, bytes) = (u64::from(row.blobs), record_area(row));
+            let live = marks.live(id);
             (pack.live_blobs, pack.live_bytes) = (live.blobs, live.bytes);
             pack.dead_blobs = blobs.saturating_sub(live.blobs);
             pack.dead_bytes = bytes.saturating_sub(live.bytes);
@@ -123,12 +120,7 @@ pub fn plan(store: &Store, marks: &Marks) -> Result<Plan> {
             _ => Action::Keep,
         };
     }
-    Ok(Plan { packs, condemned })
-}
-
-/// True where another round is due.
-pub fn is_done(plan: &Plan) -> bool {
-    plan.is_done()
+    Plan { packs, condemned }
 }
 
 /// The packs that one round takes: all that hold nothing, and as many to rewrite as fit.

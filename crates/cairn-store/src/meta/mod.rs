@@ -15,5 +15,6 @@ mod lock;
 mod table;
 
 pub use db::{Db, Rows, Txn};
+pub use journal::journal_rows;
 pub use lock::{LockWatch, Notice};
 pub use table::Table;
