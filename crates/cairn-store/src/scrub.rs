@@ -142,7 +142,7 @@ pub fn choose(store: &Store, extent: Extent) -> Result<(Vec<(PackId, PackRowV1)>
         Extent::OlderThan(age) => {
             let limit = now().saturating_sub(age.as_secs());
             // A moment in the future is a clock that was wrong: read again.
-            packs.retain(|(id, _)| at(id) < limit || at(id) > now());
+            packs.retain(|(id, _)| at(id) <= limit || at(id) > now());
         }
     }
     let skipped = all - packs.len();
