@@ -1,5 +1,6 @@
 //! Directories in and out: import of a tree, commit of what a container changed, checkout.
 
+mod ahead;
 mod checkout;
 mod commit_copy;
 mod commit_upper;

@@ -7,6 +7,7 @@ use cairn_model::{Kind, path_display};
 use cairn_store::{Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat};
 
+use super::ahead::ReadAhead;
 use super::emit::Emitter;
 use super::{Scanned, inode};
 use crate::error::{Error, Result};
@@ -31,7 +32,12 @@ pub fn scan(
         emitter: Emitter::new(store, feeder, limits),
         device: stat.st_dev,
     };
-    walk.emitter.progress = progress;
+    let ahead = ReadAhead::start(root);
+    let read = |bytes| {
+        ahead.advance(bytes);
+        progress(bytes);
+    };
+    walk.emitter.progress = &read;
     walk.directory(dir, b"", &stat)?;
     walk.emitter.finish()
 }
