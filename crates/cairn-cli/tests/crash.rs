@@ -161,6 +161,64 @@ fn a_full_disk_is_an_error_and_nothing_more() {
     );
 }
 
+/// Free bytes of the file system at `path`.
+fn free(path: &std::path::Path) -> u64 {
+    let disk = rustix::fs::statvfs(path).unwrap();
+    disk.f_bavail * disk.f_frsize
+}
+
+#[test]
+fn a_collection_works_within_the_room_there_is() {
+    if !is_root() {
+        skip!("mounting needs root");
+    }
+    let cairn = Cairn::new();
+    let import = |name: &str, files: std::ops::Range<u64>| {
+        let tree = cairn.path(name);
+        std::fs::create_dir_all(&tree).unwrap();
+        for f in files {
+            std::fs::write(tree.join(format!("f{f}")), noise(f, 60_000)).unwrap();
+        }
+        cairn.import_dir(&tree, name);
+    };
+    std::fs::create_dir(cairn.root()).unwrap();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=20m", "none"])
+        .arg(cairn.root())
+        .status()
+        .unwrap();
+    assert!(mount.success());
+    // Half of a pack of 4 MB stays needed; another of 3 MB is needed by nobody in the end.
+    import("big", 0..70);
+    import("half", 0..35);
+    import("other", 100..150);
+    let filler = cairn.root().join("tmp/filler");
+    let room = free(&cairn.root()) - 2_000_000;
+    std::fs::write(&filler, vec![0; room as usize]).unwrap();
+    cairn.ok(&["rmi", "big"]);
+    let tight = cairn.json(&["gc"]);
+    cairn.ok(&["rmi", "other"]);
+    let said = cairn.json(&["gc", "-n"]);
+    let done = cairn.json(&["gc"]);
+    let check = cairn.output(&["check"]);
+    let out = cairn.path("out");
+    let out = out.to_str().unwrap();
+    let export = cairn.output(&["export", "half", "--format", "dir", "-o", out]);
+    let unmounted = Command::new("umount").arg(cairn.root()).status().unwrap();
+    assert!(unmounted.success());
+    // The half does not fit beside the whole: nothing happens, and what it takes is said.
+    assert_eq!(tight["freed_bytes"], 0);
+    assert!(
+        tight["needs_bytes"].as_u64().unwrap() > 2_000_000,
+        "{tight}"
+    );
+    // What nobody needs goes first, and makes the room.
+    assert_eq!(done["needs_bytes"], serde_json::Value::Null, "{done}");
+    assert!(done["freed_bytes"].as_u64().unwrap() > 4_500_000, "{done}");
+    assert_eq!(said["freed_bytes"], done["freed_bytes"]);
+    assert!(check.status.success() && export.status.success());
+}
+
 #[test]
 fn eight_at_once_all_succeed_and_share() {
     let cairn = Cairn::new();

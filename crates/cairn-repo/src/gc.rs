@@ -35,6 +35,8 @@ pub struct GcReport {
     pub dead_blobs: u64,
     /// Bytes of condemned packs that wait for a running import to end.
     pub waiting_bytes: u64,
+    /// Bytes that would have to be free for the rest to be rewritten, where they are not.
+    pub needs_bytes: Option<u64>,
     /// Cached views and objects that went.
     pub evicted: Evicted,
     /// Directories of changes that belonged to no snapshot.
@@ -148,6 +150,10 @@ impl Repo {
         if !options.dry_run {
             gc::adopt_orphans(&self.store)?;
         }
+        if !options.dry_run {
+            // First, because it makes room for what is rewritten.
+            report.evicted = self.evict(options.prune_cache)?;
+        }
         loop {
             // Index and rows of one moment: a publication between them would look like missing blobs.
             let (mut marks, packs, roots) = self.store.db().read::<_, Error>(|rows| {
@@ -171,6 +177,7 @@ impl Repo {
                 report.removed_packs = would.removed_packs;
                 report.dead_blobs = would.dead_blobs;
                 report.waiting_bytes = would.waiting_bytes;
+                report.needs_bytes = would.needs_bytes;
                 return Ok(report);
             }
             let outcome = gc::apply::<Error>(&self.store, &plan, marks, |txn, marks| {
@@ -186,8 +193,8 @@ impl Repo {
             report.written_bytes += outcome.written_bytes;
             report.dead_blobs += outcome.dead_blobs;
             report.waiting_bytes = outcome.waiting_bytes;
-            if plan.fits_one_round() || outcome.removed_packs == 0 {
-                report.evicted = self.evict(options.prune_cache)?;
+            report.needs_bytes = outcome.needs_bytes;
+            if outcome.left_packs == 0 || outcome.removed_packs == 0 {
                 break;
             }
         }

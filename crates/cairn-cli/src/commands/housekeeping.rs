@@ -26,6 +26,7 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
             "written_bytes": report.written_bytes,
             "dead_blobs": report.dead_blobs,
             "waiting_bytes": report.waiting_bytes,
+            "needs_bytes": report.needs_bytes,
             "evicted_views": report.evicted.views,
             "evicted_objects": report.evicted.objects,
             "evicted_bytes": report.evicted.bytes,
@@ -48,6 +49,12 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
         println!(
             "{} wait for a running import to end; run gc again then",
             size(report.waiting_bytes)
+        );
+    }
+    if let Some(bytes) = report.needs_bytes {
+        println!(
+            "packs with dead blobs stay: rewriting one needs {} free; make room and run gc again",
+            size(bytes)
         );
     }
     if report.evicted.bytes > 0 {

@@ -109,7 +109,11 @@ impl Walk {
     }
 
     fn ask(&mut self, file: &OwnedFd, size: u64) -> Result<(), Enough> {
-        while self.asked.saturating_sub(self.shared.read.load(Ordering::Relaxed)) > WINDOW_BYTES {
+        while self
+            .asked
+            .saturating_sub(self.shared.read.load(Ordering::Relaxed))
+            > WINDOW_BYTES
+        {
             if self.shared.over.load(Ordering::Relaxed) {
                 return Err(Enough);
             }

@@ -6,7 +6,7 @@ use cairn_model::PackId;
 
 use super::marks::{Live, Marks};
 use super::sweep::Outcome;
-use crate::error::Result;
+use crate::error::{IoContext, Result};
 use crate::lease;
 use crate::pack::{self, HEADER, Slot, pack_bytes};
 use crate::store::{PackRowV1, Store};
@@ -17,6 +17,8 @@ const DEAD_SHARE_MAX: f64 = 0.2;
 const ROUND_BYTES_MAX: u64 = 512 << 20;
 /// Blobs that one round copies.
 const ROUND_BLOBS_MAX: u64 = 1 << 20;
+/// Bytes that a collection leaves free, or a sixteenth of a small disk.
+const ROOM_RESERVE: u64 = 16 << 20;
 /// More packs than this under [`SMALL_PACK_BYTES`] are put together.
 const SMALL_PACKS_MAX: usize = 16;
 const SMALL_PACK_BYTES: u64 = 8 << 20;
@@ -58,14 +60,6 @@ pub struct Plan {
     pub packs: Vec<PackPlan>,
     /// Packs condemned earlier that still wait, their bytes, and when that was.
     pub condemned: Vec<(PackId, u64, u64)>,
-}
-
-impl Plan {
-    /// True where one round does all of it.
-    pub fn fits_one_round(&self) -> bool {
-        let wanted = self.packs.iter().filter(|p| p.action != Action::Keep);
-        wanted.count() == first_round(self).len()
-    }
 }
 
 /// Bytes of the records of a pack.
@@ -123,24 +117,58 @@ pub fn plan(rows: &[(PackId, PackRowV1)], marks: &Marks) -> Plan {
     Plan { packs, condemned }
 }
 
-/// The packs that one round takes: all that hold nothing, and as many to rewrite as fit.
-pub(super) fn first_round(plan: &Plan) -> HashMap<PackId, PackPlan> {
-    let mut goes = HashMap::new();
-    let mut round = Live::default();
-    for pack in &plan.packs {
-        let (blobs, bytes) = (round.blobs + pack.live_blobs, round.bytes + pack.live_bytes);
-        let fits = round.blobs == 0 || (bytes <= ROUND_BYTES_MAX && blobs <= ROUND_BLOBS_MAX);
-        let wanted = match pack.action {
-            Action::Keep => false,
-            Action::Drop => true,
-            Action::Rewrite => fits,
+/// What one round takes.
+#[derive(Default)]
+pub(super) struct Round {
+    /// Packs that go.
+    pub goes: HashMap<PackId, PackPlan>,
+    /// Packs left for another round.
+    pub left: usize,
+    /// Bytes that have to be free for the next pack to be rewritten, where that is why it was left.
+    pub needs: Option<u64>,
+}
+
+/// The next round: all packs that hold nothing, and of those to rewrite, the most dead first, as many as
+/// fit into `room` bytes of new packs.
+pub(super) fn next_round(plan: &Plan, room: u64) -> Round {
+    let mut round = Round::default();
+    let mut copied = Live::default();
+    let dead_share =
+        |p: &PackPlan| p.dead_bytes as f64 / (p.dead_bytes + p.live_bytes).max(1) as f64;
+    let mut wanted: Vec<&PackPlan> = plan
+        .packs
+        .iter()
+        .filter(|p| p.action != Action::Keep)
+        .collect();
+    wanted.sort_by(|a, b| dead_share(b).total_cmp(&dead_share(a)));
+    for pack in wanted {
+        let all = Live {
+            blobs: copied.blobs + pack.live_blobs,
+            bytes: copied.bytes + pack.live_bytes,
         };
-        if wanted {
-            round = Live { blobs, bytes };
-            goes.insert(pack.id, *pack);
+        let fits =
+            copied.blobs == 0 || (all.bytes <= ROUND_BYTES_MAX && all.blobs <= ROUND_BLOBS_MAX);
+        let has_room = pack.live_blobs == 0 || pack_bytes(all.blobs, all.bytes) <= room;
+        if fits && has_room {
+            copied = all;
+            round.goes.insert(pack.id, *pack);
+            continue;
+        }
+        round.left += 1;
+        if !has_room {
+            let alone = pack_bytes(pack.live_blobs, pack.live_bytes);
+            round.needs = Some(round.needs.map_or(alone, |least| least.min(alone)));
         }
     }
-    goes
+    round
+}
+
+/// Bytes that new packs may take: what is free, but for a reserve that keeps the disk from filling up to
+/// the last byte.
+pub(super) fn room(store: &Store) -> Result<u64> {
+    let disk = rustix::fs::statvfs(store.root()).at("stat", store.root())?;
+    let reserve = ROOM_RESERVE.min(disk.f_blocks * disk.f_frsize / 16);
+    Ok((disk.f_bavail * disk.f_frsize).saturating_sub(reserve))
 }
 
 /// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
@@ -160,11 +188,14 @@ pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
         packs: plan.packs.clone(),
         condemned: Vec::new(),
     };
+    let mut room = room(store)?;
     loop {
-        let goes = first_round(&rest);
+        let Round { goes, left, needs } = next_round(&rest, room);
         if goes.is_empty() {
+            (outcome.left_packs, outcome.needs_bytes) = (left, needs);
             break;
         }
+        let before = outcome;
         rest.packs.retain(|pack| !goes.contains_key(&pack.id));
         for pack in goes.values() {
             outcome.dead_blobs += pack.dead_blobs;
@@ -187,6 +218,8 @@ pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
         if fill.blobs > 0 {
             outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
         }
+        room += outcome.removed_bytes - before.removed_bytes;
+        room = room.saturating_sub(outcome.written_bytes - before.written_bytes);
     }
     outcome.removed_bytes += lease::left_bytes(store.root(), &leases)?;
     Ok(outcome)

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use cairn_model::PackId;
 
 use super::marks::Marks;
-use super::plan::{PackPlan, Plan, first_round, live_slots};
+use super::plan::{PackPlan, Plan, Round, live_slots, next_round, room};
 use crate::error::{Error, IoContext, Result};
 use crate::lease;
 use crate::meta::Txn;
@@ -28,6 +28,10 @@ pub struct Outcome {
     pub waiting_bytes: u64,
     /// Blobs collected.
     pub dead_blobs: u64,
+    /// Packs that another round should take.
+    pub left_packs: usize,
+    /// Bytes that have to be free for one of these, where that is what is missing.
+    pub needs_bytes: Option<u64>,
 }
 
 /// Carries out a plan. `remark` runs inside the transaction: it must mark all that rows reach by then
@@ -39,7 +43,7 @@ pub fn apply<E: From<Error>>(
     remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
 ) -> Result<Outcome, E> {
     let mut outcome = Outcome::default();
-    let goes = first_round(plan);
+    let Round { goes, left, needs } = next_round(plan, room(store)?);
     let lease = store.lease()?;
     let fresh = copy_live(store, &lease, &marks, &goes)?;
     let root = store.root();
@@ -96,6 +100,8 @@ pub fn apply<E: From<Error>>(
     Ok(Outcome {
         written_bytes: outcome.written_bytes,
         dead_blobs: outcome.dead_blobs,
+        left_packs: left,
+        needs_bytes: needs,
         ..reaped
     })
 }
