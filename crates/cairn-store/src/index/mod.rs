@@ -222,3 +222,24 @@ impl Index {
 pub fn segment_path(dir: &Path, id: &[u8; 16]) -> PathBuf {
     dir.join(format!("{}.idx", PackId::from_bytes(*id).hex()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_bytes() {
+        let current = CurrentV2 {
+            generation: 300,
+            segments: vec![[1; 16]],
+            hidden: vec![[2; 16]],
+        };
+        let bytes = codec::encode(&current);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(
+            hex,
+            "1eca0102250000002900581efb2c0101010101010101010101010101010101010102020202020202020202020202020202"
+        );
+        assert_eq!(codec::decode::<CurrentV2>(&bytes).unwrap(), current);
+    }
+}

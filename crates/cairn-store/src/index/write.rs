@@ -142,3 +142,33 @@ pub fn write_sorted(
     }
     writer.finish().map(Some)
 }
+
+#[cfg(test)]
+mod tests {
+    use cairn_model::BlobId;
+
+    use super::*;
+    use crate::pack::Codec;
+
+    #[test]
+    fn golden_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = |i: u8| {
+            let slot = Slot {
+                id: BlobId::from_bytes([i; 32]),
+                offset: 32 + u32::from(i),
+                stored: 5,
+                raw: 9,
+                codec: Codec::Zstd,
+            };
+            (PackId::from_bytes([i % 2; 16]), slot)
+        };
+        let entries = (0..20).rev().map(entry).collect();
+        let new = write_sorted(&Disk::default(), dir.path(), entries).unwrap();
+        let bytes = std::fs::read(new.unwrap().path).unwrap();
+        assert_eq!(bytes.len(), 16 + 20 * 48 + 2 * 8 + 20 + 2 * 16 + 64);
+        assert_eq!(&bytes[..12], b"CAIRNIDX\x02\0\0\0");
+        let hash = blake3::hash(&bytes).to_hex();
+        assert_eq!(&hash[..16], "224afc26909e693c");
+    }
+}
