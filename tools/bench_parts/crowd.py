@@ -12,7 +12,8 @@ def quantile(sorted_values, share):
 
 
 def crowd(program, trees, rounds, scratch):
-    """Runs rounds of imports, commits, runs and a collection; prints the distribution of waits."""
+    """Runs rounds of imports, commits, runs and a collection; prints the distribution of waits. The first tree
+    has to be a root file system with /bin/true."""
     place = tempfile.mkdtemp(dir=scratch)
     trace = os.path.join(place, "locks")
     env = {**os.environ, "CAIRN_ROOT": os.path.join(place, "repository"), "CAIRN_LOCK_TRACE": trace}
@@ -34,16 +35,23 @@ def crowd(program, trees, rounds, scratch):
             key = f"work-{turn}"
             finish([cairn("snapshot", "prepare", key, f"t{turn % len(trees)}")])
             imports = [cairn("import", "--read-all", trees[(turn + i) % len(trees)], "--name", f"n{turn}-{i}") for i in range(3)]
-            runs = [cairn("run", "--rm", f"t{turn % len(trees)}", "/bin/true") for _ in range(2)]
+            runs = [cairn("run", "--rm", "t0", "/bin/true") for _ in range(2)]
             commit = cairn("snapshot", "commit", f"done-{turn}", key)
             finish([*imports, *runs, commit, cairn("gc"), cairn("stats")])
             finish([cairn("rmi", f"n{turn}-0")])
         with open(trace) as lines:
-            rows = [tuple(map(int, line.split()[1:])) for line in lines]
+            rows = [line.split() for line in lines]
         print(f"\n{rounds} rounds of eight commands at once (3 imports, 2 runs, commit, gc, stats): the lock was had {len(rows)} times")
         print(f"{'ms':10} {'median':>8} {'90 %':>8} {'99 %':>8} {'most':>8}")
-        for name, values in (("waited", sorted(w for w, _ in rows)), ("held", sorted(h for _, h in rows))):
+        for name, values in (("waited", sorted(int(row[0]) for row in rows)), ("held", sorted(int(row[1]) for row in rows))):
             cells = [quantile(values, share) / 1000 for share in (0.5, 0.9, 0.99, 1.0)]
             print(f"{name:10} " + " ".join(f"{cell:8.1f}" for cell in cells))
+        print(f"{'command':18} {'times':>6} {'held, all':>10} {'median':>8} {'most':>8}")
+        verbs = {}
+        for row in rows:
+            verbs.setdefault(" ".join(row[4:]) or "?", []).append(int(row[1]) / 1000)
+        for verb, held in sorted(verbs.items(), key=lambda item: -sum(item[1])):
+            held.sort()
+            print(f"{verb:18} {len(held):6} {sum(held):10.0f} {quantile(held, 0.5):8.1f} {held[-1]:8.1f}")
     finally:
         shutil.rmtree(place)

@@ -163,9 +163,9 @@ fn a_waiter_says_for_whom_and_the_trace_tells_how_long() {
     );
     let lines = std::fs::read_to_string(trace).unwrap();
     let waited = lines.lines().map(|line| {
-        let words: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
-        assert_eq!(words.len(), 3, "{line}");
-        words[1]
+        assert!(line.ends_with("cairn images"), "{line}");
+        let waited = line.split(' ').next().unwrap();
+        waited.parse::<u64>().unwrap()
     });
     assert!(waited.max().unwrap() > 1_000_000, "{lines}");
 }

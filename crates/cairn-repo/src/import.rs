@@ -254,6 +254,7 @@ impl Repo {
         std::thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
+                    cairn_store::give_way();
                     loop {
                         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
                         let Some(i) = next else { return };

@@ -92,6 +92,8 @@ impl Repo {
 
     /// The tree a chain of layers merges to.
     pub fn tree(&self, layers: &[Layer]) -> Result<Tree> {
+        // This takes long; nobody should wait for it.
+        self.store.db().release();
         let mut tree = Tree::new();
         for layer in layers {
             tree.apply(&layer.read_entries(&self.store)?)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, commit_copy, commit_upper, diff};
 use cairn_model::{Head, Meta, MountPlan, PackId, SnapshotKey};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
-use cairn_store::{Ingest, Rows, Txn};
+use cairn_store::{Ingest, Lease, Rows, Txn};
 
 use crate::error::{At, Error, Result};
 use crate::repo::{Repo, tree_id};
@@ -38,14 +38,23 @@ impl Repo {
             Kind::Active => Some(PackId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?)),
             _ => None,
         };
-        // The head is made inside the transaction: a collection never sees one without the other.
+        // Made under a lease, where no collection takes it away; it gets its place in the transaction.
+        let made = head.map(|_| self.make_head(&root)).transpose()?;
         self.store.db().write_after::<_, Error>(
             |txn| {
                 graph::create(txn, key, kind, parent, labels, head)?;
                 also(txn)
             },
-            |_| head.map_or(Ok(()), |head| self.make_head(&head, &root)),
+            |_| match (&head, &made) {
+                (Some(head), Some((_, path))) => {
+                    let disk = self.store.disk();
+                    disk.rename(path, &self.head_dir(head))?;
+                    Ok(disk.sync_dir(&self.root().join("heads"))?)
+                }
+                _ => Ok(()),
+            },
         )?;
+        drop(made);
         match self.plan(&layers, head.as_ref()) {
             Ok(plan) => Ok(plan),
             Err(e) => {
@@ -76,22 +85,23 @@ impl Repo {
         Ok(meta)
     }
 
-    /// An empty upper whose root has the attributes that the tree's root has.
-    fn make_head(&self, head: &PackId, root: &Meta) -> Result<()> {
-        let directory = self.head_dir(head);
+    /// An empty upper whose root has the attributes that the tree's root has, durable, in the directory of
+    /// a lease.
+    fn make_head(&self, root: &Meta) -> Result<(Lease, PathBuf)> {
+        let lease = self.store.lease()?;
+        let directory = lease.directory().join("head");
         let upper = directory.join("upper");
         let disk = self.store.disk();
-        for path in [&upper, &directory.join("work")] {
+        for path in [&directory, &upper, &directory.join("work")] {
             disk.mkdir(path)?;
         }
         let mut empty = Tree::new();
         *empty.meta_mut(empty.root()) = root.clone();
         cairn_layer::checkout(&self.store, &empty, &upper)?;
-        // The row that comes next promises that it is there.
-        for path in [&upper, &directory, &self.root().join("heads")] {
+        for path in [&upper, &directory] {
             disk.sync_dir(path)?;
         }
-        Ok(())
+        Ok((lease, directory))
     }
 
     fn plan(&self, layers: &[Layer], head: Option<&PackId>) -> Result<MountPlan> {
@@ -106,11 +116,7 @@ impl Repo {
             &tree_id(layers),
             head,
             &|| self.store.db().release(),
-            || {
-                // Making a view takes long; nobody should wait for it.
-                self.store.db().release();
-                self.tree(layers)
-            },
+            || self.tree(layers),
         )
     }
 

@@ -27,7 +27,7 @@ pub use error::{Error, IoContext, Result};
 pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
-pub use meta::{Db, LockWatch, Notice, Rows, Table, Txn, journal_rows};
+pub use meta::{Db, LockWatch, Notice, Rows, Table, Txn, command, journal_rows};
 pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
 pub use scrub::{Damage, Extent, Scrub, ScrubOptions, choose, scrub};
 pub use store::{FORMAT, PackRowV1, Store};
@@ -40,3 +40,14 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
         .at("read", std::path::Path::new("/dev/urandom"))?;
     Ok(out)
 }
+
+/// Lets every other thread of the machine go first (setpriority(2), which on Linux is for one thread):
+/// for threads that only compute, so that a thread that holds the repository lock is not kept waiting for
+/// a processor, and others not for the lock. Where nobody else wants the processor nothing changes.
+pub fn give_way() {
+    // Advice: without it things are only less smooth.
+    let _ = rustix::process::setpriority_process(None, GIVE_WAY);
+}
+
+/// Nice value of threads that give way.
+const GIVE_WAY: i32 = 10;

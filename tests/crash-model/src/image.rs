@@ -62,6 +62,8 @@ struct Event {
 enum Change {
     Add(PathBuf, usize),
     Rename(PathBuf, PathBuf, usize),
+    /// A directory with all that is in it.
+    Move(PathBuf, PathBuf),
     Remove(PathBuf),
     Mkdir(PathBuf),
 }
@@ -127,7 +129,7 @@ fn replay(ops: &[Op]) -> (Vec<Event>, Vec<File>) {
             .any(|op| matches!(op, Op::SyncDir(dir) if Some(&**dir) == parent))
     };
     let mut files: Vec<File> = Vec::new();
-    let mut live: BTreeMap<&Path, usize> = BTreeMap::new();
+    let mut live: BTreeMap<PathBuf, usize> = BTreeMap::new();
     let mut events = Vec::new();
     for (at, op) in ops.iter().enumerate() {
         let mut simple = |change, path: &Path| {
@@ -140,7 +142,7 @@ fn replay(ops: &[Op]) -> (Vec<Event>, Vec<File>) {
         match op {
             Op::Create(path) => {
                 files.push(File::default());
-                live.insert(path, files.len() - 1);
+                live.insert(path.clone(), files.len() - 1);
                 simple(Change::Add(path.clone(), files.len() - 1), path);
             }
             Op::Append(path, bytes) => files[live[&**path]].data.extend_from_slice(bytes),
@@ -154,13 +156,22 @@ fn replay(ops: &[Op]) -> (Vec<Event>, Vec<File>) {
                 file.synced = file.data.len();
             }
             Op::Rename(from, to) => {
-                let Some(file) = live.remove(&**from) else {
-                    continue;
-                };
-                live.insert(to, file);
                 let gone = synced_after(at, from);
+                let change = match live.remove(&**from) {
+                    Some(file) => {
+                        live.insert(to.clone(), file);
+                        Change::Rename(from.clone(), to.clone(), file)
+                    }
+                    None => {
+                        live = live
+                            .into_iter()
+                            .map(|(path, file)| (moved(&path, from, to), file))
+                            .collect();
+                        Change::Move(from.clone(), to.clone())
+                    }
+                };
                 events.push(Event {
-                    change: Change::Rename(from.clone(), to.clone(), file),
+                    change,
                     // The old name cannot go without the new one coming.
                     certain: gone || synced_after(at, to),
                     source_gone: gone,
@@ -178,6 +189,12 @@ fn replay(ops: &[Op]) -> (Vec<Event>, Vec<File>) {
     (events, files)
 }
 
+/// Where `path` is when `from` has become `to`.
+fn moved(path: &Path, from: &Path, to: &Path) -> PathBuf {
+    path.strip_prefix(from)
+        .map_or_else(|_| path.to_owned(), |rest| to.join(rest))
+}
+
 fn assemble(
     events: &[Event],
     files: &[File],
@@ -185,9 +202,9 @@ fn assemble(
     dirty: &[usize],
     choice: &[u8],
 ) -> Image {
-    let mut names: BTreeMap<&Path, usize> = BTreeMap::new();
-    let mut directories = BTreeSet::new();
-    let mut lost = BTreeSet::new();
+    let mut names: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let mut directories: BTreeSet<PathBuf> = BTreeSet::new();
+    let mut lost: BTreeSet<PathBuf> = BTreeSet::new();
     let mut doubts = choice[..doubtful].iter().map(|digit| *digit == 1);
     let mut told = Vec::new();
     for event in events {
@@ -197,16 +214,30 @@ fn assemble(
             doubts.next().unwrap_or(true)
         };
         match &event.change {
-            Change::Add(path, file) if happened => drop(names.insert(path, *file)),
+            Change::Add(path, file) if happened => drop(names.insert(path.clone(), *file)),
             Change::Remove(path) if happened => drop(names.remove(&**path)),
             Change::Mkdir(path) if happened => drop(directories.insert(path.clone())),
             Change::Mkdir(path) => drop(lost.insert(path.clone())),
             Change::Rename(from, to, file) => {
                 if happened || event.certain {
-                    names.insert(to, *file);
+                    names.insert(to.clone(), *file);
                 }
                 if happened {
                     names.remove(&**from);
+                }
+            }
+            // A directory has one name: the new one is certain as soon as either is.
+            Change::Move(from, to) if happened || event.certain => {
+                names = names
+                    .into_iter()
+                    .map(|(path, file)| (moved(&path, from, to), file))
+                    .collect();
+                // Its new name is what counts from here on.
+                if lost.remove(from) {
+                    directories.insert(from.clone());
+                }
+                for set in [&mut directories, &mut lost] {
+                    *set = set.iter().map(|path| moved(path, from, to)).collect();
                 }
             }
             _ => {}
@@ -216,7 +247,7 @@ fn assemble(
                 Change::Add(path, _) => format!("+{}", name(path)),
                 Change::Remove(path) => format!("-{}", name(path)),
                 Change::Mkdir(path) => format!("{}/", name(path)),
-                Change::Rename(_, to, _) => format!(">{}", name(to)),
+                Change::Rename(_, to, _) | Change::Move(_, to) => format!(">{}", name(to)),
             });
         }
     }
@@ -230,9 +261,9 @@ fn assemble(
             _ => data.len(),
         }
     };
-    let content = |(path, file): (&Path, usize)| {
+    let content = |(path, file): (PathBuf, usize)| {
         let data = &files[file].data[..length(file)];
-        (path.to_owned(), data.to_vec())
+        (path, data.to_vec())
     };
     Image {
         files: names

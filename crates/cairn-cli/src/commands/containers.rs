@@ -45,6 +45,8 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
             "there is no option {name}; \"cairn run --help\" lists them"
         )));
     }
+    // Finding out what works here takes trial mounts at its first time: not while others wait.
+    repo.driver()?;
     // One opening of the database for all that follows.
     let hold = repo.store().db().hold();
     let (parent, image) = find(&repo, name)?;

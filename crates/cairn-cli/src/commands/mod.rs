@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cairn_model::Driver;
 use cairn_repo::{Options, Repo};
-use cairn_store::LockWatch;
+use cairn_store::{LockWatch, command};
 
 use crate::args::{Cli, Command};
 
@@ -33,7 +33,7 @@ impl LockWatch for Waits {
     fn let_go(&self, waited: Duration, held: Duration) {
         let Some(path) = &self.trace else { return };
         let (waited, held) = (waited.as_micros(), held.as_micros());
-        let line = format!("{} {waited} {held}\n", std::process::id());
+        let line = format!("{waited} {held} {} {}\n", std::process::id(), command());
         // One write to a file that is appended to: lines of many processes stay whole.
         let file = File::options().append(true).create(true).open(path);
         let written = file.and_then(|mut file| file.write_all(line.as_bytes()));

@@ -13,6 +13,7 @@ use crate::pack::{Slot, frame};
 
 /// Works through batches until there are no more senders.
 pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
+    crate::give_way();
     let mut worker = Worker {
         shared,
         packer: Packer::default(),

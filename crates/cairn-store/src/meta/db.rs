@@ -15,6 +15,11 @@ const MARK_KEY: &[u8] = b"\0applied";
 /// The journal is rewritten when it is longer than this and mostly history, bytes.
 const JOURNAL_BYTES_MAX: u64 = 8 << 20;
 
+/// History that a compaction leaves in the journal, bytes.
+const SLACK_BYTES: u64 = 32 << 10;
+/// What sled takes for next to nothing, bytes.
+const SLED_BYTES_MIN: u64 = 640 << 10;
+
 /// What can be read of the database.
 pub trait Rows {
     /// Value of one row.
@@ -254,15 +259,23 @@ impl Db {
         Ok(out)
     }
 
-    /// Rewrites the journal so that it holds the present rows only, and sled's files with it.
+    /// Rewrites the journal where it is mostly history, and drops sled's files where they are mostly air:
+    /// the next opening fills new ones.
     pub fn compact(&self) -> Result<()> {
         let mut gate = self.gate();
         let mut session = self.take(&mut gate)?;
-        session.checkpoint()?;
+        let rows = rows_bytes(&session.db).map_err(session.fail())?;
+        if session.mark.offset > SLACK_BYTES + 2 * rows {
+            session.checkpoint()?;
+        }
         let path = self.root.join("db");
+        if session.db.size_on_disk().map_err(session.fail())? <= SLED_BYTES_MIN + 4 * rows {
+            keep(&mut gate, session);
+            return Ok(());
+        }
+        // All rows are in the journal, so the database can be dropped.
         let Session { db, _lock, .. } = session;
         drop(db);
-        // The checkpoint is durable, so the database can be dropped; the next opening fills a new one.
         std::fs::remove_dir_all(&path).at("remove", &path)
     }
 

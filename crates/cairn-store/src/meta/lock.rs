@@ -89,7 +89,8 @@ impl RepositoryLock {
     }
 }
 
-fn command() -> String {
+/// Name and verb of this process, as a lock's holder gives them.
+pub fn command() -> String {
     let name = std::env::args_os()
         .next()
         .map(PathBuf::from)

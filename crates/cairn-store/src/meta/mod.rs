@@ -16,5 +16,5 @@ mod table;
 
 pub use db::{Db, Rows, Txn};
 pub use journal::journal_rows;
-pub use lock::{LockWatch, Notice};
+pub use lock::{LockWatch, Notice, command};
 pub use table::Table;
