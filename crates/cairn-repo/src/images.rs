@@ -1,5 +1,7 @@
 //! Images: by name or id, their documents, their names, their removal.
 
+use std::collections::HashMap;
+
 use cairn_image::ImageConfig;
 use cairn_layer::Layer;
 use cairn_model::{Digest, ImageRef, SnapshotKey};
@@ -44,39 +46,57 @@ pub enum Removed {
     Image(Digest),
 }
 
+/// Names and layers, as they are at one moment.
+struct Known {
+    tags: Vec<(ImageRef, Digest)>,
+    layers: HashMap<Digest, Layer>,
+}
+
+impl Known {
+    fn read(rows: &dyn Rows) -> Result<Self> {
+        let layers = rows::layers(rows)?.into_iter();
+        Ok(Self {
+            tags: rows::tags(rows)?,
+            layers: layers
+                .filter_map(|layer| Some((layer.diff_id?, layer)))
+                .collect(),
+        })
+    }
+}
+
 impl Repo {
     /// All images, newest first.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let (mut found, tags) = self
+        let (mut found, known) = self
             .store
             .db()
-            .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
+            .read::<_, Error>(|rows| Ok((rows::images(rows)?, Known::read(rows)?)))?;
         found.sort_by_key(|image| std::cmp::Reverse(image.imported));
-        found.into_iter().map(|row| self.load(row, &tags)).collect()
+        found
+            .into_iter()
+            .map(|row| self.load(row, &known))
+            .collect()
     }
 
     /// The image of a name, an id, or the start of an id.
     pub fn image(&self, reference: &str) -> Result<Image> {
-        let (row, tags) = self
+        let (row, known) = self
             .store
             .db()
-            .read::<_, Error>(|rows| Ok((resolve(rows, reference)?, rows::tags(rows)?)))?;
-        self.load(row, &tags)
+            .read::<_, Error>(|rows| Ok((resolve(rows, reference)?, Known::read(rows)?)))?;
+        self.load(row, &known)
     }
 
-    fn load(&self, row: ImageRow, tags: &[(ImageRef, Digest)]) -> Result<Image> {
+    fn load(&self, row: ImageRow, known: &Known) -> Result<Image> {
         let config = ImageConfig::parse(self.store.read_stream(&row.config, DOCUMENT_BYTES_MAX)?)?;
-        let diff_ids = config.diff_ids();
-        let layers = self.store.db().read::<_, Error>(|rows| {
-            let mut layers = Vec::new();
-            for diff_id in diff_ids {
-                let gone =
-                    || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
-                layers.push(rows::layer_of_diff(rows, diff_id)?.ok_or_else(gone)?);
-            }
-            Ok(layers)
-        })?;
-        let names = tags
+        let layer = |diff_id: &Digest| {
+            let gone = || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
+            known.layers.get(diff_id).copied().ok_or_else(gone)
+        };
+        let layers = config.diff_ids().iter().map(layer);
+        let layers = layers.collect::<Result<Vec<_>, _>>()?;
+        let names = known
+            .tags
             .iter()
             .filter(|(_, id)| *id == row.id)
             .map(|(name, _)| name.clone())
