@@ -1,5 +1,6 @@
 //! Collection: what no snapshot, image or lease needs goes.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 
 use cairn_layer::Layer;
@@ -180,9 +181,15 @@ impl Repo {
                 report.needs_bytes = would.needs_bytes;
                 return Ok(report);
             }
-            let outcome = gc::apply::<Error>(&self.store, &plan, marks, |txn, marks| {
+            let done = RefCell::new(done);
+            let catch_up = |marks: &mut Marks| {
+                let now = self.store.db().read::<_, Error>(|rows| self::roots(rows))?;
+                marks.refresh(&self.store)?;
+                self.mark_roots(marks, &now, &mut done.borrow_mut())
+            };
+            let outcome = gc::apply::<Error>(&self.store, &plan, marks, catch_up, |txn, marks| {
                 let now = self::roots(txn)?;
-                self.mark_roots(marks, &now, &mut done)?;
+                self.mark_roots(marks, &now, &mut done.borrow_mut())?;
                 for layer in &now.unreferenced {
                     rows::delete_layer(txn, layer);
                 }

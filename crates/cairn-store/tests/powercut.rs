@@ -59,7 +59,13 @@ fn collect(store: &Store) -> Result<(), Error> {
     let mut marks = Marks::new(store)?;
     store.db().read(|rows| mark_all(rows, &mut marks))?;
     let plan = gc::plan(&store.pack_rows()?, &marks);
-    gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks))?;
+    gc::apply::<Error>(
+        store,
+        &plan,
+        marks,
+        |_| Ok(()),
+        |txn, marks| mark_all(txn, marks),
+    )?;
     store.db().compact()
 }
 

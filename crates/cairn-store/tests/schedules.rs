@@ -62,7 +62,13 @@ fn collect(store: &Store) -> Result<(), Error> {
         Ok(marks)
     })?;
     let plan = gc::plan(&store.pack_rows()?, &marks);
-    gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks))?;
+    gc::apply::<Error>(
+        store,
+        &plan,
+        marks,
+        |_| Ok(()),
+        |txn, marks| mark_all(txn, marks),
+    )?;
     Ok(())
 }
 

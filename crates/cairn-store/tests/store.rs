@@ -58,7 +58,14 @@ fn collect(store: &Store) -> gc::Outcome {
     let mut marks = Marks::new(store).unwrap();
     store.db().read(|rows| mark_all(rows, &mut marks)).unwrap();
     let plan = gc::plan(&store.pack_rows().unwrap(), &marks);
-    gc::apply::<Error>(store, &plan, marks, |txn, marks| mark_all(txn, marks)).unwrap()
+    gc::apply::<Error>(
+        store,
+        &plan,
+        marks,
+        |_| Ok(()),
+        |txn, marks| mark_all(txn, marks),
+    )
+    .unwrap()
 }
 
 fn remove(store: &Store, name: &str) {

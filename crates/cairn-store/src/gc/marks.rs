@@ -53,6 +53,13 @@ impl Marks {
         })
     }
 
+    /// From now on, blobs that were stored since the marking began are known to be so. Rows that are to be
+    /// marked have to be read before: a publication puts its index in force before its rows.
+    pub fn refresh(&mut self, store: &Store) -> Result<()> {
+        self.newer = Some(store.reload_index()?);
+        Ok(())
+    }
+
     /// Marks a blob; says where it is if it was not marked before.
     pub fn mark(&mut self, id: &BlobId) -> Result<Option<Location>> {
         let Some(found) = self.index.find(id)? else {

@@ -34,12 +34,14 @@ pub struct Outcome {
     pub needs_bytes: Option<u64>,
 }
 
-/// Carries out a plan. `remark` runs inside the transaction: it must mark all that rows reach by then
-/// and may delete rows of its own.
+/// Carries out a plan. `catch_up` runs after the copying, which takes long, and may mark what became
+/// reachable meanwhile, so that little is left for `remark`, which runs inside the transaction: it must
+/// mark all that rows reach by then and may delete rows of its own.
 pub fn apply<E: From<Error>>(
     store: &Store,
     plan: &Plan,
     mut marks: Marks,
+    catch_up: impl FnOnce(&mut Marks) -> Result<(), E>,
     remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
 ) -> Result<Outcome, E> {
     let mut outcome = Outcome::default();
@@ -47,6 +49,7 @@ pub fn apply<E: From<Error>>(
     let lease = store.lease()?;
     let fresh = copy_live(store, &lease, &marks, &goes)?;
     let root = store.root();
+    catch_up(&mut marks)?;
     store.db().write_after::<_, E>(
         |txn| {
             let index = store.consistent_index(txn)?;
@@ -143,40 +146,40 @@ fn copy_live(
 pub fn reap(store: &Store) -> Result<Outcome> {
     let root = store.root().to_owned();
     let mut outcome = Outcome::default();
-    let (_, _, buried) = store.db().write_after::<_, Error>(
-        |txn| {
-            let leases = lease::survey(&root)?;
-            let mut gone = Vec::new();
-            for (id, row) in pack_rows(txn)? {
-                let Some(condemned) = row.condemned else {
-                    continue;
-                };
-                if leases.oldest.is_some_and(|oldest| oldest < condemned) {
-                    outcome.waiting_bytes += row.bytes;
-                    continue;
-                }
+    let (gone, leases) = store.db().read::<_, Error>(|rows| {
+        let leases = lease::survey(&root)?;
+        let mut gone = Vec::new();
+        for (id, row) in pack_rows(rows)? {
+            let Some(condemned) = row.condemned else {
+                continue;
+            };
+            if leases.oldest.is_some_and(|oldest| oldest < condemned) {
+                outcome.waiting_bytes += row.bytes;
+                continue;
+            }
+            outcome.removed_bytes += row.bytes;
+            outcome.removed_packs += 1;
+            gone.push(id);
+        }
+        Ok((gone, leases))
+    })?;
+    // No lock is needed for the unlinking: leases that begin now do not find these packs any more, and
+    // older ones there are none. Files go before their rows: a crash between leaves a row without a file,
+    // which the next collection removes, never a file that nothing names.
+    for id in &gone {
+        store.disk().unlink(&store.pack_path(id))?;
+    }
+    outcome.removed_bytes += lease::bury(&root, store.disk(), &leases)?;
+    if !gone.is_empty() {
+        store.disk().sync_dir(&root.join("packs"))?;
+        store.db().write::<_, Error>(|txn| {
+            for id in &gone {
                 PACKS.delete(txn, id.as_bytes());
                 VERIFIED.delete(txn, id.as_bytes());
-                outcome.removed_bytes += row.bytes;
-                outcome.removed_packs += 1;
-                gone.push(id);
             }
-            Ok((leases, gone, 0))
-        },
-        // Files go before their rows: a crash between leaves a row without a file, which the next
-        // collection removes, never a file that nothing names.
-        |(leases, gone, buried)| {
-            for id in gone.iter() {
-                store.disk().unlink(&store.pack_path(id))?;
-            }
-            if !gone.is_empty() {
-                store.disk().sync_dir(&root.join("packs"))?;
-            }
-            *buried = lease::bury(&root, store.disk(), leases)?;
             Ok(())
-        },
-    )?;
-    outcome.removed_bytes += buried;
+        })?;
+    }
     Ok(outcome)
 }
 
