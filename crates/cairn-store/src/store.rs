@@ -295,7 +295,9 @@ impl Store {
             if let Some((out, edit)) = done? {
                 drop(prepared);
                 if edit.is_some() {
-                    self.tidy()?;
+                    // The publication stands. A merge that fails (a full disk, say) leaves everything as
+                    // it was, and whoever publishes or collects next tries again.
+                    let _ = self.tidy();
                 }
                 return Ok(out);
             }

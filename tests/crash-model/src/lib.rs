@@ -7,6 +7,7 @@
 mod image;
 
 use std::io;
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -20,6 +21,7 @@ pub struct Failing {
     at: usize,
     count: AtomicUsize,
     errno: i32,
+    failed: Mutex<Option<Op>>,
 }
 
 impl Failing {
@@ -30,6 +32,28 @@ impl Failing {
             at,
             count: AtomicUsize::new(0),
             errno: if at.is_multiple_of(2) { eio } else { enospc },
+            failed: Mutex::default(),
+        }
+    }
+
+    /// True where it was one of those that merging segments of the index may fail at: then a publication
+    /// stands, and nobody needs to be told.
+    pub fn may_be_a_merge(&self) -> bool {
+        let failed = self.failed.lock().ok().and_then(|op| op.clone());
+        let merges = |path: &Path| {
+            let name = path.to_string_lossy();
+            name.ends_with(".idx") || name.contains("/index")
+        };
+        match failed {
+            Some(
+                Op::Create(path)
+                | Op::Append(path, _)
+                | Op::Sync(path)
+                | Op::Rename(path, _)
+                | Op::Unlink(path)
+                | Op::SyncDir(path),
+            ) => merges(&path),
+            _ => false,
         }
     }
 
@@ -40,8 +64,11 @@ impl Failing {
 }
 
 impl Probe for Failing {
-    fn before(&self, _: &Op) -> io::Result<()> {
+    fn before(&self, op: &Op) -> io::Result<()> {
         if self.count.fetch_add(1, Ordering::Relaxed) == self.at {
+            if let Ok(mut failed) = self.failed.lock() {
+                *failed = Some(op.clone());
+            }
             Err(io::Error::from_raw_os_error(self.errno))
         } else {
             Ok(())
