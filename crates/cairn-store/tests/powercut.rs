@@ -2,8 +2,9 @@
 //!
 //! A scenario (imports, a removal, a collection) runs on a disk that records each operation, and from the
 //! record crash images are built. Each must open, and hold everything that was acknowledged before the
-//! cut. The database directory is never in an
-//! image: it is not synced, and losing it must cost nothing.
+//! cut. The database directory is never in an image: it is not synced, and losing it must cost nothing.
+
+mod common;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -11,21 +12,12 @@ use std::sync::Arc;
 
 use cairn_crash_model::{Failing, Recording, images};
 use cairn_model::BlobId;
-use cairn_store::codec::Stored;
-use cairn_store::gc::{self, Marks};
-use cairn_store::{Disk, Error, Rows, ScrubOptions, Store, Table, scrub};
-
-#[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
-struct Note(Vec<[u8; 32]>);
-
-impl Stored for Note {
-    const TYPE: u8 = 200;
-    const NAME: &'static str = "note";
-}
+use cairn_store::gc::Marks;
+use cairn_store::{Disk, Error, ScrubOptions, Store, scrub};
+use common::{NOTES, mark_all};
 
 /// Images looked at behind each operation.
 const IMAGES_MAX: usize = 12;
-const NOTES: Table<Note> = Table::new(b'n');
 
 fn blob(i: u32) -> Vec<u8> {
     blake3::hash(&i.to_le_bytes())
@@ -34,38 +26,11 @@ fn blob(i: u32) -> Vec<u8> {
 }
 
 fn put(store: &Store, name: &str, range: std::ops::Range<u32>) -> Result<(), Error> {
-    let ingest = store.ingest()?;
-    let mut feeder = ingest.feeder();
-    for i in range {
-        feeder.put(&blob(i))?;
-    }
-    let ids = feeder.ids()?;
-    drop(feeder);
-    let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
-    store.publish(ingest.finish()?, |txn| NOTES.put(txn, name, &note))
-}
-
-fn mark_all(rows: &dyn Rows, marks: &mut Marks) -> Result<(), Error> {
-    for (_, note) in NOTES.scan(rows, [])? {
-        for id in note.0 {
-            marks.mark(&BlobId::from_bytes(id))?;
-        }
-    }
-    Ok(())
+    common::put(store, name, range.map(blob)).map(drop)
 }
 
 fn collect(store: &Store) -> Result<(), Error> {
-    gc::adopt_orphans(store)?;
-    let mut marks = Marks::new(store)?;
-    store.db().read(|rows| mark_all(rows, &mut marks))?;
-    let plan = gc::plan(&store.pack_rows()?, &marks);
-    gc::apply::<Error>(
-        store,
-        &plan,
-        marks,
-        |_| Ok(()),
-        |txn, marks| mark_all(txn, marks),
-    )?;
+    common::collect(store)?;
     store.db().compact()
 }
 
@@ -89,10 +54,7 @@ fn scenario(
     // While it is being removed, both answers are right.
     promises.remove("a");
     told(&promises, None);
-    store.db().write::<_, Error>(|txn| {
-        NOTES.delete(txn, "a");
-        Ok(())
-    })?;
+    common::remove(&store, "a")?;
     collect(&store)?;
     told(&promises, None);
     put(&store, "d", 0..10)?;

@@ -2,74 +2,22 @@
 //! turn, as SIGSTOP would hold a process, while the other runs to its end. Leases must make every such
 //! schedule come out right.
 
+mod common;
+
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
 use std::{io, thread};
 
 use cairn_model::BlobId;
-use cairn_store::codec::Stored;
-use cairn_store::gc::{self, Marks};
-use cairn_store::{Disk, Error, Op, Probe, Rows, ScrubOptions, Store, Table, scrub};
-
-#[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
-struct Note(Vec<[u8; 32]>);
-
-impl Stored for Note {
-    const TYPE: u8 = 200;
-    const NAME: &'static str = "note";
-}
-
-const NOTES: Table<Note> = Table::new(b'n');
+use cairn_store::{Disk, Error, Op, Probe, ScrubOptions, Store, scrub};
+use common::{NOTES, collect, remove};
 
 fn blob(i: u32) -> Vec<u8> {
     blake3::hash(&i.to_le_bytes()).as_bytes().repeat(30)
 }
 
 fn put(store: &Store, name: &str, range: std::ops::Range<u32>) -> Result<(), Error> {
-    let ingest = store.ingest()?;
-    let mut feeder = ingest.feeder();
-    for i in range {
-        feeder.put(&blob(i))?;
-    }
-    let ids = feeder.ids()?;
-    drop(feeder);
-    let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
-    store.publish(ingest.finish()?, |txn| NOTES.put(txn, name, &note))
-}
-
-fn remove(store: &Store, name: &str) -> Result<(), Error> {
-    store.db().write::<_, Error>(|txn| {
-        NOTES.delete(txn, name);
-        Ok(())
-    })
-}
-
-fn mark_all(rows: &dyn Rows, marks: &mut Marks) -> Result<(), Error> {
-    for (_, note) in NOTES.scan(rows, [])? {
-        for id in note.0 {
-            marks.mark(&BlobId::from_bytes(id))?;
-        }
-    }
-    Ok(())
-}
-
-fn collect(store: &Store) -> Result<(), Error> {
-    gc::adopt_orphans(store)?;
-    // Index and rows of one moment, as the floors above read them.
-    let marks = store.db().read::<_, Error>(|rows| {
-        let mut marks = Marks::new(store)?;
-        mark_all(rows, &mut marks)?;
-        Ok(marks)
-    })?;
-    let plan = gc::plan(&store.pack_rows()?, &marks);
-    gc::apply::<Error>(
-        store,
-        &plan,
-        marks,
-        |_| Ok(()),
-        |txn, marks| mark_all(txn, marks),
-    )?;
-    Ok(())
+    common::put(store, name, range.map(blob)).map(drop)
 }
 
 /// Holds its thread before one operation until it is let go.
@@ -189,7 +137,7 @@ fn store() -> tempfile::TempDir {
 fn twice_without_old(store: &Store) -> Result<(), Error> {
     remove(store, "old")?;
     collect(store)?;
-    collect(store)
+    collect(store).map(drop)
 }
 
 #[test]
@@ -221,7 +169,7 @@ fn a_collector_held_anywhere_lets_imports_through() {
         )
         .unwrap();
         let import = |store: &Store| put(store, "new", 5..60);
-        let reached = schedule(at, dir.path(), |store| collect(store), import);
+        let reached = schedule(at, dir.path(), |store| collect(store).map(drop), import);
         let what = format!("collection held before operation {at}");
         assert_shows(dir.path(), "new", 5..60, &what);
         assert_shows(dir.path(), "stays", 20..40, &what);

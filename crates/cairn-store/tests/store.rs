@@ -1,22 +1,14 @@
 //! What the floors above rely on: content comes back, only published content stays, collection
 //! respects leases, and the derived files can be lost.
 
+mod common;
+
 use std::path::Path;
 
 use cairn_model::BlobId;
-use cairn_store::{
-    Disk, Error, Rows, ScrubOptions, Store, Table, codec::Stored, gc, gc::Marks, scrub,
-};
-
-#[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
-struct Note(Vec<[u8; 32]>);
-
-impl Stored for Note {
-    const TYPE: u8 = 200;
-    const NAME: &'static str = "note";
-}
-
-const NOTES: Table<Note> = Table::new(b'n');
+use cairn_store::gc::Marks;
+use cairn_store::{Disk, Error, ScrubOptions, Store, scrub};
+use common::{NOTES, Note, collect, mark_all, remove};
 
 fn open(root: &Path) -> Store {
     Store::create(root, Disk::default()).unwrap();
@@ -29,53 +21,7 @@ fn blob(i: u32) -> Vec<u8> {
 }
 
 fn put(store: &Store, name: &str, range: std::ops::Range<u32>) -> Vec<BlobId> {
-    let ingest = store.ingest().unwrap();
-    let mut feeder = ingest.feeder();
-    for i in range {
-        feeder.put(&blob(i)).unwrap();
-    }
-    let ids = feeder.ids().unwrap();
-    drop(feeder);
-    let prepared = ingest.finish().unwrap();
-    let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
-    store
-        .publish::<_, Error>(prepared, |txn| NOTES.put(txn, name, &note))
-        .unwrap();
-    ids
-}
-
-fn mark_all(rows: &dyn Rows, marks: &mut Marks) -> Result<(), Error> {
-    for (_, note) in NOTES.scan(rows, [])? {
-        for id in note.0 {
-            marks.mark(&BlobId::from_bytes(id))?;
-        }
-    }
-    Ok(())
-}
-
-fn collect(store: &Store) -> gc::Outcome {
-    gc::adopt_orphans(store).unwrap();
-    let mut marks = Marks::new(store).unwrap();
-    store.db().read(|rows| mark_all(rows, &mut marks)).unwrap();
-    let plan = gc::plan(&store.pack_rows().unwrap(), &marks);
-    gc::apply::<Error>(
-        store,
-        &plan,
-        marks,
-        |_| Ok(()),
-        |txn, marks| mark_all(txn, marks),
-    )
-    .unwrap()
-}
-
-fn remove(store: &Store, name: &str) {
-    store
-        .db()
-        .write::<_, Error>(|txn| {
-            NOTES.delete(txn, name);
-            Ok(())
-        })
-        .unwrap();
+    common::put(store, name, range.map(blob)).unwrap()
 }
 
 #[test]
@@ -131,15 +77,15 @@ fn collection_frees_what_no_row_names_and_keeps_the_rest() {
     let store = open(dir.path());
     let old = put(&store, "old", 0..60);
     let new = put(&store, "new", 40..120);
-    assert_eq!(collect(&store).dead_blobs, 0);
-    remove(&store, "old");
-    assert_eq!(collect(&store).dead_blobs, 40);
+    assert_eq!(collect(&store).unwrap().dead_blobs, 0);
+    remove(&store, "old").unwrap();
+    assert_eq!(collect(&store).unwrap().dead_blobs, 40);
     for (i, id) in new.iter().enumerate() {
         assert_eq!(store.get(id).unwrap(), blob(40 + i as u32));
     }
     assert!(matches!(store.get(&old[3]), Err(Error::MissingBlob(_))));
-    remove(&store, "new");
-    collect(&store);
+    remove(&store, "new").unwrap();
+    collect(&store).unwrap();
     assert_eq!(store.pack_rows().unwrap(), []);
     assert_eq!(
         std::fs::read_dir(dir.path().join("packs")).unwrap().count(),
@@ -158,18 +104,18 @@ fn an_import_that_was_stopped_across_two_collections_publishes_whole() {
         feeder.put(&blob(i)).unwrap();
     }
     let ids = feeder.ids().unwrap();
-    remove(&store, "old");
-    let first = collect(&store);
+    remove(&store, "old").unwrap();
+    let first = collect(&store).unwrap();
     assert_eq!(first.removed_packs, 0, "the lease holds the condemned pack");
     assert!(first.waiting_bytes > 0);
-    collect(&store);
+    collect(&store).unwrap();
     drop(feeder);
     let prepared = ingest.finish().unwrap();
     let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
     store
         .publish::<_, Error>(prepared, |txn| NOTES.put(txn, "new", &note))
         .unwrap();
-    assert_eq!(collect(&store).waiting_bytes, 0);
+    assert_eq!(collect(&store).unwrap().waiting_bytes, 0);
     for (i, id) in ids.iter().enumerate() {
         assert_eq!(store.get(id).unwrap(), blob(i as u32));
     }

@@ -8,8 +8,11 @@ mod store;
 pub use layers::{image_document, manifest, tar};
 pub use store::{chunker, index, journal, pack};
 
-/// All targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+/// A name, and what must hold for any bytes.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
     ("tar", tar),
     ("manifest", manifest),
     ("pack", pack),

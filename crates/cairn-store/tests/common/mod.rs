@@ -1,0 +1,74 @@
+//! Rows that name blobs, and a collection that honours them: what the floors above do, in small.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use cairn_model::BlobId;
+use cairn_store::codec::Stored;
+use cairn_store::gc::{self, Marks, Outcome};
+use cairn_store::{Error, Rows, Store, Table};
+
+/// The blobs that a name stands for.
+#[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
+pub struct Note(pub Vec<[u8; 32]>);
+
+impl Stored for Note {
+    const TYPE: u8 = 200;
+    const NAME: &'static str = "note";
+}
+
+pub const NOTES: Table<Note> = Table::new(b'n');
+
+/// Stores blobs under a name; their ids.
+pub fn put(
+    store: &Store,
+    name: &str,
+    blobs: impl Iterator<Item = Vec<u8>>,
+) -> Result<Vec<BlobId>, Error> {
+    let ingest = store.ingest()?;
+    let mut feeder = ingest.feeder();
+    for blob in blobs {
+        feeder.put(&blob)?;
+    }
+    let ids = feeder.ids()?;
+    drop(feeder);
+    let note = Note(ids.iter().map(|id| *id.as_bytes()).collect());
+    store.publish(ingest.finish()?, |txn| NOTES.put(txn, name, &note))?;
+    Ok(ids)
+}
+
+/// A name goes.
+pub fn remove(store: &Store, name: &str) -> Result<(), Error> {
+    store.db().write::<_, Error>(|txn| {
+        NOTES.delete(txn, name);
+        Ok(())
+    })
+}
+
+/// Marks what all names stand for.
+pub fn mark_all(rows: &dyn Rows, marks: &mut Marks) -> Result<(), Error> {
+    for (_, note) in NOTES.scan(rows, [])? {
+        for id in note.0 {
+            marks.mark(&BlobId::from_bytes(id))?;
+        }
+    }
+    Ok(())
+}
+
+/// One round of collection.
+pub fn collect(store: &Store) -> Result<Outcome, Error> {
+    gc::adopt_orphans(store)?;
+    // Index and rows of one moment.
+    let (marks, packs) = store.db().read::<_, Error>(|rows| {
+        let mut marks = Marks::new(store)?;
+        mark_all(rows, &mut marks)?;
+        Ok((marks, gc::pack_rows(rows)?))
+    })?;
+    let plan = gc::plan(&packs, &marks);
+    gc::apply::<Error>(
+        store,
+        &plan,
+        marks,
+        |_| Ok(()),
+        |txn, marks| mark_all(txn, marks),
+    )
+}
