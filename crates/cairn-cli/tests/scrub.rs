@@ -71,7 +71,7 @@ fn a_scrub_that_was_killed_goes_on_where_it_was() {
     let before = journal();
     let mut child = cairn.command(&args).spawn().unwrap();
     // The first pack that was read is written down.
-    while journal() == before {
+    while journal() == before && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
     child.kill().unwrap();
