@@ -342,19 +342,31 @@ fn a_damaged_journal_is_never_taken_for_an_empty_one() {
     let cairn = five();
     let journal = cairn.root().join("journal");
     cairn.ok(&["gc"]);
+    let db = cairn.root().join("db");
+    if db.exists() {
+        std::fs::remove_dir_all(db).unwrap();
+    }
     let good = std::fs::read(&journal).unwrap();
-    let mut bad = good.clone();
-    bad[good.len() / 2] ^= 1;
+    let damaged = |good: &[u8]| {
+        let mut bad = good.to_vec();
+        bad[good.len() / 2] ^= 1;
+        bad
+    };
+    let bad = damaged(&good);
     std::fs::write(&journal, &bad).unwrap();
     cairn.fails(&["images"], 3, "damaged");
     cairn.fails(&["gc"], 3, "damaged");
     assert_eq!(std::fs::read(&journal).unwrap(), bad, "nothing was cut off");
     std::fs::write(&journal, &good).unwrap();
     assert_eq!(cairn.image_names().len(), 5);
-    // Now the database is there: it knows what the journal lost.
-    std::fs::write(&journal, &bad).unwrap();
+    // A change fills the database, which then knows what the journal lost.
+    cairn.ok(&["tag", "app:0", "app:again"]);
+    let good = std::fs::read(&journal).unwrap();
+    std::fs::write(&journal, damaged(&good)).unwrap();
+    assert_eq!(cairn.image_names().len(), 6);
+    cairn.fails(&["check"], 3, "");
     cairn.ok(&["check", "--repair"]);
-    assert_eq!(cairn.image_names().len(), 5);
+    assert_eq!(cairn.image_names().len(), 6);
     cairn.ok(&["check"]);
 }
 

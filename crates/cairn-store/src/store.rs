@@ -111,21 +111,24 @@ impl Store {
                 source: std::io::Error::other("the directory is not empty"),
             });
         }
-        let db = Db::new(root, disk.clone(), None);
         if root.join("format").exists() {
             return Ok(());
         }
+        // One maker at a time; `format` comes last and says that all is there.
+        let db = Db::new(root, disk.clone(), None);
         db.locked(|| {
+            if root.join("format").exists() {
+                return Ok(());
+            }
             for name in DIRECTORIES {
                 disk.mkdir(&root.join(name))?;
             }
             if !root.join("index").join("CURRENT").exists() {
                 List::default().put(&disk, &root.join("index"), &[])?;
             }
-            Ok(())
-        })?;
-        db.create()?;
-        disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())
+            db.create()?;
+            disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())
+        })
     }
 
     /// Opens the store in `root`. `notice` is told when the repository lock is waited for.

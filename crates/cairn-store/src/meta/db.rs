@@ -89,15 +89,13 @@ impl Db {
         }
     }
 
-    /// Creates the journal of a new repository; one that is there stays.
-    pub fn create(&self) -> Result<()> {
-        self.locked(|| {
-            let path = self.journal_path();
-            if !path.exists() {
-                Journal::checkpoint(&self.disk, &path, Mark::default(), Vec::new())?;
-            }
-            Ok(())
-        })
+    /// Creates the journal of a new repository; one that is there stays. The caller holds the lock.
+    pub(crate) fn create(&self) -> Result<()> {
+        let path = self.journal_path();
+        if !path.exists() {
+            Journal::checkpoint(&self.disk, &path, Mark::default(), Vec::new())?;
+        }
+        Ok(())
     }
 
     fn journal_path(&self) -> PathBuf {
