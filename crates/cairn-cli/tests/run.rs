@@ -194,8 +194,8 @@ fn the_container_is_shut_in() {
     assert_eq!(sh(&cairn, &[], "echo $$"), "1");
     let status = sh(&cairn, &[], "cat /proc/self/status");
     for line in [
-        "CapEff:\t00000000a80425fb",
-        "CapBnd:\t00000000a80425fb",
+        "CapEff:\t00000000a00425fb",
+        "CapBnd:\t00000000a00425fb",
         "CapInh:\t0000000000000000",
         "NoNewPrivs:\t1",
     ] {
@@ -629,4 +629,56 @@ fn a_user_without_privilege_can_run_too() {
     );
     assert_eq!(run(&["commit", "c", "c:1"]).0, Some(0));
     assert_eq!(run(&["run", "--rm", "c:1", "-c", "cat /new"]).1, "mine\n");
+}
+
+#[test]
+fn neither_devices_nor_the_callers_terminal_nor_its_environment_are_within_reach() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = Cairn::new();
+    let tree = cairn.path("tree");
+    common::shell_tree(&tree);
+    // /dev/kmsg for everybody: on a mount that honoured it, anybody could write to the host's log.
+    let node = std::process::Command::new("mknod")
+        .args([
+            "-m",
+            "666",
+            tree.join("kmsg").to_str().unwrap(),
+            "c",
+            "1",
+            "11",
+        ])
+        .status()
+        .unwrap();
+    assert!(node.success());
+    cairn.import_dir(&tree, "shell");
+    let said = |script: &str| -> String {
+        let run = ["run", "--rm", "shell", "/bin/sh", "-c", script];
+        cairn.ok(&run).trim().to_owned()
+    };
+    let script = "stat /kmsg >/dev/null && ! (: < /kmsg) 2>/dev/null && echo shut";
+    assert_eq!(said(script), "shut");
+    let null = || std::os::unix::fs::MetadataExt::mode(&std::fs::metadata("/dev/null").unwrap());
+    let before = null();
+    let script = "for f in /proc/keys /proc/timer_list; do [ ! -e $f ] || ! chmod 644 $f 2>/dev/null || echo open; done; echo done";
+    assert_eq!(said(script), "done");
+    assert_eq!(null(), before, "the host's /dev/null is nobody's to change");
+    assert_eq!(said("(: < /dev/tty) 2>/dev/null || echo none"), "none");
+    let mut run = cairn.command(&[
+        "run",
+        "--rm",
+        "--init",
+        "shell",
+        "/bin/sh",
+        "-c",
+        "cat /proc/1/environ; ls /proc/1/fd",
+    ]);
+    let output = run.env("MYSECRET", "x").output().unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(!shown.contains("MYSECRET"), "{shown}");
+    assert_eq!(
+        shown.split_whitespace().collect::<Vec<_>>(),
+        ["0", "1", "2"]
+    );
 }

@@ -2,6 +2,10 @@
 
 use crate::error::{Error, Result};
 
+/// Directories in each other: more than any program can name (PATH_MAX is 4096 bytes), and few enough that
+/// walking them costs nothing.
+const DEPTH_MAX: usize = 1024;
+
 /// The clean form of a path from an archive: no leading or doubled slash, no `.` part; the root is
 /// empty.
 ///
@@ -9,6 +13,7 @@ use crate::error::{Error, Result};
 /// For a `..` part and for a NUL byte: no honest layer has them.
 pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(path.len());
+    let mut depth = 0;
     for part in path.split(|b| *b == b'/') {
         match part {
             b"" | b"." => continue,
@@ -26,6 +31,13 @@ pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
                 ));
             }
             _ => {}
+        }
+        depth += 1;
+        if depth > DEPTH_MAX {
+            return Err(Error::entry(
+                &path[..100],
+                format!("its path has more than {DEPTH_MAX} parts"),
+            ));
         }
         if !out.is_empty() {
             out.push(b'/');
@@ -73,6 +85,13 @@ mod tests {
         for bad in ["..", "a/../../b", "a/..", "x\0y"] {
             assert!(clean(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn paths_may_be_long_and_not_bottomless() {
+        let deep = |parts: usize| vec!["d"; parts].join("/").into_bytes();
+        assert_eq!(clean(&deep(DEPTH_MAX)).unwrap(), deep(DEPTH_MAX));
+        assert!(clean(&deep(DEPTH_MAX + 1)).is_err());
     }
 
     #[test]

@@ -205,8 +205,9 @@ impl Repo {
                 break;
             }
         }
-        report.orphaned_heads = self.drop_orphaned_heads()?;
+        let dropped = self.drop_orphaned_heads();
         self.store.db().compact()?;
+        report.orphaned_heads = dropped?;
         Ok(report)
     }
 
@@ -277,6 +278,7 @@ impl Repo {
     fn drop_unknown(&self, place: &str, known: HashSet<PackId>) -> Result<u64> {
         let directory = self.root().join(place);
         let mut count = 0;
+        let mut failed = None;
         for entry in std::fs::read_dir(&directory)
             .at("list", &directory)?
             .flatten()
@@ -287,12 +289,17 @@ impl Repo {
                 .and_then(|name| name.parse::<PackId>().ok());
             if id.is_some_and(|id| !known.contains(&id)) {
                 match std::fs::remove_dir_all(entry.path()) {
-                    Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                    done => done.at("remove", &entry.path())?,
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        // The others go nevertheless.
+                        failed.get_or_insert((e, entry.path()));
+                    }
+                    _ => count += 1,
                 }
-                count += 1;
             }
         }
-        Ok(count)
+        match failed {
+            Some((e, path)) => Err(e).at("remove", &path),
+            None => Ok(count),
+        }
     }
 }

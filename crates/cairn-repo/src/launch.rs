@@ -61,6 +61,13 @@ impl Repo {
             tree.walk_below(b"", id, &mut below);
             *seed.meta_mut(seed.root()) = tree.node(id).meta.clone();
             for (path, id) in below {
+                // A volume is no part of the image's root, where devices are shut off.
+                if matches!(
+                    tree.kind(id),
+                    Kind::CharDevice { .. } | Kind::BlockDevice { .. }
+                ) {
+                    continue;
+                }
                 seed.insert(&path, tree.node(id).meta.clone(), tree.kind(id))?;
             }
         }

@@ -8,7 +8,7 @@ use cairn_snapshot::graph;
 use cairn_store::{Disk, Notice, Store};
 use cairn_view::Views;
 
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::rows;
 
 /// How a repository is opened.
@@ -34,8 +34,8 @@ impl Repo {
     /// Makes a repository in `root` if there is none, and opens it.
     pub fn create(root: &Path, options: Options) -> Result<Self> {
         Store::create(root, options.disk.clone())?;
-        for name in ["heads", "containers"] {
-            std::fs::create_dir_all(root.join(name)).at("create directory", &root.join(name))?;
+        for name in ["heads", "containers", "cache"] {
+            cairn_store::private_directory(&root.join(name), &options.disk)?;
         }
         Self::open(root, options)
     }

@@ -21,13 +21,13 @@ use crate::spec::{LaunchSpec, Network};
 use crate::user::{User, look_up};
 use crate::{terminal, wire};
 
-/// Docker's default capabilities.
-const CAPABILITIES: [Capability; 14] = [
+/// Docker's default capabilities without CAP_MKNOD: there is no device control yet that would make a node
+/// harmless.
+const CAPABILITIES: [Capability; 13] = [
     Capability::CAP_CHOWN,
     Capability::CAP_DAC_OVERRIDE,
     Capability::CAP_FSETID,
     Capability::CAP_FOWNER,
-    Capability::CAP_MKNOD,
     Capability::CAP_NET_RAW,
     Capability::CAP_SETGID,
     Capability::CAP_SETUID,
@@ -87,6 +87,8 @@ fn launch(directory: &Path, slot: &mut Option<OwnedFd>) -> Result<std::convert::
     nix::unistd::sethostname(&spec.hostname).step("set the host name")?;
     let place = directory.join("root");
     let root = build(&spec, &place, privileged)?;
+    // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
+    rustix::process::setsid().step("begin a session")?;
     if spec.terminal {
         take_terminal(&root, socket)?;
     }
@@ -98,6 +100,9 @@ fn launch(directory: &Path, slot: &mut Option<OwnedFd>) -> Result<std::convert::
     enter(&root)?;
     let command = command(&spec, &user)?;
     become_user(&user, privileged)?;
+    // Changing the user has undone it.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .step("tie the container to its monitor")?;
     std::env::set_current_dir(&spec.cwd)
         .step(format!("enter the working directory {}", spec.cwd))?;
     if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {
@@ -143,7 +148,6 @@ fn take_terminal(root: &OwnedFd, socket: &OwnedFd) -> Result<()> {
             attach(&console, &open_in(root, "dev/console")?, "/dev/console")?;
         }
     }
-    rustix::process::setsid().step("begin a session")?;
     rustix::process::ioctl_tiocsctty(&slave).step("take the terminal")?;
     rustix::stdio::dup2_stdin(&slave).step("connect the terminal")?;
     rustix::stdio::dup2_stdout(&slave).step("connect the terminal")?;
@@ -292,6 +296,8 @@ fn run(
         let child = child.spawn().map_err(refused)?;
         // The monitor takes the end of the socket for the beginning of the process.
         *socket = None;
+        // This process stays, without an exec that would close what it inherited.
+        cairn_sys::close_all_from(3).step("close what is not the process's")?;
         let pid = Pid::from_raw(child.id() as i32);
         std::process::exit(i32::from(reap(pid, &signals)));
     }

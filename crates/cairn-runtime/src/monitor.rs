@@ -195,6 +195,7 @@ fn start(spec: &LaunchSpec, directory: &Path) -> Result<(Pid, OwnedFd)> {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg("__init")
+        .env_clear()
         .arg(directory)
         .arg(theirs.as_raw_fd().to_string());
     let connected = spec.interactive && !spec.detach;

@@ -83,6 +83,8 @@ pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<OwnedF
     )
     .step("make mounts private")?;
     let root = cairn_view::mount(&spec.plan)?;
+    // Device nodes of an image open nothing; those in /dev are the container's own.
+    cairn_sys::mount_no_devices(&root).step("shut devices of the image off")?;
     cairn_view::attach(&root, place)?;
     let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
@@ -153,7 +155,13 @@ fn protect(root: &OwnedFd) -> Result<()> {
                 MountAttrFlags::MOUNT_ATTR_RDONLY,
             )?
         } else {
-            clone(Path::new("/dev/null"), false)?
+            // The container's own, and not to be changed: never an inode of the host's.
+            let flags = OpenTreeFlags::OPEN_TREE_CLONE
+                | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                | OpenTreeFlags::AT_EMPTY_PATH;
+            let null = open_tree(open_in(root, "dev/null")?, "", flags).step("open /dev/null")?;
+            cairn_sys::mount_read_only(&null, false).step("make a mask read-only")?;
+            null
         };
         attach(&cover, &target, path)?;
     }

@@ -30,7 +30,7 @@ pub use lease::Lease;
 pub use meta::{Db, LockWatch, Notice, Rows, Table, Txn, command, journal_rows};
 pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
 pub use scrub::{Damage, Extent, Scrub, ScrubOptions, choose, scrub};
-pub use store::{FORMAT, PackRowV1, Store};
+pub use store::{FORMAT, PackRowV1, Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};
 
 /// Random bytes from the kernel, for names that never collide.

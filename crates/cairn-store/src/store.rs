@@ -85,6 +85,22 @@ const BEGINNINGS: [&str; 8] = [
 ];
 const DIRECTORIES: [&str; 4] = ["packs", "index", "leases", "tmp"];
 
+/// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
+fn make_private(path: &Path) -> Result<()> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(path, mode).at("change the mode of", path)
+}
+
+/// Makes a directory of a repository, for its owner alone whatever the mode of the one above it; one that
+/// exists stays as it is.
+pub fn private_directory(path: &Path, disk: &Disk) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    disk.mkdir(path)?;
+    make_private(path)
+}
+
 impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
@@ -96,9 +112,7 @@ impl Store {
                 let here = above.as_os_str().is_empty();
                 disk.sync_dir(if here { Path::new(".") } else { above })?;
             }
-            // Images hold other people's files, setuid programs among them: nobody else walks in.
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-            std::fs::set_permissions(root, mode).at("change the mode of", root)?;
+            make_private(root)?;
         }
         // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
         let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
@@ -121,7 +135,7 @@ impl Store {
                 return Ok(());
             }
             for name in DIRECTORIES {
-                disk.mkdir(&root.join(name))?;
+                private_directory(&root.join(name), &disk)?;
             }
             if !root.join("index").join("CURRENT").exists() {
                 List::default().put(&disk, &root.join("index"), &[])?;

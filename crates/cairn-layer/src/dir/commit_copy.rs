@@ -10,6 +10,7 @@ use cairn_store::{CHUNK_BYTES_MAX, Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 
 use super::emit::Emitter;
+use super::scan::refuse_marker;
 use super::{Scanned, inode};
 use crate::error::{Error, Result};
 use crate::layer::Limits;
@@ -128,6 +129,7 @@ impl Commit<'_> {
         path: &[u8],
         before: Option<NodeId>,
     ) -> Result<()> {
+        refuse_marker(name, path)?;
         let stat = inode::stat(dir, name, path)?;
         let old = before.map(|id| self.parent.node(id));
         let kind = match inode::file_type(&stat) {

@@ -14,7 +14,7 @@ use cairn_store::{Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 
 use super::emit::Emitter;
-use super::scan::emit_leaf;
+use super::scan::{emit_leaf, refuse_marker};
 use super::{Scanned, inode};
 use crate::error::{Error, Result};
 use crate::layer::Limits;
@@ -69,10 +69,9 @@ fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
     let mut marks = Marks::default();
     let mut rest = Vec::new();
     for (name, value) in xattrs {
-        let own = name
-            .strip_prefix(b"trusted.overlay.")
-            .or_else(|| name.strip_prefix(b"user.overlay."));
-        match own {
+        // Heads are never mounted with userxattr, so user.overlay.* is the file's own, as any process may
+        // set it.
+        match name.strip_prefix(b"trusted.overlay.") {
             None => rest.push((name, value)),
             Some(b"opaque") => marks.opaque = value == b"y",
             Some(b"metacopy") => marks.metacopy = true,
@@ -147,6 +146,7 @@ impl Commit<'_> {
         origin: Option<&[u8]>,
         moved: bool,
     ) -> Result<()> {
+        refuse_marker(name, path)?;
         let stat = inode::stat(dir, name, path)?;
         match inode::file_type(&stat) {
             FileType::CharacterDevice if stat.st_rdev == 0 => {

@@ -63,12 +63,7 @@ impl Walk<'_> {
     }
 
     fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
-        if name.starts_with(b".wh.") {
-            return Err(Error::entry(
-                path,
-                "a name that starts with .wh. means a deletion inside a layer; rename it first",
-            ));
-        }
+        refuse_marker(name, path)?;
         let stat = inode::stat(dir, name, path)?;
         match inode::file_type(&stat) {
             FileType::Directory => {
@@ -87,6 +82,17 @@ impl Walk<'_> {
         }
         emit_leaf(&mut self.emitter, dir, name, path, &stat, Ok)
     }
+}
+
+/// Refuses a name that would be a deletion in the layer's tar.
+pub fn refuse_marker(name: &[u8], path: &[u8]) -> Result<()> {
+    if name.starts_with(b".wh.") {
+        return Err(Error::entry(
+            path,
+            "a name that starts with .wh. means a deletion inside a layer; rename it first",
+        ));
+    }
+    Ok(())
 }
 
 /// Emits anything but a directory; `filter` may change or refuse its xattrs.

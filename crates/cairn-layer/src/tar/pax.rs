@@ -1,8 +1,12 @@
 //! Pax extended header records (POSIX.1-2017, pax, "pax Extended Header"): `LENGTH KEY=VALUE\n`.
 
+/// Records of one header; honest ones have a dozen, and one for each extended attribute.
+const KEYS_MAX: usize = 512;
+
 /// The records of a header; `None` where it is malformed. Values may hold any byte.
 pub fn parse(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     let mut out = Vec::new();
+    let mut keys = 0;
     while !bytes.is_empty() {
         let space = bytes.iter().take(21).position(|b| *b == b' ')?;
         let length: usize = std::str::from_utf8(&bytes[..space]).ok()?.parse().ok()?;
@@ -10,6 +14,11 @@ pub fn parse(mut bytes: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
         let (newline, record) = record.split_last()?;
         let equals = record.iter().position(|b| *b == b'=')?;
         if *newline != b'\n' || equals == 0 {
+            return None;
+        }
+        // Only a sparse map repeats its keys, once for each run of data.
+        keys += usize::from(!record.starts_with(b"GNU.sparse."));
+        if keys > KEYS_MAX {
             return None;
         }
         out.push((&record[..equals], &record[equals + 1..]));

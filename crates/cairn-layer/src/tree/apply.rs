@@ -14,6 +14,17 @@ impl Tree {
     /// # Errors
     /// For a hard link to nothing or to a directory, and for a path that leads through a file.
     pub fn apply(&mut self, entries: &[Entry]) -> Result<()> {
+        // A directory of this layer takes the place of a file or link below before anything is looked up
+        // through it, so that a marker in it never acts on where the link led.
+        for entry in entries.iter().filter(|e| e.kind == Kind::Directory) {
+            if let Some((directory, name)) = split(&entry.path)
+                && let Some(parent) = self.resolve(directory).and_then(|path| self.get(&path))
+                && let Some(below) = self.child(parent, name)
+                && !matches!(self.nodes[below].kind, NodeKind::Directory(_))
+            {
+                self.detach(parent, name);
+            }
+        }
         for entry in entries {
             match entry.kind {
                 Kind::Whiteout => {
@@ -249,6 +260,29 @@ mod tests {
         ];
         tree.apply(&upper).unwrap();
         assert_eq!(paths(&tree), ["a", "a/both", "a/new", "b"]);
+    }
+
+    #[test]
+    fn markers_never_act_through_a_link_that_the_layer_replaces() {
+        let mut tree = Tree::new();
+        tree.apply(&[
+            file("run/important"),
+            entry("var", Kind::Directory),
+            entry("var/run", Kind::Symlink("../run".into())),
+            entry("ln", Kind::Symlink("run".into())),
+        ])
+        .unwrap();
+        tree.apply(&[
+            entry("var/run", Kind::Opaque),
+            entry("var/run", Kind::Directory),
+            entry("ln/important", Kind::Whiteout),
+            entry("ln", Kind::Directory),
+        ])
+        .unwrap();
+        assert_eq!(
+            paths(&tree),
+            ["ln", "run", "run/important", "var", "var/run"]
+        );
     }
 
     #[test]
