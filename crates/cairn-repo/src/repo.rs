@@ -34,8 +34,12 @@ impl Repo {
     /// Makes a repository in `root` if there is none, and opens it.
     pub fn create(root: &Path, options: Options) -> Result<Self> {
         Store::create(root, options.disk.clone())?;
-        for name in ["heads", "containers", "cache"] {
-            cairn_store::private_directory(&root.join(name), &options.disk)?;
+        let places = ["heads", "containers", "cache"].map(|name| root.join(name));
+        if !places.iter().all(|place| place.is_dir()) {
+            for place in &places {
+                cairn_store::private_directory(place, &options.disk)?;
+            }
+            options.disk.sync_dir(root)?;
         }
         Self::open(root, options)
     }
