@@ -165,9 +165,7 @@ impl Repo {
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
         let present = self.store.db().read(|rows| {
-            // A layer with a blob missing is read again, which heals it.
-            let layer =
-                |id| Ok(rows::layer_of_diff(rows, id)?.filter(|layer| self.is_whole(layer)));
+            let layer = |id| rows::layer_of_diff(rows, id);
             diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
         })?;
         // A layer with a blob missing is read again, which heals it.

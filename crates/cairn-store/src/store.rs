@@ -17,7 +17,7 @@ use crate::lease::Lease;
 use crate::meta::{Db, Notice, Table, Txn};
 use crate::pack::{Directory, PackFile, file_name};
 use crate::scrub::VERIFIED;
-use crate::sealed::drop_stored;
+use crate::sealed::{SealedPack, drop_stored};
 
 /// First line of the file `format`.
 pub const FORMAT: &str = "cairn repository 1, fastcdc-2020 16/64/256 KiB";
@@ -305,7 +305,7 @@ impl Store {
                     self.decide(txn, &index, &prepared, decide).map(Some)
                 },
                 |decided| match decided {
-                    Some((_, Some(edit))) => Ok(self.put_in_force(edit, &prepared)?),
+                    Some((_, Some(edit))) => Ok(self.put_in_force(edit, &prepared.packs)?),
                     _ => Ok(()),
                 },
             );
@@ -367,14 +367,15 @@ impl Store {
         Ok((out, Some(edit)))
     }
 
-    fn put_in_force(&self, edit: &mut Edit, prepared: &Prepared) -> Result<()> {
-        for pack in &prepared.packs {
+    /// Gives sealed packs their names, then puts the index that knows them in force.
+    pub(crate) fn put_in_force(&self, edit: &mut Edit, packs: &[SealedPack]) -> Result<()> {
+        for pack in packs {
             self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
         }
-        if !prepared.packs.is_empty() {
+        if !packs.is_empty() {
             self.0.disk.sync_dir(&self.0.root.join("packs"))?;
         }
-        edit.apply(&self.0.disk, &self.index_dir())
+        std::mem::take(&mut edit.list).put(&self.0.disk, &self.index_dir(), &edit.add)
     }
 
     /// A pack that an import relied on is made findable again if it was condemned meanwhile.
@@ -523,12 +524,6 @@ impl Store {
 pub(crate) struct Edit {
     pub list: List,
     pub add: Vec<NewSegment>,
-}
-
-impl Edit {
-    pub fn apply(&mut self, disk: &Disk, dir: &Path) -> Result<()> {
-        std::mem::take(&mut self.list).put(disk, dir, &self.add)
-    }
 }
 
 /// All packs and their rows.

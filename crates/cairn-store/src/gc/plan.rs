@@ -53,6 +53,13 @@ pub struct PackPlan {
     pub action: Action,
 }
 
+impl PackPlan {
+    /// Share of its records that is dead, by bytes.
+    fn dead_share(&self) -> f64 {
+        self.dead_bytes as f64 / (self.dead_bytes + self.live_bytes).max(1) as f64
+    }
+}
+
 /// What a collection would do.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -70,47 +77,34 @@ pub fn record_area(row: &PackRowV1) -> u64 {
 
 /// Decides what to do with each pack. `rows` are those of the moment at which the marking began.
 pub fn plan(rows: &[(PackId, PackRowV1)], marks: &Marks) -> Plan {
-    let mut packs: HashMap<PackId, PackPlan> = HashMap::new();
-    let mut condemned = Vec::new();
+    let known: HashSet<PackId> = marks.index().packs().collect();
+    let (mut packs, mut condemned) = (Vec::new(), Vec::new());
     for (id, row) in rows.iter().copied() {
         if let Some(at) = row.condemned {
             condemned.push((id, row.bytes, at));
-            continue;
-        }
-        let none = PackPlan {
-            id,
-            bytes: row.bytes,
-            live_blobs: 0,
-            live_bytes: 0,
-            dead_blobs: 0,
-            dead_bytes: 0,
-            action: Action::Keep,
-        };
-        packs.insert(id, none);
-    }
-    let known: HashSet<PackId> = marks.index().packs().collect();
-    for (id, row) in rows {
-        if let Some(pack) = packs.get_mut(id) {
-            let (blobs, bytes) = (u64::from(row.blobs), record_area(row));
-            let live = marks.live(id);
-            (pack.live_blobs, pack.live_bytes) = (live.blobs, live.bytes);
-            pack.dead_blobs = blobs.saturating_sub(live.blobs);
-            pack.dead_bytes = bytes.saturating_sub(live.bytes);
+        } else if known.contains(&id) {
+            // A pack that came after the marking began is not in question.
+            let live = marks.live(&id);
+            packs.push(PackPlan {
+                id,
+                bytes: row.bytes,
+                live_blobs: live.blobs,
+                live_bytes: live.bytes,
+                dead_blobs: u64::from(row.blobs).saturating_sub(live.blobs),
+                dead_bytes: record_area(&row).saturating_sub(live.bytes),
+                action: Action::Keep,
+            });
         }
     }
-    // A pack that came after the marking began is not in question.
-    let mut packs: Vec<PackPlan> = packs
-        .into_values()
-        .filter(|pack| known.contains(&pack.id))
-        .collect();
     packs.sort_unstable_by_key(|pack| pack.id);
     let small = |p: &PackPlan| p.bytes < SMALL_PACK_BYTES;
     let many_small = packs.iter().filter(|p| small(p)).count() > SMALL_PACKS_MAX;
     for pack in &mut packs {
-        let dead_share = pack.dead_bytes as f64 / (pack.dead_bytes + pack.live_bytes).max(1) as f64;
         pack.action = match pack.live_blobs {
             0 => Action::Drop,
-            _ if dead_share > DEAD_SHARE_MAX || (many_small && small(pack)) => Action::Rewrite,
+            _ if pack.dead_share() > DEAD_SHARE_MAX || (many_small && small(pack)) => {
+                Action::Rewrite
+            }
             _ => Action::Keep,
         };
     }
@@ -133,14 +127,12 @@ pub(super) struct Round {
 pub(super) fn next_round(plan: &Plan, room: u64) -> Round {
     let mut round = Round::default();
     let mut copied = Live::default();
-    let dead_share =
-        |p: &PackPlan| p.dead_bytes as f64 / (p.dead_bytes + p.live_bytes).max(1) as f64;
     let mut wanted: Vec<&PackPlan> = plan
         .packs
         .iter()
         .filter(|p| p.action != Action::Keep)
         .collect();
-    wanted.sort_by(|a, b| dead_share(b).total_cmp(&dead_share(a)));
+    wanted.sort_by(|a, b| b.dead_share().total_cmp(&a.dead_share()));
     for pack in wanted {
         let all = Live {
             blobs: copied.blobs + pack.live_blobs,

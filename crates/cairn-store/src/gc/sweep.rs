@@ -48,7 +48,6 @@ pub fn apply<E: From<Error>>(
     let Round { goes, left, needs } = next_round(plan, room(store)?);
     let lease = store.lease()?;
     let fresh = copy_live(store, &lease, &marks, &goes)?;
-    let root = store.root();
     catch_up(&mut marks)?;
     store.db().write_after::<_, E>(
         |txn| {
@@ -88,13 +87,7 @@ pub fn apply<E: From<Error>>(
             if !*changed {
                 return Ok(());
             }
-            for pack in &fresh {
-                store
-                    .disk()
-                    .rename(&pack.path, &store.pack_path(&pack.id))?;
-            }
-            store.disk().sync_dir(&root.join("packs"))?;
-            Ok(edit.apply(store.disk(), &store.index_dir())?)
+            Ok(store.put_in_force(edit, &fresh)?)
         },
     )?;
     drop(lease);
