@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ pub enum Command {
         #[arg(short, long)]
         force: bool,
     },
-    /// Stop containers: SIGTERM, and SIGKILL after a while
+    /// Stop containers: their stop signal (SIGTERM by default), then SIGKILL
     Stop {
         /// Containers
         #[arg(required = true)]
@@ -96,6 +97,15 @@ pub enum Command {
         /// Seconds before SIGKILL
         #[arg(short, long, value_name = "SECONDS")]
         time: Option<u64>,
+    },
+    /// Send a signal to containers
+    Kill {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Signal, by name or number
+        #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+        signal: String,
     },
     /// Show the output of a container in the background
     Logs {
@@ -117,15 +127,10 @@ pub enum Command {
         /// Directory for them
         directory: PathBuf,
     },
-    #[command(name = "__monitor", hide = true)]
-    Monitor {
-        directory: PathBuf,
-        started: Option<i32>,
-    },
+    #[command(name = "__stage", hide = true)]
+    Stage { order: i32 },
     #[command(name = "__after", hide = true)]
     After { id: String },
-    #[command(name = "__init", hide = true)]
-    Init { directory: PathBuf, socket: i32 },
     /// Work with snapshots
     #[command(subcommand)]
     Snapshot(Snapshot),
@@ -345,22 +350,22 @@ pub struct Run {
     pub name: Option<String>,
     /// Show a file or directory of the host in it
     #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
-    pub volume: Vec<String>,
+    pub volume: Vec<OsString>,
     /// Set an environment variable; without a value, pass on ours
     #[arg(short, long, value_name = "NAME[=VALUE]")]
-    pub env: Vec<String>,
+    pub env: Vec<OsString>,
     /// Read environment variables from a file
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
     /// Working directory
     #[arg(short, long, value_name = "DIR")]
-    pub workdir: Option<String>,
+    pub workdir: Option<OsString>,
     /// Run as this user, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
     /// Program to run instead of the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
-    pub entrypoint: Option<String>,
+    pub entrypoint: Option<OsString>,
     /// Host name
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -373,12 +378,18 @@ pub struct Run {
     /// Network
     #[arg(long, value_enum, default_value_t = NetworkName::Host)]
     pub network: NetworkName,
+    /// Signal that asks the container to end, instead of the image's
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Security option: no-new-privileges=false lets set-user-id programs work, as sudo and ping
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
     /// Put a small init before the command, which reaps orphans
     #[arg(long)]
     pub init: bool,
     /// Image or committed snapshot; then command and arguments, instead of the image's
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"])]
-    pub image_and_command: Vec<String>,
+    pub image_and_command: Vec<OsString>,
 }
 
 /// Arguments of `commit`.

@@ -44,12 +44,28 @@ pub fn exit_code(error: &Error) -> u8 {
     });
     if let Some(Exit(code, _)) = error.downcast_ref::<Exit>() {
         *code
+    } else if let Some(code) = error.chain().find_map(of_containers) {
+        code
     } else if corrupt {
         3
     } else if error.chain().any(|cause| cause.is::<Usage>()) {
         2
     } else {
         1
+    }
+}
+
+/// The code that an error of a container or a launch has of its own.
+fn of_containers(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    use cairn_container::Error;
+    if let Some(e) = cause.downcast_ref::<cairn_runtime::Error>() {
+        return Some(e.exit_code());
+    }
+    match cause.downcast_ref::<Error>()? {
+        Error::Repo(e) if e.is_corruption() => Some(3),
+        Error::Usage(_) => Some(2),
+        Error::NotStarted { code, .. } => Some(*code),
+        _ => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Containers: a name, an active snapshot, and the directory where its process keeps its state.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_model::{Digest, PackId, SnapshotKey};
 use cairn_snapshot::{Kind, Labels, graph};
@@ -48,21 +48,41 @@ pub struct Container {
     pub created: i64,
 }
 
+/// A container to be created.
+#[derive(Debug, Clone, Copy)]
+pub struct NewContainer<'a> {
+    /// Its name; none for one made of its id.
+    pub name: Option<&'a str>,
+    /// What it starts from: a committed snapshot, or nothing.
+    pub parent: Option<&'a SnapshotKey>,
+    /// The image it is made of, if it is one.
+    pub image: Option<Digest>,
+    /// As the user named image or snapshot.
+    pub image_name: &'a str,
+    /// What it runs, for lists.
+    pub command: &'a [String],
+}
+
 impl Repo {
     /// Directory of a container's own files.
     pub fn container_dir(&self, id: &PackId) -> PathBuf {
         self.root().join("containers").join(id.hex())
     }
 
-    /// Makes a container over `parent`, with an active snapshot of its own.
+    /// Makes a container with an active snapshot of its own. `claim` is called with its directory before
+    /// anybody can see the container.
     pub fn create_container(
         &self,
-        name: Option<&str>,
-        parent: Option<&SnapshotKey>,
-        image: Option<Digest>,
-        image_name: &str,
-        command: &[String],
+        new: &NewContainer<'_>,
+        claim: &dyn Fn(&Path) -> std::io::Result<()>,
     ) -> Result<Container> {
+        let NewContainer {
+            name,
+            parent,
+            image,
+            image_name,
+            command,
+        } = *new;
         let id = PackId::from_bytes(cairn_store::random()?);
         let name = name.map_or_else(|| id.short(), str::to_owned);
         let valid = !name.is_empty()
@@ -93,6 +113,7 @@ impl Repo {
         // directories that no row names, never sees one without the other.
         let put = |txn: &mut Txn<'_>| {
             self.store.disk().mkdir(&directory)?;
+            claim(&directory).at("claim", &directory)?;
             Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)
         };
         let made = self.create_snapshot(&snapshot, Kind::Active, parent, Labels::new(), &put);

@@ -1,6 +1,6 @@
 //! What a launch needs of the repository: a mount plan with every mount point in place, and volumes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::{NodeKind, Tree, checkout, split};
 use cairn_model::{Kind, Meta, MountPlan, TreeId};
@@ -17,8 +17,8 @@ impl Repo {
     pub fn launch_plan(
         &self,
         container: &Container,
-        directories: &[String],
-        files: &[String],
+        directories: &[Vec<u8>],
+        files: &[Vec<u8>],
     ) -> Result<MountPlan> {
         let key = &container.snapshot;
         let plan = self.mounts(key)?;
@@ -30,7 +30,7 @@ impl Repo {
                 hasher
                     .update(sign)
                     .update(&(path.len() as u64).to_le_bytes())
-                    .update(path.as_bytes());
+                    .update(path);
             }
         }
         let id = TreeId::from_bytes(*hasher.finalize().as_bytes());
@@ -43,25 +43,30 @@ impl Repo {
             })
     }
 
-    /// Makes the directory of a volume that the image declares, with what the image has there, and the
-    /// owner and mode it has there.
-    pub fn seed_volume(&self, container: &Container, target: &str) -> Result<PathBuf> {
+    /// Makes directories for volumes that an image declares, with what the image has there, and the owner and
+    /// mode it has there; in the order of `targets`.
+    pub fn seed_volumes(&self, container: &Container, targets: &[&String]) -> Result<Vec<PathBuf>> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
         let place = self.container_dir(&container.id).join("volumes");
-        let name = cairn_model::BlobId::of(target.as_bytes()).short();
-        let directory = place.join(name);
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let tree = self.tree_of(&container.snapshot)?;
+        let seed = |target: &&String| self.seed_volume(&tree, &place, target.as_bytes());
+        targets.iter().map(seed).collect()
+    }
+
+    fn seed_volume(&self, tree: &Tree, place: &Path, target: &[u8]) -> Result<PathBuf> {
+        let directory = place.join(cairn_model::BlobId::of(target).to_string());
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let mut seed = Tree::new();
-        if let Some(id) = tree
-            .resolve(target.as_bytes())
-            .and_then(|path| tree.get(&path))
+        if let Some(id) = tree.resolve(target).and_then(|path| tree.get(&path))
             && matches!(tree.node(id).kind, NodeKind::Directory(_))
         {
             let mut below = Vec::new();
             tree.walk_below(b"", id, &mut below);
             *seed.meta_mut(seed.root()) = tree.node(id).meta.clone();
             for (path, id) in below {
-                // A volume is no part of the image's root, where devices are shut off.
+                // A volume is not part of the image's root, where devices are shut off.
                 if matches!(
                     tree.kind(id),
                     Kind::CharDevice { .. } | Kind::BlockDevice { .. }
@@ -78,15 +83,16 @@ impl Repo {
 
 /// The tree of what is missing: mount points, and the directories on the way to them just as the
 /// snapshot has them (the upper one of two directories gives a merged one its attributes).
-fn mount_points(tree: &Tree, directories: &[String], files: &[String]) -> Result<Tree> {
+fn mount_points(tree: &Tree, directories: &[Vec<u8>], files: &[Vec<u8>]) -> Result<Tree> {
     let mut out = Tree::new();
     *out.meta_mut(out.root()) = tree.node(tree.root()).meta.clone();
     let wanted = directories
         .iter()
         .map(|path| (path, true))
         .chain(files.iter().map(|path| (path, false)));
-    for (text, is_directory) in wanted {
-        let path = tree.resolve(text.as_bytes()).ok_or_else(|| {
+    for (name, is_directory) in wanted {
+        let text = String::from_utf8_lossy(name);
+        let path = tree.resolve(name).ok_or_else(|| {
             Error::Invalid(format!(
                 "{text} in the image leads through a file or a loop of links"
             ))

@@ -22,7 +22,7 @@ pub mod time;
 
 pub use check::{CheckReport, Hit, HitHead, Place};
 pub use commit::CommitOptions;
-pub use containers::Container;
+pub use containers::{Container, NewContainer};
 pub use error::{Error, Result};
 pub use export::Format;
 pub use gc::{GcOptions, GcReport};

@@ -1,48 +1,168 @@
-//! A cgroup of version 2 for each container, for the freezer (Documentation/admin-guide/cgroup-v2.rst).
+//! The control groups of a container: one of its own in every hierarchy that this process may change, so
+//! that it shares none with whoever started it (Documentation/admin-guide/cgroup-v1 and cgroup-v2.rst).
+//!
+//! Version 2 freezes and kills the group with everything below it, whatever groups the container made for
+//! itself. A host that lets us make no groups is no reason not to run; only freezing needs one, and says so.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result, Step};
 
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
+const EMPTY_TIMEOUT: Duration = Duration::from_secs(2);
+const PREFIX: &str = "cairn-";
 
-/// Where version 2 is mounted, also on a host that has both.
-fn mountpoint() -> Option<PathBuf> {
-    let places = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    places
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| path.join("cgroup.procs").exists() && path.join("cgroup.controllers").exists())
+/// A mounted hierarchy.
+struct Hierarchy {
+    root: PathBuf,
+    unified: bool,
 }
 
-fn path(id: &str) -> Option<PathBuf> {
-    mountpoint().map(|root| root.join(format!("cairn-{id}")))
+/// All hierarchies that are mounted here (proc_pid_mountinfo(5)), each once.
+fn hierarchies() -> Vec<Hierarchy> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut found: Vec<(String, Hierarchy)> = Vec::new();
+    for line in table.lines() {
+        let Some((before, after)) = line.split_once(" - ") else {
+            continue;
+        };
+        let fields: Vec<&str> = before.split(' ').collect();
+        let kind: Vec<&str> = after.split(' ').collect();
+        let ([_, _, device, "/", root, ..], ["cgroup" | "cgroup2", ..]) = (&fields[..], &kind[..])
+        else {
+            continue;
+        };
+        if found.iter().all(|(known, _)| known != device) {
+            let unified = kind[0] == "cgroup2";
+            found.push((
+                (*device).to_owned(),
+                Hierarchy {
+                    root: root.into(),
+                    unified,
+                },
+            ));
+        }
+    }
+    found.into_iter().map(|(_, hierarchy)| hierarchy).collect()
 }
 
-/// Makes the container's cgroup and puts a process into it. A host that does not let us is no reason
-/// not to run; only freezing needs it, and says so then.
-pub fn place(id: &str, pid: i32) -> bool {
-    let Some(path) = path(id) else { return false };
-    std::fs::create_dir_all(&path).is_ok()
-        && std::fs::write(path.join("cgroup.procs"), pid.to_string()).is_ok()
+/// Name of a container's groups. `repository` tells the containers of one repository from those of others.
+pub fn group_name(repository: &Path, id: &str) -> String {
+    format!("{}{id}", repository_prefix(repository))
 }
 
-/// Removes the container's cgroup.
-pub fn remove(id: &str) {
-    if let Some(path) = path(id) {
-        // Busy for a moment after the last process; an empty cgroup costs nothing if it stays.
-        for _ in 0..10 {
-            if std::fs::remove_dir(&path).is_ok() || !path.exists() {
-                return;
+fn repository_prefix(repository: &Path) -> String {
+    let path = repository.canonicalize().unwrap_or(repository.to_owned());
+    let hash = blake3::hash(path.as_os_str().as_encoded_bytes()).to_hex();
+    format!("{PREFIX}{}-", &hash[..8])
+}
+
+/// Makes the groups and puts a process into them.
+pub fn place(group: &str, pid: i32) {
+    for hierarchy in hierarchies() {
+        let path = hierarchy.root.join(group);
+        if fs::create_dir(&path).is_err() && !path.is_dir() {
+            continue;
+        }
+        if !hierarchy.unified {
+            // A group of cpusets takes no process before it has processors and memory.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(all) = fs::read(hierarchy.root.join(file)) {
+                    let _ = fs::write(path.join(file), all);
+                }
             }
-            std::thread::sleep(Duration::from_millis(5));
+        }
+        if fs::write(path.join("cgroup.procs"), pid.to_string()).is_err() {
+            let _ = fs::remove_dir(&path);
         }
     }
 }
 
+/// Directories of a group, the deepest first.
+fn subtree(path: &Path, depth: usize, out: &mut Vec<PathBuf>) {
+    // Deeper than this nothing was made by a container that could not be removed by hand.
+    if depth > 64 {
+        return;
+    }
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            subtree(&entry.path(), depth + 1, out);
+        }
+    }
+    out.push(path.to_owned());
+}
+
+fn remove_tree(path: &Path) -> bool {
+    let mut all = Vec::new();
+    subtree(path, 0, &mut all);
+    all.iter().fold(true, |done, path| {
+        (fs::remove_dir(path).is_ok() || !path.exists()) && done
+    })
+}
+
+/// Removes the container's groups with all that the container made below them.
+pub fn remove(group: &str) {
+    let start = Instant::now();
+    for hierarchy in hierarchies() {
+        let path = hierarchy.root.join(group);
+        // Busy for a moment after the last process.
+        while path.exists() && !remove_tree(&path) && start.elapsed() < EMPTY_TIMEOUT {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Kills whatever is left in the groups of a container whose monitor is gone, and removes them.
+pub fn kill_and_remove(group: &str) {
+    for hierarchy in hierarchies() {
+        let path = hierarchy.root.join(group);
+        if !path.exists() {
+            continue;
+        }
+        // Linux 5.14; what is frozen dies, too.
+        if fs::write(path.join("cgroup.kill"), "1").is_err() {
+            let mut all = Vec::new();
+            subtree(&path, 0, &mut all);
+            let pids = all
+                .iter()
+                .filter_map(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
+            for pid in pids.flat_map(|text| {
+                let numbers = text.lines().filter_map(|line| line.parse().ok());
+                numbers.collect::<Vec<i32>>()
+            }) {
+                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+                }
+            }
+        }
+    }
+    remove(group);
+}
+
+/// Removes the groups of this repository's containers for which `keep` says no; how many.
+pub fn sweep(repository: &Path, keep: impl Fn(&str) -> bool) -> usize {
+    let prefix = repository_prefix(repository);
+    let mut groups = std::collections::BTreeSet::new();
+    for hierarchy in hierarchies() {
+        for entry in fs::read_dir(&hierarchy.root)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.strip_prefix(&prefix).is_some_and(|id| !keep(id)) {
+                groups.insert(name);
+            }
+        }
+    }
+    groups.iter().for_each(|group| kill_and_remove(group));
+    groups.len()
+}
+
 fn frozen(path: &Path) -> bool {
-    std::fs::read_to_string(path.join("cgroup.events"))
+    fs::read_to_string(path.join("cgroup.events"))
         .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
 }
 
@@ -54,19 +174,27 @@ pub struct Frozen(PathBuf);
 impl Frozen {
     /// Freezes the container, whose process 1 is `pid`; fails where it cannot be sure that it stands
     /// still.
-    pub fn freeze(id: &str, pid: i32) -> Result<Self> {
+    pub fn freeze(group: &str, pid: i32) -> Result<Self> {
         let cannot = || {
             Error::Invalid(
-                "the container cannot be frozen (it has no cgroup of version 2); stop it first"
+                "the container cannot be frozen (it has no control group of version 2); stop it first"
                     .into(),
             )
         };
-        let path = path(id).ok_or_else(cannot)?;
-        let members = std::fs::read_to_string(path.join("cgroup.procs")).map_err(|_| cannot())?;
-        if !members.lines().any(|line| line.parse() == Ok(pid)) {
+        let unified = hierarchies().into_iter().find(|h| h.unified);
+        let path = unified.ok_or_else(cannot)?.root.join(group);
+        // The process may have made groups of its own below its group, never beside it.
+        let member = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| cannot())?;
+        let mut places = member.lines().filter_map(|line| line.strip_prefix("0::/"));
+        let inside = |place: &str| {
+            place
+                .strip_prefix(group)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if !places.any(inside) {
             return Err(cannot());
         }
-        std::fs::write(path.join("cgroup.freeze"), "1").step("freeze the container")?;
+        fs::write(path.join("cgroup.freeze"), "1").step("freeze the container")?;
         let guard = Self(path);
         let start = Instant::now();
         while !frozen(&guard.0) {
@@ -84,6 +212,6 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         // There is no better moment to thaw it, and nobody to tell.
-        let _ = std::fs::write(self.0.join("cgroup.freeze"), "0");
+        let _ = fs::write(self.0.join("cgroup.freeze"), "0");
     }
 }

@@ -30,6 +30,12 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The command is there, and what would interpret it is not.
+    #[error("{0}: the interpreter it names is not in the container")]
+    NoInterpreter(String),
+    /// A signal ended the start.
+    #[error("interrupted by signal {0} before the process began")]
+    Interrupted(i32),
     /// What init said before it gave up.
     #[error("{words}")]
     Init {
@@ -47,12 +53,28 @@ impl Error {
     /// Exit code as Docker has it: 127 not found, 126 not executable, 125 all else.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound(_) => 127,
+            Self::NotFound(_) | Self::NoInterpreter(_) => 127,
+            Self::Interrupted(signal) => 128 + (*signal as u8 & 0x7f),
             Self::NotExecutable { .. } => 126,
             Self::Init { code, .. } => *code,
             _ => 125,
         }
     }
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(e: &Error) -> String {
+    let mut words = e.to_string();
+    let mut cause = std::error::Error::source(e);
+    while let Some(inner) = cause {
+        let inner_words = inner.to_string();
+        // A transparent error repeats what its cause says.
+        if !words.ends_with(&inner_words) {
+            words = format!("{words}: {inner_words}");
+        }
+        cause = inner.source();
+    }
+    words
 }
 
 pub(crate) trait Step<T> {

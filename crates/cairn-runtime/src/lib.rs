@@ -2,27 +2,93 @@
 //!
 //! **Invariant:** nothing a process does reaches the image or the host beyond what its launch spec
 //! names; a crash of any part leaves no mount behind, for every mount lives in the process's own mount
-//! namespace.
+//! namespace, and no process, for the container dies with its monitor.
 //!
-//! Three steps, each a fresh single-threaded program image of the same binary, because namespaces and
-//! threads do not mix: the command writes a [`LaunchSpec`] and becomes (or starts) the *monitor*
-//! ([`monitor::main`]), which starts the *init* ([`init::main`]) as process 1 of a new PID namespace;
-//! init builds the rootfs and becomes the process. The monitor relays signals and the terminal, and
-//! writes down how the process ended. Nothing here knows a database.
+//! A launch goes through stages of the same binary, each single-threaded, because namespaces and threads do
+//! not mix. The command writes a [`LaunchSpec`] and becomes (or starts) the *monitor*, which forks the process
+//! around the container, which starts *init* as process 1 of the container's PID namespace; init builds the
+//! rootfs and becomes the user's program. The monitor relays signals and streams, and writes down how the
+//! process ended. Nothing here knows a database.
+//!
+//! ```text
+//! cairn run ─exec→ monitor ─fork→ outer (process 1 of a namespace around) ─exec→ init ─exec→ program
+//!                  host's namespaces   dies with the monitor                sees only its own
+//! ```
 
 mod cgroup;
-mod devices;
+mod control;
+mod detached;
 mod error;
-pub mod init;
-pub mod monitor;
+mod init;
+mod monitor;
 mod rootfs;
+mod sealed;
 mod spec;
 mod state;
-mod terminal;
-mod user;
+mod text;
+
 mod wire;
 
-pub use cgroup::Frozen;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+pub use cgroup::{group_name, kill_and_remove as remove_groups, sweep as sweep_groups};
+pub use control::{FrozenContainer, freeze};
 pub use error::{Error, Result};
-pub use spec::{Bind, LaunchSpec, Network, Tmpfs};
-pub use state::{State, Status};
+pub use monitor::{block_signals, pending_signal, signal_named};
+pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin};
+pub use state::{ContainerLock, State, Status};
+pub use text::Text;
+
+/// The hidden verb that every stage is started with; its one argument is the number of a descriptor.
+pub const STAGE: &str = "__stage";
+
+/// What a stage has to do.
+#[derive(Debug, Serialize, Deserialize)]
+enum Stage {
+    Monitor(monitor::Order),
+    Init(init::Order),
+}
+
+/// Runs the stage that the sealed descriptor `fd` tells; its exit code. Anything else than such a descriptor
+/// is refused, whoever calls.
+pub fn stage(fd: i32) -> Result<u8> {
+    let foreign = |_| {
+        Error::Invalid("this is a step of a launch: it is started by \"cairn run\" only".into())
+    };
+    match sealed::read_order(cairn_sys::inherited(fd).map_err(foreign)?)? {
+        Stage::Monitor(order) => monitor::main(order),
+        Stage::Init(order) => Ok(init::main(order)),
+    }
+}
+
+/// A command that becomes the monitor of the container in `directory`: to be executed by the process that
+/// holds the container's lock, or spawned by it. `started` is where the monitor says how the start went. The
+/// descriptors are inherited and have to stay open until then.
+pub fn monitor_command(
+    spec: &LaunchSpec,
+    directory: &Path,
+    lock: &ContainerLock,
+    started: Option<&OwnedFd>,
+) -> Result<(Command, OwnedFd)> {
+    use crate::error::Step;
+    let order = sealed::order(&Stage::Monitor(monitor::Order {
+        spec: spec.clone(),
+        directory: directory.to_owned(),
+        lock: lock.fd().as_raw_fd(),
+        started: started.map(AsRawFd::as_raw_fd),
+    }))?;
+    for fd in [Some(&order), Some(lock.fd()), started]
+        .into_iter()
+        .flatten()
+    {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).step("pass on a descriptor")?;
+    }
+    let mut command = Command::new("/proc/self/exe");
+    std::os::unix::process::CommandExt::arg0(&mut command, "cairn-monitor");
+    command.arg(STAGE).arg(order.as_raw_fd().to_string());
+    Ok((command, order))
+}

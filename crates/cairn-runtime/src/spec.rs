@@ -6,25 +6,53 @@ use cairn_model::MountPlan;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Step};
+use crate::text::Text;
 
-/// A file or directory of the host inside the container.
+/// Something mounted on the root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bind {
-    /// On the host, absolute.
-    pub source: PathBuf,
-    /// In the container, absolute; exists in the rootfs.
-    pub target: String,
+pub struct Mount {
+    /// In the container, absolute. Links in it are followed inside the container; what is missing is made,
+    /// in the file system that is mounted above it.
+    pub target: Text,
+    /// What is mounted there.
+    pub what: MountKind,
     /// Without write access.
     pub read_only: bool,
+    /// Who wants it: of two mounts on one place the stronger one counts.
+    pub origin: Origin,
 }
 
-/// A file system in memory.
+/// What is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tmpfs {
-    /// In the container, absolute; exists in the rootfs.
-    pub target: String,
-    /// Mount options, as `size=64m,mode=1777`.
-    pub options: String,
+pub enum MountKind {
+    /// A file or directory of the host.
+    Bind {
+        /// On the host, absolute.
+        source: PathBuf,
+    },
+    /// A file system in memory.
+    Tmpfs {
+        /// Options of the file system, as `size=64m,mode=1777`.
+        options: String,
+        /// Programs in it may be executed.
+        exec: bool,
+        /// The set-user-id bits of programs in it count.
+        suid: bool,
+        /// Device nodes in it open devices.
+        dev: bool,
+    },
+}
+
+/// Who wants a mount, weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Origin {
+    /// Every container has it (`/etc/hosts` and its like). It may be missing where the user mounted
+    /// something read-only around it.
+    Generated,
+    /// A volume that the image declares.
+    Image,
+    /// The user named it.
+    User,
 }
 
 /// Which network the process sees.
@@ -39,26 +67,24 @@ pub enum Network {
 /// All that a launch needs. Holds environment values, so it is stored readable by its owner only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchSpec {
-    /// Id of the container, for the cgroup's name.
-    pub id: String,
+    /// Name of the container's control groups.
+    pub group: String,
     /// How to mount the root file system.
     pub plan: MountPlan,
     /// Command line, not empty.
-    pub args: Vec<String>,
+    pub args: Vec<Text>,
     /// Environment, `NAME=value`.
-    pub env: Vec<String>,
+    pub env: Vec<Text>,
     /// Working directory, absolute.
-    pub cwd: String,
+    pub cwd: Text,
     /// `user[:group]` by name or number, looked up in the container; empty for root.
     pub user: String,
     /// Host name inside.
     pub hostname: String,
     /// The root file system cannot be written.
     pub read_only: bool,
-    /// Files and directories of the host.
-    pub binds: Vec<Bind>,
-    /// File systems in memory.
-    pub tmpfs: Vec<Tmpfs>,
+    /// What is mounted on it, in no particular order.
+    pub mounts: Vec<Mount>,
     /// The network.
     pub network: Network,
     /// The process gets a terminal of its own.
@@ -69,8 +95,12 @@ pub struct LaunchSpec {
     pub detach: bool,
     /// A small init stays process 1 and reaps.
     pub init: bool,
+    /// The process and its children may not gain privileges, as through set-user-id programs.
+    pub no_new_privileges: bool,
+    /// Number of the signal that asks the process to end.
+    pub stop_signal: i32,
     /// Program and arguments that the monitor runs when the process has ended (removal, for `--rm`).
-    pub after: Vec<String>,
+    pub after: Vec<Text>,
 }
 
 impl LaunchSpec {

@@ -1,11 +1,18 @@
 //! How a container's process is doing: written by its monitor, read by anybody.
+//!
+//! Whoever starts a container holds the lock of its directory from before the container can be seen until
+//! its end: `run`, then the monitor that `run` becomes. A lock that nobody holds therefore means that the
+//! monitor is gone, and what it did not write down is lost.
 
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, Step};
+use crate::error::{Error, Result, Step};
 
 /// What a container's process is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +40,15 @@ pub struct State {
     pub started: u64,
     /// When it ended.
     pub finished: u64,
+    /// The process that watches over it.
+    #[serde(default)]
+    pub monitor: i32,
+    /// When the monitor started, in clock ticks since boot.
+    #[serde(default)]
+    pub monitor_ticks: u64,
+    /// Somebody holds the container's lock: it is being started, runs, or is about to be recorded.
+    #[serde(skip)]
+    pub watched: bool,
 }
 
 /// Seconds since 1970.
@@ -52,22 +68,93 @@ pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
     fields.get(19)?.parse().ok()
 }
 
+/// The lock of a container, held until its end. It is inherited by the monitor and closed by everything
+/// else.
+#[derive(Debug)]
+#[must_use = "the container counts as abandoned as soon as this is dropped"]
+pub struct ContainerLock(OwnedFd);
+
+impl ContainerLock {
+    /// Locks the container in `directory`, which nobody runs.
+    pub fn take(directory: &Path) -> Result<Self> {
+        let path = directory.join("lock");
+        let mut options = File::options();
+        std::os::unix::fs::OpenOptionsExt::mode(
+            options.read(true).write(true).create(true).truncate(false),
+            0o600,
+        );
+        let file = options
+            .open(&path)
+            .step(format!("open {}", path.display()))?;
+        // Whoever reads the state has the lock for an instant.
+        for _ in 0..50 {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self(file.into())),
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(1)),
+            }
+        }
+        Err(Error::Invalid(
+            "another process starts or runs the container".into(),
+        ))
+    }
+
+    pub(crate) fn from_inherited(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// The descriptor that holds the lock, to be passed on.
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+/// True while somebody holds the lock of the container in `directory`.
+fn is_watched(directory: &Path) -> bool {
+    // A shared lock, for an instant: readers do not get into each other's way.
+    File::open(directory.join("lock")).is_ok_and(|file| {
+        flock(&file, FlockOperation::NonBlockingLockShared)
+            .is_err_and(|e| e == rustix::io::Errno::WOULDBLOCK)
+    })
+}
+
 impl State {
-    /// The state of the container in `directory`, with what the kernel says now.
-    pub fn load(directory: &Path) -> Self {
-        let none = Self {
+    /// That of a container whose monitor (this process) has begun.
+    pub fn created() -> Self {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        Self {
             pid: 0,
             start_ticks: 0,
             status: Status::Created,
             started: 0,
             finished: 0,
-        };
+            monitor: pid,
+            monitor_ticks: start_ticks(pid).unwrap_or(0),
+            watched: true,
+        }
+    }
+
+    /// The state of the container in `directory`, with what the kernel says now.
+    pub fn load(directory: &Path) -> Self {
+        // First the lock: a monitor writes the last state before it lets go.
+        let watched = is_watched(directory);
         let read = std::fs::read(directory.join("state.json")).ok();
-        let Some(mut state) = read.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok())
-        else {
-            return none;
+        let nothing = |status| Self {
+            pid: 0,
+            start_ticks: 0,
+            status,
+            started: 0,
+            finished: 0,
+            monitor: 0,
+            monitor_ticks: 0,
+            watched,
         };
-        if state.status == Status::Running && start_ticks(state.pid) != Some(state.start_ticks) {
+        let mut state = match read {
+            None => nothing(Status::Created),
+            // It did begin; a state that cannot be read says no more.
+            Some(bytes) => serde_json::from_slice(&bytes).unwrap_or(nothing(Status::Lost)),
+        };
+        state.watched = watched;
+        if state.status == Status::Running && !watched {
             state.status = Status::Lost;
         }
         state
@@ -78,7 +165,25 @@ impl State {
         self.status == Status::Running
     }
 
-    pub(crate) fn save(&self, directory: &Path) -> Result<()> {
+    /// True while the container's directory is in use: it is being started, runs, or its end is being
+    /// written down.
+    pub fn is_busy(&self) -> bool {
+        self.watched
+    }
+
+    /// The pid of the container's process 1, where that very process still exists.
+    pub fn live_pid(&self) -> Option<i32> {
+        (self.pid > 0 && start_ticks(self.pid) == Some(self.start_ticks)).then_some(self.pid)
+    }
+
+    /// The pid of the monitor, where that very process still exists.
+    pub fn live_monitor(&self) -> Option<i32> {
+        (self.monitor > 0 && start_ticks(self.monitor) == Some(self.monitor_ticks))
+            .then_some(self.monitor)
+    }
+
+    /// Writes the state down.
+    pub fn save(&self, directory: &Path) -> Result<()> {
         let path = directory.join("state.json");
         let temporary = directory.join("state.json.new");
         let bytes = serde_json::to_vec(self)

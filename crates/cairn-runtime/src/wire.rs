@@ -13,6 +13,8 @@ use crate::error::{Error, Result, Step};
 /// A message of init.
 #[derive(Debug)]
 pub enum Message {
+    /// Init itself, as a descriptor of a process.
+    Process(OwnedFd),
     /// The other end of the process's terminal.
     Terminal(OwnedFd),
     /// Everything is set up; the process begins when told so.
@@ -40,6 +42,11 @@ fn send(socket: impl AsFd, bytes: &[u8], fd: Option<&OwnedFd>) -> Result<()> {
     )
     .step("talk to the monitor")
     .map(drop)
+}
+
+/// Init: says which process it is.
+pub fn send_process(socket: impl AsFd, pidfd: &OwnedFd) -> Result<()> {
+    send(socket, b"P", Some(pidfd))
 }
 
 /// Init: hands over the terminal.
@@ -91,6 +98,7 @@ pub fn receive(socket: impl AsFd) -> Result<Message> {
     });
     match (&bytes[..received.bytes], fd) {
         ([], _) => Ok(Message::Begun),
+        ([b'P'], Some(fd)) => Ok(Message::Process(fd)),
         ([b'T'], Some(fd)) => Ok(Message::Terminal(fd)),
         ([b'R'], _) => Ok(Message::Ready),
         ([b'E', code, words @ ..], _) => Ok(Message::Failed(

@@ -45,6 +45,13 @@ pub fn mount_no_devices(mount: &impl AsRawFd) -> io::Result<()> {
     set_mount_attribute(mount, libc::MOUNT_ATTR_NODEV, 0)
 }
 
+/// Lets no program of a mount be executed, none of its set-user-id bits count and no device node be opened
+/// (mount_setattr(2), Linux 5.12).
+pub fn mount_quiet(mount: &impl AsRawFd) -> io::Result<()> {
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    set_mount_attribute(mount, attributes, 0)
+}
+
 fn set_mount_attribute(mount: &impl AsRawFd, attribute: u64, flags: i32) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: attribute,
@@ -121,6 +128,89 @@ pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
     }
     // SAFETY: it is open, and by the contract above it belongs to nobody else in this process.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Forks (clone(2) without a stack) while this process has one thread, as after an exec: `None` in the child,
+/// the child's number in the parent. With `new_pid_namespace` the child is process 1 of a new one, while this
+/// process's own children stay where they would be (unlike after unshare(2), it can still start threads).
+/// With more threads the child could find locks taken that nobody will ever give back, so that is refused.
+pub fn fork_alone(new_pid_namespace: bool) -> io::Result<Option<i32>> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!(
+            "a process with {threads} threads cannot be forked"
+        )));
+    }
+    let mut flags = libc::SIGCHLD;
+    if new_pid_namespace {
+        flags |= libc::CLONE_NEWPID;
+    }
+    // SAFETY: no stack, thread area or address is passed, so this is fork(2) with a namespace. This thread is
+    // the only one (nobody else could start another), so the child's memory is as consistent as the parent's.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        // A number of a process fits.
+        pid => Ok(Some(pid as i32)),
+    }
+}
+
+/// Gives every signal its default effect, those included that libc keeps for itself.
+pub fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL installs no handler; SIGKILL and SIGSTOP answer EINVAL.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Joins a new anonymous session keyring (keyctl(2)), so that keys of whoever started this process cannot be
+/// used by what it becomes.
+pub fn new_session_keyring() -> io::Result<()> {
+    // SAFETY: the name is NULL (an anonymous keyring); no memory is passed.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            libc::KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<libc::c_char>(),
+        )
+    };
+    if rc >= 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Sends a signal, real-time ones included, to the very process that a descriptor stands for
+/// (pidfd_send_signal(2), Linux 5.1); signal 0 only asks whether it may be sent.
+pub fn send_signal(process: &impl AsRawFd, signal: i32) -> io::Result<()> {
+    // SAFETY: the information is NULL, as for kill(2); no memory is passed.
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            process.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            0,
+        )
+    };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Numbers of the first and last real-time signal that programs may use (signal(7)).
+pub fn realtime_signals() -> (i32, i32) {
+    (libc::SIGRTMIN(), libc::SIGRTMAX())
+}
+
+/// Makes writing to a closed pipe an error instead of the end of the process.
+pub fn ignore_broken_pipe() {
+    // SAFETY: SIG_IGN installs no handler.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
 }
 
 /// Lets writing to a closed pipe end the process quietly, as command line programs do; Rust ignores the

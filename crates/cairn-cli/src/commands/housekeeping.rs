@@ -14,10 +14,17 @@ use crate::progress::Bar;
 
 /// `cairn gc`
 pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
-    let report = env.open()?.gc(&GcOptions {
+    let repo = env.open()?;
+    let report = repo.gc(&GcOptions {
         dry_run,
         prune_cache,
     })?;
+    // What a monitor that was killed left outside of the repository.
+    let groups = if dry_run {
+        0
+    } else {
+        cairn_container::sweep(&repo)?
+    };
     if env.json {
         return Ok(output::json(&json!({
             "dry_run": dry_run,
@@ -31,6 +38,7 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
             "evicted_objects": report.evicted.objects,
             "evicted_bytes": report.evicted.bytes,
             "orphaned_heads": report.orphaned_heads,
+            "removed_groups": groups,
         }))?);
     }
     let verb = if dry_run { "would free" } else { "freed" };

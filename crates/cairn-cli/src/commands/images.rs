@@ -148,9 +148,7 @@ pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
     let repo = env.open()?;
     let image = match repo.image(name) {
         Err(cairn_repo::Error::NoImage(_)) => {
-            return Ok(output::json(&super::containers::inspect(
-                &repo, name, show_env,
-            )?)?);
+            return Ok(output::json(&super::ps::inspect(&repo, name, show_env)?)?);
         }
         found => found?,
     };

@@ -1,14 +1,18 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
-mod containers;
+mod commit;
 mod documents;
 mod housekeeping;
 mod images;
+mod logs;
+mod ps;
 mod quickstart;
+mod run;
 mod snapshots;
+mod stop;
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +27,16 @@ use crate::args::{Cli, Command};
 /// Says for whom a command waits, and writes down how long where `CAIRN_LOCK_TRACE` names a file.
 struct Waits {
     trace: Option<PathBuf>,
+    quiet: bool,
 }
 
 impl LockWatch for Waits {
     fn waits_for(&self, holder: &str) {
+        // In a script the words would end up among those of the program; of "run" they would be among those
+        // of the container.
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return;
+        }
         eprintln!("cairn: waiting for the repository lock, held by {holder}");
     }
 
@@ -50,6 +60,8 @@ pub struct Env {
     /// True where JSON was asked for.
     pub json: bool,
     driver: Option<Driver>,
+    /// Nothing is said on standard error but what went wrong.
+    quiet: bool,
 }
 
 impl Env {
@@ -59,6 +71,7 @@ impl Env {
             driver: self.driver,
             notice: Some(Arc::new(Waits {
                 trace: std::env::var_os("CAIRN_LOCK_TRACE").map(PathBuf::from),
+                quiet: self.quiet,
             })),
             ..Options::default()
         }
@@ -97,6 +110,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         root,
         json: cli.json,
         driver: cli.driver,
+        quiet: matches!(cli.command, Command::Run(_) | Command::After { .. }),
     };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
@@ -107,21 +121,17 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => images::remove(&env, &images),
-        Command::Run(args) => return containers::run(&env, args),
-        Command::Ps { all } => containers::list(&env, all),
-        Command::Rm { containers, force } => containers::remove(&env, &containers, force),
-        Command::Stop { containers, time } => containers::stop(&env, &containers, time),
-        Command::Logs { container, follow } => containers::logs(&env, &container, follow),
-        Command::Commit(args) => containers::commit(&env, &args),
+        Command::Run(args) => return run::run(&env, args),
+        Command::Ps { all } => ps::list(&env, all),
+        Command::Rm { containers, force } => return stop::remove(&env, &containers, force),
+        Command::Stop { containers, time } => return stop::stop(&env, &containers, time),
+        Command::Kill { containers, signal } => return stop::kill(&env, &containers, &signal),
+        Command::Logs { container, follow } => logs::logs(&env, &container, follow),
+        Command::Commit(args) => commit::commit(&env, &args),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { directory } => documents::man(&directory),
-        Command::Monitor { directory, started } => {
-            return Ok(cairn_runtime::monitor::main(&directory, started));
-        }
-        Command::After { id } => containers::after(&env, &id),
-        Command::Init { directory, socket } => {
-            return Ok(cairn_runtime::init::main(&directory, socket));
-        }
+        Command::Stage { order } => return Ok(cairn_runtime::stage(order)?),
+        Command::After { id } => stop::after(&env, &id),
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount { name, target } => snapshots::mount(&env, &name, &target),
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),

@@ -8,10 +8,10 @@ use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetat
 
 use crate::error::{Result, Step};
 
-/// Both ends of a new terminal of the devpts instance under `root`.
-pub fn open_pair(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+/// Both ends of a new terminal of the devpts instance that is mounted as `pts`.
+pub fn open_pair(pts: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let master = openat(root, "dev/pts/ptmx", flags, Mode::empty()).step("open /dev/pts/ptmx")?;
+    let master = openat(pts, "ptmx", flags, Mode::empty()).step("open /dev/pts/ptmx")?;
     unlockpt(&master).step("unlock the terminal")?;
     let slave = ioctl_tiocgptpeer(
         &master,
@@ -47,6 +47,6 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         // If this fails the user runs reset(1); there is nothing better to do here.
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &self.0);
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
     }
 }

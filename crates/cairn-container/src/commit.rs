@@ -1,0 +1,71 @@
+//! From a container back to an image.
+
+use cairn_model::ImageRef;
+use cairn_repo::{CommitOptions, Imported, Repo};
+use cairn_runtime::State;
+use serde_json::{Value, json};
+
+use crate::create::CONFIG;
+use crate::error::{Error, Result};
+
+/// What the image is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Commit {
+    /// Its name.
+    pub name: Option<ImageRef>,
+    /// Who made it.
+    pub author: String,
+    /// A remark for the history.
+    pub message: String,
+}
+
+/// Makes an image of a container: what it changed, on top of what it was made of, with the configuration it
+/// was run with, `changed` by the caller. One that runs is held still meanwhile, by its monitor, which lets it
+/// go when this is done or ends however it may: a database that is being written is copied whole or not at
+/// all.
+pub fn commit(
+    repo: &Repo,
+    name: &str,
+    options: Commit,
+    changed: impl FnOnce(Value) -> Result<Value>,
+) -> Result<Imported> {
+    let container = repo.container(name)?;
+    let directory = repo.container_dir(&container.id);
+    let base = container
+        .image
+        .map(|id| repo.image(&id.to_string()))
+        .transpose()?
+        .map(|image| image.config);
+    // Its own, as it was created; before it is frozen, for it may be wrong.
+    let own = std::fs::read(directory.join(CONFIG)).ok();
+    let own = own.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let of_image = || {
+        base.as_ref()
+            .and_then(|config| config.value().get("config"))
+    };
+    let config = own
+        .or_else(|| of_image().cloned())
+        .filter(Value::is_object)
+        .unwrap_or_else(|| json!({}));
+    let config = changed(config)?;
+    let state = State::load(&directory);
+    if state.is_busy() && !state.is_running() {
+        return Err(Error::Refused(format!(
+            "container {name} is just being started or is about to end; try again"
+        )));
+    }
+    let frozen = state
+        .is_running()
+        .then(|| cairn_runtime::freeze(&directory))
+        .transpose()?;
+    let options = CommitOptions {
+        name: options.name,
+        author: options.author,
+        message: options.message,
+        created_by: container.command.join(" "),
+        config: Some(config),
+    };
+    let done = repo.commit_image(&container.snapshot, base.as_ref(), &options)?;
+    drop(frozen);
+    Ok(done)
+}

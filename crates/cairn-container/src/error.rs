@@ -1,0 +1,53 @@
+//! What can go wrong with containers.
+
+use std::io;
+
+/// Result of an operation on containers.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong with containers.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The repository refused.
+    #[error(transparent)]
+    Repo(#[from] cairn_repo::Error),
+    /// The runtime refused.
+    #[error(transparent)]
+    Runtime(#[from] cairn_runtime::Error),
+    /// A step that the system refused.
+    #[error("{step}")]
+    Step {
+        /// What was tried.
+        step: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// It cannot be done as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// The container did not start: exit code and the reason.
+    #[error("{words}")]
+    NotStarted {
+        /// Exit code, as Docker has it.
+        code: u8,
+        /// Why not.
+        words: String,
+    },
+}
+
+pub(crate) trait Step<T> {
+    fn step(self, step: impl Into<String>) -> Result<T>;
+}
+
+impl<T> Step<T> for io::Result<T> {
+    fn step(self, step: impl Into<String>) -> Result<T> {
+        self.map_err(|source| Error::Step {
+            step: step.into(),
+            source,
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! Containers: created from an image, started, watched, stopped, committed, removed.
+//!
+//! **Invariant:** a container that can be seen is either held by a live process (its lock says so) or can be
+//! removed; whatever is asked of several containers is tried for each of them.
+//!
+//! This crate joins a repository, which knows images, snapshots and names, with the runtime, which knows
+//! processes and no database. [`create`] turns an image's configuration and what the user wants into a launch
+//! spec; from there on the [monitor](cairn_runtime) has the container, and everything here asks it or reads
+//! what it wrote.
+
+mod command;
+mod commit;
+mod create;
+mod environment;
+mod error;
+mod generated;
+mod interrupt;
+mod list;
+mod logs;
+mod mounts;
+mod start;
+mod stop;
+
+pub use commit::{Commit, commit};
+pub use create::{Prepared, RunOptions, create};
+pub use error::{Error, Result};
+pub use interrupt::Interrupts;
+pub use list::{Info, info, list};
+pub use logs::logs;
+pub use stop::{kill, remove, remove_when_ended, stop, sweep};

@@ -1,0 +1,67 @@
+//! The start of a container: its monitor takes over.
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use cairn_runtime::monitor_command;
+
+use crate::create::Prepared;
+use crate::error::{Error, Result, Step};
+use crate::interrupt::Interrupts;
+
+impl Prepared {
+    /// Name of the container.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Becomes the monitor, in the foreground; returns only what went wrong. Nothing may hold the database any
+    /// more: the monitor is a fresh program image that never opens it.
+    pub fn become_monitor(self, interrupts: &Interrupts) -> Error {
+        let made = monitor_command(&self.spec, &self.directory, &self.lock, None);
+        let (mut command, _order) = match made {
+            Ok(made) => made,
+            Err(e) => return e.into(),
+        };
+        interrupts.over();
+        let source = command.exec();
+        Error::Step {
+            step: "start the monitor".into(),
+            source,
+        }
+    }
+
+    /// Starts the monitor in the background and waits until the process has begun.
+    pub fn start_detached(self, interrupts: &Interrupts) -> Result<()> {
+        let (mut reader, writer) = std::io::pipe().step("make a pipe")?;
+        let writer = OwnedFd::from(writer);
+        let (mut command, order) =
+            monitor_command(&self.spec, &self.directory, &self.lock, Some(&writer))?;
+        interrupts.over();
+        let child = command
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        child.step("start the monitor")?;
+        // The monitor's own are the only ones now: they tell its end.
+        drop((writer, order, self.lock));
+        let mut answer = Vec::new();
+        reader
+            .read_to_end(&mut answer)
+            .step("wait for the container to begin")?;
+        match &answer[..] {
+            [0] => Ok(()),
+            [code, words @ ..] => Err(Error::NotStarted {
+                code: *code,
+                words: String::from_utf8_lossy(words).into_owned(),
+            }),
+            [] => Err(Error::Refused(
+                "the monitor was killed before the process began".into(),
+            )),
+        }
+    }
+}

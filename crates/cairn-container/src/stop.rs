@@ -1,0 +1,223 @@
+//! Ending containers: stop, kill, remove. Each of several containers gets its turn whatever becomes of the
+//! others, and they end side by side.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cairn_repo::{Container, Repo};
+use cairn_runtime::{LaunchSpec, State, group_name, remove_groups, sweep_groups};
+
+use crate::error::{Error, Result};
+
+const KILL: i32 = 9;
+/// How long a container that was killed may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// What became of each name.
+pub type Outcomes<T = ()> = Vec<(String, Result<T>)>;
+
+struct Target {
+    name: String,
+    container: Container,
+    directory: PathBuf,
+}
+
+impl Target {
+    fn find(repo: &Repo, name: &str) -> Result<Self> {
+        let container = repo.container(name)?;
+        Ok(Self {
+            name: name.to_owned(),
+            directory: repo.container_dir(&container.id),
+            container,
+        })
+    }
+
+    fn state(&self) -> State {
+        State::load(&self.directory)
+    }
+
+    /// Sends a signal to the container's process 1, if it still exists.
+    fn signal(&self, state: &State, signal: i32) {
+        send(state.live_pid(), |s| s.live_pid(), state, signal);
+    }
+
+    /// Ends its start, or its monitor.
+    fn signal_monitor(&self, state: &State, signal: i32) {
+        send(state.live_monitor(), |s| s.live_monitor(), state, signal);
+    }
+}
+
+/// Signals a process by its descriptor: opened, then looked at again, so that it is the right one.
+fn send(pid: Option<i32>, again: impl Fn(&State) -> Option<i32>, state: &State, signal: i32) {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let Some(pid) = pid.and_then(Pid::from_raw) else {
+        return;
+    };
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
+    if again(state).is_some() {
+        // It may have ended just now, which is what was wanted.
+        let _ = cairn_sys::send_signal(&process, signal);
+    }
+}
+
+/// Waits until none of the containers is held by anybody; the places of those that still are in the end.
+fn wait(targets: &[&Target], patience: Duration) -> Vec<usize> {
+    let start = Instant::now();
+    let mut left: Vec<usize> = (0..targets.len()).collect();
+    loop {
+        left.retain(|i| targets[*i].state().is_busy());
+        if left.is_empty() || start.elapsed() > patience {
+            return left;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Kills what is left of containers: the process, then a monitor that does not end.
+fn end(targets: &[&Target]) -> Vec<usize> {
+    for target in targets {
+        let state = target.state();
+        target.signal(&state, KILL);
+        if state.live_pid().is_none() {
+            // It has not begun yet: its start is interrupted.
+            target.signal_monitor(&state, 15);
+        }
+    }
+    let left = wait(targets, KILL_PATIENCE);
+    for i in &left {
+        targets[*i].signal_monitor(&targets[*i].state(), KILL);
+    }
+    let rest: Vec<&Target> = left.iter().map(|i| targets[*i]).collect();
+    let still = wait(&rest, KILL_PATIENCE);
+    still.into_iter().map(|i| left[i]).collect()
+}
+
+fn did_not_end(name: &str) -> Error {
+    Error::Refused(format!("container {name} did not end even when killed"))
+}
+
+/// Asks containers to end with their stop signal, and kills those that have not after `patience`.
+pub fn stop(repo: &Repo, names: &[String], patience: Duration) -> Outcomes {
+    let (targets, mut outcomes) = find_all(repo, names);
+    for target in &targets {
+        let state = target.state();
+        let spec = LaunchSpec::load(&target.directory);
+        let signal = spec.map_or(15, |spec| spec.stop_signal);
+        if state.live_pid().is_some() {
+            target.signal(&state, signal);
+        } else if state.is_busy() {
+            target.signal_monitor(&state, 15);
+        }
+    }
+    let all: Vec<&Target> = targets.iter().collect();
+    let late: Vec<&Target> = wait(&all, patience).into_iter().map(|i| all[i]).collect();
+    let never: Vec<&str> = end(&late)
+        .into_iter()
+        .map(|i| late[i].name.as_str())
+        .collect();
+    for target in &targets {
+        let done = if never.contains(&target.name.as_str()) {
+            Err(did_not_end(&target.name))
+        } else {
+            Ok(())
+        };
+        outcomes.push((target.name.clone(), done));
+    }
+    in_order(names, outcomes)
+}
+
+/// Sends a signal to the process 1 of containers that run.
+pub fn kill(repo: &Repo, names: &[String], signal: i32) -> Outcomes {
+    let (targets, mut outcomes) = find_all(repo, names);
+    for target in &targets {
+        let state = target.state();
+        let done = if state.live_pid().is_some() && state.is_busy() {
+            target.signal(&state, signal);
+            Ok(())
+        } else {
+            Err(Error::Refused(format!(
+                "container {} does not run",
+                target.name
+            )))
+        };
+        outcomes.push((target.name.clone(), done));
+    }
+    in_order(names, outcomes)
+}
+
+/// Removes containers, with `force` also those that run.
+pub fn remove(repo: &Repo, names: &[String], force: bool) -> Outcomes {
+    let (targets, mut outcomes) = find_all(repo, names);
+    let busy: Vec<&Target> = targets.iter().filter(|t| t.state().is_busy()).collect();
+    let never: Vec<&str> = if force {
+        end(&busy)
+            .into_iter()
+            .map(|i| busy[i].name.as_str())
+            .collect()
+    } else {
+        Vec::new()
+    };
+    for target in &targets {
+        let (name, was_busy) = (&target.name, busy.iter().any(|b| b.name == target.name));
+        let done = if was_busy && !force {
+            Err(Error::Refused(format!(
+                "container {name} runs; stop it first with \"cairn stop {name}\", or use -f"
+            )))
+        } else if never.contains(&name.as_str()) {
+            Err(did_not_end(name))
+        } else {
+            // What a monitor that was killed left behind.
+            remove_groups(&group_name(repo.root(), &target.container.id.hex()));
+            repo.remove_container(&target.container)
+                .map_err(Error::from)
+        };
+        outcomes.push((name.clone(), done));
+    }
+    in_order(names, outcomes)
+}
+
+/// Removes a container as soon as nobody holds it any more, for `--rm`: the monitor asks for it, or was
+/// killed.
+pub fn remove_when_ended(repo: &Repo, id: &str) -> Result<()> {
+    let target = Target::find(repo, id)?;
+    if !wait(&[&target], KILL_PATIENCE).is_empty() {
+        return Err(Error::Refused(format!("container {id} still runs")));
+    }
+    let outcomes = remove(repo, &[id.to_owned()], false);
+    outcomes.into_iter().map(|(_, done)| done).collect()
+}
+
+/// Removes control groups that belong to no container that anybody watches: leftovers of monitors that were
+/// killed. For collections.
+pub fn sweep(repo: &Repo) -> Result<usize> {
+    let containers = repo.containers()?;
+    Ok(sweep_groups(repo.root(), |id| {
+        containers.iter().any(|container| {
+            container.id.hex() == id && State::load(&repo.container_dir(&container.id)).is_busy()
+        })
+    }))
+}
+
+fn find_all(repo: &Repo, names: &[String]) -> (Vec<Target>, Outcomes) {
+    let (mut targets, mut outcomes): (Vec<Target>, Outcomes) = (Vec::new(), Vec::new());
+    for name in names {
+        match Target::find(repo, name) {
+            // The same one twice is one.
+            Ok(target)
+                if targets
+                    .iter()
+                    .any(|t| t.container.id == target.container.id) => {}
+            Ok(target) => targets.push(target),
+            Err(e) => outcomes.push((name.clone(), Err(e))),
+        }
+    }
+    (targets, outcomes)
+}
+
+fn in_order(names: &[String], mut outcomes: Outcomes) -> Outcomes {
+    outcomes.sort_by_key(|(name, _)| names.iter().position(|n| n == name));
+    outcomes
+}

@@ -1,0 +1,157 @@
+//! The monitor's control socket: what others ask of a running container.
+//!
+//! One request a connection, a line of JSON each way. The monitor keeps what was asked for as long as the
+//! connection is open: a frozen container thaws when whoever asked for it is done, interrupted or killed.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Frozen;
+use crate::error::{Error, Result, Step};
+
+const VERSION: u32 = 1;
+/// How long the monitor waits for a client that says nothing, and a client for the monitor.
+const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    version: u32,
+    request: Verb,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verb {
+    /// Hold all processes still until the connection closes.
+    Freeze,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Answer {
+    error: Option<String>,
+}
+
+/// Does something with the socket's name in `directory`, however long the directory's own path is: the name
+/// of a socket has 108 bytes at most (unix(7)).
+fn with_name<T>(
+    directory: &Path,
+    act: impl FnOnce(&Path) -> std::io::Result<T>,
+) -> std::io::Result<T> {
+    let directory = File::open(directory)?;
+    act(&Path::new("/proc/self/fd")
+        .join(directory.as_raw_fd().to_string())
+        .join("control"))
+}
+
+/// Listens for requests to the container in `directory`.
+pub(crate) fn listen(directory: &Path) -> Result<UnixListener> {
+    // One of an earlier run that was killed.
+    let _ = std::fs::remove_file(directory.join("control"));
+    let listener = with_name(directory, |name| UnixListener::bind(name))
+        .step("listen at the container's control socket")?;
+    listener
+        .set_nonblocking(true)
+        .step("listen at the container's control socket")?;
+    Ok(listener)
+}
+
+/// A client and what is held for it.
+pub(crate) struct Client {
+    pub stream: UnixStream,
+    frozen: Option<Rc<Frozen>>,
+}
+
+impl Client {
+    /// Takes the next client, if there is one.
+    pub fn accept(listener: &UnixListener) -> Option<Self> {
+        let (stream, _) = listener.accept().ok()?;
+        // A client that is slow does not hold the monitor up.
+        stream.set_nonblocking(false).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_write_timeout(Some(PATIENCE)).ok()?;
+        Some(Self {
+            stream,
+            frozen: None,
+        })
+    }
+
+    /// Does what the client asks, once its bytes are there; false when it is to be let go.
+    pub fn serve(&mut self, group: &str, pid: i32, others: &[Client]) -> bool {
+        let mut line = Vec::new();
+        let mut reader = BufReader::new(std::io::Read::take(&self.stream, 4096));
+        if !matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+            return false;
+        }
+        let done = match serde_json::from_slice::<Request>(&line) {
+            Ok(Request {
+                version: VERSION,
+                request: Verb::Freeze,
+            }) => self
+                .freeze(group, pid, others)
+                .map_err(|e| crate::error::chain(&e)),
+            _ => Err("the container's monitor is of another version of cairn".to_owned()),
+        };
+        let kept = done.is_ok();
+        let answer = Answer { error: done.err() };
+        let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+        let written = self
+            .stream
+            .write_all(&bytes)
+            .and_then(|()| self.stream.write_all(b"\n"));
+        kept && written.is_ok()
+    }
+
+    fn freeze(&mut self, group: &str, pid: i32, others: &[Client]) -> Result<()> {
+        // One freezer serves all who want the container frozen.
+        self.frozen = match others.iter().find_map(|client| client.frozen.clone()) {
+            Some(shared) => Some(shared),
+            None => Some(Rc::new(Frozen::freeze(group, pid)?)),
+        };
+        Ok(())
+    }
+}
+
+/// A container held still by its monitor until this is dropped, or its process ends however it may.
+#[derive(Debug)]
+#[must_use = "the container runs on as soon as this is dropped"]
+pub struct FrozenContainer {
+    _connection: UnixStream,
+}
+
+/// Asks the monitor of the container in `directory` to hold it still; fails where it cannot be sure that it
+/// does.
+pub fn freeze(directory: &Path) -> Result<FrozenContainer> {
+    let ask = "ask the container's monitor to freeze it";
+    let mut stream = with_name(directory, |name| UnixStream::connect(name)).step(ask)?;
+    stream.set_read_timeout(Some(ANSWER_PATIENCE)).step(ask)?;
+    let request = Request {
+        version: VERSION,
+        request: Verb::Freeze,
+    };
+    let mut bytes = serde_json::to_vec(&request)
+        .map_err(std::io::Error::other)
+        .step(ask)?;
+    bytes.push(b'\n');
+    stream.write_all(&bytes).step(ask)?;
+    let mut line = String::new();
+    BufReader::new(std::io::Read::take(&stream, 65536))
+        .read_line(&mut line)
+        .step(ask)?;
+    match serde_json::from_str::<Answer>(&line) {
+        Ok(Answer { error: None }) => Ok(FrozenContainer {
+            _connection: stream,
+        }),
+        Ok(Answer { error: Some(words) }) => Err(Error::Invalid(words)),
+        Err(_) => Err(Error::Invalid(
+            "the container ended before it could be frozen".into(),
+        )),
+    }
+}

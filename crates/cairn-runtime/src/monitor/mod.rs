@@ -1,0 +1,278 @@
+//! Watches over one container: relays signals and its streams, answers its control socket, and writes down
+//! how its process ended.
+//!
+//! It holds the container's lock from the command that created the container on. The order of the end is
+//! fixed: the process is gone, its log is whole, its groups are gone, the code is written down, the lock is
+//! free. Whoever waits for the lock finds all of that done.
+
+mod outer;
+mod relay;
+mod signals;
+mod streams;
+pub(crate) mod terminal;
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use nix::sched::CloneFlags;
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use self::relay::Watched;
+use self::signals::Signals;
+use self::streams::{Pumps, pipes};
+use self::terminal::Raw;
+use crate::error::{Error, Result, Step};
+use crate::spec::LaunchSpec;
+use crate::state::{ContainerLock, State, Status, now, start_ticks};
+use crate::{cgroup, control, init};
+
+pub use signals::{block as block_signals, named as signal_named, pending as pending_signal};
+
+/// What a monitor is told, by its sealed order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Order {
+    /// The launch.
+    pub spec: LaunchSpec,
+    /// The container's own directory.
+    pub directory: PathBuf,
+    /// Number of the descriptor that holds the container's lock.
+    pub lock: i32,
+    /// Number of the descriptor where it says how the start went, for a container in the background.
+    pub started: Option<i32>,
+}
+
+/// Runs as monitor, and returns the process's exit code. In the background, what went wrong was said to
+/// whoever started it; else it is for the caller to say.
+pub fn main(order: Order) -> Result<u8> {
+    cairn_sys::ignore_broken_pipe();
+    let lock = cairn_sys::inherited(order.lock).step("take the container's lock over")?;
+    let lock = ContainerLock::from_inherited(lock);
+    let mut started = order.started.and_then(|fd| cairn_sys::inherited(fd).ok());
+    let kept = [Some(lock.fd()), started.as_ref()];
+    let kept: Vec<i32> = kept.iter().flatten().map(|fd| fd.as_raw_fd()).collect();
+    if order.spec.detach {
+        leave_the_caller(&kept);
+    }
+    // Before anything else is started.
+    let _ = cairn_sys::close_on_exec_from(3);
+    let after = After::start(&order.spec);
+    let done = match &after {
+        Ok(_) => watch(&order, &mut started, lock),
+        Err(e) => Err(Error::Invalid(crate::error::chain(e))),
+    };
+    if let Ok(Some(After(mut child))) = after {
+        drop(child.stdin.take());
+        // It reports its own errors; the exit code stays that of the process.
+        let _ = child.wait();
+    }
+    match (done, started) {
+        (Err(e), Some(fd)) => {
+            let words = crate::error::chain(&e);
+            // The one who waits has gone; then nobody does.
+            let _ = rustix::io::write(fd, &[&[e.exit_code()], words.as_bytes()].concat());
+            Ok(e.exit_code())
+        }
+        (done, _) => done,
+    }
+}
+
+/// A container in the background keeps nothing of whoever started it: no descriptor (it might be a lock), no
+/// working directory, no session.
+fn leave_the_caller(kept: &[i32]) {
+    let _ = rustix::process::setsid();
+    let _ = std::env::set_current_dir("/");
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|fd| !kept.contains(fd))
+        .collect();
+    // The one that listed them is closed already, and says so.
+    open.into_iter()
+        .for_each(|fd| drop(cairn_sys::inherited(fd)));
+}
+
+/// The program that runs when the process has ended. It is started before everything else and waits for
+/// the end of its standard input, because once the monitor is in a PID namespace whose process 1 is gone
+/// it can start nothing any more.
+struct After(std::process::Child);
+
+impl After {
+    fn start(spec: &LaunchSpec) -> Result<Option<Self>> {
+        let [program, args @ ..] = &spec.after[..] else {
+            return Ok(None);
+        };
+        let child = Command::new(program.as_os_str())
+            .args(args.iter().map(|arg| arg.as_os_str()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn();
+        Ok(Some(Self(
+            child.step("start what comes after the container")?,
+        )))
+    }
+}
+
+fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> Result<u8> {
+    let (spec, directory) = (&order.spec, &order.directory);
+    let signals = Signals::watch()?;
+    let mut state = State::created();
+    state.save(directory)?;
+    let mut begun = None;
+    let done = begin(spec, directory, &signals, &mut state, &mut begun);
+    let code = match (done, &mut begun) {
+        (Ok(()), Some(watched)) => {
+            if let Some(fd) = started.take() {
+                // The one who waits has gone; the container runs all the same.
+                let _ = rustix::io::write(fd, &[0]);
+            }
+            watched.relay(&signals)
+        }
+        (Err(e), _) => Err(e),
+        (Ok(()), None) => Err(Error::Invalid("the container did not begin".into())),
+    };
+    let pumps = begun.and_then(|watched| watched.pumps);
+    // A log is whole before the container counts as ended; a caller may read as slowly as it likes.
+    let waiting = match pumps {
+        Some(pumps) if spec.detach => {
+            pumps.finish();
+            None
+        }
+        pumps => pumps,
+    };
+    cgroup::remove(&spec.group);
+    state.status = Status::Exited(match &code {
+        Ok(code) => *code,
+        Err(e) => e.exit_code(),
+    });
+    state.finished = now();
+    if state.started == 0 {
+        state.started = state.finished;
+    }
+    let saved = state.save(directory);
+    let _ = std::fs::remove_file(directory.join("control"));
+    drop(lock);
+    if let Some(pumps) = waiting {
+        pumps.finish();
+    }
+    saved?;
+    code
+}
+
+/// Starts the container up to the moment its process has begun.
+fn begin(
+    spec: &LaunchSpec,
+    directory: &Path,
+    signals: &Signals,
+    state: &mut State,
+    begun: &mut Option<Watched>,
+) -> Result<()> {
+    let place = directory.join("root");
+    std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
+    let listener = control::listen(directory)?;
+    enter_user_namespace()?;
+    let (streams, ends) = pipes(spec.interactive && !spec.terminal && !spec.detach)?;
+    let (outer, socket) = outer::start(
+        init::Order {
+            spec: spec.clone(),
+            place,
+            socket: 0,
+        },
+        ends,
+    )?;
+    let started = signals.converse(&socket, |pid| cgroup::place(&spec.group, pid));
+    let started = match started {
+        Ok(started) => started,
+        Err(e) => {
+            // Whatever there is of the container goes with the process around it.
+            let _ = nix::sys::signal::kill(outer, nix::sys::signal::Signal::SIGKILL);
+            let _ = waitpid(outer, None);
+            return Err(e);
+        }
+    };
+    drop(socket);
+    state.pid = started.pid;
+    state.start_ticks = start_ticks(started.pid).unwrap_or(0);
+    state.status = Status::Running;
+    state.started = now();
+    let terminal = started
+        .terminal
+        .map(|master| Arc::new(Mutex::new(Some(master))));
+    let interactive = spec.interactive && !spec.detach;
+    let raw = (terminal.is_some() && interactive)
+        .then(Raw::enter)
+        .flatten();
+    let log = directory.join("log");
+    let watched = begun.insert(Watched {
+        outer,
+        process: started.process,
+        pid: started.pid,
+        group: spec.group.clone(),
+        listener,
+        terminal: terminal.clone().filter(|_| !spec.detach),
+        pumps: None,
+        raw,
+    });
+    let log = spec.detach.then_some(log.as_path());
+    let copying = Pumps::start(streams, terminal.as_ref(), interactive, log)
+        .and_then(|pumps| state.save(directory).map(|()| pumps));
+    match copying {
+        Ok(pumps) => {
+            watched.pumps = Some(pumps);
+            Ok(())
+        }
+        Err(e) => {
+            watched.kill();
+            Err(e)
+        }
+    }
+}
+
+/// Without root, a user namespace for all that follows, in which this user is root.
+fn enter_user_namespace() -> Result<()> {
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
+    if uid == 0 {
+        return Ok(());
+    }
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER)
+        .step("make a user namespace (are they allowed here?)")?;
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {uid} 1")),
+        ("gid_map", format!("0 {gid} 1")),
+    ] {
+        std::fs::write(format!("/proc/self/{file}"), text)
+            .step(format!("write {file} of the user namespace"))?;
+    }
+    Ok(())
+}
+
+/// The number of the process a descriptor stands for.
+fn pid_of(process: &OwnedFd) -> Result<i32> {
+    let path = format!("/proc/self/fdinfo/{}", process.as_raw_fd());
+    let info = std::fs::read_to_string(&path).step("read the number of the container's process")?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+    pid.and_then(|pid| pid.trim().parse().ok())
+        .filter(|pid| *pid > 0)
+        .ok_or_else(|| Error::Invalid("the container's process ended before it began".into()))
+}
+
+pub(crate) fn wait_for(outer: Pid) -> Option<u8> {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus};
+    match waitpid(outer, Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, code)) => Some(code as u8),
+        Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as u8),
+        Err(nix::errno::Errno::ECHILD) => Some(125),
+        _ => None,
+    }
+}

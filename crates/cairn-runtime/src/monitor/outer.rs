@@ -1,0 +1,89 @@
+//! The process between monitor and container: process 1 of a PID namespace around the container's own.
+//!
+//! The kernel kills it when the monitor dies, and kills everything in its namespace when it dies, the
+//! container's namespace included. The container's processes cannot see it, so the tie to the monitor is not
+//! in their hands: what process 1 of the container asks of prctl(2) changes nothing.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::CloneFlags;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::streams::Ends;
+use crate::error::{Error, Result, Step};
+use crate::{STAGE, Stage, init, sealed, wire};
+
+/// Starts it, and init below it. The descriptor is the monitor's end of the conversation with init.
+pub fn start(mut order: init::Order, ends: Ends) -> Result<(Pid, OwnedFd)> {
+    let (mine, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .step("make a socket pair")?;
+    order.socket = theirs.as_raw_fd();
+    let program = sealed::program()?;
+    let order = sealed::order(&Stage::Init(order))?;
+    match cairn_sys::fork_alone(true).step("start the container")? {
+        Some(pid) => Ok((Pid::from_raw(pid), mine)),
+        None => {
+            drop(mine);
+            let Err(e) = live(&program, &order, &theirs, ends);
+            // Where the monitor is gone there is nobody left to tell.
+            let _ = wire::fail(&theirs, e.exit_code(), &crate::error::chain(&e));
+            std::process::exit(i32::from(e.exit_code()));
+        }
+    }
+}
+
+fn live(
+    program: &OwnedFd,
+    order: &OwnedFd,
+    socket: &OwnedFd,
+    ends: Ends,
+) -> Result<std::convert::Infallible> {
+    let gone = || Error::Invalid("the monitor went away".into());
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .step("tie the container to its monitor")?;
+    // It may have died before that was said; then its end of the socket is closed.
+    let mut there = [PollFd::new(
+        std::os::fd::AsFd::as_fd(socket),
+        PollFlags::POLLIN,
+    )];
+    if poll(&mut there, PollTimeout::ZERO).step("look for the monitor")? != 0 {
+        return Err(gone());
+    }
+    nix::sched::unshare(CloneFlags::CLONE_NEWPID).step("make a PID namespace")?;
+    for fd in [order, socket] {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).step("pass on a descriptor")?;
+    }
+    let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        .arg0("cairn-init")
+        .arg(STAGE)
+        .arg(order.as_raw_fd().to_string())
+        .env_clear()
+        .stdin(Stdio::from(ends.stdin))
+        .stdout(Stdio::from(ends.stdout))
+        .stderr(Stdio::from(ends.stderr))
+        .spawn()
+        .step("start the container's init")?;
+    let child = Pid::from_raw(child.id() as i32);
+    // The caller's streams, the container's lock, both ends of pipes: nothing of it is needed here, and
+    // nothing in this process uses a descriptor from here on.
+    cairn_sys::close_all_from(0).step("close what is not needed")?;
+    loop {
+        let code = match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => code,
+            Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+            Err(nix::errno::Errno::ECHILD) => 125,
+            _ => continue,
+        };
+        std::process::exit(code);
+    }
+}

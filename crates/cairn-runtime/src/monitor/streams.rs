@@ -1,0 +1,251 @@
+//! The standard streams of a container: pipes or a terminal between it and the caller or its log, so that the
+//! container never holds an inode of the host's (moby#45728).
+//!
+//! A thread copies each stream. Threads end with the stream they read, or, when the process has ended, with
+//! what was written before that.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::event::EventfdFlags;
+use rustix::io::Errno;
+
+use crate::error::{Result, Step};
+
+const BUFFER_BYTES: usize = 32 << 10;
+
+/// The ends of the container's standard streams that init starts with.
+pub struct Ends {
+    /// Standard input: ends at once where it is not connected.
+    pub stdin: OwnedFd,
+    /// Standard output.
+    pub stdout: OwnedFd,
+    /// Standard error.
+    pub stderr: OwnedFd,
+}
+
+/// The monitor's ends.
+pub struct Streams {
+    stdin: Option<OwnedFd>,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Pipes for a container.
+pub fn pipes(interactive: bool) -> Result<(Streams, Ends)> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe");
+    let ((stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr)) =
+        (pipe()?, pipe()?, pipe()?);
+    let ours = Streams {
+        stdin: interactive.then_some(to_stdin),
+        stdout: from_stdout,
+        stderr: from_stderr,
+    };
+    let ends = Ends {
+        stdin,
+        stdout,
+        stderr,
+    };
+    Ok((ours, ends))
+}
+
+/// Where output goes.
+#[derive(Clone)]
+enum Sink {
+    Stdout,
+    Stderr,
+    Log(Arc<File>),
+}
+
+impl Sink {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Stdout => rustix::stdio::stdout(),
+            Self::Stderr => rustix::stdio::stderr(),
+            Self::Log(file) => file.as_fd(),
+        }
+    }
+}
+
+/// The end of the container's terminal that the monitor has; closed as soon as nobody shows it any more.
+pub type Terminal = Arc<Mutex<Option<OwnedFd>>>;
+
+/// The threads that copy.
+pub struct Pumps {
+    output: Vec<JoinHandle<()>>,
+    ended: Arc<OwnedFd>,
+}
+
+impl Pumps {
+    /// Starts copying between the container and this process's standard streams, or into the log of
+    /// `directory`.
+    pub fn start(
+        streams: Streams,
+        terminal: Option<&Terminal>,
+        interactive: bool,
+        log: Option<&Path>,
+    ) -> Result<Self> {
+        let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("make an eventfd")?;
+        let mut pumps = Self {
+            output: Vec::new(),
+            ended: Arc::new(ended),
+        };
+        let (out, err) = match log {
+            None => (Sink::Stdout, Sink::Stderr),
+            Some(path) => {
+                let mut options = File::options();
+                std::os::unix::fs::OpenOptionsExt::mode(options.append(true).create(true), 0o600);
+                let log = options.open(path).step("open the container's log")?;
+                let log = Sink::Log(Arc::new(log));
+                (log.clone(), log)
+            }
+        };
+        let Streams {
+            stdin,
+            stdout,
+            stderr,
+        } = streams;
+        match terminal {
+            Some(terminal) => {
+                let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(master) = shared.as_ref() {
+                    let own = master.try_clone().step("share the terminal")?;
+                    pumps.output(own, out, Some(terminal.clone()))?;
+                }
+                drop(shared);
+                if interactive {
+                    let terminal = terminal.clone();
+                    spawn(move || {
+                        copy_input(|bytes| {
+                            let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
+                            shared
+                                .as_ref()
+                                .is_some_and(|fd| write_all(fd.as_fd(), bytes))
+                        });
+                    })?;
+                }
+            }
+            None => {
+                pumps.output(stdout, out, None)?;
+                pumps.output(stderr, err, None)?;
+                if let Some(stdin) = stdin {
+                    spawn(move || copy_input(|bytes| write_all(stdin.as_fd(), bytes)))?;
+                }
+            }
+        }
+        Ok(pumps)
+    }
+
+    fn output(&mut self, from: OwnedFd, to: Sink, terminal: Option<Terminal>) -> Result<()> {
+        let ended = self.ended.clone();
+        self.output.push(spawn(move || {
+            if !copy_output(&from, &to, &ended)
+                && let Some(terminal) = terminal
+            {
+                // Nobody looks any more: the terminal hangs up, as a window that is closed.
+                terminal
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+            }
+        })?);
+        Ok(())
+    }
+
+    /// Waits until everything that the process wrote before its end is written on.
+    pub fn finish(self) {
+        // Anything wakes them.
+        let _ = rustix::io::write(&*self.ended, &1_u64.to_ne_bytes());
+        for thread in self.output {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn spawn(act: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    std::thread::Builder::new()
+        .stack_size(128 << 10)
+        .spawn(act)
+        .step("start a thread")
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match rustix::io::write(to, bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR) => {}
+            // The caller's own descriptor may be one that does not block.
+            Err(Errno::AGAIN) => {
+                let _ = poll(
+                    &mut [PollFd::new(to, PollFlags::POLLOUT)],
+                    PollTimeout::NONE,
+                );
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// Copies output until its end; false where it could not be written on.
+fn copy_output(from: &OwnedFd, to: &Sink, ended: &OwnedFd) -> bool {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut last = false;
+    loop {
+        if !last {
+            let mut fds = [
+                PollFd::new(from.as_fd(), PollFlags::POLLIN),
+                PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                Err(_) => return true,
+                Ok(_) if fds[0].any() == Some(true) => {}
+                Ok(_) => {
+                    // The process has ended. What it left is read without waiting for more: somebody
+                    // outside may have been handed the other end.
+                    last = true;
+                    if rustix::io::ioctl_fionbio(from, true).is_err() {
+                        return true;
+                    }
+                }
+            }
+        }
+        match rustix::io::read(from, &mut buffer[..]) {
+            // A terminal answers EIO when its last user is gone.
+            Ok(0) | Err(Errno::IO | Errno::AGAIN) => return true,
+            Ok(length) => {
+                if !write_all(to.fd(), &buffer[..length]) {
+                    return false;
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Copies this process's standard input until its end, or until it is not taken any more.
+fn copy_input(mut write: impl FnMut(&[u8]) -> bool) {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match rustix::io::read(rustix::stdio::stdin(), &mut buffer[..]) {
+            Ok(0) => return,
+            Ok(length) => {
+                if !write(&buffer[..length]) {
+                    return;
+                }
+            }
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let stdin = PollFd::new(rustix::stdio::stdin(), PollFlags::POLLIN);
+                let _ = poll(&mut [stdin], PollTimeout::NONE);
+            }
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `/dev` of a container: a small file system in memory with what every process may expect.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, Uid, chownat, makedev, mkdirat, mknodat, symlinkat,
+};
+use rustix::mount::MountAttrFlags;
+
+use crate::detached::{QUIET, attach, clone, filesystem, open_exact};
+use crate::error::{Error, Result, Step};
+
+const NODES: [(&str, u32, u32); 6] = [
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+];
+const LINKS: [(&str, &str); 5] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// The mounts of a container's `/dev`.
+pub struct Dev {
+    directory: OwnedFd,
+    pts: OwnedFd,
+    /// Where devices may not be made the nodes are the host's, mounted on empty files.
+    bound: bool,
+}
+
+impl Dev {
+    /// Builds `/dev` on the open directory `target`.
+    pub fn mount(target: &OwnedFd, privileged: bool) -> Result<Self> {
+        let dev = filesystem(
+            "tmpfs",
+            "mode=755,size=64m",
+            MountAttrFlags::MOUNT_ATTR_NOSUID,
+        )?;
+        fill(&dev, privileged)?;
+        attach(&dev, target, "/dev")?;
+        if !privileged {
+            for (name, ..) in NODES {
+                let node = clone(&Path::new("/dev").join(name), false)?;
+                attach(&node, &exact(&dev, name)?, name)?;
+            }
+        }
+        let group = if privileged { ",gid=5" } else { "" };
+        let pts = filesystem(
+            "devpts",
+            &format!("newinstance,ptmxmode=0666,mode=0620{group}"),
+            MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
+        )?;
+        attach(&pts, &exact(&dev, "pts")?, "/dev/pts")?;
+        attach(
+            &filesystem("tmpfs", "mode=1777,size=64m", QUIET)?,
+            &exact(&dev, "shm")?,
+            "/dev/shm",
+        )?;
+        // A kernel without message queues is no reason not to run.
+        if let Ok(queues) = filesystem("mqueue", "", QUIET) {
+            attach(&queues, &exact(&dev, "mqueue")?, "/dev/mqueue")?;
+        }
+        Ok(Self {
+            directory: dev,
+            pts,
+            bound: !privileged,
+        })
+    }
+
+    /// The container's own `/dev/null`, by O_PATH.
+    pub fn null(&self) -> Result<OwnedFd> {
+        if !self.bound {
+            return exact(&self.directory, "null");
+        }
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        rustix::fs::openat(&self.directory, "null", flags, Mode::empty()).step("open /dev/null")
+    }
+
+    /// Both ends of a new terminal; the process's end is also `/dev/console`.
+    pub fn terminal(&self) -> Result<(OwnedFd, OwnedFd)> {
+        let (master, slave) = crate::monitor::terminal::open_pair(&self.pts)?;
+        let name = rustix::termios::ttyname(&slave, Vec::new());
+        let number = name.ok().and_then(|name| {
+            let name = name.to_string_lossy().into_owned();
+            name.rsplit('/').next().map(str::to_owned)
+        });
+        if let Some(number) = number
+            && let Some(node) = open_exact(&self.pts, &number)?
+        {
+            let console = crate::detached::clone_fd(&node, false)?;
+            attach(
+                &console,
+                &exact(&self.directory, "console")?,
+                "/dev/console",
+            )?;
+        }
+        Ok((master, slave))
+    }
+}
+
+fn exact(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    open_exact(directory, name)?
+        .ok_or_else(|| Error::Invalid(format!("/dev/{name} of the container is gone")))
+}
+
+fn fill(dev: &OwnedFd, privileged: bool) -> Result<()> {
+    for (name, major, minor) in NODES {
+        let mode = Mode::from_raw_mode(0o666);
+        let (kind, device) = if privileged {
+            (FileType::CharacterDevice, makedev(major, minor))
+        } else {
+            (FileType::RegularFile, 0)
+        };
+        mknodat(dev, name, kind, mode, device).step(format!("make /dev/{name}"))?;
+        if privileged {
+            rustix::fs::chmodat(dev, name, mode, AtFlags::empty())
+                .step(format!("make /dev/{name}"))?;
+        }
+    }
+    for (name, link) in LINKS {
+        symlinkat(link, dev, name).step(format!("make /dev/{name}"))?;
+    }
+    for name in ["pts", "shm", "mqueue"] {
+        mkdirat(dev, name, Mode::from_raw_mode(0o755)).step(format!("make /dev/{name}"))?;
+        chownat(
+            dev,
+            name,
+            Some(Uid::ROOT),
+            Some(Gid::ROOT),
+            AtFlags::empty(),
+        )
+        .step(format!("make /dev/{name}"))?;
+    }
+    mknodat(
+        dev,
+        "console",
+        FileType::RegularFile,
+        Mode::from_raw_mode(0o600),
+        0,
+    )
+    .step("make /dev/console")
+}

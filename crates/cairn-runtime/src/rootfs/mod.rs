@@ -1,0 +1,155 @@
+//! Builds the root file system: the view, and everything on it that is not part of the image.
+//!
+//! `/proc`, `/sys` and `/dev` are directories of the root itself, never links; what hides and protects parts
+//! of them is applied through the descriptor of the mount just made. Every other target is looked up below
+//! the root's descriptor at the moment its turn comes, upper directories first, and used by descriptor only:
+//! an image with hostile links stays inside, and no mount hides another by accident.
+
+mod dev;
+mod place;
+mod protect;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
+
+use crate::detached::{QUIET, attach, clone, filesystem, open_exact};
+use crate::error::{Error, Result, Step};
+use crate::spec::{LaunchSpec, Mount, MountKind, Origin};
+
+pub use dev::Dev;
+pub use place::Placed;
+
+/// A root file system, attached in this process's own mount namespace.
+pub struct Rootfs {
+    /// Its root directory.
+    pub root: OwnedFd,
+    /// Its `/dev`.
+    pub dev: Dev,
+}
+
+/// Mounts everything; the root is attached at `place`.
+pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs> {
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .step("make mounts private")?;
+    let root = cairn_view::mount(&spec.plan)?;
+    // Device nodes of an image open nothing; those in /dev are the container's own.
+    cairn_sys::mount_no_devices(&root).step("shut devices of the image off")?;
+    cairn_view::attach(&root, place)?;
+    let order = in_order(&root, &spec.mounts)?;
+    let proc = filesystem("proc", "", QUIET)?;
+    attach(&proc, &own_directory(&root, "proc")?, "/proc")?;
+    let sys = sysfs(privileged)?;
+    attach(&sys, &own_directory(&root, "sys")?, "/sys")?;
+    let dev = Dev::mount(&own_directory(&root, "dev")?, privileged)?;
+    protect::apply(&proc, &sys, &dev)?;
+    for (path, mount) in order {
+        add(&root, &path, mount)?;
+    }
+    if spec.read_only {
+        cairn_sys::mount_read_only(&root, false).step("make the root read-only")?;
+    }
+    Ok(Rootfs { root, dev })
+}
+
+/// A directory of the root that is itself, not a link to another place.
+fn own_directory(root: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let refused = |why: &str| {
+        Error::Invalid(format!(
+            "/{name} in the image is {why}, and no directory: such an image is not run"
+        ))
+    };
+    let found = open_exact(root, name);
+    let directory = found
+        .map_err(|_| refused("a link or a mount"))?
+        .ok_or_else(|| refused("missing"))?;
+    let stat = rustix::fs::fstat(&directory).step(format!("read /{name}"))?;
+    match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        kind if kind.is_dir() => Ok(directory),
+        kind if kind.is_symlink() => Err(refused("a symbolic link")),
+        _ => Err(refused("a file")),
+    }
+}
+
+fn sysfs(privileged: bool) -> Result<OwnedFd> {
+    match filesystem("sysfs", "", QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY) {
+        // A user namespace may not mount the host network's sysfs; it may show it.
+        Err(_) if !privileged => {
+            let sys = clone(Path::new("/sys"), true)?;
+            cairn_sys::mount_read_only(&sys, true).step("make /sys read-only")?;
+            Ok(sys)
+        }
+        done => done,
+    }
+}
+
+/// The mounts with the places they are for, upper directories first. Of two on one place the one that was
+/// asked for more clearly counts; two that the user named are an error.
+fn in_order<'a>(root: &OwnedFd, mounts: &'a [Mount]) -> Result<Vec<(Placed, &'a Mount)>> {
+    let mut order: Vec<(Placed, &Mount)> = Vec::new();
+    for mount in mounts {
+        let placed = place::resolve(root, mount.target.as_bytes())?;
+        let refused = |why: &str| {
+            let target = mount.target.lossy();
+            Err(Error::Invalid(format!("{target} in the container: {why}")))
+        };
+        match placed.components().first().map(Vec::as_slice) {
+            None => return refused("the root itself cannot be mounted over"),
+            // What protects /proc was put there by us, and stays the last word on it.
+            Some(b"proc") => return refused("nothing can be mounted in /proc"),
+            _ => {}
+        }
+        match order.iter_mut().find(|(other, _)| *other == placed) {
+            None => order.push((placed, mount)),
+            Some((_, other)) if other.origin == Origin::User && mount.origin == Origin::User => {
+                return refused("two mounts were given for this place");
+            }
+            Some((_, other)) if other.origin < mount.origin => *other = mount,
+            Some(_) => {}
+        }
+    }
+    // A stable order, so that the same command line always gives the same container.
+    order.sort_by_key(|(placed, _)| placed.components().len());
+    Ok(order)
+}
+
+fn add(root: &OwnedFd, placed: &Placed, mount: &Mount) -> Result<()> {
+    let name = mount.target.lossy();
+    let (made, is_directory) = match &mount.what {
+        MountKind::Bind { source } => {
+            let made = clone(source, true)?;
+            let stat = rustix::fs::fstat(&made).step(format!("read {}", source.display()))?;
+            let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+            (made, is_directory)
+        }
+        MountKind::Tmpfs {
+            options,
+            exec,
+            suid,
+            dev,
+        } => {
+            let mut attributes = MountAttrFlags::empty();
+            attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, !exec);
+            attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, !suid);
+            attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, !dev);
+            (filesystem("tmpfs", options, attributes)?, true)
+        }
+    };
+    if mount.origin == Origin::Generated {
+        // Inodes of the host's that the container owns: never a way to leave a program there.
+        cairn_sys::mount_quiet(&made).step(format!("shut {name} off"))?;
+    }
+    if mount.read_only {
+        cairn_sys::mount_read_only(&made, true).step(format!("make {name} read-only"))?;
+    }
+    match place::make(root, placed, is_directory) {
+        Ok(target) => attach(&made, &target, &name),
+        // The user's own mount is read-only there, and comes before what every container has.
+        Err(_) if mount.origin == Origin::Generated => Ok(()),
+        Err(e) => Err(e),
+    }
+}
