@@ -114,10 +114,12 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         &|directory| {
             let taken = ContainerLock::take(directory).map_err(std::io::Error::other)?;
             *lock.borrow_mut() = Some(taken);
+            if let Some(id) = directory.file_name().and_then(|name| name.to_str()) {
+                interrupts.created(id);
+            }
             Ok(())
         },
     )?;
-    interrupts.created(&container.id.hex());
     let lock = lock.into_inner();
     let lock = lock.ok_or_else(|| Error::Refused("the container was not locked".into()));
     let prepared = lock.and_then(|lock| {

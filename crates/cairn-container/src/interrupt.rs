@@ -47,7 +47,7 @@ impl Interrupts {
         Ok(Self { state })
     }
 
-    /// From here on there is a container to take back.
+    /// From here on there may be a container to take back.
     pub(crate) fn created(&self, id: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.container = Some(id.to_owned());

@@ -156,11 +156,25 @@ pub fn fork_alone(new_pid_namespace: bool) -> io::Result<Option<i32>> {
     }
 }
 
-/// Gives every signal its default effect, those included that libc keeps for itself.
+/// Gives every signal its default effect, those included that libc keeps for itself and passes on to children
+/// as it found them.
 pub fn default_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL installs no handler; SIGKILL and SIGSTOP answer EINVAL.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    /// The kernel's own structure, which is not libc's (include/uapi/asm-generic/signal.h): handler, flags,
+    /// restorer and mask, all zero; longer than any architecture's.
+    const DEFAULT: [u64; 8] = [0; 8];
+    const MASK_BYTES: usize = 8;
+    for signal in 1..=64 {
+        // SAFETY: the kernel reads the structure, which is static and zero: SIG_DFL installs no handler, and
+        // the old action is not asked for. SIGKILL and SIGSTOP answer EINVAL.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null::<u64>(),
+                MASK_BYTES,
+            )
+        };
     }
 }
 

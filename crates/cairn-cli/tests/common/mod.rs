@@ -307,22 +307,27 @@ pub fn shell_tree(root: &Path) {
         "sh", "ls", "cat", "id", "sleep", "mv", "rm", "mkdir", "chown", "chmod", "ln", "stat",
         "touch", "pwd", "env", "true", "cp", "dd", "mount", "readlink",
     ] {
-        let found = ["/bin", "/usr/bin"]
-            .iter()
-            .map(|d| Path::new(d).join(program))
-            .find(|p| p.exists())
-            .unwrap();
-        std::fs::copy(&found, root.join("bin").join(program)).unwrap();
-        let output = Command::new("ldd").arg(&found).output().unwrap();
-        for library in String::from_utf8_lossy(&output.stdout)
-            .split_whitespace()
-            .filter(|w| w.starts_with('/'))
-        {
-            let target = root.join(library.trim_start_matches('/'));
-            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            if !target.exists() {
-                std::fs::copy(library, &target).unwrap();
-            }
+        add_program(root, program);
+    }
+}
+
+/// Copies a program of this machine, with its libraries, into a tree.
+pub fn add_program(root: &Path, program: &str) {
+    let found = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"]
+        .iter()
+        .map(|d| Path::new(d).join(program))
+        .find(|p| p.exists())
+        .unwrap_or_else(|| panic!("this machine has no {program}"));
+    std::fs::copy(&found, root.join("bin").join(program)).unwrap();
+    let output = Command::new("ldd").arg(&found).output().unwrap();
+    for library in String::from_utf8_lossy(&output.stdout)
+        .split_whitespace()
+        .filter(|w| w.starts_with('/'))
+    {
+        let target = root.join(library.trim_start_matches('/'));
+        std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+        if !target.exists() {
+            std::fs::copy(library, &target).unwrap();
         }
     }
 }

@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sched::CloneFlags;
-use nix::unistd::Pid;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::UnmountFlags;
 use rustix::process::{PidfdFlags, pidfd_open};
@@ -180,8 +179,7 @@ fn enter(rootfs: Rootfs) -> Result<()> {
 
 /// Stays process 1 and has a child become the program.
 fn stay(program: &Program, socket: &mut Option<OwnedFd>) -> Result<Infallible> {
-    let signals = reap::signals();
-    signals.thread_block().step("block signals")?;
+    let signals = reap::signals()?;
     let Some(child) = cairn_sys::fork_alone(false).step("start the process")? else {
         // In the child, whose end of the socket closes as it executes, or says why it did not.
         reset::signals()?;
@@ -189,6 +187,6 @@ fn stay(program: &Program, socket: &mut Option<OwnedFd>) -> Result<Infallible> {
     };
     // The monitor takes the end of the socket for the beginning of the process.
     *socket = None;
-    let code = reap::reap(Pid::from_raw(child), &signals);
+    let code = reap::reap(child, &signals)?;
     std::process::exit(i32::from(code));
 }

@@ -37,12 +37,12 @@ pub fn make(root: &OwnedFd, placed: &Placed, is_directory: bool) -> Result<Owned
     let path = placed.0.join(&b'/');
     let mut walk = Walk::new(root)?.go(&path)?;
     let text = || String::from_utf8_lossy(&path).into_owned();
-    let root_device = fstat(root).step("read the root")?.st_dev;
+    let own = mount_of(root)?;
     let missing = std::mem::take(&mut walk.missing);
     let count = missing.len();
     for (i, name) in missing.into_iter().enumerate() {
         let here = walk.here();
-        if fstat(here).step("read a directory")?.st_dev == root_device {
+        if mount_of(here)? == own {
             return Err(Error::Invalid(format!(
                 "/{} is not in the container",
                 text()
@@ -80,6 +80,14 @@ pub fn make(root: &OwnedFd, placed: &Placed, is_directory: bool) -> Result<Owned
         )));
     }
     Ok(found)
+}
+
+/// The number of the mount that an open file or directory is on (statx(2)): two mounts of one file system are
+/// not the same place.
+fn mount_of(fd: &OwnedFd) -> Result<u64> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).step("read a mount")?;
+    Ok(stat.stx_mnt_id)
 }
 
 struct Walk {

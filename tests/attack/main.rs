@@ -1,0 +1,104 @@
+//! Hostile images and processes, made by the tests: what each tries, and that nothing of it reaches the host.
+//!
+//! Everything runs under each driver. `docs/security.md` states what is tested here.
+
+#[path = "../../crates/cairn-cli/tests/common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod documents;
+mod identity;
+mod links;
+mod program;
+mod streams;
+mod ties;
+
+use common::{Cairn, Tar, docker_archive, shell_tree};
+use serde_json::Value;
+
+/// Every driver that root has here.
+const DRIVERS: [&str; 3] = ["erofs", "overlay", "copy"];
+
+/// A repository and the tar of a root file system with a shell.
+pub struct Bench {
+    /// The repository.
+    pub cairn: Cairn,
+    base: Vec<u8>,
+}
+
+impl Bench {
+    /// Under this driver, with these programs beside the usual ones.
+    pub fn new(driver: &'static str, programs: &[&str]) -> Self {
+        let cairn = Cairn {
+            driver: Some(driver),
+            ..Cairn::new()
+        };
+        let tree = cairn.path("tree");
+        shell_tree(&tree);
+        for program in programs {
+            common::add_program(&tree, program);
+        }
+        std::fs::create_dir_all(tree.join("home")).unwrap();
+        let output = std::process::Command::new("tar")
+            .args([
+                "-C",
+                tree.to_str().unwrap(),
+                "--numeric-owner",
+                "-cf",
+                "-",
+                ".",
+            ])
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        Self {
+            cairn,
+            base: output.stdout,
+        }
+    }
+
+    /// Imports the image `hostile`: the root file system, a layer over it, and a configuration.
+    pub fn image(&self, layer: Tar, config: Value) {
+        let archive = docker_archive("hostile", &[self.base.clone(), layer.done()], |document| {
+            document["config"] = config;
+        });
+        let file = self.cairn.path("hostile.tar");
+        std::fs::write(&file, archive).unwrap();
+        self.cairn.ok(&["import", file.to_str().unwrap()]);
+    }
+
+    /// Imports the root file system alone.
+    pub fn plain(&self) {
+        self.image(
+            Tar::new().file("made", b""),
+            serde_json::json!({"Env": ["PATH=/bin"]}),
+        );
+    }
+
+    /// What a script in a new container prints, trimmed.
+    pub fn sh(&self, options: &[&str], script: &str) -> String {
+        let run = [
+            &["run", "--rm"],
+            options,
+            &["hostile", "/bin/sh", "-c", script],
+        ]
+        .concat();
+        self.cairn.ok(&run).trim_end().to_owned()
+    }
+}
+
+/// Does something under every driver, as root.
+pub fn under_every_driver(programs: &[&str], act: impl Fn(&Bench)) {
+    for driver in DRIVERS {
+        act(&Bench::new(driver, programs));
+    }
+}
+
+/// Calls again and again until it is true, for ten seconds at the most.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed().as_secs() < 10, "never came true: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,107 @@
+//! Standard streams: never inodes of the host's.
+
+use std::os::unix::fs::MetadataExt;
+use std::process::Stdio;
+
+use super::{common, eventually, under_every_driver};
+
+const CHANGE: &str = "for fd in 0 1 2; do
+    chmod 6777 /proc/self/fd/$fd 2>/dev/null; chown 33:33 /proc/self/fd/$fd 2>/dev/null
+done; echo done";
+
+#[test]
+fn a_container_cannot_change_what_its_output_goes_to_or_its_input_comes_from() {
+    if !common::is_root() {
+        skip!("needs root");
+    }
+    let null = || {
+        let meta = std::fs::metadata("/dev/null").unwrap();
+        (meta.mode(), meta.uid(), meta.gid())
+    };
+    let before = null();
+    under_every_driver(&[], |bench| {
+        bench.plain();
+        let file = bench.cairn.path("output");
+        let out = std::fs::File::create(&file).unwrap();
+        let shape = || {
+            let meta = std::fs::metadata(&file).unwrap();
+            (meta.mode(), meta.uid(), meta.gid())
+        };
+        let mode = shape();
+        let mut run = bench
+            .cairn
+            .command(&["run", "--rm", "hostile", "/bin/sh", "-c", CHANGE]);
+        run.stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .stdin(Stdio::null());
+        assert!(run.status().unwrap().success());
+        assert_eq!(shape(), mode, "a file that output goes to");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "done\n");
+        // In the background, and with input from a file.
+        bench.cairn.ok(&[
+            "run", "-d", "--name", "bg", "hostile", "/bin/sh", "-c", CHANGE,
+        ]);
+        eventually("the log is written", || {
+            bench.cairn.ok(&["logs", "bg"]) == "done\n"
+        });
+        let input = std::fs::File::open(&file).unwrap();
+        let mut run = bench
+            .cairn
+            .command(&["run", "-i", "--rm", "hostile", "/bin/sh", "-c", CHANGE]);
+        assert!(run.stdin(input).output().unwrap().status.success());
+        assert_eq!(shape(), mode, "a file that input comes from");
+    });
+    assert_eq!(null(), before, "the host's /dev/null");
+}
+
+/// moby#31243, moby#6880: /dev/stdout opens for any user. moby#45728: opening it truncates nothing.
+#[test]
+fn dev_stdout_opens_for_every_user_and_truncates_nothing() {
+    if !common::is_root() {
+        skip!("needs root");
+    }
+    under_every_driver(&[], |bench| {
+        bench.plain();
+        let script = "echo a > /dev/stdout; echo b > /dev/stdout; echo c >> /dev/stderr; echo d > /proc/self/fd/1";
+        for user in ["root", "www", "1234:5678"] {
+            assert_eq!(bench.sh(&["-u", user], script), "a\nb\nd", "{user}");
+            let name = format!("bg-{}", user.replace(':', "-"));
+            let run = [
+                "run", "-d", "-u", user, "--name", &name, "hostile", "/bin/sh", "-c", script,
+            ];
+            bench.cairn.ok(&run);
+            bench.cairn.ok(&["stop", &name]);
+            let log = bench.cairn.ok(&["logs", &name]);
+            let mut lines: Vec<&str> = log.lines().collect();
+            lines.sort_unstable();
+            assert_eq!(lines, ["a", "b", "c", "d"], "{user}");
+        }
+    });
+}
+
+#[test]
+fn without_i_the_callers_keystrokes_and_terminal_are_its_own() {
+    if !common::is_root() || !common::has("script") {
+        skip!("needs root and script(1)");
+    }
+    under_every_driver(&[], |bench| {
+        bench.plain();
+        let inner = format!(
+            "{} --driver {} --root {} run --rm hostile /bin/sh -c 'test -t 0 || test -t 1 || echo none; cat; chown 33 /proc/self/fd/1; (: < /dev/tty) 2>/dev/null || echo notty'; stat -L -c %u /proc/self/fd/0",
+            env!("CARGO_BIN_EXE_cairn"),
+            bench.cairn.driver.unwrap(),
+            bench.cairn.root().display()
+        );
+        let mut child = std::process::Command::new("script")
+            .args(["-qec", &inner, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"secret\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        let lines: Vec<&str> = text.lines().filter(|l| !l.contains("secret")).collect();
+        assert_eq!(lines, ["none", "notty", "0"], "{text}");
+    });
+}
