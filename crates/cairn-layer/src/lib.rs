@@ -22,5 +22,7 @@ pub use error::{Error, Result};
 pub use layer::{Layer, LayerWriter, Limits};
 pub use manifest::decode as decode_manifest;
 pub use path::{clean, join, split};
-pub use tar::{TarImport, export_layer, import_tar, write_tree};
+pub use tar::{
+    Indexed, IndexedKind, TarImport, export_layer, import_tar, index_tar, is_tar_header, write_tree,
+};
 pub use tree::{Change, ChangeKind, Node, NodeId, NodeKind, Tree, diff};

@@ -6,11 +6,14 @@ use crate::error::{Error, Result};
 /// walking them costs nothing.
 const DEPTH_MAX: usize = 1024;
 
+/// Bytes of one name.
+const NAME_BYTES_MAX: usize = 255;
+
 /// The clean form of a path from an archive: no leading or doubled slash, no `.` part; the root is
-/// empty.
+/// empty. A `..` takes away the part before it, as text.
 ///
 /// # Errors
-/// For a `..` part and for a NUL byte: no honest layer has them.
+/// For a `..` that leads to the root or above it, and for a NUL byte: no honest layer has them.
 pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(path.len());
     let mut depth = 0;
@@ -18,13 +21,16 @@ pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
         match part {
             b"" | b"." => continue,
             b".." => {
-                return Err(Error::entry(
-                    path,
-                    "its path has a \"..\" part and could leave the root",
-                ));
+                if depth == 0 {
+                    return Err(leaves_root(path));
+                }
+                out.truncate(out.iter().rposition(|b| *b == b'/').unwrap_or(0));
+                depth -= 1;
+                continue;
             }
             _ if part.contains(&0) => return Err(Error::entry(path, "its path has a NUL byte")),
-            _ if part.len() > 255 => {
+            // A marker may be longer than a name, for what counts is the name it hides.
+            _ if part.strip_prefix(b".wh.").unwrap_or(part).len() > NAME_BYTES_MAX => {
                 return Err(Error::entry(
                     path,
                     "a part of its path is longer than 255 bytes",
@@ -44,7 +50,14 @@ pub fn clean(path: &[u8]) -> Result<Vec<u8>> {
         }
         out.extend_from_slice(part);
     }
+    if depth == 0 && path.split(|b| *b == b'/').any(|part| part == b"..") {
+        return Err(leaves_root(path));
+    }
     Ok(out)
+}
+
+fn leaves_root(path: &[u8]) -> Error {
+    Error::entry(path, "its path has a \"..\" part and could leave the root")
 }
 
 /// Directory and name of a clean path; `None` for the root.
@@ -79,6 +92,9 @@ mod tests {
             ("./", ""),
             ("a/./b", "a/b"),
             ("...", "..."),
+            ("x/a/../b", "x/b"),
+            ("a/../b", "b"),
+            ("a/b/../../c", "c"),
         ] {
             assert_eq!(clean(dirty.as_bytes()).unwrap(), tidy.as_bytes());
         }

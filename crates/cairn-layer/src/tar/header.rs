@@ -1,58 +1,105 @@
 //! One tar header with the extended records before it, as an entry would have it.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use cairn_model::{Meta, Timestamp};
 use tar::{EntryType, Header};
 
-use super::pax;
+use super::{pax, xattr};
 use crate::error::{Error, Result};
 
-/// Values that extended headers give to the next entry, or (global) to all that follow.
+/// Values that extended headers give to the next entry, over (global) ones for all that follow.
 #[derive(Debug, Clone, Default)]
 pub struct Extensions {
-    records: Vec<(Vec<u8>, Vec<u8>)>,
+    pax: Vec<(Vec<u8>, Vec<u8>)>,
+    global: Rc<BTreeMap<Vec<u8>, Vec<u8>>>,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
 }
 
+/// Keys that mean something in a global header. Others would be those of every file of the archive, which
+/// no tar writes and which would make a small archive a large layer.
+const GLOBAL_KEYS: [&[u8]; 6] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"];
+const GLOBAL_VALUE_BYTES_MAX: usize = 4096;
+
 impl Extensions {
-    /// Adds the records of a pax header; a later record of the same key wins.
-    pub fn add_pax(&mut self, bytes: &[u8]) -> Option<()> {
-        for (key, value) in pax::parse(bytes)? {
-            self.set(key, value);
-        }
-        Some(())
+    /// The records of a pax header, in place of those of one before it.
+    pub fn set_pax(&mut self, bytes: &[u8], at: u64) -> Result<()> {
+        self.pax = records(bytes, at)?;
+        Ok(())
     }
 
-    /// Sets one record.
-    pub fn set(&mut self, key: &[u8], value: &[u8]) {
+    /// Adds the records of a global header; a later record of the same key wins, an empty one takes it away.
+    pub fn add_global(&mut self, bytes: &[u8], at: u64) -> Result<()> {
+        let global = Rc::make_mut(&mut self.global);
+        for (key, value) in records(bytes, at)? {
+            if value.is_empty() {
+                global.remove(&key);
+            } else if GLOBAL_KEYS.contains(&&key[..]) {
+                if value.len() > GLOBAL_VALUE_BYTES_MAX {
+                    return Err(bad_pax(at));
+                }
+                global.insert(key, value);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the global records of `other`.
+    pub fn follow(&mut self, other: &Self) {
+        self.global = other.global.clone();
+    }
+
+    /// Data of a GNU header that holds a long name.
+    pub fn set_long_name(&mut self, data: &[u8]) {
+        self.long_name = until_nul(data);
+    }
+
+    /// Data of a GNU header that holds a long link target.
+    pub fn set_long_link(&mut self, data: &[u8]) {
+        self.long_link = until_nul(data);
+    }
+
+    /// Value of one record. An empty one means that there is none, not even a global one.
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        let local = self.pax.iter().find(|(k, _)| k == key);
+        local
+            .map(|(_, value)| value)
+            .or_else(|| self.global.get(key))
+            .map(Vec::as_slice)
+            .filter(|value| !value.is_empty())
+    }
+
+    /// All records of this entry alone.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        self.pax.iter().map(|(k, v)| (k.as_slice(), v.as_slice()))
+    }
+}
+
+/// Records of one header; a later record of the same key wins.
+fn records(bytes: &[u8], at: u64) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut out: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    for (key, value) in pax::parse(bytes).ok_or_else(|| bad_pax(at))? {
         // GNU.sparse 0.0 repeats its keys; their order is the map.
         if !matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes") {
-            self.records.retain(|(k, _)| k != key);
+            out.retain(|(k, _)| k != key);
         }
-        self.records.push((key.to_vec(), value.to_vec()));
+        out.push((key.to_vec(), value.to_vec()));
     }
+    Ok(out)
+}
 
-    /// Value of one record.
-    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.records
-            .iter()
-            .find(|(k, _)| k == key)
-            .map(|(_, v)| v.as_slice())
+fn bad_pax(at: u64) -> Error {
+    Error::Tar {
+        at,
+        why: "a pax header is malformed".into(),
     }
+}
 
-    /// All records.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.records
-            .iter()
-            .map(|(k, v)| (k.as_slice(), v.as_slice()))
-    }
-
-    /// These records over `global` ones.
-    pub fn over(self, global: &Self) -> Self {
-        let mut out = global.clone();
-        for (key, value) in &self.records {
-            out.set(key, value);
-        }
-        out
-    }
+fn until_nul(bytes: &[u8]) -> Option<Vec<u8>> {
+    let name = bytes.split(|b| *b == 0).next()?;
+    (!name.is_empty()).then(|| name.to_vec())
 }
 
 /// A header, decoded.
@@ -83,8 +130,16 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
         )
     };
     let path = ext.get(b"GNU.sparse.name").or_else(|| ext.get(b"path"));
-    let path = path.map_or_else(|| header.path_bytes().into_owned(), <[u8]>::to_vec);
-    let link = match ext.get(b"linkpath") {
+    let path = path.or(ext.long_name.as_deref());
+    let path = path.map_or_else(|| header_path(header), <[u8]>::to_vec);
+    if path.is_empty() {
+        return Err(Error::Tar {
+            at,
+            why: "a header has no name".into(),
+        });
+    }
+    let link = ext.get(b"linkpath").or(ext.long_link.as_deref());
+    let link = match link {
         Some(link) => link.to_vec(),
         None => header
             .link_name_bytes()
@@ -114,24 +169,7 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
         mtime,
         xattrs: Vec::new(),
     };
-    for (key, value) in ext.iter() {
-        let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else {
-            continue;
-        };
-        if name.starts_with(b"trusted.overlay.") {
-            return Err(Error::entry(
-                &path,
-                "it has an attribute trusted.overlay.*, which would steer the overlay mount",
-            ));
-        }
-        if name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 65536 {
-            return Err(Error::entry(
-                &path,
-                "it has an extended attribute that no file system takes",
-            ));
-        }
-        meta.set_xattr(name, value);
-    }
+    meta.xattrs = xattr::of_records(ext.iter()).map_err(|why| Error::entry(&path, why))?;
     let device = |n: std::io::Result<Option<u32>>| n.ok().flatten().unwrap_or(0);
     Ok(Decoded {
         path,
@@ -141,6 +179,17 @@ pub fn decode(header: &Header, ext: &Extensions, at: u64) -> Result<Decoded> {
         stored: field(b"size", or_zero(&old.size, header.entry_size()))?,
         device: (device(header.device_major()), device(header.device_minor())),
     })
+}
+
+/// The name a header has by itself. Star's own form of ustar has times where others have the last bytes of
+/// the prefix.
+fn header_path(header: &Header) -> Vec<u8> {
+    let bytes = header.as_bytes();
+    if header.as_ustar().is_none() || bytes[508..512] != *b"tar\0" {
+        return header.path_bytes().into_owned();
+    }
+    let text = |field: &[u8]| until_nul(field).unwrap_or_default();
+    crate::path::join(&text(&bytes[345..476]), &text(&bytes[..100]))
 }
 
 /// Seconds of a header's mtime field, whose base-256 form may be negative.

@@ -1,17 +1,26 @@
 //! Tar streams in and out.
 //!
+//! There is one reader of headers, `members.rs`; imports of layers and the index of an archive use it.
 //! Numbers and names in headers are decoded by the `tar` crate's `Header`; the walk over the blocks is
 //! ours, because every byte that is not file content must be kept as framing. Nothing is ever unpacked
 //! from a tar.
 
 mod framing;
 mod header;
+mod index;
+mod marker;
+mod members;
 mod pax;
 mod read;
+mod source;
+mod sparse;
 mod tree;
 mod write;
+mod xattr;
 
 pub(crate) use framing::{FramingWriter, StepV1, decode as decode_framing};
+pub use index::{Indexed, IndexedKind, index_tar};
+pub use members::is_header as is_tar_header;
 pub use read::{TarImport, import_tar};
 pub use tree::write_tree;
 pub(crate) use write::CanonicalTar;

@@ -7,7 +7,7 @@ use cairn_store::Store;
 use sha2::Digest as _;
 use tar::{EntryType, Header};
 
-use super::{StepV1, decode_framing, padding, pax};
+use super::{StepV1, decode_framing, padding, pax, xattr};
 use crate::content::read_content;
 use crate::error::{Error, Result};
 use crate::layer::Layer;
@@ -229,7 +229,7 @@ fn records(path: &[u8], link: &[u8], size: u64, meta: &Meta) -> Vec<u8> {
         );
     }
     for (name, value) in &meta.xattrs {
-        pax::push(&mut out, &[b"SCHILY.xattr.", &name[..]].concat(), value);
+        xattr::push(&mut out, name, value);
     }
     out
 }

@@ -1,10 +1,15 @@
 //! Puts a layer over a tree, as the OCI image specification says ("Applying Changesets").
 
+use std::collections::HashMap;
+
 use cairn_model::{Entry, Kind, Meta};
 
 use super::{Node, NodeId, NodeKind, ROOT, Tree};
 use crate::error::{Error, Result};
 use crate::path::split;
+
+/// Nodes below a layer by the paths its hard links name.
+type Targets<'e> = HashMap<&'e [u8], NodeId>;
 
 impl Tree {
     /// Puts the entries of a layer over this tree. Whiteouts and opaque markers act on what was below
@@ -14,6 +19,7 @@ impl Tree {
     /// # Errors
     /// For a hard link to nothing or to a directory, and for a path that leads through a file.
     pub fn apply(&mut self, entries: &[Entry]) -> Result<()> {
+        let below = self.link_targets(entries);
         // A directory of this layer takes the place of a file or link below before anything is looked up
         // through it, so that a marker in it never acts on where the link led.
         for entry in entries.iter().filter(|e| e.kind == Kind::Directory) {
@@ -46,13 +52,33 @@ impl Tree {
         }
         for entry in entries {
             if !matches!(entry.kind, Kind::Whiteout | Kind::Opaque) {
-                self.put(entry)?;
+                self.put(entry, &below)?;
             }
         }
         Ok(())
     }
 
-    fn put(&mut self, entry: &Entry) -> Result<()> {
+    /// What the hard links of a layer name below it. A layer may give a file of a lower one a second name
+    /// and delete the first, in any order.
+    fn link_targets<'e>(&self, entries: &'e [Entry]) -> Targets<'e> {
+        let mut out = Targets::new();
+        for entry in entries {
+            if let Kind::Hardlink(target) = &entry.kind
+                && let Some(id) = self.link_target(target)
+            {
+                out.insert(target, id);
+            }
+        }
+        out
+    }
+
+    fn link_target(&self, target: &[u8]) -> Option<NodeId> {
+        let (directory, last) = split(target)?;
+        let at = self.resolve(directory).and_then(|path| self.get(&path))?;
+        self.child(at, last)
+    }
+
+    fn put(&mut self, entry: &Entry, below: &Targets<'_>) -> Result<()> {
         let Some((directory, name)) = split(&entry.path) else {
             if entry.kind == Kind::Directory {
                 self.nodes[ROOT].meta = entry.meta.clone();
@@ -72,7 +98,7 @@ impl Tree {
                 }
                 NodeKind::Directory(Default::default())
             }
-            Kind::Hardlink(target) => return self.link(parent, name, target, entry),
+            Kind::Hardlink(target) => return self.link(parent, name, target, entry, below),
             Kind::File(content) => NodeKind::File(content.clone()),
             Kind::Symlink(target) => NodeKind::Symlink(target.clone()),
             Kind::CharDevice { major, minor } => NodeKind::CharDevice(*major, *minor),
@@ -96,7 +122,14 @@ impl Tree {
         Ok(())
     }
 
-    fn link(&mut self, parent: NodeId, name: &[u8], target: &[u8], entry: &Entry) -> Result<()> {
+    fn link(
+        &mut self,
+        parent: NodeId,
+        name: &[u8],
+        target: &[u8],
+        entry: &Entry,
+        below: &Targets<'_>,
+    ) -> Result<()> {
         let nowhere = || {
             Error::entry(
                 &entry.path,
@@ -106,11 +139,9 @@ impl Tree {
                 ),
             )
         };
-        let (directory, last) = split(target).ok_or_else(nowhere)?;
         let id = self
-            .resolve(directory)
-            .and_then(|path| self.get(&path))
-            .and_then(|at| self.child(at, last))
+            .link_target(target)
+            .or_else(|| below.get(target).copied())
             .ok_or_else(nowhere)?;
         match self.nodes[id].kind {
             NodeKind::Directory(_) => {
@@ -209,11 +240,12 @@ impl Tree {
 
     /// Adds one entry, for trees made by hand.
     pub fn insert(&mut self, path: &[u8], meta: Meta, kind: Kind) -> Result<()> {
-        self.put(&Entry {
+        let entry = Entry {
             path: path.to_vec(),
             meta,
             kind,
-        })
+        };
+        self.put(&entry, &Targets::new())
     }
 }
 
