@@ -6,6 +6,7 @@
 mod archive;
 mod config;
 mod error;
+mod gunzip;
 mod platform;
 mod source;
 mod stream;

@@ -8,6 +8,7 @@ use sha2::Digest as _;
 
 use crate::archive::Blob;
 use crate::error::{Error, Result};
+use crate::gunzip::Gunzip;
 
 const BLOCK_BYTES: usize = 1 << 20;
 const BLOCKS_AHEAD: usize = 4;
@@ -66,9 +67,7 @@ pub fn decompressed<'a>(mut inner: impl Read + 'a) -> Result<Box<dyn Read + 'a>>
     let whole = io::Cursor::new(start).chain(inner);
     Ok(match form {
         Form::Plain => Box::new(whole),
-        Form::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(
-            io::BufReader::with_capacity(1 << 17, whole),
-        )),
+        Form::Gzip => Box::new(Gunzip::new(io::BufReader::with_capacity(1 << 17, whole))),
         Form::Zstd => {
             let fail = |e| Error::invalid("zstd stream", e);
             let mut decoder = zstd::Decoder::new(whole).map_err(fail)?;
