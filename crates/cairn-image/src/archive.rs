@@ -7,9 +7,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cairn_layer::{Indexed, IndexedKind};
+
 use crate::error::{At, Error, Result};
 
+/// Files that are kept in mind; an image has a few thousand at most.
 const MEMBERS_MAX: usize = 1 << 20;
+const NAMES_BYTES_MAX: usize = 64 << 20;
 const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
 const LINKS_MAX: usize = 16;
 
@@ -82,54 +86,51 @@ fn tidy(name: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-impl Archive {
-    /// The files of a tar; reads its headers only.
-    pub fn of_tar(name: &str, file: File) -> Result<Self> {
-        let bad = |e: io::Error| Error::invalid(name, format!("its tar is broken or cut off: {e}"));
-        let length = file.metadata().map_err(bad)?.len();
-        let mut members = HashMap::new();
-        let mut tar = tar::Archive::new(&file);
-        for entry in tar.entries_with_seek().map_err(bad)? {
-            let entry = entry.map_err(bad)?;
-            let Some(path) = tidy(&String::from_utf8_lossy(&entry.path_bytes())) else {
-                return Err(Error::invalid(
-                    name,
-                    "a file in it has a name outside of it",
-                ));
-            };
-            let kind = entry.header().entry_type();
-            let member = if kind.is_symlink() || kind.is_hard_link() {
-                let target = entry
-                    .link_name_bytes()
-                    .map(|l| String::from_utf8_lossy(&l).into_owned())
-                    .unwrap_or_default();
-                let beside = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-                let target = if kind.is_symlink() {
-                    format!("{beside}/{target}")
-                } else {
-                    target
-                };
-                Member::Link(
-                    tidy(&target)
-                        .ok_or_else(|| Error::invalid(name, "a link in it leads outside of it"))?,
-                )
-            } else if kind.is_file() {
-                let (offset, size) = (entry.raw_file_position(), entry.size());
-                if offset.checked_add(size).is_none_or(|end| end > length) {
-                    return Err(Error::invalid(name, format!("it is cut off inside {path}")));
-                }
-                Member::Data { offset, size }
-            } else {
-                continue;
-            };
-            members.insert(path, member);
-            if members.len() > MEMBERS_MAX {
-                return Err(Error::invalid(
-                    name,
-                    "it has more files than any image needs",
-                ));
-            }
+/// A file or link of a tar under its tidy name; `None` for anything else.
+fn member(indexed: Indexed) -> Option<(String, Member)> {
+    let path = tidy(&String::from_utf8_lossy(&indexed.path))?;
+    let member = match indexed.kind {
+        IndexedKind::Data { offset, size } => Member::Data { offset, size },
+        IndexedKind::Hardlink(target) => Member::Link(tidy(&String::from_utf8_lossy(&target))?),
+        IndexedKind::Symlink(target) => {
+            let beside = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let target = String::from_utf8_lossy(&target);
+            Member::Link(tidy(&format!("{beside}/{target}"))?)
         }
+        IndexedKind::Other => return None,
+    };
+    Some((path, member))
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        out += &format!(": {error}");
+        cause = error.source();
+    }
+    out
+}
+
+impl Archive {
+    /// The files of a tar; reads its headers only, as an import of it as a layer would. Files with names
+    /// outside of it, links that lead there and what comes after [`MEMBERS_MAX`] files cannot be opened.
+    pub fn of_tar(name: &str, file: File) -> Result<Self> {
+        let mut members = HashMap::new();
+        let mut bytes = 0;
+        let limits = cairn_layer::Limits {
+            entries_max: u64::MAX,
+            ..Default::default()
+        };
+        let done = cairn_layer::index_tar(&file, limits, &mut |indexed| {
+            if let Some((path, member)) = member(indexed) {
+                bytes += path.len();
+                members.insert(path, member);
+            }
+            members.len() < MEMBERS_MAX && bytes < NAMES_BYTES_MAX
+        });
+        done.map_err(|e| Error::invalid(name, chain(&e)))?;
         Ok(Self::Tar {
             name: name.to_owned(),
             file: Arc::new(file),
@@ -143,6 +144,18 @@ impl Archive {
             Self::Directory(path) => path.display().to_string(),
             Self::Tar { name, .. } => name.clone(),
         }
+    }
+
+    /// Names of the files in a tar; none for a directory.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let members = match self {
+            Self::Directory(_) => None,
+            Self::Tar { members, .. } => Some(members),
+        };
+        members
+            .into_iter()
+            .flat_map(|m| m.keys())
+            .map(String::as_str)
     }
 
     /// True where there is such a file.

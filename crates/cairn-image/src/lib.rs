@@ -8,6 +8,7 @@ mod config;
 mod error;
 mod gunzip;
 mod platform;
+mod probe;
 mod source;
 mod stream;
 mod write;

@@ -12,8 +12,9 @@ use crate::archive::{Archive, Member};
 use crate::config::ImageConfig;
 use crate::error::{At, Error, Result};
 use crate::platform::Platform;
+use crate::probe::is_image;
 use crate::sha256;
-use crate::stream::{LayerStream, decompressed};
+use crate::stream::{LayerStream, beginning, decompressed, is_compressed};
 
 const INDEX_DEPTH_MAX: usize = 4;
 const LAYERS_MAX: usize = 1024;
@@ -115,13 +116,9 @@ pub fn detect(path: &Path, platform: &Platform, spool: &Path) -> Result<Source> 
         spooled(std::io::stdin().lock(), spool)?
     } else {
         let mut file = File::open(path).at("open", path)?;
-        let mut start = [0; 4];
-        let read = file.read(&mut start).at("read", path)?;
+        let start = beginning(&mut file).at("read", path)?;
         let regular = file.metadata().at("stat", path)?.is_file();
-        let compressed = matches!(
-            start[..read],
-            [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd] | [b'B', b'Z', ..] | [0xfd, b'7', ..]
-        );
+        let compressed = is_compressed(&start);
         match (regular, compressed) {
             (true, _) => {
                 file.rewind().at("read", path)?;
@@ -131,14 +128,11 @@ pub fn detect(path: &Path, platform: &Platform, spool: &Path) -> Result<Source> 
                     file
                 }
             }
-            (false, _) => spooled(
-                std::io::Cursor::new(start[..read].to_vec()).chain(file),
-                spool,
-            )?,
+            (false, _) => spooled(std::io::Cursor::new(start).chain(file), spool)?,
         }
     };
     let archive = Archive::of_tar(&name, file.try_clone().at("open", path)?)?;
-    if archive.has("manifest.json") || archive.has("oci-layout") {
+    if is_image(&archive) {
         return images(archive, platform).map(Source::Images);
     }
     let Archive::Tar { members, .. } = &archive else {

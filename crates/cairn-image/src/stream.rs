@@ -12,6 +12,8 @@ use crate::gunzip::Gunzip;
 
 const BLOCK_BYTES: usize = 1 << 20;
 const BLOCKS_AHEAD: usize = 4;
+/// Bytes of a tar's first header.
+const BEGINNING_BYTES: u64 = 512;
 /// Largest zstd window taken, as a power of two: 128 MiB, what `zstd --long=27` writes.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
@@ -41,7 +43,26 @@ enum Form {
     Zstd,
 }
 
+/// The first bytes of a stream, as many as it takes to tell what it is.
+pub fn beginning(inner: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    inner.take(BEGINNING_BYTES).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// True for a stream that [`decompressed`] would change or refuse.
+pub fn is_compressed(start: &[u8]) -> bool {
+    !matches!(form(start), Ok(Form::Plain))
+}
+
+/// A tar is one by its first header, whatever bytes its first name begins with.
 fn form(start: &[u8]) -> Result<Form> {
+    if start
+        .get(..BEGINNING_BYTES as usize)
+        .is_some_and(cairn_layer::is_tar_header)
+    {
+        return Ok(Form::Plain);
+    }
     let foreign = |name: &str| {
         Err(Error::invalid(
             "compression",
@@ -60,9 +81,7 @@ fn form(start: &[u8]) -> Result<Form> {
 
 /// `inner` decompressed, by what it begins with.
 pub fn decompressed<'a>(mut inner: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
-    let mut start = Vec::new();
-    let read = (&mut inner).take(6).read_to_end(&mut start);
-    read.map_err(|e| Error::invalid("stream", e))?;
+    let start = beginning(&mut inner).map_err(|e| Error::invalid("stream", e))?;
     let form = form(&start)?;
     let whole = io::Cursor::new(start).chain(inner);
     Ok(match form {
