@@ -15,8 +15,8 @@ mod tree;
 
 pub use content::{ContentReader, read_content};
 pub use dir::{
-    CommitReport, Fingerprint, Scanned, Survey, checkout, commit_copy, commit_upper, scan, survey,
-    write_pieces,
+    CommitReport, Fingerprint, Scanned, Survey, checkout, checkout_for_overlay, commit_copy,
+    commit_upper, scan, survey, write_pieces,
 };
 pub use error::{Error, Result};
 pub use layer::{Layer, LayerWriter, Limits};

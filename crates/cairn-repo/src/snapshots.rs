@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, commit_copy, commit_upper, diff};
-use cairn_model::{Head, Meta, MountPlan, PackId, SnapshotKey};
+use cairn_model::{Driver, Head, Meta, MountPlan, PackId, SnapshotKey};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
 use cairn_store::{Ingest, Lease, Rows, Txn};
 
@@ -97,7 +97,10 @@ impl Repo {
         }
         let mut empty = Tree::new();
         *empty.meta_mut(empty.root()) = root.clone();
-        cairn_layer::checkout(&self.store, &empty, &upper)?;
+        match self.driver()? {
+            Driver::Copy => cairn_layer::checkout(&self.store, &empty, &upper)?,
+            _ => cairn_layer::checkout_for_overlay(&self.store, &empty, &upper)?,
+        };
         for path in [&upper, &directory] {
             disk.sync_dir(path)?;
         }

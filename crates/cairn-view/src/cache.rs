@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Tree, checkout};
+use cairn_layer::{Tree, checkout, checkout_for_overlay};
 use cairn_model::{Content, Driver, Head, MountPlan, ObjectId, TreeId};
 use cairn_store::Store;
 use rustix::fs::{FlockOperation, flock};
@@ -65,6 +65,9 @@ fn make_mount_points(copy: &Path, tree: &Tree) -> Result<()> {
     let list = copy.with_file_name(MOUNT_POINTS);
     std::fs::write(&list, cairn_store::codec::encode_bare(&made)).at("write", &list)
 }
+
+/// How a tree is written into a directory.
+type WriteTree = fn(&Store, &Tree, &Path) -> cairn_layer::Result<Vec<Vec<u8>>>;
 
 /// Views of a repository.
 #[derive(Debug, Clone)]
@@ -201,7 +204,7 @@ impl Views {
             Driver::Overlay => {
                 let path = self.flat_path(id);
                 if !path.exists() {
-                    self.make_flat(store, &path, &tree()?)?;
+                    self.make_flat(store, &path, &tree()?, checkout_for_overlay)?;
                 }
                 plan.lowers.push(path);
                 if plan.head.is_none() {
@@ -217,9 +220,10 @@ impl Views {
                     }
                 }
                 None => {
-                    let path = self.flat_path(id);
+                    // Not the one overlayfs reads, where its own attributes are escaped.
+                    let path = self.flat_path(id).with_extension("copy");
                     if !path.exists() {
-                        self.make_flat(store, &path, &tree()?)?;
+                        self.make_flat(store, &path, &tree()?, checkout)?;
                     }
                     plan.lowers.push(path);
                 }
@@ -252,7 +256,7 @@ impl Views {
             }
             (Driver::Overlay, _) => {
                 std::fs::create_dir_all(&own).at("create directory", &own)?;
-                checkout(store, &tree()?, &own).map_err(crate::Error::from)?;
+                checkout_for_overlay(store, &tree()?, &own).map_err(crate::Error::from)?;
             }
             (Driver::Copy, head) => {
                 if let Some(head) = head {
@@ -276,7 +280,11 @@ impl Views {
         let tiny = |content: &Content, out: &mut Vec<u8>| {
             Ok(cairn_layer::read_content(store, content, out)?)
         };
-        write_image(tree, id, &tiny, file.as_file_mut())?;
+        let left_out = write_image(tree, id, &tiny, file.as_file_mut())?;
+        if left_out > 0 {
+            let words = format!("left out {left_out} extended attributes that a view cannot hold");
+            store.db().say(&words);
+        }
         file.as_file_mut().flush().at("write", &path)?;
         file.persist(&path)
             .map_err(|e| e.error)
@@ -284,12 +292,12 @@ impl Views {
         Ok(())
     }
 
-    fn make_flat(&self, store: &Store, path: &Path, tree: &Tree) -> Result<()> {
+    fn make_flat(&self, store: &Store, path: &Path, tree: &Tree, write: WriteTree) -> Result<()> {
         let directory = self.directory.join("flat");
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let temporary =
             tempfile::TempDir::new_in(&directory).at("make a directory in", &directory)?;
-        checkout(store, tree, temporary.path())?;
+        write(store, tree, temporary.path())?;
         match std::fs::rename(temporary.path(), path) {
             // Another process was first.
             Err(_) if path.exists() => Ok(()),

@@ -40,6 +40,10 @@ impl LockWatch for Waits {
         eprintln!("cairn: waiting for the repository lock, held by {holder}");
     }
 
+    fn says(&self, words: &str) {
+        eprintln!("cairn: {words}");
+    }
+
     fn let_go(&self, waited: Duration, held: Duration) {
         let Some(path) = &self.trace else { return };
         let (waited, held) = (waited.as_micros(), held.as_micros());

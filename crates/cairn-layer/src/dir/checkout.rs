@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use cairn_model::{Content, Meta, Piece, Timestamp};
+use cairn_model::{Content, Meta, Piece, Timestamp, path_display};
 use cairn_store::Store;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
@@ -16,14 +16,25 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::inode::proc_path;
+use super::overlay_xattr;
 use crate::error::{Error, Result};
 use crate::path::split;
 use crate::tree::{NodeId, NodeKind, Tree};
 
 /// Writes `tree` into `target`, an empty directory, on all cores. Returns the paths of device nodes
 /// that could not be made for want of privilege; owners and attributes that need privilege are left
-/// out without it.
+/// out without it. Attributes that the file system there cannot hold are left out too, and that is said.
 pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>>> {
+    write(store, tree, target, false)
+}
+
+/// As [`checkout`], for a directory that overlayfs gets as a layer: the tree's own attributes of
+/// overlayfs's namespace are escaped, so that they show in the mount and do not steer it.
+pub fn checkout_for_overlay(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>>> {
+    write(store, tree, target, true)
+}
+
+fn write(store: &Store, tree: &Tree, target: &Path, escape: bool) -> Result<Vec<Vec<u8>>> {
     let name = || target.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(rustix::fs::CWD, target, flags, Mode::empty())
@@ -34,6 +45,8 @@ pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>
         tree,
         root,
         privileged,
+        escape,
+        left_out: LeftOut::default(),
     };
     let walk = tree.walk();
     let mut first: HashMap<NodeId, &[u8]> = HashMap::new();
@@ -77,6 +90,9 @@ pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>
             )?;
         }
     }
+    if let Some(words) = out.left_out.words(target) {
+        store.db().say(&words);
+    }
     Ok(skipped)
 }
 
@@ -85,6 +101,8 @@ struct Checkout<'a> {
     tree: &'a Tree,
     root: OwnedFd,
     privileged: bool,
+    escape: bool,
+    left_out: LeftOut,
 }
 
 impl Checkout<'_> {
@@ -208,24 +226,76 @@ impl Checkout<'_> {
             chmodat(dir, name, Mode::from_raw_mode(meta.mode), AtFlags::empty())
                 .map_err(fail("change the mode of"))?;
         }
-        for (key, value) in &meta.xattrs {
-            let set = rustix::fs::lsetxattr(
-                &proc_path(dir, name)[..],
-                &key[..],
-                value,
-                XattrFlags::empty(),
-            );
-            match set {
-                Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) if !self.privileged => {}
-                done => done.map_err(fail("set an extended attribute of"))?,
-            }
-        }
+        self.xattrs(dir, name, path, meta)?;
         let time = timespec(meta.mtime);
         let times = Timestamps {
             last_access: time,
             last_modification: time,
         };
         utimensat(dir, name, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(fail("set the time of"))
+    }
+}
+
+impl Checkout<'_> {
+    fn xattrs(&self, dir: &OwnedFd, name: &[u8], path: &[u8], meta: &Meta) -> Result<()> {
+        for (key, value) in &meta.xattrs {
+            let escaped = overlay_xattr::escaped(key).filter(|_| self.escape);
+            let set = rustix::fs::lsetxattr(
+                &proc_path(dir, name)[..],
+                escaped.as_deref().unwrap_or(key),
+                value,
+                XattrFlags::empty(),
+            );
+            match set {
+                Ok(()) => {}
+                Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) if !self.privileged => {}
+                Err(e) if self.cannot_hold(e) => self.left_out.add(path, key),
+                Err(e) => return Err(Error::file("set an extended attribute of", path, e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// True for an answer that says that the file system takes no such attribute, or none so large, on
+    /// such a file. "No space" says so too, while there is space.
+    fn cannot_hold(&self, e: Errno) -> bool {
+        match e {
+            Errno::NOTSUP | Errno::PERM | Errno::ACCESS | Errno::INVAL => true,
+            Errno::RANGE | Errno::TOOBIG | Errno::NAMETOOLONG => true,
+            Errno::NOSPC | Errno::DQUOT => rustix::fs::fstatvfs(&self.root)
+                .is_ok_and(|fs| fs.f_bavail.saturating_mul(fs.f_frsize) > SPACE_BYTES_MIN),
+            _ => false,
+        }
+    }
+}
+
+/// With so much free, in bytes, a file system that has no space for an attribute never has it.
+const SPACE_BYTES_MIN: u64 = 1 << 20;
+
+/// Extended attributes that were left out: how many, and the first as path and name.
+#[derive(Default)]
+struct LeftOut(Mutex<(u64, Option<(Vec<u8>, Vec<u8>)>)>);
+
+impl LeftOut {
+    fn add(&self, path: &[u8], key: &[u8]) {
+        let mut left_out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.0 += 1;
+        left_out
+            .1
+            .get_or_insert_with(|| (path.to_vec(), key.to_vec()));
+    }
+
+    fn words(&self, target: &Path) -> Option<String> {
+        let left_out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, Some((path, key))) = &*left_out else {
+            return None;
+        };
+        Some(format!(
+            "left out {count} extended attributes that the file system of {} cannot hold; the first is {} of {}",
+            target.display(),
+            path_display(key),
+            path_display(path)
+        ))
     }
 }
 

@@ -60,8 +60,13 @@ impl Commit<'_> {
     fn meta(&self, stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>, before: Option<NodeId>) -> Meta {
         let mut meta = inode::meta(stat);
         meta.xattrs = xattrs;
+        let old = before.map(|id| &self.parent.node(id).meta);
+        for (name, value) in old.into_iter().flat_map(|old| never_held(old, stat)) {
+            if meta.xattr(name).is_none() {
+                meta.set_xattr(name, value);
+            }
+        }
         if !self.privileged {
-            let old = before.map(|id| &self.parent.node(id).meta);
             (meta.uid, meta.gid) = old.map_or((0, 0), |old| (old.uid, old.gid));
             meta.xattrs.retain(|(name, _)| name.starts_with(b"user."));
             for (name, value) in old
@@ -186,6 +191,27 @@ impl Commit<'_> {
         }
         self.emitter.known(path, meta, kind)
     }
+}
+
+/// Bytes of attributes, with their names, that every file system holds for one file.
+const XATTR_BYTES_SURE: usize = 3 * 1024;
+
+/// Attributes that a checkout may have left out, for the file system takes none of the kind or not so many
+/// bytes. That they are missing says nothing of what a process did.
+fn never_held<'m>(meta: &'m Meta, stat: &Stat) -> impl Iterator<Item = (&'m [u8], &'m [u8])> {
+    let bytes: usize = meta.xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
+    let takes_user = matches!(
+        inode::file_type(stat),
+        FileType::RegularFile | FileType::Directory
+    );
+    meta.xattrs
+        .iter()
+        .map(|(name, value)| (name.as_slice(), value.as_slice()))
+        .filter(move |(name, _)| {
+            let class = name.split(|b| *b == b'.').next().unwrap_or_default();
+            let known = matches!(class, b"trusted" | b"security" | b"system");
+            bytes > XATTR_BYTES_SURE || !(known || takes_user && class == b"user")
+        })
 }
 
 /// True where the file has just this content.

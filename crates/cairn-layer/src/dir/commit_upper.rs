@@ -15,7 +15,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 
 use super::emit::Emitter;
 use super::scan::{emit_leaf, refuse_marker};
-use super::{Scanned, inode};
+use super::{Scanned, inode, overlay_xattr};
 use crate::error::{Error, Result};
 use crate::layer::Limits;
 use crate::path::join;
@@ -69,6 +69,10 @@ fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
     let mut marks = Marks::default();
     let mut rest = Vec::new();
     for (name, value) in xattrs {
+        if let Some(own) = overlay_xattr::unescaped(&name) {
+            rest.push((own, value));
+            continue;
+        }
         // Heads are never mounted with userxattr, so user.overlay.* is the file's own, as any process may
         // set it.
         match name.strip_prefix(b"trusted.overlay.") {
@@ -76,7 +80,7 @@ fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
             Some(b"opaque") => marks.opaque = value == b"y",
             Some(b"metacopy") => marks.metacopy = true,
             Some(b"redirect") => marks.redirect = Some(value),
-            Some(b"origin" | b"impure" | b"uuid" | b"nlink" | b"upper") => {}
+            Some(b"origin" | b"impure" | b"uuid" | b"nlink" | b"upper" | b"protattr") => {}
             Some(_) => {
                 let name = String::from_utf8_lossy(&name).into_owned();
                 return Err(Error::entry(
@@ -88,6 +92,7 @@ fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
             }
         }
     }
+    rest.sort_unstable();
     Ok((marks, rest))
 }
 

@@ -7,13 +7,14 @@ mod commit_upper;
 mod emit;
 mod fingerprint;
 mod inode;
+mod overlay_xattr;
 mod scan;
 
 use cairn_model::{Digest, Entry};
 
 use crate::layer::Layer;
 
-pub use checkout::{checkout, write_pieces};
+pub use checkout::{checkout, checkout_for_overlay, write_pieces};
 pub use commit_copy::commit_copy;
 pub use commit_upper::commit_upper;
 pub use fingerprint::{Fingerprint, Survey, survey};

@@ -129,6 +129,13 @@ impl Db {
         f()
     }
 
+    /// Tells the user something that stops nothing.
+    pub fn say(&self, words: &str) {
+        if let Some(notice) = &self.notice {
+            notice.says(words);
+        }
+    }
+
     fn lock(&self) -> Result<RepositoryLock> {
         RepositoryLock::acquire(&self.root.join("lock"), self.notice.as_ref())
     }

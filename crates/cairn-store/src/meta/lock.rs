@@ -17,6 +17,9 @@ pub trait LockWatch: Send + Sync {
 
     /// The lock was had after `waited`, and let go after `held`.
     fn let_go(&self, _waited: Duration, _held: Duration) {}
+
+    /// Something the user should know, which stops nothing.
+    fn says(&self, _words: &str) {}
 }
 
 /// A watch that is shared.

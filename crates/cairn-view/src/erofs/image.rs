@@ -44,10 +44,11 @@ struct Plan {
 pub type Tiny<'a> = dyn Fn(&Content, &mut Vec<u8>) -> Result<()> + 'a;
 
 /// Writes the image of `tree` to `out`. `tiny` is asked for the contents that the image itself holds.
-pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Write) -> Result<()> {
+/// Returns how many extended attributes no image can hold and are not in it.
+pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Write) -> Result<u64> {
     let mut plans = Vec::new();
     let mut place: HashMap<NodeId, usize> = HashMap::new();
-    collect(tiny, tree, &mut plans, &mut place)?;
+    let left_out = collect(tiny, tree, &mut plans, &mut place)?;
     let end = lay_out(&mut plans);
     let mut image = vec![0; end];
     superblock(&mut image, id, plans[0].offset, plans.len());
@@ -78,7 +79,8 @@ pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Writ
         image[tail..tail + inline.len()].copy_from_slice(inline);
     }
     out.write_all(&image)
-        .at("write", std::path::Path::new("EROFS image"))
+        .at("write", std::path::Path::new("EROFS image"))?;
+    Ok(left_out)
 }
 
 fn collect(
@@ -86,7 +88,8 @@ fn collect(
     tree: &Tree,
     plans: &mut Vec<Plan>,
     place: &mut HashMap<NodeId, usize>,
-) -> Result<()> {
+) -> Result<u64> {
+    let mut left_out = 0;
     let mut stack = vec![(Vec::new(), tree.root(), tree.root())];
     while let Some((path, id, parent)) = stack.pop() {
         if place.contains_key(&id) {
@@ -124,16 +127,15 @@ fn collect(
             }
             _ => 0,
         };
-        let encoded = xattr::encode(&node.meta.xattrs, object.as_ref());
-        let (xattrs, xattr_count) =
-            encoded.ok_or_else(|| bad("its extended attributes are too long for a view"))?;
+        let xattrs = xattr::encode(&node.meta.xattrs, object.as_ref());
+        left_out += xattrs.left_out;
         place.insert(id, plans.len());
         plans.push(Plan {
             id,
             parent,
             offset: 0,
-            xattrs,
-            xattr_count,
+            xattrs: xattrs.bytes,
+            xattr_count: xattrs.count,
             size,
             content,
             layout,
@@ -146,7 +148,7 @@ fn collect(
             .collect();
         stack.extend(children.into_iter().rev());
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Gives every inode its offset and every long content its blocks; returns how long the image is.

@@ -13,46 +13,78 @@ const PREFIXES: [(&[u8], u8); 5] = [
     (b"security.", 6),
 ];
 
-/// The encoded attributes of an inode and the value of its field `i_xattr_icount`; `None` where they
-/// do not fit an inode.
-pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Option<(Vec<u8>, u16)> {
-    if xattrs.is_empty() && object.is_none() {
-        return Some((Vec::new(), 0));
-    }
+/// Bytes of attributes that `i_xattr_icount` can say.
+const BYTES_MAX: usize = (u16::MAX as usize - 1) * 4;
+
+/// The attributes of an inode as they stand behind it.
+pub struct Encoded {
+    /// Header and entries; empty for none.
+    pub bytes: Vec<u8>,
+    /// The value of the field `i_xattr_icount`.
+    pub count: u16,
+    /// Attributes that are too long for an inode, each or all together.
+    pub left_out: u64,
+}
+
+/// Encodes the attributes of an inode.
+pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Encoded {
     let mut out = vec![0; HEADER];
+    let mut left_out = 0;
     if let Some(object) = object {
-        push(&mut out, b"trusted.overlay.metacopy", b"")?;
         let hex = object.hex();
-        push(
+        let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
+        left_out += u64::from(!push(&mut out, b"trusted.overlay.metacopy", b""));
+        left_out += u64::from(!push(
             &mut out,
             b"trusted.overlay.redirect",
-            format!("/{}/{}", &hex[..2], &hex[2..]).as_bytes(),
-        )?;
+            redirect.as_bytes(),
+        ));
+        debug_assert_eq!(left_out, 0);
     }
     for (name, value) in xattrs {
-        match name.strip_prefix(b"trusted.overlay.") {
+        let pushed = match name.strip_prefix(b"trusted.overlay.") {
             // Overlayfs takes one level of "overlay." away again (Linux 6.7).
             Some(rest) => push(
                 &mut out,
                 &[b"trusted.overlay.overlay.", rest].concat(),
                 value,
-            )?,
-            None => push(&mut out, name, value)?,
-        }
+            ),
+            None => push(&mut out, name, value),
+        };
+        left_out += u64::from(!pushed);
     }
-    let count = (out.len() - HEADER) / 4 + 1;
-    Some((out, u16::try_from(count).ok()?))
+    if out.len() == HEADER {
+        out.clear();
+    }
+    let count = match out.len() {
+        0 => 0,
+        bytes => (bytes - HEADER) / 4 + 1,
+    };
+    Encoded {
+        bytes: out,
+        count: count as u16,
+        left_out,
+    }
 }
 
-fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Option<()> {
+/// Appends one attribute; false where it does not fit.
+fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
     let known = PREFIXES
         .iter()
         .find_map(|(prefix, index)| Some((name.strip_prefix(*prefix)?, *index)));
     let (rest, index) = known.unwrap_or((name, 0));
-    out.extend_from_slice(&[u8::try_from(rest.len()).ok()?, index]);
-    out.extend_from_slice(&u16::try_from(value.len()).ok()?.to_le_bytes());
+    let bytes = 4 + (rest.len() + value.len()).next_multiple_of(4);
+    let (Ok(name_len), Ok(value_len)) = (u8::try_from(rest.len()), u16::try_from(value.len()))
+    else {
+        return false;
+    };
+    if out.len() - HEADER + bytes > BYTES_MAX {
+        return false;
+    }
+    out.extend_from_slice(&[name_len, index]);
+    out.extend_from_slice(&value_len.to_le_bytes());
     out.extend_from_slice(rest);
     out.extend_from_slice(value);
     out.resize(out.len().next_multiple_of(4), 0);
-    Some(())
+    true
 }
