@@ -398,15 +398,6 @@ fn hostile_archives_publish_nothing() {
             "0:0",
         ),
         (
-            "overlay attribute",
-            layer(
-                Tar::new()
-                    .pax(&[("SCHILY.xattr.trusted.overlay.opaque", b"y")])
-                    .file("a", b""),
-            ),
-            "trusted.overlay",
-        ),
-        (
             "unknown type",
             layer(Tar::new().link("a", "", tar::EntryType::new(b'Z'))),
             "not supported",

@@ -56,6 +56,16 @@ pub(crate) enum DraftPiece {
     Known(Piece),
 }
 
+/// What is kept of the tar of a layer beside its contents.
+pub(crate) enum Framing {
+    /// Nothing: it is the canonical one, version 1.
+    None,
+    /// What was read with the tar.
+    Read(FramingWriter),
+    /// It is the canonical one, version 2, which is written down.
+    Canonical,
+}
+
 /// Collects entries and stores the manifest at the end.
 pub struct LayerWriter {
     /// Where content goes.
@@ -128,10 +138,7 @@ impl LayerWriter {
     }
 
     /// Waits for the content, stores the manifest and, if there is one, the framing.
-    pub(crate) fn finish_with(
-        mut self,
-        framing: Option<FramingWriter>,
-    ) -> Result<(Layer, Vec<Entry>)> {
+    pub(crate) fn finish_with(mut self, framing: Framing) -> Result<(Layer, Vec<Entry>)> {
         let ids = self.feeder.ids()?;
         let settle = |piece: &DraftPiece| match *piece {
             DraftPiece::Data(ticket, len) => Piece::Data {
@@ -151,6 +158,11 @@ impl LayerWriter {
         let bytes = manifest::encode(&entries);
         let id = LayerId::from_bytes(*blake3::hash(&bytes).as_bytes());
         let manifest = put_stream(&mut self.feeder, &bytes)?;
+        let framing = match framing {
+            Framing::None => None,
+            Framing::Read(framing) => Some(framing),
+            Framing::Canonical => Some(FramingWriter::canonical(&mut self.feeder, &entries)?),
+        };
         let framing = framing
             .map(|framing| framing.finish(&mut self.feeder))
             .transpose()?;
@@ -168,7 +180,7 @@ impl LayerWriter {
 
     /// Waits for the content and stores the manifest of a layer that did not come as a tar.
     pub fn finish(self) -> Result<(Layer, Vec<Entry>)> {
-        self.finish_with(None)
+        self.finish_with(Framing::None)
     }
 }
 

@@ -99,7 +99,9 @@ impl Walk {
                 }
                 FileType::RegularFile if stat.st_size > 0 => {
                     if let Ok(file) = inode::open(dir, &name, &path) {
-                        self.ask(&file, stat.st_size as u64)?;
+                        // Holes are not read.
+                        let bytes = (stat.st_size as u64).min(stat.st_blocks as u64 * 512);
+                        self.ask(&file, bytes)?;
                     }
                 }
                 _ => {}

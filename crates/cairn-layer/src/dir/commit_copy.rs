@@ -1,13 +1,13 @@
 //! What changed in a full copy of a tree: the commit of the copy driver, which needs no privilege.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use cairn_model::{BlobId, Content, Kind, Meta, Piece};
 use cairn_store::{CHUNK_BYTES_MAX, Feeder, Store};
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat, fstat, openat, readlinkat, seek};
 
 use super::emit::Emitter;
 use super::scan::refuse_marker;
@@ -219,10 +219,11 @@ fn holds(file: &OwnedFd, content: &Content, path: &[u8]) -> Result<bool> {
     let fail = |e| Error::file("read", path, e);
     let mut file = std::fs::File::from(file.try_clone().map_err(fail)?);
     let mut buffer = Vec::new();
+    let mut at = 0;
     for piece in &content.pieces {
-        buffer.clear();
         match piece {
             Piece::Data { id, len } => {
+                buffer.clear();
                 (&mut file)
                     .take(u64::from(*len))
                     .read_to_end(&mut buffer)
@@ -230,22 +231,42 @@ fn holds(file: &OwnedFd, content: &Content, path: &[u8]) -> Result<bool> {
                 if BlobId::of(&buffer) != *id {
                     return Ok(false);
                 }
+                at += u64::from(*len);
             }
             Piece::Hole { len } => {
-                let mut left = *len;
-                while left > 0 {
-                    buffer.clear();
-                    let read = (&mut file)
-                        .take(left.min(CHUNK_BYTES_MAX as u64))
-                        .read_to_end(&mut buffer)
-                        .map_err(fail)?;
-                    if read == 0 || buffer.iter().any(|b| *b != 0) {
-                        return Ok(false);
-                    }
-                    left -= read as u64;
+                at += len;
+                if !is_zero_until(&mut file, at, &mut buffer).map_err(fail)? {
+                    return Ok(false);
                 }
             }
         }
+    }
+    Ok(true)
+}
+
+/// True where the file has nothing but zeros from where it stands to `end`, and stands there then. Holes
+/// are not read.
+fn is_zero_until(
+    file: &mut std::fs::File,
+    end: u64,
+    buffer: &mut Vec<u8>,
+) -> std::io::Result<bool> {
+    let mut at = file.stream_position()?;
+    while at < end {
+        let data = match seek(&*file, SeekFrom::Data(at)) {
+            Ok(data) => data.min(end),
+            Err(rustix::io::Errno::NXIO) => end,
+            Err(e) => return Err(e.into()),
+        };
+        file.seek(std::io::SeekFrom::Start(data))?;
+        buffer.clear();
+        let read = file
+            .take((end - data).min(CHUNK_BYTES_MAX as u64))
+            .read_to_end(buffer)?;
+        if buffer.iter().any(|b| *b != 0) || (read == 0 && data < end) {
+            return Ok(false);
+        }
+        at = data + read as u64;
     }
     Ok(true)
 }

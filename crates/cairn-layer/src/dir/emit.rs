@@ -12,13 +12,19 @@ use rustix::fs::{SeekFrom, Stat, seek};
 use sha2::Digest as _;
 
 use super::{CommitReport, Scanned};
-use crate::content::read_content;
+use crate::content::{ContentReader, from_io, read_content};
 use crate::error::{Error, Result};
-use crate::layer::{DraftPiece, LayerWriter, Limits};
-use crate::tar::CanonicalTar;
+use crate::layer::{DraftPiece, Framing, LayerWriter, Limits};
+use crate::tar::{CanonicalTar, SparseMap};
 
 const HASH_BLOCK_BYTES: usize = 256 * 1024;
 const HASH_BLOCKS_AHEAD: usize = 4;
+
+/// Shorter holes are read as zeros, bytes: they cost less than the lines of a map.
+const HOLE_BYTES_MIN: u64 = 64 * 1024;
+
+/// Holes and runs of data that are looked for in one file.
+const PARTS_MAX: usize = 200_000;
 
 /// Counts and hashes, and keeps nothing. The hashing has a thread of its own: with reading and cutting it
 /// would hold up the others.
@@ -100,6 +106,8 @@ pub struct Emitter<'a> {
     cutter: Cutter,
     scratch: Vec<u8>,
     links: HashMap<(u64, u64), Vec<u8>>,
+    /// True once a file was written with its holes left out.
+    has_maps: bool,
     /// What was left out.
     pub report: CommitReport,
     /// Told of bytes read.
@@ -115,6 +123,7 @@ impl<'a> Emitter<'a> {
             cutter: Cutter::default(),
             scratch: vec![0; 1 << 18],
             links: HashMap::new(),
+            has_maps: false,
             report: CommitReport::default(),
             progress: &|_| (),
         }
@@ -127,11 +136,32 @@ impl<'a> Emitter<'a> {
             meta,
             kind,
         };
-        self.tar.header(&entry)?;
-        if let Kind::File(content) = &entry.kind {
-            read_content(self.store, content, self.tar.out())?;
-            self.tar.pad(content.size)?;
+        let Kind::File(content) = &entry.kind else {
+            self.tar.header(&entry)?;
+            return self.writer.push(entry.path, entry.meta, entry.kind);
+        };
+        let store = self.store;
+        if let Some(map) = SparseMap::of_content(content) {
+            self.has_maps = true;
+            self.tar.sparse_header(&entry, &map)?;
+            for (id, _) in content.blobs() {
+                let out = self.tar.out();
+                out.write_all(&store.get(&id)?).map_err(Error::Write)?;
+            }
+            self.tar.pad(map.data_bytes)?;
+            return self.writer.push(entry.path, entry.meta, entry.kind);
         }
+        self.tar.header(&entry)?;
+        if content.data_bytes() < content.size {
+            // More holes than a map can have: the zeros become data.
+            let mut reader = ContentReader::new(store, content);
+            let size = content.size;
+            let pieces = self.run(&mut reader, path, size)?;
+            self.tar.pad(size)?;
+            return self.writer.push_file(entry.path, entry.meta, size, pieces);
+        }
+        read_content(store, content, self.tar.out())?;
+        self.tar.pad(content.size)?;
         self.writer.push(entry.path, entry.meta, entry.kind)
     }
 
@@ -160,27 +190,41 @@ impl<'a> Emitter<'a> {
             meta,
             kind,
         };
-        self.tar.header(&entry)?;
         let mut file = std::fs::File::from(file);
-        let pieces = if size == 0 {
-            Vec::new()
-        } else if (stat.st_blocks as u64) * 512 < size && size > 4096 {
-            self.sparse(&mut file, path, size)?
+        let parts = if (stat.st_blocks as u64) * 512 < size && size > HOLE_BYTES_MIN {
+            parts(&file, path, size)?
         } else {
-            self.run(&mut file, path, size)?
+            Vec::new()
         };
-        self.tar.pad(size)?;
+        let map = SparseMap::of(parts.iter().copied());
+        let Some(map) = map else {
+            self.tar.header(&entry)?;
+            let pieces = self.run(&mut file, path, size)?;
+            self.tar.pad(size)?;
+            return self.writer.push_file(entry.path, entry.meta, size, pieces);
+        };
+        self.has_maps = true;
+        self.tar.sparse_header(&entry, &map)?;
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        for (is_hole, length) in parts {
+            if is_hole {
+                pieces.push(DraftPiece::Hole(length));
+            } else {
+                seek(&file, SeekFrom::Start(at)).map_err(|e| Error::file("read", path, e))?;
+                pieces.extend(self.run(&mut file, path, length)?);
+            }
+            at += length;
+        }
+        self.tar.pad(map.data_bytes)?;
         self.writer.push_file(entry.path, entry.meta, size, pieces)
     }
 
     /// `length` bytes of data from where the file stands.
-    fn run(
-        &mut self,
-        file: &mut std::fs::File,
-        path: &[u8],
-        length: u64,
-    ) -> Result<Vec<DraftPiece>> {
-        let fail = |e| Error::file("read", path, e);
+    fn run(&mut self, file: &mut dyn Read, path: &[u8], length: u64) -> Result<Vec<DraftPiece>> {
+        if length == 0 {
+            return Ok(Vec::new());
+        }
+        let fail = |e| from_io(e, |e| Error::file("read", path, e));
         let out = self.tar.out();
         if length <= CHUNK_BYTES_AVG as u64 {
             let ticket = self.writer.feeder.put_with(|buffer| {
@@ -211,48 +255,22 @@ impl<'a> Emitter<'a> {
             .collect())
     }
 
-    /// A file with holes: its runs of data one by one.
-    fn sparse(
-        &mut self,
-        file: &mut std::fs::File,
-        path: &[u8],
-        size: u64,
-    ) -> Result<Vec<DraftPiece>> {
-        let fail = |e: rustix::io::Errno| Error::file("read", path, e);
-        let mut pieces = Vec::new();
-        let mut at = 0;
-        while at < size {
-            let data = match seek(&*file, SeekFrom::Data(at)) {
-                Ok(data) => data.min(size),
-                Err(rustix::io::Errno::NXIO) => size,
-                Err(e) => return Err(fail(e)),
-            };
-            if data > at {
-                pieces.push(DraftPiece::Hole(data - at));
-                io::copy(&mut io::repeat(0).take(data - at), self.tar.out())
-                    .map_err(Error::Write)?;
-            }
-            if data == size {
-                break;
-            }
-            let hole = seek(&*file, SeekFrom::Hole(data)).map_err(fail)?.min(size);
-            seek(&*file, SeekFrom::Start(data)).map_err(fail)?;
-            pieces.extend(self.run(file, path, hole - data)?);
-            at = hole;
-        }
-        Ok(pieces)
-    }
-
     /// Stores the manifest.
     pub fn finish(self) -> Result<Scanned> {
         let Self {
             writer,
             tar,
             report,
+            has_maps,
             ..
         } = self;
         let (diff_id, tar_bytes) = tar.finish()?.finish().map_err(Error::Write)?;
-        let (mut layer, entries) = writer.finish()?;
+        let framing = if has_maps {
+            Framing::Canonical
+        } else {
+            Framing::None
+        };
+        let (mut layer, entries) = writer.finish_with(framing)?;
         layer.diff_id = Some(diff_id);
         layer.tar_bytes = Some(tar_bytes);
         Ok(Scanned {
@@ -262,4 +280,38 @@ impl<'a> Emitter<'a> {
             report,
         })
     }
+}
+
+/// Holes and runs of data of a file, in order: whether it is a hole, and its length.
+fn parts(file: &std::fs::File, path: &[u8], size: u64) -> Result<Vec<(bool, u64)>> {
+    let fail = |e: rustix::io::Errno| Error::file("read", path, e);
+    let (mut out, mut at, mut run) = (Vec::new(), 0, 0);
+    while at < size && out.len() < PARTS_MAX {
+        let data = match seek(file, SeekFrom::Data(at)) {
+            Ok(data) => data.min(size),
+            Err(rustix::io::Errno::NXIO) => size,
+            Err(e) => return Err(fail(e)),
+        };
+        if data - at >= HOLE_BYTES_MIN {
+            out.extend((run > 0).then_some((false, run)));
+            out.push((true, data - at));
+            run = 0;
+        } else {
+            run += data - at;
+        }
+        if data == size {
+            break;
+        }
+        // Data that is cut off meanwhile is found by the reading.
+        let end = seek(file, SeekFrom::Hole(data)).map_err(fail)?.min(size);
+        run += end - data;
+        at = end;
+    }
+    if out.len() >= PARTS_MAX {
+        // No map takes so many: it is read as a file without holes.
+        out.clear();
+    }
+    out.extend((run > 0).then_some((false, run)));
+    seek(file, SeekFrom::Start(0)).map_err(fail)?;
+    Ok(out)
 }

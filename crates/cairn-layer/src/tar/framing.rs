@@ -3,10 +3,12 @@
 //! `"CAIRNFRM" version:u32`, then steps as bincode until the end: bytes to copy, or "the data of
 //! manifest entry *n* here". Carried out in order they give the tar back byte for byte.
 
+use cairn_model::{Entry, Kind};
 use cairn_store::codec::{decode_bare, encode_bare};
 use cairn_store::{Feeder, StreamRef, StreamWriter};
 use serde::{Deserialize, Serialize};
 
+use super::{CanonicalTar, SparseMap};
 use crate::error::Result;
 
 const MAGIC: &[u8; 12] = b"CAIRNFRM\x01\0\0\0";
@@ -36,6 +38,38 @@ impl FramingWriter {
             stream,
             raw: Vec::new(),
         })
+    }
+
+    /// The framing of the canonical tar, version 2, of these entries.
+    pub fn canonical(feeder: &mut Feeder, entries: &[Entry]) -> Result<Self> {
+        let mut framing = Self::new(feeder)?;
+        let mut tar = CanonicalTar::new(Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            let stored = match &entry.kind {
+                Kind::File(content) => match SparseMap::of_content(content) {
+                    Some(map) => {
+                        tar.sparse_header(entry, &map)?;
+                        map.data_bytes
+                    }
+                    None => {
+                        tar.header(entry)?;
+                        content.size
+                    }
+                },
+                _ => {
+                    tar.header(entry)?;
+                    0
+                }
+            };
+            framing.raw(feeder, &std::mem::take(tar.out()))?;
+            if stored > 0 {
+                framing.entry(feeder, index)?;
+                tar.pad(stored)?;
+            }
+        }
+        let end = tar.finish()?;
+        framing.raw(feeder, &end)?;
+        Ok(framing)
     }
 
     /// Bytes that are no content.

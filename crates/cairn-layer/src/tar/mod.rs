@@ -22,6 +22,7 @@ pub(crate) use framing::{FramingWriter, StepV1, decode as decode_framing};
 pub use index::{Indexed, IndexedKind, index_tar};
 pub use members::is_header as is_tar_header;
 pub use read::{TarImport, import_tar};
+pub(crate) use sparse::Map as SparseMap;
 pub use tree::write_tree;
 pub(crate) use write::CanonicalTar;
 pub use write::export_layer;

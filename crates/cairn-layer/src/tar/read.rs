@@ -13,7 +13,7 @@ use super::source::Source;
 use super::sparse::{Segments, sparse_map};
 use super::{BLOCK, FramingWriter, padding};
 use crate::error::{Error, Result};
-use crate::layer::{DraftPiece, Layer, LayerWriter, Limits};
+use crate::layer::{DraftPiece, Framing, Layer, LayerWriter, Limits};
 use crate::path::clean;
 
 /// What an import of a tar gives.
@@ -51,7 +51,7 @@ pub fn import_tar(input: &mut dyn Read, feeder: Feeder, limits: Limits) -> Resul
     } = import;
     let tar_bytes = source.at;
     let diff_id = source.digest();
-    let (mut layer, entries) = writer.finish_with(Some(framing))?;
+    let (mut layer, entries) = writer.finish_with(Framing::Read(framing))?;
     layer.diff_id = Some(diff_id);
     layer.tar_bytes = Some(tar_bytes);
     Ok(TarImport {

@@ -1,6 +1,7 @@
 //! Maps of sparse files in all of GNU tar's forms: in the header (old), in pax records (0.0 and 0.1), and
 //! at the head of the data (1.0).
 
+use cairn_model::{Content, Piece};
 use tar::EntryType;
 
 use super::header::Extensions;
@@ -140,17 +141,51 @@ fn map_1_0(
     }
 }
 
-/// The text of a map in form 1.0 with the zeros behind it, for files with these runs of data. The last
-/// run is an empty one at the end, as GNU tar writes it for a hole there.
-pub fn encode_1_0(segments: &[(u64, u64)], size: u64) -> Vec<u8> {
-    let mut lines = vec![segments.len() as u64 + 1];
-    for (offset, length) in segments.iter().chain([&(size, 0)]) {
-        lines.extend([*offset, *length]);
+/// A longer map is none that others read; the limit is that of Go's archive/tar.
+const MAP_BYTES_MAX: usize = 1 << 20;
+
+/// The map of a file with holes, as it is written: in form 1.0.
+pub struct Map {
+    /// The map's lines and the zeros that fill their last block.
+    pub text: Vec<u8>,
+    /// Bytes of data that follow it.
+    pub data_bytes: u64,
+}
+
+impl Map {
+    /// The map of a file of these parts, each a hole or not and so many bytes long. `None` where there
+    /// is no hole, and where the map would be too long.
+    pub fn of(parts: impl Iterator<Item = (bool, u64)>) -> Option<Self> {
+        let (mut runs, mut at, mut holes) = (Segments::new(), 0, false);
+        for (is_hole, length) in parts {
+            match runs.last_mut() {
+                _ if is_hole => holes = true,
+                Some((start, run)) if *start + *run == at => *run += length,
+                _ => runs.push((at, length)),
+            }
+            at += length;
+        }
+        let data_bytes = runs.iter().map(|(_, length)| length).sum();
+        // As GNU tar does: an empty run at the end says how far a last hole goes.
+        runs.push((at, 0));
+        let mut text = format!("{}\n", runs.len()).into_bytes();
+        for (offset, length) in runs {
+            text.extend_from_slice(format!("{offset}\n{length}\n").as_bytes());
+        }
+        text.resize(text.len() + padding(text.len() as u64) as usize, 0);
+        (holes && text.len() <= MAP_BYTES_MAX).then_some(Self { text, data_bytes })
     }
-    let mut out = Vec::new();
-    for line in lines {
-        out.extend_from_slice(format!("{line}\n").as_bytes());
+
+    /// The map of stored content.
+    pub fn of_content(content: &Content) -> Option<Self> {
+        Self::of(content.pieces.iter().map(|piece| match piece {
+            Piece::Data { len, .. } => (false, u64::from(*len)),
+            Piece::Hole { len } => (true, *len),
+        }))
     }
-    out.resize(out.len() + padding(out.len() as u64) as usize, 0);
-    out
+
+    /// Bytes the file has in the archive.
+    pub fn stored(&self) -> u64 {
+        self.text.len() as u64 + self.data_bytes
+    }
 }

@@ -7,7 +7,7 @@ use cairn_store::Store;
 use sha2::Digest as _;
 use tar::{EntryType, Header};
 
-use super::{StepV1, decode_framing, padding, pax, xattr};
+use super::{SparseMap, StepV1, decode_framing, padding, pax, xattr};
 use crate::content::read_content;
 use crate::error::{Error, Result};
 use crate::layer::Layer;
@@ -103,8 +103,9 @@ impl Write for HashWriter<'_> {
     }
 }
 
-/// Writes entries as a tar of one fixed form (version 1, part of the repository format): ustar headers,
-/// with a pax header before them for what ustar cannot say. The same entries give the same bytes.
+/// Writes entries as a tar of one fixed form (part of the repository format): ustar headers, with a pax
+/// header before them for what ustar cannot say. The same entries give the same bytes. Version 1 has the
+/// content of files in full; version 2 leaves holes out, and its layers have a framing.
 pub struct CanonicalTar<W: Write> {
     out: W,
 }
@@ -119,13 +120,26 @@ impl<W: Write> CanonicalTar<W> {
         &mut self.out
     }
 
-    /// Everything before the content of an entry.
+    /// Everything before the content of an entry, which is written in full, holes as zeros.
     pub fn header(&mut self, entry: &Entry) -> Result<()> {
+        self.headers(entry, None)
+    }
+
+    /// Everything before the data of a file with holes, of which only the data follows (version 2).
+    pub fn sparse_header(&mut self, entry: &Entry, map: &SparseMap) -> Result<()> {
+        self.headers(entry, Some(map))?;
+        self.write(&map.text)
+    }
+
+    fn headers(&mut self, entry: &Entry, map: Option<&SparseMap>) -> Result<()> {
         let mut path = entry.path.clone();
         let mut link: &[u8] = b"";
         let (kind, size) = match &entry.kind {
             Kind::Directory => (EntryType::Directory, 0),
-            Kind::File(content) => (EntryType::Regular, content.size),
+            Kind::File(content) => {
+                let stored = map.map_or(content.size, SparseMap::stored);
+                (EntryType::Regular, stored)
+            }
             Kind::Symlink(target) => {
                 link = target;
                 (EntryType::Symlink, 0)
@@ -159,7 +173,13 @@ impl<W: Write> CanonicalTar<W> {
         } else {
             &entry.meta
         };
-        let records = records(&path, link, size, meta);
+        let mut records = records(if map.is_some() { b"" } else { &path }, link, size, meta);
+        if let (Some(_), Kind::File(content)) = (map, &entry.kind) {
+            sparse_records(&mut records, &path, content.size);
+            // What a reader that knows nothing of sparse files would make of it, as GNU tar names it.
+            let (_, name) = crate::path::split(&path).unwrap_or_default();
+            path = [b"GNUSparseFile.0/", name].concat();
+        }
         if !records.is_empty() {
             let mut header = ustar(
                 b"pax",
@@ -232,6 +252,14 @@ fn records(path: &[u8], link: &[u8], size: u64, meta: &Meta) -> Vec<u8> {
         xattr::push(&mut out, name, value);
     }
     out
+}
+
+/// What makes a file a sparse one, in GNU tar's form 1.0.
+fn sparse_records(out: &mut Vec<u8>, path: &[u8], size: u64) {
+    pax::push(out, b"GNU.sparse.major", b"1");
+    pax::push(out, b"GNU.sparse.minor", b"0");
+    pax::push(out, b"GNU.sparse.name", path);
+    pax::push(out, b"GNU.sparse.realsize", size.to_string().as_bytes());
 }
 
 fn time_text(secs: i64, nanos: u32) -> String {
