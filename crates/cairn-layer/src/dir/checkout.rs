@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use cairn_model::{Content, Meta, Piece, Timestamp, path_display};
+use cairn_model::{Content, Meta, Piece, Timestamp};
 use cairn_store::Store;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::inode::proc_path;
+use super::left_out::LeftOut;
 use super::overlay_xattr;
 use crate::error::{Error, Result};
 use crate::path::split;
@@ -271,33 +272,6 @@ impl Checkout<'_> {
 
 /// With so much free, in bytes, a file system that has no space for an attribute never has it.
 const SPACE_BYTES_MIN: u64 = 1 << 20;
-
-/// Extended attributes that were left out: how many, and the first as path and name.
-#[derive(Default)]
-struct LeftOut(Mutex<(u64, Option<(Vec<u8>, Vec<u8>)>)>);
-
-impl LeftOut {
-    fn add(&self, path: &[u8], key: &[u8]) {
-        let mut left_out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        left_out.0 += 1;
-        left_out
-            .1
-            .get_or_insert_with(|| (path.to_vec(), key.to_vec()));
-    }
-
-    fn words(&self, target: &Path) -> Option<String> {
-        let left_out = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, Some((path, key))) = &*left_out else {
-            return None;
-        };
-        Some(format!(
-            "left out {count} extended attributes that the file system of {} cannot hold; the first is {} of {}",
-            target.display(),
-            path_display(key),
-            path_display(path)
-        ))
-    }
-}
 
 fn timespec(time: Timestamp) -> Timespec {
     Timespec {

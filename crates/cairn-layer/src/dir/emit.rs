@@ -11,7 +11,7 @@ use cairn_store::{CHUNK_BYTES_AVG, Cutter, Feeder, Store};
 use rustix::fs::{SeekFrom, Stat, seek};
 use sha2::Digest as _;
 
-use super::{CommitReport, Scanned};
+use super::{CommitReport, Scanned, bounds};
 use crate::content::{ContentReader, from_io, read_content};
 use crate::error::{Error, Result};
 use crate::layer::{DraftPiece, Framing, LayerWriter, Limits};
@@ -136,6 +136,7 @@ impl<'a> Emitter<'a> {
             meta,
             kind,
         };
+        bounds::check(&entry)?;
         let Kind::File(content) = &entry.kind else {
             self.tar.header(&entry)?;
             return self.writer.push(entry.path, entry.meta, entry.kind);
@@ -190,6 +191,7 @@ impl<'a> Emitter<'a> {
             meta,
             kind,
         };
+        bounds::check(&entry)?;
         let mut file = std::fs::File::from(file);
         let parts = if (stat.st_blocks as u64) * 512 < size && size > HOLE_BYTES_MIN {
             parts(&file, path, size)?

@@ -1,12 +1,14 @@
 //! Directories in and out: import of a tree, commit of what a container changed, checkout.
 
 mod ahead;
+mod bounds;
 mod checkout;
 mod commit_copy;
 mod commit_upper;
 mod emit;
 mod fingerprint;
 mod inode;
+mod left_out;
 mod overlay_xattr;
 mod scan;
 

@@ -24,15 +24,18 @@ pub fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     pax::push(out, &key, value);
 }
 
+/// Names and values.
+type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// The attributes that the records of an entry give it, sorted by name.
 pub fn of_records<'a>(
     records: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, &'static str> {
+) -> Result<Xattrs, &'static str> {
     let exact = records
         .clone()
         .filter_map(|(key, value)| Some((url_decoded(key.strip_prefix(LIBARCHIVE)?), value)))
         .map(|(name, value)| Some((name, base64_decoded(value)?)));
-    let exact: Option<Vec<_>> = exact.collect();
+    let exact: Option<Xattrs> = exact.collect();
     let mut out = exact.ok_or("it has an extended attribute that is not base64")?;
     if out.is_empty() {
         let plain = records
