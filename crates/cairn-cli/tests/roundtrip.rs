@@ -281,6 +281,10 @@ fn compare(
 ) -> Result<(), TestCaseError> {
     let found = listing(found);
     for (path, text) in truth {
+        // It gives "./" its time before it makes what is inside.
+        if what == "bsdtar" && path.is_empty() {
+            continue;
+        }
         let here = found.get(path).map_or("missing", String::as_str);
         prop_assert_eq!(here, text, "{} of {}", path.escape_ascii(), what);
     }
