@@ -40,6 +40,9 @@ pub enum Command {
         #[arg(long)]
         keep: bool,
     },
+    /// Create an empty repository
+    #[command(name = "init")]
+    Create,
     /// Import an archive, layout, root file system tar or directory
     Import(Import),
     /// Write an image out

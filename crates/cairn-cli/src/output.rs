@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::Error;
+use cairn_model::Class;
 
 /// Prints an error and its causes on one line to standard error.
 pub fn print_error(error: &Error) {
@@ -29,30 +30,51 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// 3 where stored bytes are wrong or gone, 2 for a name that is none, else 1.
+/// The exit code of an error: its own where it has one, else that of its class.
 pub fn exit_code(error: &Error) -> u8 {
-    let corrupt = error.chain().any(|cause| {
-        cause
-            .downcast_ref::<cairn_repo::Error>()
-            .is_some_and(cairn_repo::Error::is_corruption)
-            || cause
-                .downcast_ref::<cairn_store::Error>()
-                .is_some_and(cairn_store::Error::is_corruption)
-            || cause
-                .downcast_ref::<cairn_layer::Error>()
-                .is_some_and(cairn_layer::Error::is_corruption)
-    });
     if let Some(Exit(code, _)) = error.downcast_ref::<Exit>() {
-        *code
-    } else if let Some(code) = error.chain().find_map(of_containers) {
-        code
-    } else if corrupt {
-        3
-    } else if error.chain().any(|cause| cause.is::<Usage>()) {
-        2
-    } else {
-        1
+        return *code;
     }
+    if let Some(code) = error.chain().find_map(of_containers) {
+        return code;
+    }
+    error.chain().find_map(class_of).map_or(1, code_of)
+}
+
+/// The table of exit codes.
+fn code_of(class: Class) -> u8 {
+    match class {
+        Class::Usage => 2,
+        Class::Corrupt => 3,
+        Class::NotFound
+        | Class::Exists
+        | Class::FailedPrecondition
+        | Class::InUse
+        | Class::Unavailable
+        | Class::Cancelled
+        | Class::Internal => 1,
+    }
+}
+
+/// The class of an error of one of our crates.
+fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Class> {
+    macro_rules! class {
+        ($($error:ty),*) => {
+            None$(.or_else(|| cause.downcast_ref::<$error>().map(<$error>::class)))*
+        };
+    }
+    if cause.is::<Usage>() {
+        return Some(Class::Usage);
+    }
+    class!(
+        cairn_container::Error,
+        cairn_repo::Error,
+        cairn_snapshot::Error,
+        cairn_layer::Error,
+        cairn_image::Error,
+        cairn_runtime::Error,
+        cairn_store::Error
+    )
 }
 
 /// The code that an error of a container or a launch has of its own.
@@ -62,8 +84,6 @@ fn of_containers(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(e.exit_code());
     }
     match cause.downcast_ref::<Error>()? {
-        Error::Repo(e) if e.is_corruption() => Some(3),
-        Error::Usage(_) => Some(2),
         Error::NotStarted { code, .. } => Some(*code),
         _ => None,
     }

@@ -187,7 +187,9 @@ fn both(case: impl Fn(&dyn Drive)) {
         driver: (!is_root()).then_some(cairn_model::Driver::Copy),
         ..Options::default()
     };
-    case(&Library(Repo::create(&cairn.root(), options).unwrap()));
+    case(&Library(
+        Repo::open_or_create(&cairn.root(), options).unwrap(),
+    ));
     let cairn = Cairn::new();
     case(&CommandLine(&cairn));
 }
@@ -440,7 +442,7 @@ fn a_hundred_and_twenty_eight_layers_stack() {
         skip!("mounting needs root");
     }
     let cairn = Cairn::new();
-    let repo = Library(Repo::create(&cairn.root(), Options::default()).unwrap());
+    let repo = Library(Repo::open_or_create(&cairn.root(), Options::default()).unwrap());
     let mut parent: Option<String> = None;
     for i in 0..128 {
         let work = format!("work{i}");

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use cairn_model::Class;
+
 /// Result of an operation on containers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -37,6 +39,19 @@ pub enum Error {
         /// Why not.
         words: String,
     },
+}
+
+impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Repo(e) => e.class(),
+            Self::Runtime(e) => e.class(),
+            Self::Step { source, .. } => Class::of_io(source),
+            Self::Usage(_) => Class::Usage,
+            Self::Refused(_) | Self::NotStarted { .. } => Class::FailedPrecondition,
+        }
+    }
 }
 
 pub(crate) trait Step<T> {

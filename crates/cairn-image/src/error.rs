@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cairn_model::Digest;
+use cairn_model::{Class, Digest};
 
 /// Result of an image operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,6 +62,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Io { source, .. } => Class::of_io(source),
+            // The archive is the caller's; what is stored here is not in doubt.
+            Self::Missing { .. } | Self::Invalid { .. } | Self::Digest { .. } => {
+                Class::FailedPrecondition
+            }
+            Self::Platform { .. } => Class::NotFound,
+        }
+    }
+
     pub(crate) fn invalid(what: impl Into<String>, why: impl ToString) -> Self {
         Self::Invalid {
             what: what.into(),

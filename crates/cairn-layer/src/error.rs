@@ -2,7 +2,7 @@
 
 use std::io;
 
-use cairn_model::path_display;
+use cairn_model::{Class, path_display};
 
 /// Result of a layer operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -78,13 +78,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(e) => e.class(),
+            Self::Damaged { .. } | Self::Differs { .. } => Class::Corrupt,
+            Self::Read(e) | Self::Write(e) | Self::File { source: e, .. } => Class::of_io(e),
+            Self::Tar { .. } | Self::Entry { .. } | Self::Limit { .. } => Class::FailedPrecondition,
+        }
+    }
+
     /// True where stored bytes are wrong or gone.
     pub fn is_corruption(&self) -> bool {
-        match self {
-            Self::Store(e) => e.is_corruption(),
-            Self::Damaged { .. } | Self::Differs { .. } => true,
-            _ => false,
-        }
+        self.class() == Class::Corrupt
     }
 
     pub(crate) fn entry(path: &[u8], why: impl Into<String>) -> Self {

@@ -3,11 +3,13 @@
 //! **Invariant:** no I/O here, and every value that exists is valid: names and ids are checked where
 //! they are made, so no floor above checks them again.
 
+mod class;
 mod entry;
 mod id;
 mod name;
 mod plan;
 
+pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
 pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};
 pub use name::{ImageRef, NameError, SnapshotKey};

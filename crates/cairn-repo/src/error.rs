@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use cairn_model::Class;
+
 /// Result of a repository operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -86,15 +88,28 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Store(e) => e.class(),
+            Self::Layer(e) => e.class(),
+            Self::Snapshot(e) => e.class(),
+            Self::Image(e) => e.class(),
+            Self::View(e) => e.class(),
+            Self::InLayer { source, .. } => source.class(),
+            Self::Name(_) => Class::Usage,
+            Self::NoImage(_) | Self::NoContainer(_) => Class::NotFound,
+            Self::InUse { .. } => Class::InUse,
+            Self::Io { source, .. } => Class::of_io(source),
+            Self::DiffId { .. } | Self::Ambiguous(_) | Self::LayerGone | Self::Invalid(_) => {
+                Class::FailedPrecondition
+            }
+        }
+    }
+
     /// True where stored bytes are wrong or gone: exit code 3.
     pub fn is_corruption(&self) -> bool {
-        match self {
-            Self::Store(e) | Self::Snapshot(cairn_snapshot::Error::Store(e)) => e.is_corruption(),
-            Self::Layer(e) => e.is_corruption(),
-            Self::View(e) => e.is_corruption(),
-            Self::InLayer { source, .. } => source.is_corruption(),
-            _ => false,
-        }
+        self.class() == Class::Corrupt
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::os::unix::fs::OpenOptionsExt;
 
 use cairn_layer::Layer;
 use cairn_model::{Kind as EntryKind, LayerId, ObjectId, PackId, TreeId};
@@ -143,6 +144,9 @@ impl Repo {
     /// Collects. Imports and runs go on beside it; they are held up for moments only.
     pub fn gc(&self, options: &GcOptions) -> Result<GcReport> {
         let mut report = GcReport::default();
+        if !options.dry_run {
+            self.store.may_spend_reserve();
+        }
         let _one = if options.dry_run {
             None
         } else {
@@ -206,7 +210,12 @@ impl Repo {
             }
         }
         let dropped = self.drop_orphaned_heads();
-        self.store.db().compact()?;
+        match self.store.db().compact() {
+            // What could be freed is freed; a shorter journal has to wait for room.
+            Err(e) if e.is_full() => {}
+            done => done?,
+        }
+        self.store.fill_reserve();
         report.orphaned_heads = dropped?;
         Ok(report)
     }
@@ -254,12 +263,9 @@ impl Repo {
     /// that the other keeps.
     pub(crate) fn only_collector(&self) -> Result<std::fs::File> {
         let path = self.root().join("gc.lock");
-        let file = std::fs::File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path)
-            .at("open", &path)?;
+        let mut options = std::fs::File::options();
+        options.create(true).write(true).truncate(false).mode(0o600);
+        let file = options.open(&path).at("open", &path)?;
         file.lock().at("lock", &path)?;
         Ok(file)
     }

@@ -11,6 +11,17 @@ use cairn_view::Views;
 use crate::error::{Error, Result};
 use crate::rows;
 
+/// Directories that every repository has.
+pub(crate) const PLACES: [&str; 7] = [
+    "packs",
+    "index",
+    "leases",
+    "tmp",
+    "heads",
+    "containers",
+    "cache",
+];
+
 /// How a repository is opened.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -32,7 +43,7 @@ pub struct Repo {
 
 impl Repo {
     /// Makes a repository in `root` if there is none, and opens it.
-    pub fn create(root: &Path, options: Options) -> Result<Self> {
+    pub fn open_or_create(root: &Path, options: Options) -> Result<Self> {
         Store::create(root, options.disk.clone())?;
         let places = ["heads", "containers", "cache"].map(|name| root.join(name));
         if !places.iter().all(|place| place.is_dir()) {
@@ -44,7 +55,7 @@ impl Repo {
         Self::open(root, options)
     }
 
-    /// Opens the repository in `root`.
+    /// Opens the repository in `root`; makes nothing where there is none.
     pub fn open(root: &Path, options: Options) -> Result<Self> {
         let store = Store::open(root, options.disk.clone(), options.notice.clone())?;
         Ok(Self { store, options })

@@ -412,7 +412,7 @@ impl Repo {
             Ok(bytes)
         };
         stats.index = count("index")?;
-        stats.database = count("db")? + count("journal")?;
+        stats.database = count("db")? + count("journal")? + count("journal.copy")?;
         stats.cache = count("cache")?;
         stats.heads = count("heads")?;
         for name in [
@@ -424,6 +424,7 @@ impl Repo {
             "lock",
             "gc.lock",
             "db.broken",
+            "reserve",
         ] {
             stats.other += count(name)?;
         }

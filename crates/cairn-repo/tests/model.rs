@@ -126,7 +126,7 @@ fn run(steps: &[Step]) {
         common::write(&trees.join(n.to_string()), &common::files(n));
     }
     let root = dir.path().join("r");
-    let open = || Repo::create(&root, common::options(Disk::default())).unwrap();
+    let open = || Repo::open_or_create(&root, common::options(Disk::default())).unwrap();
     let mut repo = open();
     let mut model = Model::new();
     for step in steps {

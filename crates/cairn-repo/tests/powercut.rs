@@ -97,7 +97,7 @@ fn scenario(
     disk: Disk,
     told: &mut dyn FnMut(&Promises),
 ) -> cairn_repo::Result<()> {
-    let repo = Repo::create(root, common::options(disk))?;
+    let repo = Repo::open_or_create(root, common::options(disk))?;
     let mut scenario = Scenario {
         repo,
         trees,
@@ -116,7 +116,7 @@ fn trees() -> tempfile::TempDir {
 }
 
 fn assert_holds(root: &Path, trees: &Path, promises: &Promises, what: &str) {
-    let repo = Repo::create(root, common::options(Disk::default()))
+    let repo = Repo::open_or_create(root, common::options(Disk::default()))
         .unwrap_or_else(|e| panic!("{what}: does not open: {e}"));
     let hold = repo.store().db().hold();
     if promises.damaged {

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use cairn_model::Class;
+
 /// Result of a runtime operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -50,6 +52,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Step { source, .. } => Class::of_io(source),
+            Self::View(e) => e.class(),
+            Self::NotFound(_) | Self::NoInterpreter(_) => Class::NotFound,
+            Self::Interrupted(_) => Class::Cancelled,
+            Self::NotExecutable { .. } | Self::Init { .. } => Class::FailedPrecondition,
+            Self::Invalid(_) => Class::Usage,
+        }
+    }
+
     /// Exit code as Docker has it: 127 not found, 126 not executable, 125 all else.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -1,22 +1,9 @@
 //! Errors, each of a class that an edge can map to its own codes.
 
+use cairn_model::Class;
+
 /// Result of a snapshot operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// What kind of refusal an error is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
-    /// The name is taken.
-    AlreadyExists,
-    /// There is no such thing.
-    NotFound,
-    /// The call makes no sense.
-    InvalidArgument,
-    /// The call makes sense, but not now.
-    FailedPrecondition,
-    /// Everything else.
-    Unavailable,
-}
 
 /// Why the graph refused.
 #[derive(Debug, thiserror::Error)]
@@ -68,14 +55,14 @@ impl Error {
     /// The class of the error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Exists(_) => Class::AlreadyExists,
+            Self::Exists(_) => Class::Exists,
             Self::NotFound(_) => Class::NotFound,
-            Self::Invalid(_) => Class::InvalidArgument,
-            Self::ParentNotCommitted(_)
-            | Self::HasChildren { .. }
-            | Self::NotActive { .. }
-            | Self::InUse { .. } => Class::FailedPrecondition,
-            Self::Store(_) => Class::Unavailable,
+            Self::Invalid(_) => Class::Usage,
+            Self::ParentNotCommitted(_) | Self::HasChildren { .. } | Self::NotActive { .. } => {
+                Class::FailedPrecondition
+            }
+            Self::InUse { .. } => Class::InUse,
+            Self::Store(e) => e.class(),
         }
     }
 }

@@ -179,6 +179,15 @@ pub fn list(rows: &dyn Rows) -> Result<Vec<Snapshot>> {
     SNAPSHOTS.scan(rows, [])?.into_iter().map(row).collect()
 }
 
+/// Writes down again that `child` stands on `parent`, where that is not known any more. For repairs.
+pub fn restore_child(txn: &mut Txn<'_>, parent: &SnapshotKey, child: &SnapshotKey) -> Result<()> {
+    let key = child_key(parent, child);
+    if CHILDREN.get(txn, &key)?.is_none() {
+        CHILDREN.put(txn, key, &ChildV1)?;
+    }
+    Ok(())
+}
+
 /// Keys of the snapshots whose parent is `key`.
 pub fn children(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<SnapshotKey>> {
     let prefix = label_prefix(key.as_str());

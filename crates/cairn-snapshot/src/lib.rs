@@ -10,7 +10,8 @@ mod filter;
 pub mod graph;
 mod snapshot;
 
-pub use error::{Class, Error, Result};
+pub use cairn_model::Class;
+pub use error::{Error, Result};
 pub use filter::Filter;
 pub use snapshot::{FieldPath, Kind, Labels, Snapshot, Usage};
 

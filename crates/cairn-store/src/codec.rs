@@ -90,12 +90,39 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
         .map_err(|e| bad(e.to_string()))
 }
 
+/// True where `bytes` are one whole envelope, of whatever type.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    enveloped(bytes) == Some(bytes.len())
+}
+
+/// Length of the whole envelope at the front of `bytes`, of whatever type; `None` where there is none.
+pub(crate) fn enveloped(bytes: &[u8]) -> Option<usize> {
+    let header = bytes.get(..HEADER)?;
+    if header[..2] != MAGIC.to_le_bytes() {
+        return None;
+    }
+    let word = |at: usize| crate::pack::u32_at(header, at);
+    let end = HEADER.checked_add(word(4) as usize)?;
+    let payload = bytes.get(HEADER..end)?;
+    (crc32fast::hash(payload) == word(8)).then_some(end)
+}
+
+/// A stored value for tests.
+#[cfg(test)]
+pub(crate) fn tests_value(i: u8) -> Vec<u8> {
+    encode(&tests::Sample(
+        i.into(),
+        "x".repeat(usize::from(i) * 40),
+        None,
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-    struct Sample(u32, String, Option<[u8; 4]>);
+    pub(super) struct Sample(pub u32, pub String, pub Option<[u8; 4]>);
 
     impl Stored for Sample {
         const TYPE: u8 = 250;

@@ -5,10 +5,12 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{IoContext, Result};
+use crate::reserve::Reserve;
 
 /// One change that is about to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,33 +47,51 @@ pub trait Probe: Send + Sync {
 
 /// Handle to the disk: the real one, with or without a probe.
 #[derive(Clone, Default)]
-pub struct Disk(Option<Arc<dyn Probe>>);
+pub struct Disk {
+    probe: Option<Arc<dyn Probe>>,
+    reserve: Arc<Reserve>,
+}
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Disk(probe: {})", self.0.is_some())
+        write!(f, "Disk(probe: {})", self.probe.is_some())
     }
 }
 
 impl Disk {
     /// The real disk under a probe.
     pub fn probed(probe: Arc<dyn Probe>) -> Self {
-        Self(Some(probe))
+        Self {
+            probe: Some(probe),
+            ..Self::default()
+        }
+    }
+
+    /// From now on a full disk makes this one spend the reserve of the repository in `root`.
+    pub(crate) fn may_spend_reserve(&self, root: &Path) {
+        self.reserve.arm(root);
+    }
+
+    /// Does it again with the reserve's room where there is none.
+    pub(crate) fn with_room<T>(&self, mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+        match f() {
+            Err(e) if cairn_model::is_full(&e) && self.reserve.spend() => f(),
+            done => done,
+        }
     }
 
     fn before(&self, op: impl FnOnce() -> Op) -> io::Result<()> {
-        self.0.as_ref().map_or(Ok(()), |probe| probe.before(&op()))
+        self.probe
+            .as_ref()
+            .map_or(Ok(()), |probe| probe.before(&op()))
     }
 
     /// Creates a file that must not exist yet.
     pub fn create(&self, path: &Path) -> Result<DiskFile> {
         self.before(|| Op::Create(path.into())).at("create", path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(path)
-            .at("create", path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = self.with_room(|| options.open(path)).at("create", path)?;
         Ok(DiskFile {
             disk: self.clone(),
             path: path.into(),
@@ -103,14 +123,16 @@ impl Disk {
         }
         self.before(|| Op::Mkdir(path.into()))
             .at("create directory", path)?;
-        std::fs::create_dir_all(path).at("create directory", path)
+        self.with_room(|| std::fs::create_dir_all(path))
+            .at("create directory", path)
     }
 
     /// Renames within one file system, replacing the target.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<()> {
         self.before(|| Op::Rename(from.into(), to.into()))
             .at("rename", from)?;
-        std::fs::rename(from, to).at("rename", from)
+        self.with_room(|| std::fs::rename(from, to))
+            .at("rename", from)
     }
 
     /// Unlinks a file; one that is gone already is fine.
@@ -154,7 +176,7 @@ pub struct DiskFile {
 impl DiskFile {
     /// Appends all of `bytes`.
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(probe) = &self.disk.0
+        if let Some(probe) = &self.disk.probe
             && let Err(e) = probe.before(&Op::Append(self.path.clone(), bytes.to_vec()))
         {
             let short = probe.short_write(bytes.len()).min(bytes.len());
@@ -163,7 +185,14 @@ impl DiskFile {
                 .at("write", &self.path)?;
             return Err(e).at("write", &self.path);
         }
-        self.file.write_all(bytes).at("write", &self.path)?;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let written = self.disk.with_room(|| (&self.file).write(rest));
+            match written {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                done => rest = &rest[done.at("write", &self.path)?..],
+            }
+        }
         self.len += bytes.len() as u64;
         Ok(())
     }
@@ -173,7 +202,10 @@ impl DiskFile {
         self.disk
             .before(|| Op::Sync(self.path.clone()))
             .at("sync", &self.path)?;
-        self.file.sync_data().at("sync", &self.path)
+        // A file system that allocates late says only now that it is full.
+        self.disk
+            .with_room(|| self.file.sync_data())
+            .at("sync", &self.path)
     }
 
     /// Cuts the file.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cairn_model::{BlobId, PackId};
+use cairn_model::{BlobId, Class, PackId};
 
 /// Result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -38,8 +38,11 @@ pub enum Error {
     #[error("pack {0} is missing; run \"cairn check --repair\"")]
     MissingPack(PackId),
     /// There is no repository at this path.
-    #[error("{} is not a Cairn repository (it has no file \"format\"); give --root or CAIRN_ROOT", .0.display())]
+    #[error("there is no Cairn repository in {}; run \"cairn init\" to make one there, or name another with --root or CAIRN_ROOT", .0.display())]
     NotARepository(PathBuf),
+    /// A repository whose file `format` is gone or is not what it was.
+    #[error("{}: the file \"format\" of this repository is missing or damaged, its journal or packs are there; \"cairn check --repair\" writes it again", .0.display())]
+    FormatLost(PathBuf),
     /// A newer or foreign repository.
     #[error("{} has repository format {found:?}; this program knows {known:?}", .path.display())]
     Format {
@@ -68,18 +71,44 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+    /// The database did not open, and the journal does not make up for it.
+    #[error("database {}: {why}", .path.display())]
+    NoDatabase {
+        /// Its directory.
+        path: PathBuf,
+        /// What it said.
+        why: String,
+    },
     /// A worker thread of an ingest died.
     #[error("a worker of the import stopped early; nothing was published")]
     Worker,
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Io { source, .. } => Class::of_io(source),
+            Self::Corrupt { .. }
+            | Self::MissingBlob(_)
+            | Self::MissingPack(_)
+            | Self::FormatLost(_)
+            | Self::Database { .. } => Class::Corrupt,
+            Self::NotARepository(_) => Class::NotFound,
+            Self::Format { .. } | Self::TooLarge { .. } => Class::FailedPrecondition,
+            Self::NoDatabase { .. } => Class::Unavailable,
+            Self::Worker => Class::Internal,
+        }
+    }
+
     /// True where stored bytes are wrong or gone (exit code 3), false for everything else.
     pub fn is_corruption(&self) -> bool {
-        matches!(
-            self,
-            Self::Corrupt { .. } | Self::MissingBlob(_) | Self::MissingPack(_)
-        )
+        self.class() == Class::Corrupt
+    }
+
+    /// True where there was no room.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if cairn_model::is_full(source))
     }
 
     /// A damaged object.
@@ -89,6 +118,21 @@ impl Error {
             why: why.into(),
         }
     }
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(cause) = at {
+        let words = cause.to_string();
+        // Transparent errors repeat what their source says.
+        if !text.ends_with(&words) {
+            text = format!("{text}: {words}");
+        }
+        at = cause.source();
+    }
+    text
 }
 
 /// Adds what was tried on which path to an `io::Error`.

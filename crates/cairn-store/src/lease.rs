@@ -6,6 +6,7 @@
 //! condemned in generation *g* is unlinked only when every living lease began at *g* or later.
 
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,15 +27,21 @@ pub struct Lease {
 impl Lease {
     /// Begins a lease. The caller holds the repository lock, so that no collection runs between
     /// reading `generation` and this.
-    pub(crate) fn begin(root: &Path, generation: u64) -> Result<Self> {
+    pub(crate) fn begin(root: &Path, disk: &Disk, generation: u64) -> Result<Self> {
         let name = cairn_model::PackId::from_bytes(random()?).hex();
         let file = root.join("leases").join(&name);
         let directory = root.join("tmp").join(&name);
-        let lock = File::create_new(&file).at("create lease", &file)?;
+        let mut options = File::options();
+        options.write(true).create_new(true).mode(0o600);
+        let lock = disk
+            .with_room(|| options.open(&file))
+            .at("create lease", &file)?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).at("lock lease", &file)?;
-        std::fs::write(&file, format!("{generation} {}\n", std::process::id()))
+        let words = format!("{generation} {}\n", std::process::id());
+        disk.with_room(|| std::fs::write(&file, &words))
             .at("write lease", &file)?;
-        std::fs::create_dir(&directory).at("create directory", &directory)?;
+        disk.with_room(|| std::fs::create_dir(&directory))
+            .at("create directory", &directory)?;
         Ok(Self {
             file,
             directory,

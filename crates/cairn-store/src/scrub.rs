@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use cairn_model::{BlobId, PackId};
+use cairn_model::{BlobId, Class, PackId};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Stored;
@@ -95,6 +95,10 @@ pub enum Damage {
     Index(Error),
 }
 
+fn is_damage(error: &Error) -> bool {
+    matches!(error.class(), Class::Corrupt | Class::NotFound)
+}
+
 /// What a scrub read.
 #[derive(Debug, Default)]
 pub struct Scrub {
@@ -108,6 +112,8 @@ pub struct Scrub {
     pub bytes: u64,
     /// What was wrong.
     pub damage: Vec<Damage>,
+    /// What the system did not let be read, so that nothing is known of it.
+    pub unread: Vec<Error>,
     /// Why it could not be written down what was found whole.
     pub forgotten: Option<Error>,
 }
@@ -199,7 +205,7 @@ pub fn scrub(
                         throttle.spend(bytes);
                         progress(bytes);
                     });
-                    if content && let Err(e) = remember(store, id, part.damage.is_empty()) {
+                    if content && let Err(e) = remember(store, id, &part) {
                         failed
                             .lock()
                             .unwrap_or_else(PoisonError::into_inner)
@@ -210,6 +216,7 @@ pub fn scrub(
                     total.blobs += part.blobs;
                     total.bytes += part.bytes;
                     total.damage.extend(part.damage);
+                    total.unread.extend(part.unread);
                 }
             });
         }
@@ -218,14 +225,20 @@ pub fn scrub(
     scrub.skipped = skipped;
     scrub.forgotten = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     for segment in index.segments() {
-        if let Err(e) = segment.verify() {
-            scrub.damage.push(Damage::Index(e));
+        match segment.verify() {
+            Err(e) if is_damage(&e) => scrub.damage.push(Damage::Index(e)),
+            Err(e) => scrub.unread.push(e),
+            Ok(()) => {}
         }
     }
     Ok(scrub)
 }
 
-fn remember(store: &Store, id: &PackId, whole: bool) -> Result<()> {
+fn remember(store: &Store, id: &PackId, part: &Scrub) -> Result<()> {
+    if !part.unread.is_empty() {
+        return Ok(());
+    }
+    let whole = part.damage.is_empty();
     store.db().write::<_, Error>(|txn| {
         if whole {
             VERIFIED.put(txn, id.as_bytes(), &VerifiedV1 { at: now() })?;
@@ -257,6 +270,10 @@ fn pack(
         Ok(opened) => opened,
         // A collection may have taken it since the rows were read.
         Err(_) if !is_live(store, id) => return out,
+        Err(error) if !is_damage(&error) => {
+            out.unread.push(error);
+            return out;
+        }
         Err(error) => {
             out.damage.push(Damage::Pack { id: *id, error });
             return out;
@@ -277,17 +294,23 @@ fn pack(
     let mut scratch = Vec::new();
     for slot in &directory.slots {
         // Another copy may be the one that is found.
-        let found = index.find(&slot.id).ok().flatten();
+        let Ok(found) = index.find(&slot.id) else {
+            continue;
+        };
         lost += u64::from(known && found.is_none_or(|at| at.pack == *id && at.slot != *slot));
         out.blobs += 1;
         out.bytes += slot.record_bytes();
         if content {
-            if let Err(error) = file.blob(slot, &mut scratch) {
-                out.damage.push(Damage::Blob {
+            match file.blob(slot, &mut scratch) {
+                Ok(_) => {}
+                Err(error) if is_damage(&error) => out.damage.push(Damage::Blob {
                     id: slot.id,
                     pack: *id,
                     error,
-                });
+                }),
+                // One line says it for all of them.
+                Err(error) if out.unread.is_empty() => out.unread.push(error),
+                Err(_) => {}
             }
             progress(slot.record_bytes());
         }

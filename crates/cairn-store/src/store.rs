@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use cairn_model::{BlobId, PackId};
+use cairn_model::{BlobId, Class, PackId};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::Stored;
@@ -16,6 +17,8 @@ use crate::ingest::{Ingest, Prepared};
 use crate::lease::Lease;
 use crate::meta::{Db, Notice, Table, Txn};
 use crate::pack::{Directory, PackFile, file_name};
+use crate::place::{check_format, mend_modes};
+use crate::reserve;
 use crate::scrub::VERIFIED;
 use crate::sealed::{SealedPack, drop_stored};
 
@@ -73,7 +76,7 @@ struct Inner {
 }
 
 /// What there may be before a repository has its file `format`.
-const BEGINNINGS: [&str; 8] = [
+const BEGINNINGS: [&str; 10] = [
     "lock",
     "packs",
     "index",
@@ -81,7 +84,9 @@ const BEGINNINGS: [&str; 8] = [
     "tmp",
     "journal",
     "journal.new",
+    "journal.copy",
     "format.new",
+    "lost+found",
 ];
 const DIRECTORIES: [&str; 4] = ["packs", "index", "leases", "tmp"];
 
@@ -101,6 +106,11 @@ pub fn private_directory(path: &Path, disk: &Disk) -> Result<()> {
     make_private(path)
 }
 
+/// True where an index does not open for a reason that making it anew takes away.
+fn is_derivable(error: &Error) -> bool {
+    matches!(error.class(), Class::Corrupt | Class::NotFound)
+}
+
 impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
@@ -114,6 +124,10 @@ impl Store {
             }
             make_private(root)?;
         }
+        match check_format(root) {
+            Err(Error::NotARepository(_)) => {}
+            done => return done,
+        }
         // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
         let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
         if !present.all(|entry| BEGINNINGS.iter().any(|name| entry.file_name() == *name))
@@ -124,9 +138,6 @@ impl Store {
                 path: root.into(),
                 source: std::io::Error::other("the directory is not empty"),
             });
-        }
-        if root.join("format").exists() {
-            return Ok(());
         }
         // One maker at a time; `format` comes last and says that all is there.
         let db = Db::new(root, disk.clone(), None);
@@ -141,39 +152,30 @@ impl Store {
                 List::default().put(&disk, &root.join("index"), &[])?;
             }
             db.create()?;
-            disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())
+            disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
+            reserve::fill(root);
+            Ok(())
         })
     }
 
     /// Opens the store in `root`. `notice` is told when the repository lock is waited for.
     pub fn open(root: &Path, disk: Disk, notice: Option<Notice>) -> Result<Self> {
-        let format = root.join("format");
-        match std::fs::read_to_string(&format) {
-            Ok(text) if text.trim_end() == FORMAT => {}
-            Ok(found) => {
-                let found = found.chars().take(100).collect();
-                return Err(Error::Format {
-                    path: format,
-                    found,
-                    known: FORMAT,
-                });
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Error::NotARepository(root.into()));
-            }
-            Err(e) => return Err(e).at("read", &format),
-        }
+        check_format(root)?;
+        mend_modes(root);
         let db = Db::new(root, disk.clone(), notice);
         let index = match Index::open(&root.join("index"), None) {
             Ok(index) => index,
+            // Short of descriptors or memory, refused: nothing that a new index would change.
+            Err(e) if !is_derivable(&e) => return Err(e),
             Err(_) => {
                 // The index is derived: make it anew from the packs' own directories.
                 for name in DIRECTORIES {
-                    disk.mkdir(&root.join(name))?;
+                    private_directory(&root.join(name), &disk)?;
                 }
                 db.write(|txn| match Index::open(&root.join("index"), None) {
                     // Another process was first.
                     Ok(_) => Ok(()),
+                    Err(e) if !is_derivable(&e) => Err(e),
                     Err(_) => heal(root, &disk, txn, &Index::default()),
                 })?;
                 Index::open(&root.join("index"), None)?
@@ -187,6 +189,16 @@ impl Store {
             packs: Mutex::default(),
         };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Lets this process spend the room that is kept for a full disk: for what removes things.
+    pub fn may_spend_reserve(&self) {
+        self.0.disk.may_spend_reserve(&self.0.root);
+    }
+
+    /// Puts the room for a full disk aside again where it is gone.
+    pub fn fill_reserve(&self) {
+        reserve::fill(&self.0.root);
     }
 
     /// Directory of the repository.
@@ -236,7 +248,11 @@ impl Store {
         if let Some(pack) = packs.get(id) {
             return Ok(pack.clone());
         }
-        let pack = Arc::new(PackFile::open(&self.pack_path(id))?);
+        let opened = PackFile::open(&self.pack_path(id)).map_err(|e| match e.class() {
+            Class::NotFound => Error::MissingPack(*id),
+            _ => e,
+        });
+        let pack = Arc::new(opened?);
         if packs.len() >= OPEN_PACKS_MAX {
             packs.clear();
         }
@@ -259,7 +275,7 @@ impl Store {
         let read = |found: &Location| self.pack(&found.pack)?.blob(&found.slot, &mut Vec::new());
         match read(&found) {
             // A collection may have moved the blob since the index was loaded.
-            Err(Error::Io { .. }) => {
+            Err(Error::Io { .. } | Error::MissingPack(_)) => {
                 let again = self.reload_index()?.find(id)?;
                 read(&again.ok_or(Error::MissingBlob(*id))?)
             }
@@ -271,7 +287,7 @@ impl Store {
     pub fn lease(&self) -> Result<Lease> {
         self.0.db.locked(|| {
             let index = self.reload_index()?;
-            Lease::begin(&self.0.root, index.generation())
+            Lease::begin(&self.0.root, &self.0.disk, index.generation())
         })
     }
 
@@ -425,12 +441,9 @@ impl Store {
             return Ok(());
         }
         let path = self.0.root.join("index").join("lock");
-        let one = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .at("open", &path)?;
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let one = options.open(&path).at("open", &path)?;
         if one.try_lock().is_err() {
             return Ok(());
         }
@@ -568,7 +581,7 @@ pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -
         if row.is_none() || !known.contains(&named) {
             let Directory { id, slots, bytes } =
                 match PackFile::open(&path).and_then(|pack| pack.directory()) {
-                    Err(e) if e.is_corruption() => continue,
+                    Err(e) if e.is_corruption() || e.class() == Class::NotFound => continue,
                     done => done?,
                 };
             if id != named {

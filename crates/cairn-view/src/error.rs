@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use cairn_model::Class;
+
 /// Result of a view operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -48,13 +50,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// The class of the error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Layer(e) => e.class(),
+            Self::Store(e) => e.class(),
+            Self::Io { source, .. } | Self::Mount { source, .. } => Class::of_io(source),
+            Self::Tree { .. } => Class::FailedPrecondition,
+        }
+    }
+
     /// True where stored bytes are wrong or gone.
     pub fn is_corruption(&self) -> bool {
-        match self {
-            Self::Layer(e) => e.is_corruption(),
-            Self::Store(e) => e.is_corruption(),
-            _ => false,
-        }
+        self.class() == Class::Corrupt
     }
 }
 

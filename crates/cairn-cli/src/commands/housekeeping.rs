@@ -12,6 +12,24 @@ use crate::args::Check;
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
 
+/// `cairn init`
+pub fn init(env: &Env) -> Result<()> {
+    let there = Repo::open(&env.root, env.options()).is_ok();
+    let repo = env.open_or_create()?;
+    let root = repo.root().display();
+    if env.json {
+        return Ok(output::json(
+            &json!({"root": root.to_string(), "created": !there}),
+        )?);
+    }
+    if there {
+        println!("there is a repository in {root} already");
+    } else {
+        println!("created an empty repository in {root}");
+    }
+    Ok(())
+}
+
 /// `cairn gc`
 pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
     let repo = env.open()?;
@@ -182,7 +200,6 @@ fn stats_json(s: &Stats) -> Value {
 
 /// `cairn check`
 pub fn check(env: &Env, args: &Check) -> Result<u8> {
-    let repo = env.open()?;
     let bar = Bar::new(if args.repair { "repairing" } else { "checking" });
     let extent = match (args.fast, args.sample, args.max_age) {
         (true, ..) => Extent::Structure,
@@ -190,17 +207,25 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         (_, _, Some(age)) => Extent::OlderThan(age),
         _ => Extent::All,
     };
-    let (packs, _) = choose(repo.store(), extent)?;
-    bar.expect(packs.iter().map(|(_, row)| row.bytes).sum());
     let progress = |bytes| bar.add(bytes);
-    let report = if args.repair {
-        repo.repair(&progress)?
+    let (repo, report) = if args.repair {
+        Repo::repair_at(&env.root, env.options(), &progress)?
     } else {
+        let repo = env.open()?;
+        // What is damaged may keep this from being known; the check itself says so.
+        if let Ok((packs, _)) = choose(repo.store(), extent) {
+            bar.expect(packs.iter().map(|(_, row)| row.bytes).sum());
+        }
         let rate = args.rate;
-        repo.check(&ScrubOptions { extent, rate }, &progress)?
+        let report = repo.check(&ScrubOptions { extent, rate }, &progress)?;
+        (repo, report)
     };
     drop(bar);
-    let code = if report.is_sound() { 0 } else { 3 };
+    let code = match (report.is_sound(), report.unread.is_empty()) {
+        (false, _) => 3,
+        (true, false) => 1,
+        (true, true) => 0,
+    };
     if env.json {
         output::json(&check_json(&repo, &report))?;
         return Ok(code);
@@ -208,8 +233,14 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
     for line in &report.repaired {
         println!("{line}");
     }
+    for line in &report.lost {
+        println!("lost: {line}");
+    }
     for fault in &report.faults {
         println!("{fault}");
+    }
+    for line in &report.unread {
+        println!("not read: {line}");
     }
     for hit in &report.hits {
         println!("blob {}: {}", hit.blob, hit.why);
@@ -237,7 +268,11 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         eprintln!("cairn: what was found whole could not be written down: {why}");
     }
     let verdict = if report.is_sound() {
-        "all sound"
+        if report.unread.is_empty() {
+            "all sound"
+        } else {
+            "no damage found, but not everything could be read"
+        }
     } else {
         "damage found; everything that is not named above is intact"
     };
@@ -300,6 +335,8 @@ fn check_json(repo: &Repo, report: &CheckReport) -> Value {
         "images": report.images,
         "snapshots": report.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "heads": report.heads.iter().map(head).collect::<Vec<_>>(),
+        "unread": report.unread,
         "repaired": report.repaired,
+        "lost": report.lost,
     })
 }

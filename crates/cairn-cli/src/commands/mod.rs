@@ -81,14 +81,19 @@ impl Env {
         }
     }
 
-    /// The repository, made if it is not there yet.
+    /// The repository, which has to be there.
     pub fn open(&self) -> Result<Repo> {
+        Ok(Repo::open(&self.root, self.options())?)
+    }
+
+    /// The repository, made if it is not there yet: for commands that bring something.
+    pub fn open_or_create(&self) -> Result<Repo> {
         self.open_with(self.options())
     }
 
     /// The same with other options.
     pub fn open_with(&self, options: Options) -> Result<Repo> {
-        Ok(Repo::create(&self.root, options)?)
+        Ok(Repo::open_or_create(&self.root, options)?)
     }
 }
 
@@ -118,6 +123,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
     };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
+        Command::Create => housekeeping::init(&env),
         Command::Import(args) => images::import(&env, args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),

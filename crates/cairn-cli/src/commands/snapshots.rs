@@ -16,7 +16,11 @@ use crate::output::{self, Table, Usage, ago, size};
 
 /// `cairn snapshot …`
 pub fn run(env: &Env, command: Snapshot) -> Result<()> {
-    let repo = env.open()?;
+    let repo = match &command {
+        // A first snapshot of nothing is a beginning as good as an import.
+        Snapshot::Prepare { parent: None, .. } => env.open_or_create()?,
+        _ => env.open()?,
+    };
     match command {
         Snapshot::Prepare {
             key,

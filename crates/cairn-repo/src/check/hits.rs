@@ -22,16 +22,16 @@ impl Repo {
         let mut hits: BTreeMap<BlobId, Hit> = BTreeMap::new();
         let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
             (Some(why), _) => Some(why.clone()),
-            (None, Err(e)) => Some(e.to_string()),
+            (None, Err(e)) => e.is_corruption().then(|| e.to_string()),
             // Published, or moved by a collection, since the index was read.
             (None, Ok(None)) => self
                 .store
                 .find(id)
-                .is_err()
+                .is_err_and(|e| e.is_corruption())
                 .then(|| "it is in no pack".to_owned()),
             (None, Ok(Some(found))) if bad_packs.contains(&found.pack) => {
-                let whole = self.store.get(id).is_ok();
-                (!whole).then(|| format!("its pack {} is damaged", found.pack))
+                let bad = self.store.get(id).is_err_and(|e| e.is_corruption());
+                bad.then(|| format!("its pack {} is damaged", found.pack))
             }
             _ => None,
         };

@@ -1,6 +1,7 @@
 //! Verification: everything is read, and what is wrong is named by what it touches.
 
 mod hits;
+mod references;
 mod repair;
 
 use std::collections::{BTreeMap, HashSet};
@@ -9,9 +10,9 @@ use cairn_model::{BlobId, LayerId, PackId, SnapshotKey};
 use cairn_store::{Damage, ScrubOptions, scrub};
 
 use crate::containers::Container;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::images::Image;
-use crate::repo::Repo;
+use crate::repo::{PLACES, Repo};
 
 /// A blob that is damaged or gone, and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,14 +64,29 @@ pub struct CheckReport {
     pub snapshots: Vec<SnapshotKey>,
     /// Those of them that are in use: written to by a container, or mounted.
     pub heads: Vec<HitHead>,
+    /// What the system did not let be read (no descriptor, no permission, a disk that does not answer):
+    /// nothing is known of it, neither good nor bad.
+    pub unread: Vec<String>,
     /// What a repair did.
     pub repaired: Vec<String>,
+    /// What a repair could not bring back.
+    pub lost: Vec<String>,
 }
 
 impl CheckReport {
     /// True where everything is as it was written.
     pub fn is_sound(&self) -> bool {
-        self.faults.is_empty() && self.hits.is_empty()
+        self.faults.is_empty() && self.hits.is_empty() && self.lost.is_empty()
+    }
+
+    /// An error by what it says of the repository: damage is a fault, anything else is left open.
+    fn note(&mut self, error: &Error) {
+        let text = cairn_store::chain(error);
+        if error.is_corruption() {
+            self.faults.push(text);
+        } else {
+            self.unread.push(text);
+        }
     }
 }
 
@@ -84,27 +100,52 @@ impl Repo {
     ) -> Result<CheckReport> {
         let mut report = CheckReport::default();
         if let Err(e) = self.store.db().verify() {
-            report.faults.push(e.to_string());
+            report.note(&e.into());
         }
-        let scrub = scrub(&self.store, options, progress)?;
+        match self.broken_references() {
+            Ok(words) => report.faults.extend(words),
+            Err(e) => report.note(&e),
+        }
+        for name in PLACES
+            .iter()
+            // The cache is made again by whoever needs it.
+            .filter(|name| **name != "cache" && !self.root().join(name).is_dir())
+        {
+            report.faults.push(format!(
+                "the directory {} is missing",
+                self.root().join(name).display()
+            ));
+        }
+        let scrub = match scrub(&self.store, options, progress) {
+            Ok(scrub) => scrub,
+            Err(e) => {
+                report.note(&e.into());
+                return Ok(report);
+            }
+        };
+        report
+            .unread
+            .extend(scrub.unread.iter().map(|e| cairn_store::chain(e)));
         (report.packs, report.blobs, report.bytes) = (scrub.packs, scrub.blobs, scrub.bytes);
         report.packs_skipped = scrub.skipped;
-        report.forgotten = scrub.forgotten.as_ref().map(ToString::to_string);
+        report.forgotten = scrub.forgotten.as_ref().map(|e| cairn_store::chain(e));
         let mut bad: BTreeMap<BlobId, String> = BTreeMap::new();
         let mut bad_packs: HashSet<PackId> = HashSet::new();
         for damage in &scrub.damage {
             match damage {
                 Damage::Pack { id, error } => {
                     bad_packs.insert(*id);
-                    report.faults.push(error.to_string());
+                    report.faults.push(cairn_store::chain(error));
                 }
                 Damage::Blob { id, error, .. } => {
-                    bad.insert(*id, error.to_string());
+                    bad.insert(*id, cairn_store::chain(error));
                 }
-                Damage::Index(error) => report.faults.push(error.to_string()),
+                Damage::Index(error) => report.faults.push(cairn_store::chain(error)),
             }
         }
-        self.find_hits(&mut report, &bad, &bad_packs)?;
+        if let Err(e) = self.find_hits(&mut report, &bad, &bad_packs) {
+            report.note(&e);
+        }
         Ok(report)
     }
 

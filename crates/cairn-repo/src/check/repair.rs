@@ -3,22 +3,63 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use cairn_model::{BlobId, Kind, LayerId, PackId, Piece};
-use cairn_store::{Damage, PackFile, ScrubOptions, salvage, scrub};
+use cairn_store::{Damage, Db, PackFile, ScrubOptions, salvage, scrub};
 
 use super::CheckReport;
 use crate::error::{At, Error, Result};
-use crate::repo::Repo;
+use crate::repo::{Options, PLACES, Repo};
 
 impl Repo {
+    /// Repairs the repository in `root`, also where it is too damaged to be opened.
+    pub fn repair_at(
+        root: &Path,
+        options: Options,
+        progress: &(dyn Fn(u64) + Sync),
+    ) -> Result<(Self, CheckReport)> {
+        let disk = options.disk.clone();
+        let mut done = Vec::new();
+        if cairn_store::restore_format(root, &disk)? {
+            done.push("wrote the file \"format\" again".to_owned());
+        }
+        for name in PLACES {
+            let place = root.join(name);
+            if !place.is_dir() {
+                cairn_store::private_directory(&place, &disk)?;
+                done.push(format!("made the directory {name} again"));
+            }
+        }
+        // Everything that opens the repository needs its rows.
+        let metadata = Db::new(root, disk, options.notice.clone()).repair()?;
+        done.extend(metadata.done);
+        let repo = Self::open(root, options)?;
+        let mut report = repo.repair_all(!metadata.lost.is_empty(), progress)?;
+        done.append(&mut report.repaired);
+        report.repaired = done;
+        report.lost.splice(..0, metadata.lost);
+        Ok((repo, report))
+    }
+
     /// Makes good what can be: the index from the packs, the database from the journal, and packs that
     /// are damaged by saving each whole blob of them into a new pack. The damaged file is kept in
     /// `quarantine/`.
     pub fn repair(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
+        self.repair_all(false, progress)
+    }
+
+    fn repair_all(&self, keep_heads: bool, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
         let mut done = Vec::new();
         let _one = self.only_collector()?;
-        done.extend(self.store.db().repair()?.map(str::to_owned));
+        self.store.may_spend_reserve();
+        let metadata = self.store.db().repair()?;
+        done.extend(metadata.done);
+        let mut lost = metadata.lost;
+        lost.extend(self.drop_broken_references()?);
+        if keep_heads || !lost.is_empty() {
+            lost.extend(self.keep_unknown_heads()?);
+        }
         let scrub = scrub(&self.store, &ScrubOptions::all(), progress)?;
         let mut packs: HashSet<PackId> = HashSet::new();
         let mut index = false;
@@ -61,6 +102,7 @@ impl Repo {
         }
         Ok(CheckReport {
             repaired: done,
+            lost,
             ..report
         })
     }

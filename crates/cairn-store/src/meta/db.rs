@@ -1,17 +1,18 @@
 //! The database: reads and transactions.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::journal::{AllRows, Changes, Journal, Mark};
+use super::engine::{self, Trouble};
+use super::journal::{self, AllRows, Changes, Journal, Mark, Tail};
 use super::lock::{Notice, RepositoryLock};
-use crate::codec;
+use super::session::{self, Base, Session};
+use super::{mirror, txn::Txn};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 
-/// Key of the row that says how far the journal is applied. No table has this prefix.
-const MARK_KEY: &[u8] = b"\0applied";
 /// The journal is rewritten when it is longer than this and mostly history, bytes.
 const JOURNAL_BYTES_MAX: u64 = 8 << 20;
 
@@ -32,8 +33,8 @@ pub trait Rows {
 
 /// Opens the database for one use at a time.
 pub struct Db {
-    root: PathBuf,
-    disk: Disk,
+    pub(super) root: PathBuf,
+    pub(super) disk: Disk,
     notice: Option<Notice>,
     /// Threads of this process queue here, before the lock between processes.
     gate: Mutex<Gate>,
@@ -41,8 +42,8 @@ pub struct Db {
 
 /// A session that is kept open between uses while somebody holds the database.
 #[derive(Default)]
-struct Gate {
-    session: Option<Session>,
+pub(super) struct Gate {
+    pub(super) session: Option<Session>,
     holds: usize,
 }
 
@@ -69,15 +70,6 @@ impl std::fmt::Debug for Db {
     }
 }
 
-/// sled comes first: it is closed before the lock goes, so that the next process finds it free.
-struct Session {
-    db: sled::Db,
-    journal: Journal,
-    mark: Mark,
-    path: PathBuf,
-    _lock: RepositoryLock,
-}
-
 impl Db {
     /// A handle; nothing is opened yet.
     pub fn new(root: &Path, disk: Disk, notice: Option<Notice>) -> Self {
@@ -98,11 +90,15 @@ impl Db {
         Ok(())
     }
 
-    fn journal_path(&self) -> PathBuf {
+    pub(super) fn journal_path(&self) -> PathBuf {
         self.root.join("journal")
     }
 
-    fn gate(&self) -> MutexGuard<'_, Gate> {
+    pub(super) fn sled_path(&self) -> PathBuf {
+        self.root.join("db")
+    }
+
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,86 +132,152 @@ impl Db {
         }
     }
 
-    fn lock(&self) -> Result<RepositoryLock> {
+    pub(super) fn lock(&self) -> Result<RepositoryLock> {
         RepositoryLock::acquire(&self.root.join("lock"), self.notice.as_ref())
     }
 
     fn session(&self) -> Result<Session> {
         let lock = self.lock()?;
-        let path = self.root.join("db");
-        let fail = |e: sled::Error| Error::Database {
-            path: path.clone(),
-            why: e.to_string(),
+        if lock.is_read_only() {
+            return self.read_only(lock);
+        }
+        let opened = engine::open(&self.sled_path()).map_err(Failed::Sled);
+        let opened = opened.and_then(|(db, applied)| self.serve(db, applied));
+        let (base, journal, mark) = match opened {
+            Ok((db, journal, mark)) => (Base::Sled(db), journal, mark),
+            Err(Failed::Sled(trouble)) => self.without_sled(trouble)?,
+            Err(Failed::Other(e)) => return Err(e),
         };
-        let db = match open_sled(&path) {
-            Ok(db) => db,
-            Err(_) => {
-                // The journal has everything: set the broken one aside and fill a new one from it.
-                let aside = self.root.join("db.broken");
-                if aside.exists() {
-                    std::fs::remove_dir_all(&aside).at("remove", &aside)?;
-                }
-                std::fs::rename(&path, &aside).at("set aside", &path)?;
-                open_sled(&path)?
-            }
+        mirror::follow(&self.journal_path());
+        let mut session = Session {
+            base: RefCell::new(base),
+            sick: RefCell::default(),
+            journal: Some(journal),
+            mark,
+            root: self.root.clone(),
+            _lock: lock,
         };
-        let applied = db
-            .get(MARK_KEY)
-            .map_err(fail)?
-            .and_then(|v| codec::decode_bare::<Mark>(&mut &v[..]));
-        let applied = applied.unwrap_or_default();
-        let journal_path = self.journal_path();
-        let opened = match Journal::open(&self.disk, &journal_path) {
+        if session.mark.offset > JOURNAL_BYTES_MAX
+            && session.mark.offset > 4 * session.rows_bytes()?
+        {
+            session.checkpoint()?;
+        }
+        Ok(session)
+    }
+
+    /// Brings sled and the journal together.
+    fn serve(&self, db: sled::Db, applied: Mark) -> Result<(sled::Db, Journal, Mark), Failed> {
+        let path = self.journal_path();
+        let opened = match Journal::open(&self.disk, &path) {
             // What the journal cannot say any more, the database still knows.
             Err(Error::Corrupt { .. }) if applied != Mark::default() => None,
             done => done?,
+        };
+        let mut news = Vec::new();
+        let mut take = |changes| {
+            news.push(changes);
+            Ok(())
         };
         let (journal, mark) = match opened {
             Some(mut journal)
                 if applied.generation == journal.generation()
                     && applied.offset <= journal.len() =>
             {
-                let mark =
-                    journal.replay(applied, |changes| apply(&db, changes, None).map_err(fail))?;
+                let mark = journal.replay(applied, &mut take)?;
                 (journal, mark)
             }
             Some(mut journal) if applied.generation < journal.generation() => {
-                db.clear().map_err(fail)?;
-                let mark = journal.replay(Mark::default(), |changes| {
-                    apply(&db, changes, None).map_err(fail)
-                })?;
+                let mark = journal.replay(Mark::default(), &mut take)?;
+                engine::guarded(|| db.clear())?;
                 (journal, mark)
             }
             // The database knows of more than the journal has: the journal was lost or cut.
-            Some(_) | None if applied != Mark::default() => Journal::checkpoint(
-                &self.disk,
-                &journal_path,
-                applied,
-                all_rows(&db).map_err(fail)?,
-            )?,
+            Some(_) | None if applied != Mark::default() => {
+                Journal::checkpoint(&self.disk, &path, applied, engine::all_rows(&db)?)?
+            }
             _ => {
-                return Err(Error::corrupt(
-                    format!("repository {}", self.root.display()),
-                    "both its journal and its database are lost",
-                ));
+                return Err(Failed::Other(session::lost(
+                    &self.root,
+                    "both have nothing in them",
+                )));
             }
         };
-        let mut session = Session {
-            db,
-            journal,
-            mark,
-            path: path.clone(),
-            _lock: lock,
-        };
+        for changes in news {
+            engine::apply(&db, changes, None)?;
+        }
         if mark != applied {
-            apply(&session.db, Vec::new(), Some(mark)).map_err(fail)?;
+            engine::apply(&db, Vec::new(), Some(mark))?;
         }
-        if session.mark.offset > JOURNAL_BYTES_MAX
-            && session.mark.offset > 4 * rows_bytes(&session.db).map_err(fail)?
-        {
-            session.checkpoint()?;
+        Ok((db, journal, mark))
+    }
+
+    /// What the journal alone gives, where sled does not serve. sled's files are replaced where they are
+    /// to blame: a new database beside them opens under the very same conditions.
+    fn without_sled(&self, trouble: Trouble) -> Result<(Base, Journal, Mark), Error> {
+        let neither = |trouble: &Trouble| match trouble.suspect {
+            true => session::lost(&self.root, &trouble.why),
+            false => Error::NoDatabase {
+                path: self.sled_path(),
+                why: trouble.why.clone(),
+            },
+        };
+        let mut rows = AllRows::new();
+        let opened = Journal::open(&self.disk, &self.journal_path()).and_then(|opened| {
+            let Some(mut journal) = opened else {
+                return Err(neither(&trouble));
+            };
+            let mark = journal.replay(Mark::default(), |changes| {
+                journal::change(&mut rows, changes);
+                Ok(())
+            })?;
+            Ok((journal, mark))
+        });
+        let (journal, mark) = match opened {
+            Err(Error::Corrupt { .. }) => return Err(neither(&trouble)),
+            done => done?,
+        };
+        if trouble.suspect {
+            return Ok(match self.replace_sled(&rows, mark) {
+                Ok(db) => (Base::Sled(db), journal, mark),
+                // A new one does not open either, so the old one is not to blame.
+                Err(_) => (Base::Memory(rows), journal, mark),
+            });
         }
-        Ok(session)
+        Ok((Base::Memory(rows), journal, mark))
+    }
+
+    fn replace_sled(&self, rows: &AllRows, mark: Mark) -> Result<sled::Db, Failed> {
+        let (new, old) = (self.root.join("db.new"), self.root.join("db.broken"));
+        for left in [&new, &old] {
+            if left.exists() {
+                std::fs::remove_dir_all(left).at("remove", left)?;
+            }
+        }
+        let (db, _) = engine::open(&new)?;
+        let all = rows.iter().map(|(k, v)| (k.clone(), Some(v.clone())));
+        engine::apply(&db, all.collect(), Some(mark))?;
+        engine::close(db);
+        let path = self.sled_path();
+        std::fs::rename(&path, &old).at("set aside", &path)?;
+        std::fs::rename(&new, &path).at("rename", &new)?;
+        Ok(engine::open(&path)?.0)
+    }
+
+    /// Rows of a repository that cannot be written to.
+    fn read_only(&self, lock: RepositoryLock) -> Result<Session> {
+        let path = self.journal_path();
+        let content = journal::read(&path)?;
+        if content.tail == Tail::Damaged {
+            return Err(journal::damaged(&path));
+        }
+        Ok(Session {
+            base: RefCell::new(Base::Memory(content.rows)),
+            sick: RefCell::default(),
+            journal: None,
+            mark: content.mark,
+            root: self.root.clone(),
+            _lock: lock,
+        })
     }
 
     /// Reads, at one moment.
@@ -244,15 +306,15 @@ impl Db {
             Ok(meta) if meta.len() <= SHORT_JOURNAL_BYTES => {}
             _ => return Ok(None),
         }
-        match Journal::rows(&self.disk, &path) {
-            Ok((rows, _)) => Ok(Some(rows)),
+        match journal::read(&path) {
+            Ok(content) if content.tail == Tail::Nothing => Ok(Some(content.rows)),
             // A torn tail, or damage: opening the database deals with both.
-            Err(Error::Corrupt { .. }) => Ok(None),
+            Ok(_) | Err(Error::Corrupt { .. }) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    fn take(&self, gate: &mut Gate) -> Result<Session> {
+    pub(super) fn take(&self, gate: &mut Gate) -> Result<Session> {
         gate.session.take().map_or_else(|| self.session(), Ok)
     }
 
@@ -289,81 +351,50 @@ impl Db {
     }
 
     /// Rewrites the journal where it is mostly history, and drops sled's files where they are mostly air:
-    /// the next opening fills new ones.
+    /// the next opening fills new ones. A database that was set aside and has been replaced goes.
     pub fn compact(&self) -> Result<()> {
         let mut gate = self.gate();
         let mut session = self.take(&mut gate)?;
-        let rows = rows_bytes(&session.db).map_err(session.fail())?;
+        let rows = session.rows_bytes()?;
         if session.mark.offset > SLACK_BYTES + 2 * rows {
             session.checkpoint()?;
         }
-        let path = self.root.join("db");
-        if session.db.size_on_disk().map_err(session.fail())? <= SLED_BYTES_MIN + 4 * rows {
+        let size = match &*session.base.borrow() {
+            Base::Sled(db) => engine::guarded(|| db.size_on_disk()).unwrap_or(0),
+            _ => 0,
+        };
+        let broken = self.root.join("db.broken");
+        if size > 0 && broken.exists() {
+            std::fs::remove_dir_all(&broken).at("remove", &broken)?;
+        }
+        if size <= SLED_BYTES_MIN + 4 * rows {
             keep(&mut gate, session);
             return Ok(());
         }
         // All rows are in the journal, so the database can be dropped.
-        let Session { db, _lock, .. } = session;
-        drop(db);
+        if let Base::Sled(db) = session.base.replace(Base::Memory(AllRows::new())) {
+            engine::close(db);
+        }
+        let path = self.sled_path();
         std::fs::remove_dir_all(&path).at("remove", &path)
     }
+}
 
-    /// Makes the one of journal and database that is wrong anew from the other; says what was done.
-    pub fn repair(&self) -> Result<Option<&'static str>> {
-        match self.verify() {
-            Ok(_) => Ok(None),
-            Err(Error::Database { .. }) => {
-                let mut gate = self.gate();
-                gate.session = None;
-                let _lock = self.lock()?;
-                let path = self.root.join("db");
-                std::fs::remove_dir_all(&path).at("remove", &path)?;
-                Ok(Some("made the database anew from the journal"))
-            }
-            Err(Error::Corrupt { .. }) => {
-                let mut gate = self.gate();
-                let session = self.take(&mut gate)?;
-                let rows = all_rows(&session.db).map_err(session.fail())?;
-                let (_, mark) =
-                    Journal::checkpoint(&self.disk, &self.journal_path(), session.mark, rows)?;
-                apply(&session.db, Vec::new(), Some(mark)).map_err(session.fail())?;
-                Ok(Some("made the journal anew from the database"))
-            }
-            Err(e) => Err(e),
-        }
+/// Why an opening did not come to its end.
+enum Failed {
+    Sled(Trouble),
+    Other(Error),
+}
+
+impl From<Trouble> for Failed {
+    fn from(trouble: Trouble) -> Self {
+        Self::Sled(trouble)
     }
+}
 
-    /// Checks that journal and database agree; returns the number of rows.
-    pub fn verify(&self) -> Result<usize> {
-        let mut gate = self.gate();
-        let session = self.take(&mut gate)?;
-        let fail = |e: sled::Error| Error::Database {
-            path: session.path.clone(),
-            why: e.to_string(),
-        };
-        let checked = Journal::rows(&self.disk, &self.journal_path());
-        let (rows, end) = checked?;
-        if end != session.mark {
-            return Err(Error::corrupt(
-                "journal",
-                "a record in the middle of it is damaged",
-            ));
-        }
-        let stored: Changes = all_rows(&session.db).map_err(fail)?;
-        if stored.len() != rows.len() || stored.iter().any(|(k, v)| rows.get(k) != v.as_ref()) {
-            return Err(Error::Database {
-                path: session.path.clone(),
-                why: "its rows differ from the journal's".into(),
-            });
-        }
-        let spilled = session.path.join("blobs");
-        if std::fs::read_dir(&spilled).is_ok_and(|mut d| d.next().is_some()) {
-            return Err(Error::Database {
-                path: spilled,
-                why: "a page spilled into a file of its own".into(),
-            });
-        }
-        Ok(rows.len())
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
     }
 }
 
@@ -371,161 +402,5 @@ impl Db {
 fn keep(gate: &mut Gate, session: Session) {
     if gate.holds > 0 {
         gate.session = Some(session);
-    }
-}
-
-fn open_sled(path: &Path) -> Result<sled::Db> {
-    let fail = |why: String| Error::Database {
-        path: path.to_owned(),
-        why,
-    };
-    std::fs::create_dir_all(path).at("create directory", path)?;
-    // A kill while sled writes a snapshot leaves a partial file that it then refuses to open.
-    for file in std::fs::read_dir(path).at("list", path)?.flatten() {
-        if file.file_name().to_string_lossy().ends_with(".generating") {
-            std::fs::remove_file(file.path()).at("remove", &file.path())?;
-        }
-    }
-    let open = || {
-        sled::Config::new()
-            .path(path)
-            .cache_capacity(16 << 20)
-            .open()
-    };
-    match std::panic::catch_unwind(open) {
-        Ok(opened) => opened.map_err(|e| fail(e.to_string())),
-        Err(_) => Err(fail("it panicked while it was opened".into())),
-    }
-}
-
-fn apply(db: &sled::Db, changes: Changes, mark: Option<Mark>) -> Result<(), sled::Error> {
-    let mut batch = sled::Batch::default();
-    for (key, value) in changes {
-        match value {
-            Some(value) => batch.insert(key, value),
-            None => batch.remove(key),
-        }
-    }
-    if let Some(mark) = mark {
-        batch.insert(MARK_KEY, codec::encode_bare(&mark));
-    }
-    db.apply_batch(batch)
-}
-
-fn all_rows(db: &sled::Db) -> Result<Changes, sled::Error> {
-    let rows = db
-        .iter()
-        .filter(|row| !matches!(row, Ok((key, _)) if key == MARK_KEY));
-    rows.map(|row| row.map(|(key, value)| (key.to_vec(), Some(value.to_vec()))))
-        .collect()
-}
-
-fn rows_bytes(db: &sled::Db) -> Result<u64, sled::Error> {
-    db.iter()
-        .map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64))
-        .sum()
-}
-
-impl Session {
-    fn fail(&self) -> impl Fn(sled::Error) -> Error + use<> {
-        let path = self.path.clone();
-        move |e| Error::Database {
-            path: path.clone(),
-            why: e.to_string(),
-        }
-    }
-
-    fn commit(&mut self, changes: Changes) -> Result<()> {
-        self.mark = self.journal.append(self.mark, &changes)?;
-        // From here on the transaction stands; should sled fail, the next opening applies it.
-        apply(&self.db, changes, Some(self.mark)).map_err(self.fail())
-    }
-
-    fn checkpoint(&mut self) -> Result<()> {
-        let disk = self.journal.disk().clone();
-        let path = self.path.with_file_name("journal");
-        // The journal is the truth, so its own rows are kept, not what sled makes of them.
-        let (rows, end) = Journal::rows(&disk, &path)?;
-        if end != self.mark {
-            return Err(Error::corrupt(
-                "journal",
-                "it ends elsewhere than the database says",
-            ));
-        }
-        let rows = rows
-            .into_iter()
-            .map(|(key, value)| (key, Some(value)))
-            .collect();
-        (self.journal, self.mark) = Journal::checkpoint(&disk, &path, self.mark, rows)?;
-        apply(&self.db, Vec::new(), Some(self.mark)).map_err(self.fail())
-    }
-}
-
-impl Rows for Session {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.db.get(key).map_err(self.fail())?.map(|v| v.to_vec()))
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let rows = self.db.scan_prefix(prefix);
-        rows.map(|row| {
-            row.map(|(k, v)| (k.to_vec(), v.to_vec()))
-                .map_err(self.fail())
-        })
-        .collect()
-    }
-}
-
-impl Rows for AllRows {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(BTreeMap::get(self, key).cloned())
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let from = self.range(prefix.to_vec()..);
-        let own = from.take_while(|(key, _)| key.starts_with(prefix));
-        Ok(own
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect())
-    }
-}
-
-/// A transaction being decided: reads see the database with this transaction's own writes.
-pub struct Txn<'a> {
-    base: &'a dyn Rows,
-    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-}
-
-impl Txn<'_> {
-    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.changes.insert(key, Some(value));
-    }
-
-    pub(super) fn delete(&mut self, key: Vec<u8>) {
-        self.changes.insert(key, None);
-    }
-}
-
-impl Rows for Txn<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        match self.changes.get(key) {
-            Some(value) => Ok(value.clone()),
-            None => self.base.get(key),
-        }
-    }
-
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut rows: BTreeMap<_, _> = self.base.scan(prefix)?.into_iter().collect();
-        for (key, value) in self
-            .changes
-            .range(prefix.to_vec()..)
-            .take_while(|(key, _)| key.starts_with(prefix))
-        {
-            match value {
-                Some(value) => rows.insert(key.clone(), value.clone()),
-                None => rows.remove(key),
-            };
-        }
-        Ok(rows.into_iter().collect())
     }
 }

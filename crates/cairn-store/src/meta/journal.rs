@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::{mirror, salvage};
 use crate::codec;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, IoContext, Result};
@@ -18,8 +19,10 @@ use crate::pack::{u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"CAIRNJNL";
 const VERSION: u32 = 1;
-const HEADER: usize = 24;
-const RECORD_HEADER: usize = 16;
+pub const HEADER: usize = 24;
+pub const RECORD_HEADER: usize = 16;
+/// Unit in which bytes get lost on their way to the disk.
+const SECTOR: usize = 512;
 
 /// Rows of one transaction.
 pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
@@ -52,23 +55,17 @@ impl Journal {
         }
         let file = disk.append(path)?;
         let mut header = [0; HEADER];
-        let whole = file.len() >= HEADER as u64;
-        if whole {
+        if file.len() >= HEADER as u64 {
             file.file()
                 .read_exact_at(&mut header, 0)
                 .at("read journal", path)?;
         }
-        if !whole || header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
-            return Err(Error::corrupt(
-                format!("journal {}", path.display()),
-                "its header is not that of a journal",
-            ));
-        }
+        let generation = parse_header(&header).ok_or_else(|| no_journal(path))?;
         Ok(Some(Self {
             disk: disk.clone(),
             path: path.into(),
             file,
-            generation: u64_at(&header, 16),
+            generation,
         }))
     }
 
@@ -142,61 +139,13 @@ impl Journal {
             };
         }
         if at < rest.len() {
-            // A checkpoint is put in place whole, so its record is never a torn one; and behind a torn
-            // record there is nothing whole. Anything else is damage, and cutting would make it worse.
-            let first = mark.offset == HEADER as u64;
-            if first || (at + 1..rest.len()).any(|later| parse(&rest[later..]).is_some()) {
-                return Err(self.damaged());
+            if tail(&rest[at..], mark.offset) == Tail::Damaged {
+                return Err(damaged(&self.path));
             }
             self.file.truncate(mark.offset)?;
             self.file.sync()?;
         }
         Ok(mark)
-    }
-
-    fn damaged(&self) -> Error {
-        Error::corrupt(
-            format!("journal {}", self.path.display()),
-            "a record in the middle of it is damaged",
-        )
-    }
-
-    /// All rows that the journal of this path comes to, and where it ends; changes nothing.
-    pub fn rows(disk: &Disk, path: &Path) -> Result<(AllRows, Mark)> {
-        let journal =
-            Self::open(disk, path)?.ok_or_else(|| Error::corrupt("journal", "it is missing"))?;
-        let mut rest = vec![0; (journal.file.len() - HEADER as u64) as usize];
-        journal
-            .file
-            .file()
-            .read_exact_at(&mut rest, HEADER as u64)
-            .at("read journal", path)?;
-        let mut rows = BTreeMap::new();
-        let mut mark = Mark {
-            generation: journal.generation,
-            offset: HEADER as u64,
-            sequence: 0,
-        };
-        let mut bytes = &rest[..];
-        while let Some((length, sequence, changes)) = parse(bytes) {
-            for (key, value) in changes {
-                match value {
-                    Some(value) => rows.insert(key, value),
-                    None => rows.remove(&key),
-                };
-            }
-            bytes = &bytes[length..];
-            mark = Mark {
-                offset: mark.offset + length as u64,
-                sequence,
-                ..mark
-            };
-        }
-        if bytes.is_empty() {
-            Ok((rows, mark))
-        } else {
-            Err(journal.damaged())
-        }
     }
 
     /// Appends one transaction and makes it durable. On an error nothing is left behind.
@@ -209,6 +158,7 @@ impl Journal {
             let _ = self.file.truncate(mark.offset);
             return Err(e);
         }
+        mirror::follow(&self.path);
         Ok(Mark {
             offset: mark.offset + bytes.len() as u64,
             sequence: mark.sequence + 1,
@@ -217,12 +167,126 @@ impl Journal {
     }
 }
 
+/// What a journal holds.
+#[derive(Debug)]
+pub struct Content {
+    pub rows: AllRows,
+    pub mark: Mark,
+    /// What comes after the last whole record.
+    pub tail: Tail,
+}
+
+/// What comes after the last whole record of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    Nothing,
+    /// A record that was cut off while it was written; nobody was told that it is done.
+    Torn,
+    Damaged,
+}
+
+/// Reads the journal at `path`; changes nothing.
+pub fn read(path: &Path) -> Result<Content> {
+    let bytes = match std::fs::read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::corrupt(
+                format!("journal {}", path.display()),
+                "it is missing",
+            ));
+        }
+        done => done.at("read journal", path)?,
+    };
+    let generation = parse_header(&bytes).ok_or_else(|| no_journal(path))?;
+    let mut mark = Mark {
+        generation,
+        offset: HEADER as u64,
+        sequence: 0,
+    };
+    let mut rows = BTreeMap::new();
+    while let Some((length, sequence, changes)) = parse(&bytes[mark.offset as usize..]) {
+        change(&mut rows, changes);
+        mark.offset += length as u64;
+        mark.sequence = sequence;
+    }
+    let tail = tail(&bytes[mark.offset as usize..], mark.offset);
+    Ok(Content { rows, mark, tail })
+}
+
+/// Makes changes to rows.
+pub fn change(rows: &mut AllRows, changes: Changes) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => rows.insert(key, value),
+            None => rows.remove(&key),
+        };
+    }
+}
+
 /// All rows that the journal file at `path` comes to; changes nothing.
 ///
 /// # Errors
 /// [`Error::Corrupt`] where it is not a whole journal.
 pub fn journal_rows(path: &Path) -> Result<AllRows> {
-    Ok(Journal::rows(&Disk::default(), path)?.0)
+    let content = read(path)?;
+    match content.tail {
+        Tail::Nothing => Ok(content.rows),
+        _ => Err(damaged(path)),
+    }
+}
+
+/// The generation in a journal's header.
+pub fn parse_header(bytes: &[u8]) -> Option<u64> {
+    let header = bytes.get(..HEADER)?;
+    (header[..8] == *MAGIC && u32_at(header, 8) == VERSION).then(|| u64_at(header, 16))
+}
+
+/// True where the file at `path` starts as a journal does.
+pub fn is_journal(path: &Path) -> bool {
+    std::fs::read(path).is_ok_and(|bytes| parse_header(&bytes).is_some())
+}
+
+/// True for a journal with more in it than that of a new repository.
+pub fn is_worth_keeping(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.len() > (HEADER + RECORD_HEADER + 1) as u64)
+}
+
+fn no_journal(path: &Path) -> Error {
+    Error::corrupt(
+        format!("journal {}", path.display()),
+        "its header is not that of a journal",
+    )
+}
+
+pub fn damaged(path: &Path) -> Error {
+    Error::corrupt(
+        format!("journal {}", path.display()),
+        "a record of it is damaged",
+    )
+}
+
+/// Tells a record that a crash cut off from one that was whole once. A checkpoint is put in place whole, so
+/// its record is never a torn one; behind a torn record there is nothing; and what is torn ends early or
+/// lacks whole sectors. Anything else is damage, and cutting it off would make it worse.
+fn tail(rest: &[u8], offset: u64) -> Tail {
+    if rest.is_empty() {
+        return Tail::Nothing;
+    }
+    if offset == HEADER as u64
+        || salvage::corrected(rest).is_some()
+        || (1..rest.len()).any(|later| parse(&rest[later..]).is_some())
+    {
+        return Tail::Damaged;
+    }
+    let ends_early =
+        rest.len() < RECORD_HEADER || rest.len() - RECORD_HEADER < u32_at(rest, 0) as usize;
+    let first = SECTOR - offset as usize % SECTOR;
+    let (head, sectors) = rest.split_at(first.min(rest.len()));
+    let is_hole = |part: &[u8]| !part.is_empty() && part.iter().all(|byte| *byte == 0);
+    if ends_early || is_hole(head) || sectors.chunks(SECTOR).any(is_hole) {
+        Tail::Torn
+    } else {
+        Tail::Damaged
+    }
 }
 
 fn record(sequence: u64, changes: &Changes) -> Vec<u8> {
@@ -235,7 +299,7 @@ fn record(sequence: u64, changes: &Changes) -> Vec<u8> {
 }
 
 /// The record at the front of `bytes`: its length, its sequence number, its rows.
-fn parse(bytes: &[u8]) -> Option<(usize, u64, Changes)> {
+pub fn parse(bytes: &[u8]) -> Option<(usize, u64, Changes)> {
     let header = bytes.get(..RECORD_HEADER)?;
     let length = u32_at(header, 0) as usize;
     let body = bytes.get(8..RECORD_HEADER.checked_add(length)?)?;

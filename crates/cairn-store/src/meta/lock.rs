@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,8 @@ const POLL: Duration = Duration::from_millis(1);
 
 /// The repository lock, held until dropped. The kernel drops it with the process.
 pub struct RepositoryLock {
-    _file: File,
+    _file: Option<File>,
+    read_only: bool,
     notice: Option<Notice>,
     waited: Duration,
     since: Instant,
@@ -45,17 +47,37 @@ impl Drop for RepositoryLock {
 }
 
 impl RepositoryLock {
+    /// True where the repository can only be read.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    fn without(notice: Option<&Notice>) -> Self {
+        Self {
+            _file: None,
+            read_only: true,
+            notice: notice.cloned(),
+            waited: Duration::ZERO,
+            since: Instant::now(),
+        }
+    }
+
     /// Takes the lock at `path`, waiting as long as it takes.
     pub fn acquire(path: &Path, notice: Option<&Notice>) -> Result<Self> {
-        let open = || {
-            OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
+        let (file, read_only) = match open(path) {
+            Ok(file) => (file, false),
+            // A repository that may only be read: flock works on what is open for reading, and where there
+            // is no lock file at all, there is nobody who writes.
+            Err(e) if is_read_only(&e) => match File::open(path) {
+                Ok(file) => (file, true),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    return Ok(Self::without(notice));
+                }
+                Err(_) => return Err(e).at("open lock", path),
+            },
+            Err(e) => return Err(e).at("open lock", path),
         };
-        let mut file = open().at("open lock", path)?;
+        let mut file = file;
         let start = Instant::now();
         while let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if e != rustix::io::Errno::WOULDBLOCK {
@@ -84,12 +106,30 @@ impl RepositoryLock {
         // A full disk must not keep anybody from the lock that frees space.
         drop(written);
         Ok(Self {
-            _file: file,
+            _file: Some(file),
+            read_only,
             notice: notice.cloned(),
             waited,
             since: Instant::now(),
         })
     }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+fn is_read_only(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Name and verb of this process, as a lock's holder gives them.

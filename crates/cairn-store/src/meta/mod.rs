@@ -3,18 +3,27 @@
 //! **Order.** A transaction is decided in memory, appended to the journal, and synced; that is the
 //! moment it exists. Then sled gets the same rows in one batch. sled remembers up to where it applied
 //! the journal, so a crash between the two is made good at the next opening, and a database that is
-//! lost or does not open is rebuilt from the journal without anybody's help. Nothing therefore depends
-//! on how durable sled's own files are.
+//! lost or damaged is rebuilt from the journal without anybody's help. Nothing therefore depends
+//! on how durable sled's own files are. Where sled cannot serve for want of anything else (space,
+//! descriptors, memory, a file system that can be written), rows are read from the journal itself.
 //!
 //! sled allows one process at a time, so every use takes the repository lock, opens it, works for
 //! milliseconds, and closes it.
 
 mod db;
+mod engine;
 mod journal;
 mod lock;
+mod mend;
+mod mirror;
+mod salvage;
+mod session;
 mod table;
+mod txn;
 
-pub use db::{Db, Rows, Txn};
-pub use journal::journal_rows;
+pub use db::{Db, Rows};
+pub use journal::{AllRows, is_journal, is_worth_keeping, journal_rows};
 pub use lock::{LockWatch, Notice, command};
+pub use mend::DbRepair;
 pub use table::Table;
+pub use txn::Txn;

@@ -1,0 +1,345 @@
+//! Random damage to every kind of file in a repository, then reading, checking and repairing it.
+//!
+//! Whatever happened: no reading command gives out wrong data, `check` says what is wrong, `check --repair`
+//! brings back all that still exists somewhere, and afterwards every command works. `CAIRN_DAMAGE_ROUNDS`
+//! makes it longer, `CAIRN_DAMAGE_SEED` begins elsewhere.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{Cairn, noise};
+
+/// Kinds of files that are left alone.
+const LEFT_ALONE: [&str; 4] = ["cache/objects", "cache/views", "reserve", "quarantine"];
+/// Kinds of which another part of the repository holds the same: their damage loses nothing.
+const DERIVED: [&str; 8] = [
+    "db",
+    "index",
+    "journal.copy",
+    "lock",
+    "gc.lock",
+    "leases",
+    "cache",
+    "format",
+];
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n.max(1)
+    }
+}
+
+/// What every round starts from.
+struct Sound {
+    cairn: Cairn,
+    archives: Vec<PathBuf>,
+    contents: BTreeMap<String, Content>,
+}
+
+type Content = BTreeMap<PathBuf, Vec<u8>>;
+
+fn read_tree(root: &Path) -> Content {
+    let mut out = Content::new();
+    let mut stack = vec![root.to_owned()];
+    while let Some(path) = stack.pop() {
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                stack.push(path);
+            } else {
+                let name = path.strip_prefix(root).unwrap().to_owned();
+                out.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    out
+}
+
+fn sound() -> Sound {
+    let cairn = Cairn::new();
+    let mut archives = Vec::new();
+    for i in 0..4_u64 {
+        let mut base = common::Tar::new();
+        let mut own = common::Tar::new();
+        for f in 0..10 {
+            base = base.file(&format!("base{f}"), &noise(f, 40_000));
+            own = own.file(
+                &format!("own{f}"),
+                &noise(100 * (i + 1) + f, 9_000 * (f as usize + 1)),
+            );
+        }
+        let archive = cairn.path(&format!("app{i}.tar"));
+        let layers = [base.done(), own.done()];
+        let bytes = common::docker_archive(&format!("app:{i}"), &layers, |_| ());
+        std::fs::write(&archive, bytes).unwrap();
+        cairn.ok(&["import", archive.to_str().unwrap()]);
+        archives.push(archive);
+    }
+    cairn.ok(&["rmi", "app:3"]);
+    cairn.ok(&["gc"]);
+    cairn.ok(&["import", archives[3].to_str().unwrap()]);
+    cairn.ok(&["snapshot", "prepare", "work", "app:1"]);
+    cairn.ok(&["tag", "app:0", "other:0"]);
+    let mut contents = BTreeMap::new();
+    for name in cairn.image_names() {
+        let out = cairn.path("expected");
+        let done = export(&cairn, &name, &out);
+        assert!(done.status.success());
+        contents.insert(name, read_tree(&out));
+        std::fs::remove_dir_all(&out).unwrap();
+    }
+    Sound {
+        cairn,
+        archives,
+        contents,
+    }
+}
+
+fn export(cairn: &Cairn, name: &str, out: &Path) -> Output {
+    let _ = std::fs::remove_dir_all(out);
+    cairn.output(&[
+        "export",
+        name,
+        "--format",
+        "dir",
+        "-o",
+        out.to_str().unwrap(),
+    ])
+}
+
+/// A copy of the repository for one round.
+fn copy(sound: &Sound) -> Cairn {
+    let cairn = Cairn::new();
+    let done = Command::new("cp")
+        .arg("-a")
+        .args([sound.cairn.root(), cairn.root()])
+        .status();
+    assert!(done.unwrap().success());
+    cairn
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let mut names: Vec<PathBuf> = Vec::new();
+    let mut stack = vec![root.to_owned()];
+    while let Some(path) = stack.pop() {
+        for entry in std::fs::read_dir(&path).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap();
+            if LEFT_ALONE.iter().any(|kind| name.starts_with(kind)) {
+                continue;
+            }
+            if path.is_dir() {
+                stack.push(path);
+            } else {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names.sort();
+    names
+}
+
+/// Damages one file; says what was done.
+fn damage(root: &Path, random: &mut Random) -> (PathBuf, String) {
+    let all = files(root);
+    // Each kind as often as another, however many files it has.
+    let kinds: BTreeSet<&str> = all
+        .iter()
+        .map(|name| name.iter().next().unwrap().to_str().unwrap())
+        .collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    let kind = kinds[random.below(kinds.len())];
+    let of_kind: Vec<&PathBuf> = all.iter().filter(|name| name.starts_with(kind)).collect();
+    let name = of_kind[random.below(of_kind.len())].clone();
+    let other = of_kind[random.below(of_kind.len())].clone();
+    let path = root.join(&name);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = bytes.len();
+    let what = match random.below(9) {
+        0..=2 if length > 0 => {
+            let bit = random.below(length * 8);
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, bytes).unwrap();
+            format!("bit {bit} flipped")
+        }
+        3 => {
+            let to = random.below(length + 1);
+            std::fs::write(&path, &bytes[..to]).unwrap();
+            format!("cut to {to} of {length}")
+        }
+        4 => {
+            let from = random.below(length + 1);
+            let to = (from + 1 + random.below(5000)).min(length);
+            bytes[from.min(to)..to].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+            format!("zeros from {from} to {to}")
+        }
+        5 => {
+            std::fs::remove_file(&path).unwrap();
+            "removed".to_owned()
+        }
+        6 => {
+            let theirs = std::fs::read(root.join(&other)).unwrap();
+            std::fs::write(root.join(&other), bytes).unwrap();
+            std::fs::write(&path, theirs).unwrap();
+            format!("swapped with {}", other.display())
+        }
+        7 => {
+            std::fs::write(root.join(&other), bytes).unwrap();
+            format!("copied over {}", other.display())
+        }
+        _ => {
+            bytes.extend(noise(7, 1 + random.below(600)));
+            std::fs::write(&path, bytes).unwrap();
+            "garbage added".to_owned()
+        }
+    };
+    (name, what)
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "exit {:?}\n{}{}",
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// Runs it; it ends with one of these codes and never panics.
+fn run(cairn: &Cairn, args: &[&str], codes: &[i32], what: &str) -> Output {
+    let output = cairn.output(args);
+    let said = text(&output);
+    assert!(
+        output
+            .status
+            .code()
+            .is_some_and(|code| codes.contains(&code)),
+        "{what}: cairn {args:?}: {said}"
+    );
+    assert!(!said.contains("panicked"), "{what}: cairn {args:?}: {said}");
+    output
+}
+
+/// Exports what there is: right, or refused. Returns the names that came out.
+fn read_all(sound: &Sound, cairn: &Cairn, what: &str) -> BTreeSet<String> {
+    let mut whole = BTreeSet::new();
+    for (name, expected) in &sound.contents {
+        let out = cairn.path("out");
+        let done = export(cairn, name, &out);
+        let said = text(&done);
+        assert!(!said.contains("panicked"), "{what}: {said}");
+        match done.status.code() {
+            Some(0) => {
+                assert!(read_tree(&out) == *expected, "{what}: {name} is wrong");
+                whole.insert(name.clone());
+            }
+            Some(1 | 3) => {}
+            _ => panic!("{what}: export {name}: {said}"),
+        }
+    }
+    whole
+}
+
+fn round(sound: &Sound, seed: u64) {
+    let cairn = copy(sound);
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    for _ in 0..8 {
+        random.below(2);
+    }
+    let mut what = format!("CAIRN_DAMAGE_SEED={seed}");
+    let mut derived = 0;
+    let count = 1 + random.below(2);
+    for _ in 0..count {
+        let (name, done) = damage(&cairn.root(), &mut random);
+        what = format!("{what}; {}: {done}", name.display());
+        derived += usize::from(DERIVED.iter().any(|kind| name.starts_with(kind)));
+    }
+    let any = [0, 1, 3];
+    for args in [
+        &["images"][..],
+        &["history", "app:1"],
+        &["inspect", "app:0"],
+        &["snapshot", "ls"],
+        &["stats"],
+        &["ps", "-a"],
+    ] {
+        run(&cairn, args, &any, &what);
+    }
+    let whole = read_all(sound, &cairn, &what);
+    let all: BTreeSet<String> = sound.contents.keys().cloned().collect();
+    let checked = run(&cairn, &["check"], &[0, 3], &what);
+    if checked.status.success() {
+        let now = read_all(sound, &cairn, &what);
+        assert_eq!(now, all, "{what}: check found nothing");
+    }
+    let repaired = run(&cairn, &["check", "--repair"], &[0, 3], &what);
+    let after = format!(
+        "{what}\ncheck: {}\nrepair: {}",
+        text(&checked),
+        text(&repaired)
+    );
+    let is_whole = repaired.status.success();
+    let again = run(&cairn, &["check"], &[0, 3], &after);
+    let lost = String::from_utf8_lossy(&repaired.stdout).contains("lost: ");
+    assert!(
+        lost || again.status.success() == is_whole,
+        "{after}\nagain: {}",
+        text(&again)
+    );
+    let now = read_all(sound, &cairn, &after);
+    assert!(
+        now.is_superset(&whole),
+        "{after}: a repair took {whole:?} and left {now:?}"
+    );
+    if is_whole {
+        assert_eq!(now, all, "{after}");
+    }
+    if derived == count || (count == 1 && what.contains("; journal")) {
+        assert!(is_whole, "nothing is lost, but {after}");
+    }
+    // Everything works, and an import brings back the rest.
+    for args in [
+        &["images"][..],
+        &["snapshot", "ls"],
+        &["stats"],
+        &["ps", "-a"],
+        &["tag", now.first().map_or("-", String::as_str), "more:1"],
+    ] {
+        if now.is_empty() && args[0] == "tag" {
+            continue;
+        }
+        run(&cairn, args, if is_whole { &[0] } else { &any }, &after);
+    }
+    for archive in &sound.archives {
+        run(&cairn, &["import", archive.to_str().unwrap()], &[0], &after);
+    }
+    run(&cairn, &["gc"], &[0], &after);
+    let last = run(&cairn, &["check"], &[0], &after);
+    let now = read_all(sound, &cairn, &after);
+    let names = all.iter().filter(|name| name.starts_with("app:"));
+    for name in names {
+        assert!(now.contains(name), "{after}\nlast: {}", text(&last));
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn no_damage_gives_wrong_data_or_stays_unmended() {
+    let sound = sound();
+    let first = number("CAIRN_DAMAGE_SEED", 1);
+    for seed in first..first + number("CAIRN_DAMAGE_ROUNDS", 14) {
+        round(&sound, seed);
+    }
+}

@@ -1,0 +1,121 @@
+//! The directory of a repository: whether there is one, and who may look into it.
+
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::error::{Error, IoContext, Result};
+use crate::meta::{is_journal, is_worth_keeping};
+use crate::store::FORMAT;
+
+/// Files that only the owner may read, below the root.
+const FILES: [&str; 8] = [
+    "journal",
+    "journal.copy",
+    "lock",
+    "gc.lock",
+    "index/CURRENT",
+    "index/lock",
+    "db/db",
+    "db/conf",
+];
+const DIRECTORIES: [&str; 11] = [
+    "packs",
+    "index",
+    "leases",
+    "tmp",
+    "db",
+    "db.broken",
+    "heads",
+    "containers",
+    "cache",
+    "quarantine",
+    "reserve",
+];
+
+/// Takes from others what an earlier version, or a hand, gave them: images hold other people's files,
+/// setuid programs and secrets among them. For the owner; whoever only reads changes nothing.
+pub fn mend_modes(root: &Path) {
+    let me = rustix::process::geteuid().as_raw();
+    let names = FILES.iter().chain(&DIRECTORIES);
+    for path in names.map(|name| root.join(name)) {
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
+        if meta.is_symlink() || meta.mode() & 0o077 == 0 || meta.uid() != me {
+            continue;
+        }
+        // A file system that cannot be written is somebody else's to protect.
+        let _ = std::fs::set_permissions(&path, Permissions::from_mode(meta.mode() & 0o7700));
+    }
+}
+
+/// Checks the file `format`.
+pub fn check_format(root: &Path) -> Result<()> {
+    let path = root.join("format");
+    let text = match std::fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(if is_used(root) {
+                Error::FormatLost(root.into())
+            } else {
+                Error::NotARepository(root.into())
+            });
+        }
+        Err(e) => return Err(e).at("read", &path),
+    };
+    if text.trim_end() == FORMAT {
+        return Ok(());
+    }
+    if !is_well_formed(&text) && is_used(root) {
+        return Err(Error::FormatLost(root.into()));
+    }
+    Err(Error::Format {
+        path,
+        found: text.chars().take(100).collect(),
+        known: FORMAT,
+    })
+}
+
+/// True for a line that a newer version may have written.
+fn is_well_formed(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("cairn repository ") else {
+        return false;
+    };
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let end = rest.as_bytes().get(digits);
+    let newer = rest[..digits]
+        .parse::<u32>()
+        .is_ok_and(|version| version > 1);
+    newer && matches!(end, Some(b',' | b'\n')) && text.ends_with('\n')
+}
+
+/// True where a repository was made to its end and has something in it: a maker that was cut off leaves
+/// an empty journal at most.
+fn is_used(root: &Path) -> bool {
+    let packs = std::fs::read_dir(root.join("packs"));
+    let any = packs.is_ok_and(|mut packs| packs.next().is_some());
+    any || is_worth_keeping(&root.join("journal")) || is_worth_keeping(&root.join("journal.copy"))
+}
+
+/// Writes `format` again where the rest proves what it said; false where nothing was wrong with it.
+///
+/// # Errors
+/// [`Error::NotARepository`] where nothing proves that this is one.
+pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
+    match check_format(root) {
+        Err(Error::FormatLost(_)) => {}
+        done => return done.map(|()| false),
+    }
+    let is_pack = |path: &Path| crate::PackFile::open(path).is_ok_and(|p| p.directory().is_ok());
+    let packs = std::fs::read_dir(root.join("packs")).at("list", root)?;
+    if !is_journal(&root.join("journal"))
+        && !is_journal(&root.join("journal.copy"))
+        && !packs.flatten().any(|pack| is_pack(&pack.path()))
+    {
+        return Err(Error::NotARepository(root.into()));
+    }
+    disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
+    Ok(true)
+}
