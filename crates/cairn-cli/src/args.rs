@@ -162,6 +162,11 @@ pub enum Command {
         #[arg(long)]
         prune_cache: bool,
     },
+    /// Copy images and committed snapshots to a directory that is a repository of its own
+    Backup {
+        /// New or empty directory, or an earlier backup
+        directory: PathBuf,
+    },
     /// Show where every byte is
     #[command(alias = "df")]
     Stats,

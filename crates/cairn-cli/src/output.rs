@@ -38,7 +38,25 @@ pub fn exit_code(error: &Error) -> u8 {
     if let Some(code) = error.chain().find_map(of_containers) {
         return code;
     }
-    error.chain().find_map(class_of).map_or(1, code_of)
+    let mut classes = Vec::new();
+    for cause in error.chain() {
+        classes.extend(class_of(cause));
+        // What a stream passed on of an error of ours.
+        let mut inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+            .map(|e| e as &(dyn std::error::Error + 'static));
+        while let Some(cause) = inner {
+            classes.extend(class_of(cause));
+            inner = cause.source();
+        }
+    }
+    // Damage below is the reason for whatever failed above.
+    let class = match classes.contains(&Class::Corrupt) {
+        true => Some(Class::Corrupt),
+        false => classes.first().copied(),
+    };
+    class.map_or(1, code_of)
 }
 
 /// The table of exit codes.

@@ -159,6 +159,7 @@ impl Repo {
 
     /// Removes a container, its snapshot and its files. The caller has made sure that it does not run.
     pub fn remove_container(&self, container: &Container) -> Result<()> {
+        self.store.may_spend_reserve();
         let gone = self.store.db().write::<_, Error>(|txn| {
             CONTAINERS.delete(txn, container.id.as_bytes());
             match graph::find(txn, &container.snapshot)? {

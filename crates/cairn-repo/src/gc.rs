@@ -265,7 +265,8 @@ impl Repo {
         let path = self.root().join("gc.lock");
         let mut options = std::fs::File::options();
         options.create(true).write(true).truncate(false).mode(0o600);
-        let file = options.open(&path).at("open", &path)?;
+        let disk = self.store.disk();
+        let file = disk.with_room(|| options.open(&path)).at("open", &path)?;
         file.lock().at("lock", &path)?;
         Ok(file)
     }

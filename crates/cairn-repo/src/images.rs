@@ -119,6 +119,7 @@ impl Repo {
 
     /// Removes a name; with the last one, or by id, the image and the snapshots that only it needed.
     pub fn remove_image(&self, reference: &str) -> Result<Removed> {
+        self.store.may_spend_reserve();
         self.store.db().write(|txn| {
             let image = resolve(txn, reference)?;
             let tags: Vec<ImageRef> = rows::tags(txn)?

@@ -3,6 +3,7 @@
 //! **Invariant:** whatever a command reports as done is durable and whole; whatever it does not, left
 //! nothing but what a collection finds.
 
+mod backup;
 mod check;
 mod commit;
 mod containers;
@@ -20,6 +21,7 @@ mod snapshots;
 mod stats;
 pub mod time;
 
+pub use backup::Backup;
 pub use check::{CheckReport, Hit, HitHead, Place};
 pub use commit::CommitOptions;
 pub use containers::{Container, NewContainer};

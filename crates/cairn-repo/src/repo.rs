@@ -71,9 +71,14 @@ impl Repo {
         &self.store
     }
 
-    /// Directory for temporary files.
+    /// Directory for temporary files: the repository's own, where that can be written.
     pub(crate) fn spool(&self) -> PathBuf {
-        self.root().join("tmp")
+        let own = self.root().join("tmp");
+        if cairn_store::can_write(&own) {
+            own
+        } else {
+            std::env::temp_dir()
+        }
     }
 
     /// Where views are kept.

@@ -255,6 +255,7 @@ impl Snapshotter for Repo {
     }
 
     fn remove(&self, key: &SnapshotKey) -> Result<()> {
+        self.store.may_spend_reserve();
         let snapshot = self.stat(key)?;
         self.refuse_if_mounted(&snapshot)?;
         let gone = self.store.db().write::<_, Error>(|txn| {

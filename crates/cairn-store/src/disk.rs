@@ -73,7 +73,7 @@ impl Disk {
     }
 
     /// Does it again with the reserve's room where there is none.
-    pub(crate) fn with_room<T>(&self, mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    pub fn with_room<T>(&self, mut f: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         match f() {
             Err(e) if cairn_model::is_full(&e) && self.reserve.spend() => f(),
             done => done,

@@ -51,6 +51,11 @@ pub fn mend_modes(root: &Path) {
     }
 }
 
+/// True where names can be made in a directory.
+pub fn can_write(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
 /// Checks the file `format`.
 pub fn check_format(root: &Path) -> Result<()> {
     let path = root.join("format");

@@ -1,5 +1,7 @@
 //! `gc`, `stats`, `check`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use cairn_model::path_display;
 use cairn_repo::{CheckReport, GcOptions, HitHead, Repo, Share, Stats};
@@ -96,6 +98,32 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
             "removed the changes of {} snapshots that no longer exist",
             report.orphaned_heads
         );
+    }
+    Ok(())
+}
+
+/// `cairn backup`
+pub fn backup(env: &Env, directory: &Path) -> Result<()> {
+    let report = env.open()?.backup(directory)?;
+    if env.json {
+        return Ok(output::json(&json!({
+            "kept_packs": report.kept_packs,
+            "new_packs": report.new_packs,
+            "new_bytes": report.new_bytes,
+            "linked_bytes": report.linked_bytes,
+            "left_out": report.left_out,
+        }))?);
+    }
+    println!(
+        "{}: {} new packs with {} ({} of it as hard links), {} were there",
+        directory.display(),
+        report.new_packs,
+        size(report.new_bytes),
+        size(report.linked_bytes),
+        report.kept_packs
+    );
+    for name in &report.left_out {
+        println!("left out: snapshot {name}, which is not committed");
     }
     Ok(())
 }
@@ -271,7 +299,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         if report.unread.is_empty() {
             "all sound"
         } else {
-            "no damage found, but not everything could be read"
+            "nothing is known to be damaged, but not everything could be read"
         }
     } else {
         "damage found; everything that is not named above is intact"

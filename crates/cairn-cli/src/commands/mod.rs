@@ -149,6 +149,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             dry_run,
             prune_cache,
         } => housekeeping::gc(&env, dry_run, prune_cache),
+        Command::Backup { directory } => housekeeping::backup(&env, &directory),
         Command::Stats => housekeeping::stats(&env),
         Command::Check(args) => return housekeeping::check(&env, &args),
     }?;

@@ -16,6 +16,18 @@ use crate::output::{self, Table, Usage, ago, size};
 
 /// `cairn snapshot …`
 pub fn run(env: &Env, command: Snapshot) -> Result<()> {
+    let gives_paths = matches!(
+        command,
+        Snapshot::Prepare { .. } | Snapshot::View { .. } | Snapshot::Mounts { .. }
+    );
+    if env.json && gives_paths && env.root.to_str().is_none() {
+        // Said before anything is made.
+        return Err(Usage(format!(
+            "the path of the repository, {}, is not UTF-8, and JSON can give no other; leave --json out",
+            env.root.display()
+        ))
+        .into());
+    }
     let repo = match &command {
         // A first snapshot of nothing is a beginning as good as an import.
         Snapshot::Prepare { parent: None, .. } => env.open_or_create()?,

@@ -59,7 +59,14 @@ impl Repo {
                     }
                 }
             }
-            sound &= self.check_files(layer, &why, &mut hit);
+            match self.check_files(layer, &why, &mut hit) {
+                Ok(whole) => sound &= whole,
+                // Nothing is known of the rest of it.
+                Err(e) => {
+                    report.note(&e);
+                    continue;
+                }
+            }
             if sound {
                 report.layers += 1;
             } else {
@@ -86,7 +93,13 @@ impl Repo {
             false
         };
         for image in images {
-            let document = self.store.read_stream(&image.config, 64 << 20);
+            let document = match self.store.read_stream(&image.config, 64 << 20) {
+                Err(e) if !e.is_corruption() => {
+                    report.note(&e.into());
+                    continue;
+                }
+                done => done,
+            };
             if document.is_err() {
                 hit(
                     image.config.id,
@@ -131,9 +144,10 @@ impl Repo {
         layer: &Layer,
         why: &dyn Fn(&BlobId) -> Option<String>,
         hit: &mut dyn FnMut(BlobId, String, Place),
-    ) -> bool {
-        let Ok(entries) = layer.read_entries(&self.store) else {
-            return false;
+    ) -> Result<bool> {
+        let entries = match layer.read_entries(&self.store) {
+            Err(e) if e.is_corruption() => return Ok(false),
+            done => done?,
         };
         let mut sound = true;
         for entry in entries {
@@ -147,6 +161,6 @@ impl Repo {
                 }
             }
         }
-        sound
+        Ok(sound)
     }
 }

@@ -4,6 +4,8 @@ mod hits;
 mod references;
 mod repair;
 
+pub(crate) use references::without_dangling;
+
 use std::collections::{BTreeMap, HashSet};
 
 use cairn_model::{BlobId, LayerId, PackId, SnapshotKey};

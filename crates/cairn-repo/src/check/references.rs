@@ -123,6 +123,14 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
     }
 }
 
+/// The rows without those that lead nowhere.
+pub(crate) fn without_dangling(mut all: AllRows) -> AllRows {
+    for row in dangling(all.clone()) {
+        all.remove(&row.key);
+    }
+    all
+}
+
 impl Repo {
     fn all_rows(&self) -> Result<AllRows> {
         self.store

@@ -14,7 +14,7 @@ use super::journal::{Changes, Mark};
 use crate::codec;
 
 /// Key of the row that says how far the journal is applied. No table has this prefix.
-const MARK_KEY: &[u8] = b"\0applied";
+pub const MARK_KEY: &[u8] = b"\0applied";
 /// How long sled's own lock is waited for. The repository lock is held, so nobody works with the database:
 /// its files are only not closed yet, by threads of sled's pool or by a child between fork and exec.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -107,10 +107,8 @@ pub fn guarded<T>(f: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, Troub
         let others = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             // What sled's threads have to say is dealt with here; users could do nothing with it.
-            if !info
-                .location()
-                .is_some_and(|at| at.file().contains("sled-0.34"))
-            {
+            let from = |name| info.location().is_some_and(|at| at.file().contains(name));
+            if !from("/sled-0.34") && !from("/crossbeam-epoch-") {
                 others(info);
             }
         }));

@@ -94,6 +94,25 @@ impl Db {
         Ok(out)
     }
 
+    /// Puts other rows in the place of all there are; `between` takes away what is derived from the old
+    /// ones. For copies of a repository.
+    pub fn replace_all<E: From<Error>>(
+        &self,
+        rows: AllRows,
+        between: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut gate = self.gate();
+        gate.session = None;
+        let _lock = self.lock()?;
+        let path = self.journal_path();
+        let before = journal::read(&path).map_or_else(|_| Mark::default(), |content| content.mark);
+        between()?;
+        let rows = rows.into_iter().map(|(key, value)| (key, Some(value)));
+        Journal::checkpoint(&self.disk, &path, before, rows.collect())?;
+        mirror::follow(&path);
+        Ok(())
+    }
+
     fn drop_sled(&self) -> Result<()> {
         let path = self.sled_path();
         match std::fs::remove_dir_all(&path) {

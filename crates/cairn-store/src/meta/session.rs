@@ -161,6 +161,7 @@ impl Rows for Session {
         self.from_base(
             |db| {
                 db.scan_prefix(prefix)
+                    .filter(|row| !matches!(row, Ok((key, _)) if key == engine::MARK_KEY))
                     .map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec())))
                     .collect()
             },

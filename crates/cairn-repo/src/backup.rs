@@ -1,0 +1,145 @@
+//! A consistent copy of a repository while it is in use; the copy is a repository itself.
+//!
+//! Packs never change, so only those that the copy lacks are brought: as hard links on the same file
+//! system, else byte by byte. Rows are those of one moment. Order in the copy: packs, then what is derived
+//! goes, then the journal takes its place as a whole, then packs that it does not name go: whenever this is
+//! cut off, the copy is the one before or the new one.
+//!
+//! Writable snapshots and containers change all the time and are left out.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use cairn_model::PackId;
+use cairn_snapshot::{Kind, graph};
+use cairn_store::{AllRows, Disk, Store, gc};
+
+use crate::check::without_dangling;
+use crate::error::{At, Error, Result};
+use crate::repo::{PLACES, Repo};
+
+/// What a backup did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backup {
+    /// Packs that the copy had already.
+    pub kept_packs: u64,
+    /// Packs that it got.
+    pub new_packs: u64,
+    /// Their bytes.
+    pub new_bytes: u64,
+    /// Those of them that are hard links and so took no room.
+    pub linked_bytes: u64,
+    /// Writable snapshots and views that were left out.
+    pub left_out: Vec<String>,
+}
+
+impl Repo {
+    /// Brings the repository's images and committed snapshots to `to`: an empty or new directory, or an
+    /// earlier backup.
+    pub fn backup(&self, to: &Path) -> Result<Backup> {
+        let disk = Disk::default();
+        let here = self.root().canonicalize().at("find", self.root())?;
+        Store::create(to, disk.clone())?;
+        if to.canonicalize().at("find", to)?.starts_with(&here) {
+            return Err(Error::Invalid(format!(
+                "{} is inside of the repository; name a directory elsewhere",
+                to.display()
+            )));
+        }
+        for name in PLACES {
+            cairn_store::private_directory(&to.join(name), &disk)?;
+        }
+        let target = Self::open(to, crate::repo::Options::default())?;
+        let busy = std::fs::read_dir(to.join("heads")).at("list", to)?.count();
+        if busy > 0 {
+            return Err(Error::Invalid(format!(
+                "{} has writable snapshots of its own and so is no backup; name another directory",
+                to.display()
+            )));
+        }
+        // No collection or repair takes a pack away meanwhile, here or there.
+        let _here = self.only_collector()?;
+        let _there = target.only_collector()?;
+        let mut report = Backup::default();
+        let rows = self.rows_to_keep(&mut report)?;
+        let packs: HashSet<PackId> = gc::pack_rows(&rows)?
+            .into_iter()
+            .map(|(id, _)| id)
+            .collect();
+        for id in &packs {
+            self.bring(&target, id, &mut report)?;
+        }
+        let place = |name: &str| to.join(name);
+        disk.sync_dir(&place("packs"))?;
+        target.store.db().replace_all(rows, || {
+            for derived in ["db", "index"] {
+                let path = place(derived);
+                if path.is_dir() {
+                    std::fs::remove_dir_all(&path).at("remove", &path)?;
+                }
+            }
+            Ok::<_, Error>(cairn_store::private_directory(&place("index"), &disk)?)
+        })?;
+        // Packs without a row would be adopted with the next opening.
+        for entry in std::fs::read_dir(place("packs")).at("list", to)?.flatten() {
+            let path = entry.path();
+            let id = path.file_stem().and_then(|s| s.to_str()?.parse().ok());
+            if id.is_none_or(|id| !packs.contains(&id)) {
+                disk.unlink(&path)?;
+            }
+        }
+        drop(target);
+        // The index is made of the packs' own directories.
+        Self::open(to, crate::repo::Options::default())?;
+        Ok(report)
+    }
+
+    /// Rows of images and committed snapshots, and of the packs in force.
+    fn rows_to_keep(&self, report: &mut Backup) -> Result<AllRows> {
+        let mut rows = self.store.db().read::<_, Error>(|rows| {
+            let all: AllRows = rows.scan(&[])?.into_iter().collect();
+            Ok(all)
+        })?;
+        for snapshot in graph::list(&rows)? {
+            if snapshot.kind != Kind::Committed {
+                let name = snapshot.key.to_string();
+                rows.remove(&[b"s", name.as_bytes()].concat());
+                report.left_out.push(name);
+            }
+        }
+        for (id, row) in gc::pack_rows(&rows)? {
+            if row.condemned.is_some() {
+                rows.remove(&[b"p", &id.as_bytes()[..]].concat());
+            }
+        }
+        // Containers, and what is known of directories of this machine.
+        rows.retain(|key, _| !matches!(key.first(), Some(b'r' | b'f')));
+        Ok(without_dangling(rows))
+    }
+
+    fn bring(&self, target: &Self, id: &PackId, report: &mut Backup) -> Result<()> {
+        let (from, to) = (self.store.pack_path(id), target.store.pack_path(id));
+        let bytes = from.metadata().at("read", &from)?.len();
+        if to.metadata().is_ok_and(|meta| meta.len() == bytes) {
+            report.kept_packs += 1;
+            return Ok(());
+        }
+        let new: PathBuf = to.with_extension("new");
+        for left in [&to, &new] {
+            target.store.disk().unlink(left)?;
+        }
+        if std::fs::hard_link(&from, &new).is_ok() {
+            report.linked_bytes += bytes;
+        } else {
+            std::fs::copy(&from, &new).at("copy", &from)?;
+            File::open(&new)
+                .and_then(|f| f.sync_all())
+                .at("sync", &new)?;
+        }
+        target.store.disk().rename(&new, &to)?;
+        report.new_packs += 1;
+        report.new_bytes += bytes;
+        Ok(())
+    }
+}
