@@ -88,6 +88,18 @@ fn sound() -> Sound {
     cairn.ok(&["import", archives[3].to_str().unwrap()]);
     cairn.ok(&["snapshot", "prepare", "work", "app:1"]);
     cairn.ok(&["tag", "app:0", "other:0"]);
+    // What a kill left behind, and a container whose command is not there.
+    let lease = "0123456789abcdef0123456789abcdef";
+    std::fs::write(cairn.root().join("leases").join(lease), "2 99999\n").unwrap();
+    std::fs::create_dir(cairn.root().join("tmp").join(lease)).unwrap();
+    std::fs::write(
+        cairn.root().join("tmp").join(lease).join("x.pack"),
+        noise(5, 3000),
+    )
+    .unwrap();
+    if common::is_root() {
+        cairn.output(&["run", "--name", "gone", "app:2", "/nosuch"]);
+    }
     let mut contents = BTreeMap::new();
     for name in cairn.image_names() {
         let out = cairn.path("expected");

@@ -22,6 +22,7 @@ mod scrub;
 mod sealed;
 mod store;
 mod stream;
+mod threads;
 
 pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
@@ -35,6 +36,7 @@ pub use place::{can_write, restore_format};
 pub use scrub::{Damage, Extent, Scrub, ScrubOptions, choose, scrub};
 pub use store::{FORMAT, PackRowV1, Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};
+pub use threads::on_threads;
 
 /// Random bytes from the kernel, for names that never collide.
 pub fn random<const N: usize>() -> Result<[u8; N]> {

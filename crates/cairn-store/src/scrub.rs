@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::meta::Table;
 use crate::store::{PackRowV1, Store};
+use crate::threads::on_threads;
 
 /// When a pack was found whole.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -197,28 +198,24 @@ pub fn scrub(
     let total = Mutex::new(Scrub::default());
     let failed = Mutex::new(None);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while let Some((id, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let part = pack(store, &index, (id, row), content, &|bytes| {
-                        throttle.spend(bytes);
-                        progress(bytes);
-                    });
-                    if content && let Err(e) = remember(store, id, &part) {
-                        failed
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .get_or_insert(e);
-                    }
-                    let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-                    total.packs += 1;
-                    total.blobs += part.blobs;
-                    total.bytes += part.bytes;
-                    total.damage.extend(part.damage);
-                    total.unread.extend(part.unread);
-                }
+    on_threads(threads, &|| {
+        while let Some((id, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let part = pack(store, &index, (id, row), content, &|bytes| {
+                throttle.spend(bytes);
+                progress(bytes);
             });
+            if content && let Err(e) = remember(store, id, &part) {
+                failed
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .get_or_insert(e);
+            }
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            total.packs += 1;
+            total.blobs += part.blobs;
+            total.bytes += part.bytes;
+            total.damage.extend(part.damage);
+            total.unread.extend(part.unread);
         }
     });
     let mut scrub = total.into_inner().unwrap_or_else(PoisonError::into_inner);

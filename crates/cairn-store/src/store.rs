@@ -294,7 +294,7 @@ impl Store {
     /// Starts an import of content under a lease of its own.
     pub fn ingest(&self) -> Result<Ingest> {
         let lease = self.lease()?;
-        Ok(Ingest::start(self.0.disk.clone(), self.index(), lease))
+        Ingest::start(self.0.disk.clone(), self.index(), lease)
     }
 
     /// Makes prepared content part of the repository together with the rows that `decide` writes: all

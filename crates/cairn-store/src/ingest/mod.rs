@@ -27,7 +27,8 @@ use cairn_model::PackId;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::disk::Disk;
-use crate::error::{Error, Result};
+use crate::error::{Error, IoContext, Result};
+use crate::threads;
 use crate::index::Index;
 use crate::lease::Lease;
 use crate::sealed::{SealedPack, seal};
@@ -90,7 +91,7 @@ pub struct Prepared {
 }
 
 impl Ingest {
-    pub(crate) fn start(disk: Disk, index: Arc<Index>, lease: Lease) -> Self {
+    pub(crate) fn start(disk: Disk, index: Arc<Index>, lease: Lease) -> Result<Self> {
         let lease = Arc::new(lease);
         let shared = Arc::new(Shared {
             disk,
@@ -113,15 +114,23 @@ impl Ingest {
             .min(16);
         let worker = |_| {
             let (shared, receiver) = (shared.clone(), receiver.clone());
-            std::thread::spawn(move || worker::work(&shared, &receiver))
+            threads::start(move || worker::work(&shared, &receiver))
         };
-        let workers = (0..count).map(worker).collect();
-        Self {
+        let mut workers = Vec::new();
+        for i in 0..count {
+            match worker(i) {
+                Ok(started) => workers.push(started),
+                // Those that run do it.
+                Err(_) if i > 0 => break,
+                Err(e) => return Err(e).at("start a thread for", shared.lease.directory()),
+            }
+        }
+        Ok(Self {
             sender: Some(sender),
             workers,
             shared,
             lease,
-        }
+        })
     }
 
     /// A new feeder; several may run on threads of their own.
