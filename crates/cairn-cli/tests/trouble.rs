@@ -166,6 +166,8 @@ fn a_damaged_database_beside_a_long_journal_is_mended() {
         );
         cairn.ok(&["check", "--repair"]);
         cairn.ok(&["gc"]);
+        let aside = cairn.root().join("db.broken");
+        assert!(!aside.exists(), "case {i}: what was set aside is kept");
         assert_eq!(
             cairn.json(&["snapshot", "ls"]).as_array().unwrap().len(),
             69

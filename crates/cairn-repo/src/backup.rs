@@ -40,13 +40,15 @@ impl Repo {
     pub fn backup(&self, to: &Path) -> Result<Backup> {
         let disk = Disk::default();
         let here = self.root().canonicalize().at("find", self.root())?;
-        Store::create(to, disk.clone())?;
-        if to.canonicalize().at("find", to)?.starts_with(&here) {
+        let to = &std::path::absolute(to).at("find", to)?;
+        let above = to.ancestors().find(|path| path.exists()).unwrap_or(to);
+        if above.canonicalize().at("find", above)?.starts_with(&here) {
             return Err(Error::Invalid(format!(
                 "{} is inside of the repository; name a directory elsewhere",
                 to.display()
             )));
         }
+        Store::create(to, disk.clone())?;
         for name in PLACES {
             cairn_store::private_directory(&to.join(name), &disk)?;
         }

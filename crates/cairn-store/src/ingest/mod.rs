@@ -28,10 +28,10 @@ use crossbeam_channel::{Sender, bounded};
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::threads;
 use crate::index::Index;
 use crate::lease::Lease;
 use crate::sealed::{SealedPack, seal};
+use crate::threads;
 use claims::Claims;
 use feeder::Batch;
 use shared::{Shared, lock};

@@ -97,7 +97,7 @@ impl Session {
         }
     }
 
-    fn from_base<T>(
+    fn by_base<T>(
         &self,
         sled: impl Fn(&sled::Db) -> Result<T, sled::Error>,
         memory: impl Fn(&AllRows) -> T,
@@ -120,7 +120,7 @@ impl Session {
 
     /// Bytes of all rows.
     pub fn rows_bytes(&self) -> Result<u64> {
-        self.from_base(
+        self.by_base(
             |db| {
                 db.iter()
                     .map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64))
@@ -151,14 +151,14 @@ pub fn lost(root: &std::path::Path, why: &str) -> Error {
 
 impl Rows for Session {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        self.from_base(
+        self.by_base(
             |db| Ok(db.get(key)?.map(|v| v.to_vec())),
             |rows| rows.get(key).cloned(),
         )
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        self.from_base(
+        self.by_base(
             |db| {
                 db.scan_prefix(prefix)
                     .filter(|row| !matches!(row, Ok((key, _)) if key == engine::MARK_KEY))
