@@ -23,7 +23,7 @@ fn commit(cairn: &Cairn, name: &str) {
         driver: cairn.driver.map(|driver| driver.parse().unwrap()),
         ..Default::default()
     };
-    let repo = cairn_repo::Repo::create(&cairn.root(), options).unwrap();
+    let repo = cairn_repo::Repo::open_or_create(&cairn.root(), options).unwrap();
     let options = cairn_repo::CommitOptions {
         name: Some(name.parse().unwrap()),
         ..Default::default()

@@ -340,7 +340,7 @@ fn round_trip(before: &[Step], after: &[Step]) -> Result<(), TestCaseError> {
         driver: Some("copy".parse().unwrap()),
         ..Default::default()
     };
-    let repo = cairn_repo::Repo::create(&cairn.root(), options).unwrap();
+    let repo = cairn_repo::Repo::open_or_create(&cairn.root(), options).unwrap();
     let options = cairn_repo::CommitOptions {
         name: Some("two".parse().unwrap()),
         ..Default::default()
