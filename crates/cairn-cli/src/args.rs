@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cairn_image::{Compression, Platform};
 use cairn_model::{Driver, ImageRef, SnapshotKey};
+use cairn_repo::Verify;
 use cairn_snapshot::Filter;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -26,6 +27,16 @@ pub struct Cli {
     /// Mount with this driver instead of the best that works: erofs, erofs-loop, overlay, copy
     #[arg(long, global = true, value_name = "NAME")]
     pub driver: Option<Driver>,
+
+    /// When to verify the cached files of a view: boot (once after each boot), always, never
+    #[arg(
+        long,
+        env = "CAIRN_VERIFY",
+        global = true,
+        value_name = "WHEN",
+        default_value = "boot"
+    )]
+    pub verify: Verify,
 
     #[command(subcommand)]
     pub command: Command,
@@ -180,9 +191,12 @@ pub struct Check {
     /// Check structures only, not content
     #[arg(long, group = "extent")]
     pub fast: bool,
-    /// Read every byte (the default)
+    /// Read every byte of packs and cache (the default)
     #[arg(long, group = "extent")]
     pub full: bool,
+    /// Check only the cache: images and files of views
+    #[arg(long)]
+    pub cache: bool,
     /// Read this share of all bytes, packs read longest ago first
     #[arg(long, value_name = "PERCENT", group = "extent", value_parser = units::percent)]
     pub sample: Option<f64>,
@@ -193,7 +207,7 @@ pub struct Check {
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub rate: Option<u64>,
     /// Make good what can be
-    #[arg(long, conflicts_with_all = ["extent", "rate"])]
+    #[arg(long, conflicts_with_all = ["extent", "rate", "cache"])]
     pub repair: bool,
 }
 

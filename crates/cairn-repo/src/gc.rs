@@ -77,7 +77,7 @@ pub(crate) fn roots(rows: &dyn Rows) -> Result<Roots> {
 
 impl Roots {
     /// Layers of a snapshot, lowest first.
-    fn chain(&self, top: &Snapshot) -> Result<Vec<Layer>> {
+    pub(crate) fn chain(&self, top: &Snapshot) -> Result<Vec<Layer>> {
         let mut layers = Vec::new();
         let mut at = Some(top);
         while let Some(snapshot) = at {

@@ -22,7 +22,8 @@ mod stats;
 pub mod time;
 
 pub use backup::Backup;
-pub use check::{CheckReport, Hit, HitHead, Place};
+pub use cairn_view::Verify;
+pub use check::{CacheFault, CacheReport, CheckReport, Hit, HitHead, Place};
 pub use commit::CommitOptions;
 pub use containers::{Container, NewContainer};
 pub use error::{Error, Result};

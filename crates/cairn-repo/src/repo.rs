@@ -6,7 +6,7 @@ use cairn_layer::{Layer, Limits, Tree};
 use cairn_model::{Driver, LayerId, SnapshotKey, TreeId};
 use cairn_snapshot::graph;
 use cairn_store::{Disk, Notice, Store};
-use cairn_view::Views;
+use cairn_view::{Verify, Views};
 
 use crate::error::{Error, Result};
 use crate::rows;
@@ -29,6 +29,8 @@ pub struct Options {
     pub limits: Limits,
     /// The driver for mounts; by default the best that works here.
     pub driver: Option<Driver>,
+    /// When the objects of views are hashed.
+    pub verify: Verify,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
     /// Where file operations of the store go.
@@ -83,7 +85,7 @@ impl Repo {
 
     /// Where views are kept.
     pub fn views(&self) -> Views {
-        Views::new(&self.root().join("cache"))
+        Views::new(&self.root().join("cache")).verified(self.options.verify)
     }
 
     /// The driver that is forced or, by trying, the best that works here.

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, commit_copy, commit_upper, diff};
-use cairn_model::{Driver, Head, Meta, MountPlan, PackId, SnapshotKey};
+use cairn_model::{Driver, Head, Meta, MountPlan, PackId, SnapshotKey, TreeId};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
 use cairn_store::{Ingest, Lease, Rows, Txn};
 
@@ -12,7 +12,8 @@ use crate::error::{At, Error, Result};
 use crate::repo::{Repo, tree_id};
 use crate::rows;
 
-/// Largest tree root record in the cache, bytes.
+/// Largest record of a root directory's attributes in the cache, bytes.
+pub(crate) const ROOT_BYTES_MAX: u64 = 8 << 20;
 const HEAD_ID_BYTES: usize = 16;
 
 impl Repo {
@@ -66,23 +67,32 @@ impl Repo {
     }
 
     /// Attributes of the root directory that the layers merge to.
-    fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
+    pub(crate) fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
         let path = self
             .root()
             .join("cache")
             .join("roots")
             .join(tree_id(layers).hex());
-        if let Ok(bytes) = std::fs::read(&path)
+        if let Some(bytes) = cairn_view::read_checked(&path, ROOT_BYTES_MAX)
             && let Some(meta) = cairn_store::codec::decode_bare(&mut &bytes[..])
         {
             return Ok(meta);
         }
         let tree = self.tree(layers)?;
         let meta = tree.node(tree.root()).meta.clone();
-        let directory = path.with_file_name("");
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        std::fs::write(&path, cairn_store::codec::encode_bare(&meta)).at("write", &path)?;
+        cairn_view::write_checked(&path, &cairn_store::codec::encode_bare(&meta))?;
         Ok(meta)
+    }
+
+    /// Files of the cache that hold attributes of root directories.
+    pub(crate) fn root_records(&self) -> Vec<(TreeId, PathBuf)> {
+        let directory = self.root().join("cache").join("roots");
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let record = |entry: std::fs::DirEntry| {
+            let id = entry.file_name().to_str()?.parse().ok()?;
+            Some((id, entry.path()))
+        };
+        entries.filter_map(record).collect()
     }
 
     /// An empty upper whose root has the attributes that the tree's root has, durable, in the directory of

@@ -33,7 +33,7 @@ pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, command, journal_rows};
 pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
 pub use place::{can_write, restore_format};
-pub use scrub::{Damage, Extent, Scrub, ScrubOptions, choose, scrub};
+pub use scrub::{Damage, Extent, Scrub, ScrubOptions, Throttle, choose, scrub};
 pub use store::{FORMAT, PackRowV1, Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};
 pub use threads::on_threads;

@@ -163,14 +163,24 @@ fn now() -> u64 {
 }
 
 /// Keeps reading under a rate, over all threads.
-struct Throttle {
+pub struct Throttle {
     start: Instant,
     rate: Option<u64>,
     bytes: Mutex<u64>,
 }
 
 impl Throttle {
-    fn spend(&self, bytes: u64) {
+    /// Bytes a second, at most; none for as fast as it goes.
+    pub fn new(rate: Option<u64>) -> Self {
+        Self {
+            start: Instant::now(),
+            rate,
+            bytes: Mutex::new(0),
+        }
+    }
+
+    /// Counts bytes that were read, and waits where that was too fast.
+    pub fn spend(&self, bytes: u64) {
         let Some(rate) = self.rate else { return };
         let mut spent = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
         *spent += bytes;
@@ -189,11 +199,7 @@ pub fn scrub(
     let (rows, skipped) = choose(store, options.extent)?;
     let content = options.extent != Extent::Structure;
     let index = store.reload_index()?;
-    let throttle = Throttle {
-        start: Instant::now(),
-        rate: options.rate,
-        bytes: Mutex::new(0),
-    };
+    let throttle = Throttle::new(options.rate);
     let next = AtomicUsize::new(0);
     let total = Mutex::new(Scrub::default());
     let failed = Mutex::new(None);

@@ -2,18 +2,19 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Tree, checkout, checkout_for_overlay};
-use cairn_model::{Content, Driver, Head, MountPlan, ObjectId, TreeId};
+use cairn_layer::{Tree, checkout};
+use cairn_model::{Driver, Head, MountPlan, ObjectId, TreeId};
 use cairn_store::Store;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::erofs::write_image;
 use crate::error::{At, Result};
+use crate::flat::{ASIDE, Flat, disk_bytes};
 use crate::objects::ObjectCache;
+use crate::verified::{Verified, boot_id};
+use crate::verify::Verify;
 
 /// Beside a full copy: the paths that were made in it to be mounted on.
 const MOUNT_POINTS: &str = "mount-points";
@@ -73,6 +74,7 @@ type WriteTree = fn(&Store, &Tree, &Path) -> cairn_layer::Result<Vec<Vec<u8>>>;
 #[derive(Debug, Clone)]
 pub struct Views {
     directory: PathBuf,
+    verify: Verify,
 }
 
 /// What [`Views::retain`] removed.
@@ -91,7 +93,18 @@ impl Views {
     pub fn new(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
+            verify: Verify::default(),
         }
+    }
+
+    /// The same views, verified as `verify` says.
+    #[must_use]
+    pub fn verified(self, verify: Verify) -> Self {
+        Self { verify, ..self }
+    }
+
+    pub(crate) fn verify(&self) -> Verify {
+        self.verify
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -101,16 +114,6 @@ impl Views {
     /// The object cache.
     pub fn objects(&self) -> ObjectCache {
         ObjectCache::new(&self.directory.join("objects"))
-    }
-
-    fn image_path(&self, id: &TreeId) -> PathBuf {
-        self.directory
-            .join("views")
-            .join(format!("{}.erofs", id.hex()))
-    }
-
-    fn flat_path(&self, id: &TreeId) -> PathBuf {
-        self.directory.join("flat").join(id.hex())
     }
 
     /// An empty directory, which overlayfs wants as a second lower where there is no upper.
@@ -129,44 +132,16 @@ impl Views {
             .write(true)
             .truncate(false)
             .open(&path)
+            // A repository that cannot be written to can still be read.
+            .or_else(|e| File::open(&path).map_err(|_| e))
             .at("open", &path)?;
         flock(&file, operation).at("lock", &path)?;
         Ok(file)
     }
 
-    fn boot_id() -> String {
-        std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-    }
-
-    fn is_of_this_boot(&self) -> bool {
-        std::fs::read_to_string(self.directory.join("boot"))
-            .is_ok_and(|boot| boot == Self::boot_id())
-    }
-
-    /// Nothing in the cache is synced, so what a power cut left of it is not to be trusted: with each
-    /// boot it begins anew. Nothing can be mounted from it yet.
-    fn begin_anew(&self) -> Result<()> {
-        let _guard = self.hold(FlockOperation::LockExclusive)?;
-        if self.is_of_this_boot() {
-            return Ok(());
-        }
-        for name in ["views", "flat", "roots", "objects"] {
-            let path = self.directory.join(name);
-            if path.exists() {
-                std::fs::remove_dir_all(&path).at("remove", &path)?;
-            }
-        }
-        let path = self.directory.join("boot");
-        std::fs::write(&path, Self::boot_id()).at("write", &path)
-    }
-
     /// Keeps an eviction away; where one is under way, calls `wait` before waiting for it, so that the
     /// caller holds nothing that the eviction needs.
-    fn hold_shared(&self, wait: &dyn Fn()) -> Result<File> {
-        if !self.is_of_this_boot() {
-            wait();
-            self.begin_anew()?;
-        }
+    pub(crate) fn hold_shared(&self, wait: &dyn Fn()) -> Result<File> {
         self.hold(FlockOperation::NonBlockingLockShared)
             .or_else(|_| {
                 wait();
@@ -194,19 +169,11 @@ impl Views {
         };
         match driver {
             Driver::Erofs | Driver::ErofsLoop => {
-                let path = self.image_path(id);
-                if !path.exists() {
-                    self.make_image(store, id, &tree()?)?;
-                }
-                plan.lowers.push(path);
+                plan.lowers.push(self.ensure_image(store, id, tree)?);
                 plan.objects = Some(self.objects().directory().to_owned());
             }
             Driver::Overlay => {
-                let path = self.flat_path(id);
-                if !path.exists() {
-                    self.make_flat(store, &path, &tree()?, checkout_for_overlay)?;
-                }
-                plan.lowers.push(path);
+                plan.lowers.push(self.ensure_flat(store, id, Flat::Overlay, tree)?);
                 if plan.head.is_none() {
                     plan.lowers.push(self.empty()?);
                 }
@@ -221,11 +188,7 @@ impl Views {
                 }
                 None => {
                     // Not the one overlayfs reads, where its own attributes are escaped.
-                    let path = self.flat_path(id).with_extension("copy");
-                    if !path.exists() {
-                        self.make_flat(store, &path, &tree()?, checkout)?;
-                    }
-                    plan.lowers.push(path);
+                    plan.lowers.push(self.ensure_flat(store, id, Flat::Copy, tree)?);
                 }
             },
         }
@@ -248,10 +211,7 @@ impl Views {
         let own = place.join("mount-points");
         match (plan.driver, &plan.head) {
             (Driver::Erofs | Driver::ErofsLoop, _) => {
-                let path = self.image_path(id);
-                if !path.exists() {
-                    self.make_image(store, id, &tree()?)?;
-                }
+                let path = self.ensure_image(store, id, tree)?;
                 std::fs::copy(&path, &own).at("copy", &path)?;
             }
             (Driver::Overlay, _) => {
@@ -269,47 +229,6 @@ impl Views {
         Ok(plan)
     }
 
-    /// Objects first: an image that exists promises that they do.
-    fn make_image(&self, store: &Store, id: &TreeId, tree: &Tree) -> Result<()> {
-        self.objects().fill(store, tree)?;
-        let path = self.image_path(id);
-        let directory = self.directory.join("views");
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(&directory)
-            .at("make a temporary file in", &directory)?;
-        let tiny = |content: &Content, out: &mut Vec<u8>| {
-            Ok(cairn_layer::read_content(store, content, out)?)
-        };
-        let left_out = write_image(tree, id, &tiny, file.as_file_mut())?;
-        if left_out > 0 {
-            let words = format!("left out {left_out} extended attributes that a view cannot hold");
-            store.db().say(&words);
-        }
-        file.as_file_mut().flush().at("write", &path)?;
-        file.persist(&path)
-            .map_err(|e| e.error)
-            .at("put in place", &path)?;
-        Ok(())
-    }
-
-    fn make_flat(&self, store: &Store, path: &Path, tree: &Tree, write: WriteTree) -> Result<()> {
-        let directory = self.directory.join("flat");
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let temporary =
-            tempfile::TempDir::new_in(&directory).at("make a directory in", &directory)?;
-        write(store, tree, temporary.path())?;
-        match std::fs::rename(temporary.path(), path) {
-            // Another process was first.
-            Err(_) if path.exists() => Ok(()),
-            done => {
-                done.at("rename", temporary.path())?;
-                // It has its name now; there is nothing left to clean up.
-                let _ = temporary.keep();
-                Ok(())
-            }
-        }
-    }
-
     /// Removes views of other trees and objects other than those that `keep` says. It is asked once no
     /// view can be made any more; while one is being made, nothing is removed.
     pub fn retain<E: From<crate::Error>>(
@@ -324,6 +243,7 @@ impl Views {
             return Ok(evicted);
         };
         let (trees, objects) = keep()?;
+        let aside = format!("{ASIDE}{}-", boot_id().unwrap_or_default());
         for name in ["views", "flat", "roots"] {
             let Ok(entries) = std::fs::read_dir(self.directory.join(name)) else {
                 continue;
@@ -334,11 +254,14 @@ impl Views {
                     .file_stem()
                     .map(|s| s.to_string_lossy().into_owned())
                     .unwrap_or_default();
-                if stem.parse().is_ok_and(|id| trees.contains(&id)) {
+                // What was moved aside in this boot may still be mounted.
+                if stem.parse().is_ok_and(|id| trees.contains(&id)) || stem.starts_with(&aside) {
                     continue;
                 }
-                evicted.views += 1;
-                if path.is_dir() {
+                let is_view = path.is_dir() || path.extension().is_some_and(|e| e == "erofs");
+                evicted.views += u64::from(is_view);
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    evicted.bytes += disk_bytes(&path);
                     std::fs::remove_dir_all(&path).at("remove", &path)?;
                 } else {
                     evicted.bytes += entry.metadata().map_or(0, |m| m.len());
@@ -347,6 +270,7 @@ impl Views {
             }
         }
         let (count, bytes) = self.objects().retain(&objects)?;
+        Verified::load(&self.directory).compact(&|id| objects.contains(id))?;
         Ok(Evicted {
             objects: count,
             bytes: evicted.bytes + bytes,

@@ -7,9 +7,14 @@ use cairn_model::{BlobId, Content, Driver, Head, Kind, Meta, MountPlan, Piece, T
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::cache::Views;
+use crate::checked::{read_checked, write_checked};
 use crate::erofs::write_image;
 use crate::error::{At, Result};
 use crate::mount::mount;
+use crate::verified::boot_id;
+
+/// Longest file that says which driver works, bytes.
+const REMEMBERED_BYTES_MAX: u64 = 200;
 
 impl Views {
     /// The best driver that works with heads in `heads`.
@@ -17,20 +22,20 @@ impl Views {
         if !rustix::process::geteuid().is_root() {
             return Ok(Driver::Copy);
         }
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let boot = boot_id().unwrap_or_default();
         let remembered = self.directory().join("driver");
-        let text = std::fs::read_to_string(&remembered).unwrap_or_default();
-        if let Some((known_boot, driver)) = text.trim().split_once(' ')
-            && known_boot == boot.trim()
+        let text = read_checked(&remembered, REMEMBERED_BYTES_MAX).unwrap_or_default();
+        if let Some((known_boot, driver)) = String::from_utf8_lossy(&text).split_once(' ')
+            && !boot.is_empty()
+            && known_boot == boot
             && let Ok(driver) = driver.parse()
         {
             return Ok(driver);
         }
         let works = |driver: &Driver| *driver == Driver::Copy || self.probe(*driver, heads).is_ok();
         let driver = Driver::ALL.into_iter().find(works).unwrap_or(Driver::Copy);
-        std::fs::create_dir_all(self.directory()).at("create directory", self.directory())?;
-        std::fs::write(&remembered, format!("{} {driver}\n", boot.trim()))
-            .at("write", &remembered)?;
+        // It is only remembered to save the next trial.
+        let _ = write_checked(&remembered, format!("{boot} {driver}").as_bytes());
         Ok(driver)
     }
 

@@ -2,18 +2,29 @@
 //! object cache that all views share, and the mounts that put both under a writable head.
 //!
 //! **Invariant:** images and objects are a cache: they can be deleted whenever nothing mounts them, and
-//! are made again from the store, each piece checked against its id. What to mount is data
+//! are made again from the store, each piece checked against its id; nothing in it is used before it was
+//! held against what it should be, as [`Verify`] says. What to mount is data
 //! ([`cairn_model::MountPlan`]); only [`mount`] makes system calls for it.
 
 mod cache;
+mod check;
+mod checked;
 mod detect;
 mod erofs;
 mod error;
+mod flat;
+mod image;
 mod mount;
 mod objects;
+mod verified;
+mod verify;
 
 pub use cache::{Evicted, Views, made_mount_points};
+pub use check::{CacheCheck, CachedObject, oldest};
+pub use checked::{read_checked, write_checked};
 pub use erofs::{Tiny, write_image};
 pub use error::{Error, Result};
+pub use flat::Flat;
 pub use mount::{attach, is_mountpoint, mount, unmount};
-pub use objects::ObjectCache;
+pub use objects::{Found, ObjectCache};
+pub use verify::Verify;

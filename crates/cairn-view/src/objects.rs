@@ -1,7 +1,12 @@
 //! The object cache: whole files, uncompressed, written once for all views that have them.
+//!
+//! Nothing here is synced. What an object holds is held against the pieces it was made of: when it is
+//! needed for the first time after a boot, and whenever it changed since. One that is missing, cut short
+//! or damaged is made again from the store.
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -10,13 +15,73 @@ use cairn_layer::{NodeKind, Tree, write_pieces};
 use cairn_model::{Content, ObjectId};
 use cairn_store::Store;
 
+use crate::checked::{open_regular, remove_other_than_file};
 use crate::erofs::INLINE_BYTES_MAX;
 use crate::error::{At, Error, Result};
+use crate::verified::Verified;
+use crate::verify::{Fingerprint, Verify, holds};
 
 /// Objects in a directory, as `ab/cdef…`.
 #[derive(Debug, Clone)]
 pub struct ObjectCache {
     directory: PathBuf,
+}
+
+/// What became of an object that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It is as it should be.
+    Whole,
+    /// It was not there, and was made.
+    Missing,
+    /// It was damaged, and was made again.
+    Damaged,
+}
+
+/// A look at objects: how closely, and who is told of the bytes read.
+pub(crate) struct Look<'a> {
+    pub verify: Verify,
+    pub verified: &'a Verified,
+    pub spent: &'a (dyn Fn(u64) + Sync),
+}
+
+/// Contents of `tree` that objects hold, each once.
+pub(crate) fn contents(tree: &Tree) -> Vec<Content> {
+    let mut seen = HashSet::new();
+    let mut out = Vec::new();
+    for (_, id) in tree.walk() {
+        if let NodeKind::File(content) = &tree.node(id).kind
+            && content.size > INLINE_BYTES_MAX
+            && seen.insert(content.object())
+        {
+            out.push(content.clone());
+        }
+    }
+    out
+}
+
+/// Does `work` for every item on all cores, and ends with the first error.
+pub(crate) fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let next = AtomicUsize::new(0);
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(e) = work(item) {
+                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                        failed.get_or_insert(e);
+                        next.store(items.len(), Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    failed
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner)
+        .map_or(Ok(()), Err)
 }
 
 impl ObjectCache {
@@ -38,83 +103,112 @@ impl ObjectCache {
         self.directory.join(&hex[..2]).join(&hex[2..])
     }
 
-    /// Writes every object of `tree` that is missing, on all cores. Not synced: after a crash an object
-    /// of the wrong length is written again.
-    pub fn fill(&self, store: &Store, tree: &Tree) -> Result<()> {
-        let mut seen = HashSet::new();
-        let mut wanted: Vec<(ObjectId, &Content)> = Vec::new();
-        for (_, id) in tree.walk() {
-            if let NodeKind::File(content) = &tree.node(id).kind
-                && content.size > INLINE_BYTES_MAX
+    /// Makes every object of `wanted` that is missing or not whole, on all cores. Not synced.
+    pub(crate) fn fill(&self, store: &Store, wanted: &[Content], look: &Look<'_>) -> Result<()> {
+        std::fs::create_dir_all(&self.directory).at("create directory", &self.directory)?;
+        let done = for_each(wanted, |content| {
+            self.ensure(store, content, look).map(drop)
+        });
+        // What was found whole before a failure need not be read again.
+        let saved = look.verified.save();
+        done.and(saved)
+    }
+
+    /// Sees to it that one object is there and whole.
+    pub(crate) fn ensure(
+        &self,
+        store: &Store,
+        content: &Content,
+        look: &Look<'_>,
+    ) -> Result<Found> {
+        let id = content.object();
+        let path = self.path(&id);
+        let found = match self.look_at(&path, &id, content, look) {
+            Ok(true) => return Ok(Found::Whole),
+            Ok(false) => Found::Damaged,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Found::Missing,
+            // Not readable, or not a file: whatever it is, another takes its place.
+            Err(_) => Found::Damaged,
+        };
+        self.make(store, content, &path)?;
+        let print = Fingerprint::from(&path.symlink_metadata().at("stat", &path)?);
+        look.verified.remember(&id, print)?;
+        Ok(found)
+    }
+
+    fn look_at(
+        &self,
+        path: &Path,
+        id: &ObjectId,
+        content: &Content,
+        look: &Look<'_>,
+    ) -> io::Result<bool> {
+        let meta = path.symlink_metadata()?;
+        let print = Fingerprint::from(&meta);
+        if !meta.is_file() || meta.len() != content.size {
+            return Ok(false);
+        }
+        let known = match look.verify {
+            Verify::Never => true,
+            Verify::Boot => look.verified.in_this_boot(id, &print),
+            Verify::Always => false,
+        };
+        if known {
+            return Ok(true);
+        }
+        let file = open_regular(path)?;
+        let before = Fingerprint::from(&file.metadata()?);
+        let whole = holds(&file, content, look.spent)?;
+        // Only what did not change under the reading is known.
+        if whole && before == Fingerprint::from(&file.metadata()?) {
+            look.verified
+                .remember(id, before)
+                .map_err(io::Error::other)?;
+        }
+        Ok(whole)
+    }
+
+    fn make(&self, store: &Store, content: &Content, path: &Path) -> Result<()> {
+        let directory = path.parent().unwrap_or(&self.directory);
+        std::fs::create_dir_all(directory).at("create directory", directory)?;
+        // Goes by itself when something fails.
+        let temporary = tempfile::NamedTempFile::new_in(&self.directory)
+            .at("make a temporary file in", &self.directory)?;
+        let name = path.as_os_str().as_encoded_bytes();
+        let file: File = temporary.reopen().at("open", temporary.path())?;
+        write_pieces(store, content, file, name)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o444);
+        std::fs::set_permissions(temporary.path(), mode)
+            .at("change the mode of", temporary.path())?;
+        remove_other_than_file(path)?;
+        temporary
+            .persist(path)
+            .map_err(|e| e.error)
+            .at("put in place", path)?;
+        Ok(())
+    }
+
+    /// Every object there is, with its file's state.
+    pub(crate) fn list(&self) -> Vec<(ObjectId, Fingerprint)> {
+        let mut out = Vec::new();
+        for directory in std::fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let prefix = directory.file_name().to_string_lossy().into_owned();
+            for file in std::fs::read_dir(directory.path())
+                .into_iter()
+                .flatten()
+                .flatten()
             {
-                let object = content.object();
-                if seen.insert(object) {
-                    wanted.push((object, content));
+                let name = format!("{prefix}{}", file.file_name().to_string_lossy());
+                if let (Ok(id), Ok(meta)) = (name.parse(), file.metadata()) {
+                    out.push((id, Fingerprint::from(&meta)));
                 }
             }
         }
-        for byte in 0..=255_u8 {
-            let directory = self.directory.join(format!("{byte:02x}"));
-            std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        }
-        let next = AtomicUsize::new(0);
-        let failed: Mutex<Option<Error>> = Mutex::new(None);
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        std::thread::scope(|scope| {
-            for thread in 0..threads {
-                let (next, failed, wanted) = (&next, &failed, &wanted);
-                scope.spawn(move || {
-                    let temporary = self
-                        .directory
-                        .join(format!("new-{}-{thread}", std::process::id()));
-                    while let Some((id, content)) = wanted.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        if let Err(e) = self.ensure(store, id, content, &temporary) {
-                            failed
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .get_or_insert(e);
-                            next.store(wanted.len(), Ordering::Relaxed);
-                        }
-                    }
-                });
-            }
-        });
-        failed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or(Ok(()), Err)
-    }
-
-    fn ensure(
-        &self,
-        store: &Store,
-        id: &ObjectId,
-        content: &Content,
-        temporary: &Path,
-    ) -> Result<()> {
-        let path = self.path(id);
-        if path
-            .symlink_metadata()
-            .is_ok_and(|m| m.len() == content.size)
-        {
-            return Ok(());
-        }
-        let _ = std::fs::remove_file(temporary);
-        let file = File::create_new(temporary).at("create", temporary)?;
-        let written = write_pieces(
-            store,
-            content,
-            file,
-            temporary.as_os_str().as_encoded_bytes(),
-        );
-        if let Err(e) = written {
-            let _ = std::fs::remove_file(temporary);
-            return Err(e.into());
-        }
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o444);
-        std::fs::set_permissions(temporary, mode).at("change the mode of", temporary)?;
-        std::fs::rename(temporary, &path).at("rename", temporary)
+        out
     }
 
     /// Removes every object that `keep` does not have; returns how many and their bytes.

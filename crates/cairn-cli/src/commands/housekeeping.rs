@@ -241,11 +241,26 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
     } else {
         let repo = env.open()?;
         // What is damaged may keep this from being known; the check itself says so.
-        if let Ok((packs, _)) = choose(repo.store(), extent) {
+        if !args.cache
+            && let Ok((packs, _)) = choose(repo.store(), extent)
+        {
             bar.expect(packs.iter().map(|(_, row)| row.bytes).sum());
         }
         let rate = args.rate;
-        let report = repo.check(&ScrubOptions { extent, rate }, &progress)?;
+        let options = ScrubOptions { extent, rate };
+        let mut report = if args.cache {
+            CheckReport::default()
+        } else {
+            repo.check(&options, &progress)?
+        };
+        if args.cache || extent == Extent::All {
+            // A cache that cannot be looked at says nothing of the rest.
+            match repo.check_cache(&options, &progress) {
+                Ok(cache) => report.cache = cache,
+                Err(e) if args.cache => return Err(e.into()),
+                Err(e) => report.unread.push(cairn_store::chain(&e)),
+            }
+        }
         (repo, report)
     };
     drop(bar);
@@ -292,7 +307,17 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
     for head in &report.heads {
         println!("{}", head_line(&repo, head));
     }
-    if let Some(why) = &report.forgotten {
+    for fault in &report.cache.faults {
+        match &fault.stays {
+            None => println!("{}; it was made again", fault.what),
+            Some(why) => println!("{}; it could not be made again: {why}", fault.what),
+        }
+    }
+    if let Some(why) = report
+        .forgotten
+        .as_ref()
+        .or(report.cache.forgotten.as_ref())
+    {
         eprintln!("cairn: what was found whole could not be written down: {why}");
     }
     let verdict = if report.is_sound() {
@@ -308,6 +333,23 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         0 => String::new(),
         n => format!(" ({n} more were read before)"),
     };
+    let cache = &report.cache;
+    if cache.views + cache.objects + cache.objects_skipped > 0 {
+        let skipped = match cache.objects_skipped {
+            0 => String::new(),
+            n => format!(" ({n} more were read before)"),
+        };
+        println!(
+            "cache: read {} in {} files{skipped}, {} views",
+            size(cache.bytes),
+            cache.objects,
+            cache.views
+        );
+    }
+    if args.cache {
+        println!("{verdict}");
+        return Ok(code);
+    }
     println!(
         "read {} in {} blobs of {} packs{skipped}; {} layers whole; {verdict}",
         size(report.bytes),
@@ -351,6 +393,7 @@ fn check_json(repo: &Repo, report: &CheckReport) -> Value {
     };
     let file = |(layer, path): &cairn_repo::Place| json!({"layer": layer.to_string(), "path": path.as_ref().map(|p| path_display(p))});
     let hit = |hit: &cairn_repo::Hit| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
+    let cache_fault = |fault: &cairn_repo::CacheFault| json!({"what": fault.what, "made_again": fault.stays.is_none(), "why_not": fault.stays});
     json!({
         "sound": report.is_sound(),
         "packs": report.packs,
@@ -366,5 +409,12 @@ fn check_json(repo: &Repo, report: &CheckReport) -> Value {
         "unread": report.unread,
         "repaired": report.repaired,
         "lost": report.lost,
+        "cache": {
+            "views": report.cache.views,
+            "objects": report.cache.objects,
+            "objects_skipped": report.cache.objects_skipped,
+            "bytes": report.cache.bytes,
+            "faults": report.cache.faults.iter().map(cache_fault).collect::<Vec<_>>(),
+        },
     })
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_model::Driver;
-use cairn_repo::{Options, Repo};
+use cairn_repo::{Options, Repo, Verify};
 use cairn_store::{LockWatch, command};
 
 use crate::args::{Cli, Command};
@@ -66,6 +66,7 @@ pub struct Env {
     driver: Option<Driver>,
     /// Nothing is said on standard error but what went wrong.
     quiet: bool,
+    verify: Verify,
 }
 
 impl Env {
@@ -73,6 +74,7 @@ impl Env {
     pub fn options(&self) -> Options {
         Options {
             driver: self.driver,
+            verify: self.verify,
             notice: Some(Arc::new(Waits {
                 trace: std::env::var_os("CAIRN_LOCK_TRACE").map(PathBuf::from),
                 quiet: self.quiet,
@@ -120,6 +122,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         json: cli.json,
         driver: cli.driver,
         quiet: matches!(cli.command, Command::Run(_) | Command::After { .. }),
+        verify: cli.verify,
     };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),

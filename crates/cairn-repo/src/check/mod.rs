@@ -1,5 +1,6 @@
 //! Verification: everything is read, and what is wrong is named by what it touches.
 
+mod cache;
 mod hits;
 mod references;
 mod repair;
@@ -15,6 +16,8 @@ use crate::containers::Container;
 use crate::error::{Error, Result};
 use crate::images::Image;
 use crate::repo::{PLACES, Repo};
+
+pub use cache::{CacheFault, CacheReport};
 
 /// A blob that is damaged or gone, and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +76,15 @@ pub struct CheckReport {
     pub repaired: Vec<String>,
     /// What a repair could not bring back.
     pub lost: Vec<String>,
+    /// What was found in the cache, where it was looked at.
+    pub cache: CacheReport,
 }
 
 impl CheckReport {
     /// True where everything is as it was written.
     pub fn is_sound(&self) -> bool {
-        self.faults.is_empty() && self.hits.is_empty() && self.lost.is_empty()
+        let packs = self.faults.is_empty() && self.hits.is_empty() && self.lost.is_empty();
+        packs && self.cache.faults.is_empty()
     }
 
     /// An error by what it says of the repository: damage is a fault, anything else is left open.

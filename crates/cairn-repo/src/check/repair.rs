@@ -100,6 +100,14 @@ impl Repo {
             done.push(format!("took {healed} files back from the object cache"));
             report = self.check(&ScrubOptions::structure(), &|_| ())?;
         }
+        // Last, because what is lost in the packs may be in the cache, and not the other way round.
+        report.cache = self.check_cache(&ScrubOptions::all(), progress)?;
+        report.cache.faults.retain(|fault| {
+            if fault.stays.is_none() {
+                done.push(format!("{}; made it again", fault.what));
+            }
+            fault.stays.is_some()
+        });
         Ok(CheckReport {
             repaired: done,
             lost,

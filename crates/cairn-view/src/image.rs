@@ -1,0 +1,106 @@
+//! EROFS images of trees, `views/TREE.erofs`, each with a list beside it of what it stands on.
+//!
+//! `TREE.list` is a checked file (see `checked.rs`): BLAKE3 and length of the image, and the pieces of every object
+//! that the image refers to. So a mount can tell without reading any layer whether image and objects are
+//! what they were made as, and an object can be made again from the list alone.
+
+use std::path::PathBuf;
+
+use cairn_layer::Tree;
+use cairn_model::{Content, TreeId};
+use cairn_store::Store;
+use cairn_store::codec::{decode_bare, encode_bare};
+use serde::{Deserialize, Serialize};
+
+use crate::cache::Views;
+use crate::checked::{open_regular, read_checked, remove_other_than_file, write_checked};
+use crate::erofs::write_image;
+use crate::error::{At, Result};
+use crate::objects::{Look, contents};
+use crate::verified::Verified;
+use crate::verify::hash;
+
+/// Longest list, bytes; that of a tree of a hundred million pieces.
+const LIST_BYTES_MAX: u64 = 4 << 30;
+
+#[derive(Serialize, Deserialize)]
+struct List {
+    image_hash: [u8; 32],
+    image_bytes: u64,
+    objects: Vec<Content>,
+}
+
+impl Views {
+    pub(crate) fn image_path(&self, id: &TreeId) -> PathBuf {
+        let name = format!("{}.erofs", id.hex());
+        self.directory().join("views").join(name)
+    }
+
+    /// The image of the tree `id` with every object it needs, whole; `tree` is asked for only when the
+    /// image has to be made.
+    pub(crate) fn ensure_image<E: From<crate::Error>>(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        tree: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<PathBuf, E> {
+        let verified = Verified::load(self.directory());
+        let look = Look {
+            verify: self.verify(),
+            verified: &verified,
+            spent: &|_| (),
+        };
+        match self.whole_image(id) {
+            Some(objects) => self.objects().fill(store, &objects, &look)?,
+            None => self.make_image(store, id, &tree()?, &look)?,
+        }
+        Ok(self.image_path(id))
+    }
+
+    /// What the image of `id` stands on, where image and list are as they were written.
+    pub fn whole_image(&self, id: &TreeId) -> Option<Vec<Content>> {
+        let path = self.image_path(id);
+        let bytes = read_checked(&path.with_extension("list"), LIST_BYTES_MAX)?;
+        let list: List = decode_bare(&mut &bytes[..])?;
+        let mut image = open_regular(&path).ok()?;
+        let found = hash(&mut image).ok()?;
+        (found == (list.image_hash, list.image_bytes)).then_some(list.objects)
+    }
+
+    /// Objects first: an image that exists promises that they do.
+    pub(crate) fn make_image(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        tree: &Tree,
+        look: &Look<'_>,
+    ) -> Result<()> {
+        let objects = contents(tree);
+        self.objects().fill(store, &objects, look)?;
+        let path = self.image_path(id);
+        let mut image = Vec::new();
+        let tiny = |content: &Content, out: &mut Vec<u8>| {
+            Ok(cairn_layer::read_content(store, content, out)?)
+        };
+        let left_out = write_image(tree, id, &tiny, &mut image)?;
+        if left_out > 0 {
+            let words = format!("left out {left_out} extended attributes that a view cannot hold");
+            store.db().say(&words);
+        }
+        let list = List {
+            image_hash: *blake3::hash(&image).as_bytes(),
+            image_bytes: image.len() as u64,
+            objects,
+        };
+        write_checked(&path.with_extension("list"), &encode_bare(&list))?;
+        let directory = self.directory().join("views");
+        let mut file = tempfile::NamedTempFile::new_in(&directory)
+            .at("make a temporary file in", &directory)?;
+        std::io::Write::write_all(&mut file, &image).at("write", &path)?;
+        remove_other_than_file(&path)?;
+        file.persist(&path)
+            .map_err(|e| e.error)
+            .at("put in place", &path)?;
+        Ok(())
+    }
+}
