@@ -154,6 +154,12 @@ pub enum Command {
         name: String,
         /// Directory to mount it at
         target: PathBuf,
+        /// Let setuid programs and file capabilities work
+        #[arg(long)]
+        suid: bool,
+        /// Let device nodes be opened
+        #[arg(long)]
+        dev: bool,
     },
     /// Take a mount away again
     #[command(alias = "umount")]
@@ -338,6 +344,9 @@ pub struct Export {
     /// What to write
     #[arg(long, value_enum, default_value_t = ExportFormat::Docker)]
     pub format: ExportFormat,
+    /// Make the image's device nodes, which --format dir leaves out
+    #[arg(long)]
+    pub devices: bool,
     /// How layers of an OCI layout are compressed: none, gzip, zstd
     #[arg(long, default_value = "gzip")]
     pub compression: Compression,

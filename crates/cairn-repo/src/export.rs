@@ -1,10 +1,12 @@
 //! Images out.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 
 use cairn_image::{Compression, ExportLayer, ImageWriter};
-use cairn_layer::{checkout, export_layer};
+use cairn_layer::{Tree, checkout, export_layer};
+use cairn_model::Kind;
 
 use crate::error::{At, Error, Result};
 use crate::images::Image;
@@ -78,21 +80,30 @@ impl Repo {
         format: Format,
         compression: Compression,
     ) -> Result<()> {
-        let empty = std::fs::read_dir(output).map_or(true, |mut entries| entries.next().is_none());
-        if !empty {
-            return Err(Error::Invalid(format!(
-                "{} is not empty; export into a new directory",
-                output.display()
-            )));
-        }
-        std::fs::create_dir_all(output).at("create directory", output)?;
         if format == Format::Oci {
+            prepare_directory(output, 0o777)?;
             return self.write_images(images, ImageWriter::directory(output)?, format, compression);
         }
         let [image] = images else {
             return Err(one_image());
         };
-        let tree = self.tree(&image.layers)?;
+        self.export_root(image, output, false).map(drop)
+    }
+
+    /// Writes the merged root file system of an image into `output`, a new or empty directory, which only
+    /// its owner can enter until it is complete. Device nodes are made where `devices` says so; returns
+    /// the paths of those that were left out.
+    pub fn export_root(&self, image: &Image, output: &Path, devices: bool) -> Result<Vec<Vec<u8>>> {
+        prepare_directory(output, 0o700)?;
+        let mut tree = self.tree(&image.layers)?;
+        let left_out = if devices {
+            Vec::new()
+        } else {
+            leave_out_devices(&mut tree)?
+        };
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(output, mode).at("change the mode of", output)?;
+        // The root gets its own mode last.
         let skipped = checkout(&self.store, &tree, output)?;
         if let Some(first) = skipped.first() {
             let path = cairn_model::path_display(first);
@@ -101,7 +112,7 @@ impl Repo {
                 skipped.len()
             )));
         }
-        Ok(())
+        Ok(left_out)
     }
 
     fn export_archive(
@@ -155,6 +166,51 @@ impl Repo {
         }
         Ok(writer.finish()?)
     }
+}
+
+/// Makes a directory for an export, with this mode less the user's mask, or refuses one that holds something.
+fn prepare_directory(output: &Path, mode: u32) -> Result<()> {
+    let empty = std::fs::read_dir(output).map_or(true, |mut entries| entries.next().is_none());
+    if !empty {
+        return Err(Error::Invalid(format!(
+            "{} is not empty; export into a new directory",
+            output.display()
+        )));
+    }
+    if output.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = output.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent).at("create directory", parent)?;
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
+    builder.create(output).at("create directory", output)
+}
+
+/// Takes device nodes and all their names out of a tree; returns their paths.
+fn leave_out_devices(tree: &mut Tree) -> Result<Vec<Vec<u8>>> {
+    let is_device = |id| {
+        matches!(
+            tree.kind(id),
+            Kind::CharDevice { .. } | Kind::BlockDevice { .. }
+        )
+    };
+    let devices: Vec<Vec<u8>> = tree
+        .walk()
+        .into_iter()
+        .filter(|(_, id)| is_device(*id))
+        .map(|(path, _)| path)
+        .collect();
+    if !devices.is_empty() {
+        let gone: HashSet<&Vec<u8>> = devices.iter().collect();
+        let mut entries = tree.entries();
+        entries.retain(|entry| !gone.contains(&entry.path));
+        let mut rest = Tree::new();
+        rest.apply(&entries)?;
+        *tree = rest;
+    }
+    Ok(devices)
 }
 
 fn one_image() -> Error {

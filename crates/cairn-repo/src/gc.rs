@@ -43,6 +43,8 @@ pub struct GcReport {
     pub evicted: Evicted,
     /// Directories of changes that belonged to no snapshot.
     pub orphaned_heads: u64,
+    /// Views that were made for mounts which are no more.
+    pub stale_views: u64,
 }
 
 /// All that keeps blobs.
@@ -156,6 +158,7 @@ impl Repo {
             gc::adopt_orphans(&self.store)?;
         }
         if !options.dry_run {
+            report.stale_views = self.drop_stale_views()?;
             // First, because it makes room for what is rewritten.
             report.evicted = self.evict(options.prune_cache)?;
         }

@@ -21,6 +21,7 @@ impl Repo {
         files: &[Vec<u8>],
     ) -> Result<MountPlan> {
         let key = &container.snapshot;
+        self.refuse_if_mounted(&self.stat(key)?)?;
         let plan = self.mounts(key)?;
         let layers = self.layers_of(key)?;
         let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 mount points v1");

@@ -31,6 +31,7 @@ pub use export::Format;
 pub use gc::{GcOptions, GcReport};
 pub use images::{Image, Removed};
 pub use import::{ImportOptions, Imported, Progress};
+pub use mounts::MountOptions;
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;
 pub use snapshots::tree_bytes;

@@ -1,23 +1,33 @@
 //! Mounts at places of the host's tree.
 
-use std::path::Path;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use cairn_model::{BlobId, SnapshotKey};
-use cairn_snapshot::{FieldPath, Kind, Labels, Snapshotter};
-use cairn_view::{attach, is_mountpoint, mount, unmount};
+use cairn_model::{BlobId, MountPlan, SnapshotKey};
+use cairn_snapshot::{FieldPath, Kind, Labels, Snapshot, Snapshotter};
+use cairn_view::{Mounted, attach, is_mountpoint, mount, restrict, unmount};
 
 use crate::error::{At, Error, Result};
 use crate::repo::Repo;
 
 /// Label that says where a snapshot is mounted.
 pub(crate) const MOUNTPOINT: &str = "cairn.mountpoint";
+/// How keys of views begin that were made for a mount.
+const VIEW_PREFIX: &str = "mount/";
+
+/// What works in a mount made by hand. By default neither does: any local user can walk into it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// Programs may be setuid, setgid or have capabilities.
+    pub suid: bool,
+    /// Device nodes can be opened.
+    pub dev: bool,
+}
 
 fn view_key(target: &Path) -> Result<SnapshotKey> {
-    Ok(format!(
-        "mount/{}",
-        BlobId::of(target.as_os_str().as_encoded_bytes()).short()
-    )
-    .parse()?)
+    let name = BlobId::of(target.as_os_str().as_encoded_bytes()).short();
+    Ok(format!("{VIEW_PREFIX}{name}").parse()?)
 }
 
 fn text(target: &Path) -> Result<String> {
@@ -30,29 +40,53 @@ fn text(target: &Path) -> Result<String> {
     })
 }
 
+/// A lock on a directory, which goes with the file that is returned.
+fn lock_directory(path: &Path, exclusive: bool) -> Result<File> {
+    let file = File::open(path).at("open", path)?;
+    let locked = if exclusive {
+        file.try_lock().map_err(std::io::Error::from)
+    } else {
+        file.lock_shared()
+    };
+    locked.at("lock", path)?;
+    Ok(file)
+}
+
 impl Repo {
     /// Mounts a snapshot, or an image read-only, at `target`. A committed snapshot and an image get a
-    /// view that goes with the mount.
-    pub fn mount_at(&self, name: &str, target: &Path) -> Result<()> {
+    /// view that goes with the mount. Returns the key of what is mounted.
+    pub fn mount_at(
+        &self,
+        name: &str,
+        target: &Path,
+        options: MountOptions,
+    ) -> Result<SnapshotKey> {
         let target = target.canonicalize().at("mount at", target)?;
+        if !target.is_dir() {
+            return Err(Error::Invalid(format!(
+                "{} is not a directory; mount on a directory",
+                target.display()
+            )));
+        }
         if is_mountpoint(&target) {
             return Err(Error::Invalid(format!(
                 "something is mounted at {} already",
                 target.display()
             )));
         }
+        self.refuse_around_repository(&target)?;
         let place = text(&target)?;
+        // Keeps a collection from taking the view for one that was left behind.
+        let _mounting = lock_directory(&self.heads(), false)?;
         let snapshot = name
             .parse::<SnapshotKey>()
             .ok()
             .and_then(|key| self.stat(&key).ok());
         let label = Labels::from([(MOUNTPOINT.to_owned(), place)]);
-        let (key, plan, made) = match snapshot {
+        match snapshot {
             Some(snapshot) if snapshot.kind != Kind::Committed => {
-                self.refuse_if_mounted(&snapshot)?;
-                let plan = self.mounts(&snapshot.key)?;
-                self.update(&snapshot.key, label, &[FieldPath::Label(MOUNTPOINT.into())])?;
-                (snapshot.key, plan, false)
+                self.mount_own(&snapshot, &target, label, options)?;
+                Ok(snapshot.key)
             }
             found => {
                 let parent = match found {
@@ -64,22 +98,104 @@ impl Repo {
                     self.remove(&stale.key)?;
                 }
                 let plan = self.view(&key, parent.as_ref(), label)?;
-                (key, plan, true)
+                if let Err(e) = put_in_place(&plan, &target, options) {
+                    // The mount's own error is the one to tell.
+                    let _ = self.remove(&key);
+                    return Err(e);
+                }
+                Ok(key)
             }
+        }
+    }
+
+    /// Mounts an active snapshot or a view itself.
+    fn mount_own(
+        &self,
+        snapshot: &Snapshot,
+        target: &Path,
+        label: Labels,
+        options: MountOptions,
+    ) -> Result<()> {
+        // Two that mount one head at once: the second finds it locked, or sees the first one's mount.
+        let head = snapshot.head.map(|head| self.head_dir(&head));
+        let in_use = |_| {
+            Error::from(cairn_snapshot::Error::InUse {
+                key: snapshot.key.to_string(),
+                by: "another mount that is being made; try again".into(),
+            })
         };
-        let mounted = mount(&plan).and_then(|mount| attach(&mount, &target));
-        if let Err(e) = mounted {
-            if made {
-                // The mount's own error is the one to tell.
-                let _ = self.remove(&key);
-            }
-            return Err(e.into());
+        let _only = head
+            .map(|head| lock_directory(&head, true))
+            .transpose()
+            .map_err(in_use)?;
+        self.refuse_if_mounted(snapshot)?;
+        let plan = self.mounts(&snapshot.key)?;
+        let field = [FieldPath::Label(MOUNTPOINT.into())];
+        let before: Labels = snapshot
+            .labels
+            .get_key_value(MOUNTPOINT)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .into_iter()
+            .collect();
+        self.update(&snapshot.key, label, &field)?;
+        put_in_place(&plan, target, options).inspect_err(|_| {
+            // The mount's own error is the one to tell.
+            let _ = self.update(&snapshot.key, before, &field);
+        })
+    }
+
+    fn heads(&self) -> PathBuf {
+        self.root().join("heads")
+    }
+
+    /// Nothing is mounted over the repository, above it or in it: nothing would work afterwards.
+    fn refuse_around_repository(&self, target: &Path) -> Result<()> {
+        let root = self.root().canonicalize().at("find", self.root())?;
+        // By inode, because a bind mount gives a directory another path.
+        let inode = |path: &Path| path.metadata().ok().map(|m| (m.dev(), m.ino()));
+        let (at, of) = (inode(target), inode(&root));
+        let hides = root.ancestors().any(|above| inode(above) == at);
+        if hides || target.ancestors().any(|above| inode(above) == of) {
+            return Err(Error::Invalid(format!(
+                "{} holds the repository {} or is part of it; mount somewhere else",
+                target.display(),
+                root.display()
+            )));
         }
         Ok(())
     }
 
-    /// Takes a mount away again, and the view that was made for it.
-    pub fn unmount_at(&self, target: &Path, lazy: bool) -> Result<()> {
+    /// Refuses where a snapshot is mounted: two overlays over one upper directory damage each other.
+    pub(crate) fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
+        let refuse = |by: String| {
+            let key = snapshot.key.to_string();
+            Err(cairn_snapshot::Error::InUse { key, by }.into())
+        };
+        if let Some(place) = snapshot.labels.get(MOUNTPOINT)
+            && is_mountpoint(Path::new(place))
+        {
+            return refuse(format!(
+                "the mount at {place}; run \"cairn unmount {place}\" first"
+            ));
+        }
+        let Some(head) = &snapshot.head else {
+            return Ok(());
+        };
+        let Some(place) = Mounted::now().writer(&self.head_dir(head)) else {
+            return Ok(());
+        };
+        let containers = self.containers()?;
+        match containers.iter().find(|c| c.snapshot == snapshot.key) {
+            Some(container) => refuse(format!(
+                "container {0}, which is running; run \"cairn stop {0}\" first",
+                container.name
+            )),
+            None => refuse(format!("a mount at {}; unmount it first", place.display())),
+        }
+    }
+
+    /// Takes a mount away again, and the view that was made for it. Returns the keys of what was mounted.
+    pub fn unmount_at(&self, target: &Path, lazy: bool) -> Result<Vec<SnapshotKey>> {
         let target = target.canonicalize().at("unmount", target)?;
         if !is_mountpoint(&target) {
             return Err(Error::Invalid(format!(
@@ -89,6 +205,7 @@ impl Repo {
         }
         unmount(&target, lazy)?;
         let place = text(&target)?;
+        let mut keys = Vec::new();
         for snapshot in self.walk(&[])? {
             if snapshot.labels.get(MOUNTPOINT) != Some(&place) {
                 continue;
@@ -102,7 +219,40 @@ impl Repo {
                     &[FieldPath::Label(MOUNTPOINT.into())],
                 )?;
             }
+            keys.push(snapshot.key);
         }
-        Ok(())
+        Ok(keys)
     }
+
+    /// Removes views made for mounts that are no more: the command was killed before it mounted, somebody
+    /// used umount(8), or the machine was started anew. Leaves them while something is being mounted.
+    pub(crate) fn drop_stale_views(&self) -> Result<u64> {
+        let Ok(_none_mounting) = lock_directory(&self.heads(), true) else {
+            return Ok(0);
+        };
+        let mut views = self.walk(&[])?;
+        views.retain(|s| s.kind == Kind::View && s.key.as_str().starts_with(VIEW_PREFIX));
+        if views.is_empty() {
+            return Ok(0);
+        }
+        let mounted = Mounted::now();
+        let mut count = 0;
+        for view in views {
+            // Without the label it is a user's own snapshot.
+            let Some(place) = view.labels.get(MOUNTPOINT) else {
+                continue;
+            };
+            if !mounted.is_point(Path::new(place)) {
+                self.remove(&view.key)?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn put_in_place(plan: &MountPlan, target: &Path, options: MountOptions) -> Result<()> {
+    let mount = mount(plan)?;
+    restrict(&mount, !options.suid, !options.dev)?;
+    Ok(attach(&mount, target)?)
 }

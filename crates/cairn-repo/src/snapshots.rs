@@ -182,19 +182,6 @@ impl Repo {
         };
         Ok(diff(&before, &self.tree_now(key)?))
     }
-
-    pub(crate) fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
-        match snapshot.labels.get(crate::mounts::MOUNTPOINT) {
-            Some(place) if cairn_view::is_mountpoint(Path::new(place)) => {
-                Err(cairn_snapshot::Error::InUse {
-                    key: snapshot.key.to_string(),
-                    by: format!("the mount at {place}; run \"cairn unmount {place}\" first"),
-                }
-                .into())
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Snapshotter for Repo {

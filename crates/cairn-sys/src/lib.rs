@@ -52,6 +52,11 @@ pub fn mount_quiet(mount: &impl AsRawFd) -> io::Result<()> {
     set_mount_attribute(mount, attributes, 0)
 }
 
+/// Lets no program of a mount gain privileges by its mode or capabilities (mount_setattr(2), Linux 5.12).
+pub fn mount_no_setuid(mount: &impl AsRawFd) -> io::Result<()> {
+    set_mount_attribute(mount, libc::MOUNT_ATTR_NOSUID, 0)
+}
+
 fn set_mount_attribute(mount: &impl AsRawFd, attribute: u64, flags: i32) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: attribute,

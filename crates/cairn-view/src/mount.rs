@@ -211,6 +211,18 @@ fn overlay(step: &Step, plan: &MountPlan, lowers: &[BorrowedFd<'_>]) -> Result<O
     )
 }
 
+/// Takes away what only a container should have: setuid programs, and devices.
+pub fn restrict(mount: &OwnedFd, no_setuid: bool, no_devices: bool) -> Result<()> {
+    let place = Path::new("the mount");
+    if no_setuid {
+        cairn_sys::mount_no_setuid(mount).at("forbid setuid programs in", place)?;
+    }
+    if no_devices {
+        cairn_sys::mount_no_devices(mount).at("forbid devices in", place)?;
+    }
+    Ok(())
+}
+
 /// Attaches a detached mount to `target`.
 pub fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
     move_mount(

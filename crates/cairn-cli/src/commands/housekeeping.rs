@@ -59,6 +59,7 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
             "evicted_bytes": report.evicted.bytes,
             "orphaned_heads": report.orphaned_heads,
             "removed_groups": groups,
+            "stale_views": report.stale_views,
         }))?);
     }
     let verb = if dry_run { "would free" } else { "freed" };
@@ -91,6 +92,12 @@ pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
             size(report.evicted.bytes),
             report.evicted.views,
             report.evicted.objects
+        );
+    }
+    if report.stale_views > 0 {
+        println!(
+            "removed {} views whose mounts no longer exist",
+            report.stale_views
         );
     }
     if report.orphaned_heads > 0 {

@@ -94,6 +94,17 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         ExportFormat::Tar => Format::Tar,
         ExportFormat::Dir => Format::Directory,
     };
+    if let (Format::Directory, [image]) = (format, &images[..]) {
+        let left_out = repo.export_root(image, &args.output, args.devices)?;
+        if let Some(first) = left_out.first() {
+            eprintln!(
+                "cairn: left out {} device nodes, the first is /{}; --devices makes them",
+                left_out.len(),
+                path_display(first)
+            );
+        }
+        return Ok(());
+    }
     repo.export(&images, &args.output, format, args.compression)?;
     Ok(())
 }

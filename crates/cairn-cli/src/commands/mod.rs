@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_model::Driver;
-use cairn_repo::{Options, Repo, Verify};
+use cairn_repo::{MountOptions, Options, Repo, Verify};
 use cairn_store::{LockWatch, command};
 
 use crate::args::{Cli, Command};
@@ -146,7 +146,12 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Stage { order } => return Ok(cairn_runtime::stage(order)?),
         Command::After { id } => stop::after(&env, &id),
         Command::Snapshot(command) => snapshots::run(&env, command),
-        Command::Mount { name, target } => snapshots::mount(&env, &name, &target),
+        Command::Mount {
+            name,
+            target,
+            suid,
+            dev,
+        } => snapshots::mount(&env, &name, &target, MountOptions { suid, dev }),
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),
         Command::Gc {
             dry_run,

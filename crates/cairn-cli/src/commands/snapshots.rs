@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 use cairn_layer::{Change, ChangeKind};
 use cairn_model::{MountPlan, SnapshotKey, path_display};
-use cairn_repo::{Repo, time};
+use cairn_repo::{MountOptions, Repo, time};
 use cairn_snapshot::{FieldPath, Kind, Labels, Snapshotter};
 use serde_json::{Value, json};
 
@@ -256,11 +256,23 @@ fn tree(env: &Env, repo: &Repo) -> Result<()> {
 }
 
 /// `cairn mount`
-pub fn mount(env: &Env, name: &str, target: &Path) -> Result<()> {
-    Ok(env.open()?.mount_at(name, target)?)
+pub fn mount(env: &Env, name: &str, target: &Path, options: MountOptions) -> Result<()> {
+    let key = env.open()?.mount_at(name, target, options)?;
+    if env.json {
+        output::json(
+            &json!({"snapshot": key.to_string(), "target": target.canonicalize()?.to_string_lossy()}),
+        )?;
+    }
+    Ok(())
 }
 
 /// `cairn unmount`
 pub fn unmount(env: &Env, target: &Path, lazy: bool) -> Result<()> {
-    Ok(env.open()?.unmount_at(target, lazy)?)
+    let place = target.canonicalize().unwrap_or_else(|_| target.to_owned());
+    let keys = env.open()?.unmount_at(target, lazy)?;
+    if env.json {
+        let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        output::json(&json!({"unmounted": place.to_string_lossy(), "snapshots": keys}))?;
+    }
+    Ok(())
 }
