@@ -191,6 +191,13 @@ pub enum Command {
     Check(Check),
 }
 
+impl Command {
+    /// True for the hidden steps of a launch, which become or start the process.
+    pub fn is_step_of_launch(&self) -> bool {
+        matches!(self, Self::Monitor { .. } | Self::Init { .. })
+    }
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {

@@ -3,9 +3,12 @@
 //! Exit codes: 0 done, 1 failed, 2 usage, 3 corruption found; `run` passes on the code of the process it
 //! ran (125–127 as Docker has them).
 
+// Before the others: its macros take the place of println! and eprintln! in them.
+#[macro_use]
+mod output;
+
 mod args;
 mod commands;
-mod output;
 mod progress;
 mod units;
 
@@ -14,13 +17,22 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    cairn_sys::end_on_broken_pipe();
-    let cli = args::Cli::parse();
-    match commands::dispatch(cli) {
-        Ok(code) => ExitCode::from(code),
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) if e.use_stderr() => e.exit(),
+        // Help or version was asked for.
         Err(e) => {
-            output::print_error(&e);
-            ExitCode::from(output::exit_code(&e))
+            output::keep(e.print());
+            return ExitCode::from(output::finish(0));
         }
+    };
+    if cli.command.is_step_of_launch() {
+        // What they start expects the signal to do what it does by default.
+        cairn_sys::end_on_broken_pipe();
     }
+    let code = commands::dispatch(cli).unwrap_or_else(|e| {
+        output::print_error(&e);
+        output::exit_code(&e)
+    });
+    ExitCode::from(output::finish(code))
 }

@@ -1,12 +1,137 @@
-//! What a person or a program sees: tables, sizes, JSON, errors.
+//! What a person or a program sees: tables, sizes, JSON, errors. The one way to standard output and
+//! standard error.
+//!
+//! **Output that fails.** The first error of standard output is kept, what would follow is dropped, and
+//! the command goes on to its end, so that nothing is left half done; [`finish`] then tells it. A reader
+//! that went away is no news: the exit code says so (141, as of a program that SIGPIPE ended).
+//!
+//! **Text from others.** Whatever an image or archive brought along is escaped: nothing in it steers a
+//! terminal. `println!` and `eprintln!` in this program are the macros below, which see to that.
 
-use std::io::{IsTerminal, Write};
+use std::fmt::Arguments;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Error;
-use cairn_model::Class;
+use cairn_model::{Class, is_hidden, printable};
+
+/// Writes a line to standard output, escaped.
+macro_rules! println {
+    () => { $crate::output::line(format_args!("")) };
+    ($($text:tt)*) => { $crate::output::line(format_args!($($text)*)) };
+}
+
+/// Writes a line to standard error, escaped.
+macro_rules! eprintln {
+    ($($text:tt)*) => { $crate::output::note(format_args!($($text)*)) };
+}
+
+/// Exit code of a program whose reader went away: 128 and the number of SIGPIPE.
+const NO_READER: u8 = 141;
+
+/// True once nothing more is to be written.
+static GIVEN_UP: AtomicBool = AtomicBool::new(false);
+static BROKEN: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Keeps an error of standard output, if it is the first.
+pub fn keep<T>(done: io::Result<T>) -> Option<T> {
+    done.map_err(|e| {
+        let mut broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.get_or_insert(e);
+    })
+    .ok()
+}
+
+/// True for an error that a closed pipe is the cause of.
+fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    std::iter::from_fn(|| {
+        let now = at?;
+        at = now.source();
+        Some(now)
+    })
+    .filter_map(|cause| cause.downcast_ref::<io::Error>())
+    .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// For a command that writes to standard output by itself, and failed: what is left of it is dropped. The
+/// command tells the error, but not that its reader went away.
+pub fn given_up(error: &(dyn std::error::Error + 'static)) {
+    GIVEN_UP.store(true, Ordering::Relaxed);
+    if is_closed_pipe(error) {
+        keep::<()>(Err(io::ErrorKind::BrokenPipe.into()));
+    }
+}
+
+/// True where standard output takes no more, so that following it further is of no use.
+pub fn is_broken() -> bool {
+    BROKEN
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some()
+}
+
+/// Writes bytes to standard output as they are.
+pub fn raw(bytes: &[u8]) {
+    if !is_broken() {
+        keep(io::stdout().lock().write_all(bytes));
+    }
+}
+
+/// Copies what can be read to standard output as it is. Only an error of reading is one.
+pub fn copy(from: &mut dyn io::Read) -> io::Result<()> {
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let n = match from.read(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            done => done?,
+        };
+        raw(&buffer[..n]);
+        if n == 0 || is_broken() {
+            keep(io::stdout().flush());
+            return Ok(());
+        }
+    }
+}
+
+/// Writes a line to standard output; used as `println!`. Line ends in it stay.
+pub fn line(text: Arguments<'_>) {
+    let text = text.to_string();
+    let lines: Vec<String> = text.split('\n').map(printable).collect();
+    raw(format!("{}\n", lines.join("\n")).as_bytes());
+}
+
+/// Writes a line to standard error; used as `eprintln!`.
+pub fn note(text: Arguments<'_>) {
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{}", printable(&text.to_string()));
+}
+
+/// Writes out what is left and tells what went wrong with standard output; the exit code of a command
+/// that gave `code`.
+pub fn finish(code: u8) -> u8 {
+    let given_up = GIVEN_UP.load(Ordering::Relaxed);
+    if !given_up {
+        keep(io::stdout().flush());
+    }
+    let broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match broken {
+        None => code,
+        Some(e) if e.kind() == io::ErrorKind::BrokenPipe && (code == 0 || given_up) => NO_READER,
+        Some(e) if e.kind() == io::ErrorKind::BrokenPipe => code,
+        Some(e) => {
+            eprintln!("cairn: cannot write to standard output: {e}");
+            code.max(1)
+        }
+    }
+}
 
 /// Prints an error and its causes on one line to standard error.
 pub fn print_error(error: &Error) {
+    if GIVEN_UP.load(Ordering::Relaxed) && is_closed_pipe(error.as_ref()) {
+        return;
+    }
     let mut text = String::new();
     for cause in error.chain() {
         let cause = cause.to_string();
@@ -18,16 +143,12 @@ pub fn print_error(error: &Error) {
             text.push_str(&cause);
         }
     }
-    // Nobody is left to tell if standard error is gone.
-    let _ = writeln!(std::io::stderr(), "cairn: {}", printable(&text));
+    eprintln!("cairn: {}", shortened(&text));
 }
 
-/// Text from anywhere, safe for a terminal: control characters as spaces, never longer than a screen.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(2000)
-        .collect()
+/// Never longer than a screen.
+fn shortened(text: &str) -> String {
+    text.chars().take(2000).collect()
 }
 
 /// The exit code of an error: its own where it has one, else that of its class.
@@ -187,7 +308,7 @@ impl Table {
     }
 
     /// Prints it.
-    pub fn print(&self) -> std::io::Result<()> {
+    pub fn print(&self) -> io::Result<()> {
         let width_max = if std::io::stdout().is_terminal() {
             terminal_columns()
         } else {
@@ -212,7 +333,6 @@ impl Table {
             }
             widths[widest] -= 1;
         }
-        let mut out = std::io::stdout().lock();
         let header: Vec<String> = self.header.iter().map(|h| (*h).to_owned()).collect();
         for row in std::iter::once(&header).chain(&self.rows) {
             let mut line = String::new();
@@ -232,7 +352,7 @@ impl Table {
                     line.extend([cell, pad])
                 }
             }
-            writeln!(out, "{}", line.trim_end())?;
+            println!("{}", line.trim_end());
         }
         Ok(())
     }
@@ -243,11 +363,25 @@ fn terminal_columns() -> usize {
         .map_or(80, |size| usize::from(size.ws_col).max(40))
 }
 
-/// Prints a value as JSON, one document.
-pub fn json(value: &serde_json::Value) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, value)?;
-    writeln!(out)
+/// Prints a value as JSON, one document. Hidden characters are escaped as JSON has it, so that a terminal
+/// is not steered and a program reads the same text.
+pub fn json(value: &serde_json::Value) -> io::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    // Outside of its strings JSON has no such characters but the line ends.
+    if text.chars().any(|c| c != '\n' && is_hidden(c)) {
+        text = text.chars().map(escaped).collect();
+    }
+    raw(format!("{text}\n").as_bytes());
+    Ok(())
+}
+
+fn escaped(c: char) -> String {
+    if c == '\n' || !is_hidden(c) {
+        return c.to_string();
+    }
+    let mut units = [0; 2];
+    let units = c.encode_utf16(&mut units).iter();
+    units.map(|unit| format!("\\u{unit:04x}")).collect()
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ fn a_directory_with_everything_comes_back_through_every_format() {
             "odd",
             "--format",
             "dir",
+            "--devices",
             "-o",
             back.to_str().unwrap(),
         ]);

@@ -178,7 +178,7 @@ pub fn path_display(path: &[u8]) -> String {
     let mut out = String::new();
     for chunk in path.utf8_chunks() {
         for c in chunk.valid().chars() {
-            if c.is_control() {
+            if crate::is_hidden(c) {
                 out.extend(c.escape_default())
             } else {
                 out.push(c)

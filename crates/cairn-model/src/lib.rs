@@ -8,9 +8,11 @@ mod entry;
 mod id;
 mod name;
 mod plan;
+mod text;
 
 pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
 pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};
 pub use name::{ImageRef, NameError, SnapshotKey};
 pub use plan::{Driver, Head, MountPlan};
+pub use text::{is_hidden, printable};

@@ -43,7 +43,7 @@ impl Repo {
             }
             _ if output == Path::new("-") => self.export_archive(
                 images,
-                output,
+                Path::new("standard output"),
                 Box::new(std::io::stdout()),
                 format,
                 compression,
@@ -128,7 +128,10 @@ impl Repo {
                 return Err(one_image());
             };
             let tree = self.tree(&image.layers)?;
-            cairn_layer::write_tree(&self.store, &tree, &mut out)?;
+            match cairn_layer::write_tree(&self.store, &tree, &mut out) {
+                Err(cairn_layer::Error::Write(e)) => return Err(e).at("write", output),
+                done => done?,
+            };
             return out.flush().at("write", output);
         }
         self.write_images(images, ImageWriter::tar(output, out), format, compression)

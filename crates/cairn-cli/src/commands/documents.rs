@@ -9,7 +9,9 @@ use crate::args::Cli;
 
 /// `cairn completions`
 pub fn completions(shell: clap_complete::Shell) -> Result<()> {
-    clap_complete::generate(shell, &mut Cli::command(), "cairn", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cairn", &mut script);
+    crate::output::raw(&script);
     Ok(())
 }
 

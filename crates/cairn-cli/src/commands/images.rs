@@ -100,12 +100,29 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
             eprintln!(
                 "cairn: left out {} device nodes, the first is /{}; --devices makes them",
                 left_out.len(),
-                path_display(first)
+                path_display(first).trim_start_matches('/')
             );
         }
-        return Ok(());
+        return exported(env, &args, &images, &left_out);
     }
-    repo.export(&images, &args.output, format, args.compression)?;
+    let done = repo.export(&images, &args.output, format, args.compression);
+    if let Err(e) = &done
+        && args.output == std::path::Path::new("-")
+    {
+        output::given_up(e);
+    }
+    done?;
+    exported(env, &args, &images, &[])
+}
+
+fn exported(env: &Env, args: &Export, images: &[Image], left_out: &[Vec<u8>]) -> Result<()> {
+    // On standard output is the archive itself.
+    if env.json && args.output != std::path::Path::new("-") {
+        let ids: Vec<String> = images.iter().map(|i| i.row.id.to_string()).collect();
+        let left_out: Vec<String> = left_out.iter().map(|p| path_display(p)).collect();
+        let output = args.output.to_string_lossy();
+        output::json(&json!({"images": ids, "output": output, "left_out": left_out}))?;
+    }
     Ok(())
 }
 
@@ -246,7 +263,13 @@ pub fn history(env: &Env, name: &str) -> Result<()> {
 
 /// `cairn tag`
 pub fn tag(env: &Env, image: &str, name: &ImageRef) -> Result<()> {
-    Ok(env.open()?.tag(image, name)?)
+    let repo = env.open()?;
+    repo.tag(image, name)?;
+    if env.json {
+        let id = repo.image(&name.to_string())?.row.id.to_string();
+        output::json(&json!({"id": id, "name": name.to_string()}))?;
+    }
+    Ok(())
 }
 
 /// `cairn rmi`

@@ -57,9 +57,13 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             )
         }
         Snapshot::Commit { name, key, labels } => {
-            Ok(repo.commit(&name, &key, parse_labels(&labels)?)?)
+            repo.commit(&name, &key, parse_labels(&labels)?)?;
+            if env.json {
+                output::json(&snapshot_json(&repo.stat(&name)?))?;
+            }
+            Ok(())
         }
-        Snapshot::Rm { keys } => keys.iter().try_for_each(|key| Ok(repo.remove(key)?)),
+        Snapshot::Rm { keys } => remove(env, &repo, &keys),
         Snapshot::Ls { filters } => {
             let found = repo.walk(&filters)?;
             if env.json {
@@ -124,6 +128,27 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         }
         Snapshot::Tree => tree(env, &repo),
     }
+}
+
+/// Removes each of them; one that cannot be removed keeps none of the others.
+fn remove(env: &Env, repo: &Repo, keys: &[SnapshotKey]) -> Result<()> {
+    let (mut removed, mut errors) = (Vec::new(), Vec::new());
+    let mut failed: Option<anyhow::Error> = None;
+    for key in keys {
+        let Err(e) = repo.remove(key) else {
+            removed.push(key.to_string());
+            continue;
+        };
+        errors.push(json!({"name": key.to_string(), "error": e.to_string()}));
+        // The last one is told when the command ends.
+        if let Some(e) = failed.replace(e.into()) {
+            output::print_error(&e);
+        }
+    }
+    if env.json {
+        output::json(&json!({"removed": removed, "errors": errors}))?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// A committed snapshot by name, or the top of an image.
