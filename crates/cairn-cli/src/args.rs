@@ -178,6 +178,9 @@ pub enum Command {
         /// Also drop cached views that nothing mounts
         #[arg(long)]
         prune_cache: bool,
+        /// Rewrite every pack that holds dead data, however little; by default those with over a fifth
+        #[arg(long)]
+        all: bool,
     },
     /// Copy images and committed snapshots to a directory that is a repository of its own
     Backup {
@@ -192,9 +195,9 @@ pub enum Command {
 }
 
 impl Command {
-    /// True for the hidden steps of a launch, which become or start the process.
+    /// True for the hidden stages of a launch, which become or start the process.
     pub fn is_step_of_launch(&self) -> bool {
-        matches!(self, Self::Monitor { .. } | Self::Init { .. })
+        matches!(self, Self::Stage { .. })
     }
 }
 

@@ -79,19 +79,19 @@ pub fn raw(bytes: &[u8]) {
     }
 }
 
-/// Copies what can be read to standard output as it is. Only an error of reading is one.
-pub fn copy(from: &mut dyn io::Read) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        let n = match from.read(&mut buffer) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            done => done?,
-        };
-        raw(&buffer[..n]);
-        if n == 0 || is_broken() {
-            keep(io::stdout().flush());
-            return Ok(());
-        }
+/// Standard output for those who write bytes by themselves; its first error is kept here.
+pub struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let failed = || io::Error::other("standard output takes no more");
+        let done = keep(io::stdout().write_all(bytes));
+        done.map(|()| bytes.len()).ok_or_else(failed)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let failed = || io::Error::other("standard output takes no more");
+        keep(io::stdout().flush()).ok_or_else(failed)
     }
 }
 

@@ -22,6 +22,8 @@ pub struct GcOptions {
     pub dry_run: bool,
     /// Also drop cached views and objects that nothing mounted needs.
     pub prune_cache: bool,
+    /// Rewrite every pack that holds something dead, also where little is.
+    pub all: bool,
 }
 
 /// What a collection did, or would do.
@@ -177,7 +179,10 @@ impl Repo {
             }
             let mut done = HashSet::new();
             self.mark_roots(&mut marks, &roots, &mut done)?;
-            let plan = gc::plan(&packs, &marks);
+            let mut plan = gc::plan(&packs, &marks);
+            if options.all {
+                plan.rewrite_all();
+            }
             if options.dry_run {
                 let would = gc::forecast(&self.store, &plan, &marks)?;
                 report.freed_bytes = would.removed_bytes.saturating_sub(would.written_bytes);

@@ -1,6 +1,8 @@
 //! Where every byte is: from what users think they have down to what `du` says, line by line, each line
 //! the difference to the one before.
 
+mod forecast;
+
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -27,7 +29,8 @@ pub struct Share {
     pub exclusive_bytes: u64,
     /// Stored bytes that others need too.
     pub shared_bytes: u64,
-    /// Bytes that `gc` frees after its removal, including the directory and index entries of its blobs.
+    /// Of an image: bytes of packs that `gc` would free now, right after its name is removed; 0 where it
+    /// cannot be removed. Of a layer or snapshot: what its own blobs take.
     pub freed_bytes: u64,
 }
 
@@ -123,6 +126,8 @@ struct Blob {
     stored: u32,
     layer: u32,
     image: u32,
+    /// How many layers and documents have it.
+    users: u32,
 }
 
 /// Directory and index entry of a blob and its record header, bytes.
@@ -151,6 +156,7 @@ impl Ledger {
             stored: found.slot.stored,
             layer: NONE,
             image: NONE,
+            users: 0,
         });
         self.places.insert(*id, self.blobs.len() - 1);
         Ok(self.blobs.len() - 1)
@@ -177,9 +183,11 @@ impl Repo {
             self.count_layer(layer, number as u32, &mut ledger, &mut stats)?;
         }
         for document in &roots.documents {
+            let mut mine = HashSet::new();
             for id in self.store.stream_blobs(document)? {
                 let place = ledger.place(&id)?;
                 ledger.metadata.insert(place);
+                ledger.blobs[place].users += u32::from(mine.insert(place));
             }
         }
         let chains = self.chains(&roots.snapshots, &images);
@@ -199,6 +207,7 @@ impl Repo {
             &mut ledger,
             &mut stats,
         );
+        self.forecast_removals(&roots, &images, &mut ledger, &mut stats)?;
         let content = ledger
             .blobs
             .iter()
@@ -251,6 +260,9 @@ impl Repo {
                 }
                 own(&mut ledger.blobs[place].layer, number);
             }
+        }
+        for place in &mine {
+            ledger.blobs[*place].users += 1;
         }
         ledger.of_layer.push(mine.into_iter().collect());
         Ok(())

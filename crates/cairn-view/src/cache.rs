@@ -173,7 +173,8 @@ impl Views {
                 plan.objects = Some(self.objects().directory().to_owned());
             }
             Driver::Overlay => {
-                plan.lowers.push(self.ensure_flat(store, id, Flat::Overlay, tree)?);
+                plan.lowers
+                    .push(self.ensure_flat(store, id, Flat::Overlay, tree)?);
                 if plan.head.is_none() {
                     plan.lowers.push(self.empty()?);
                 }
@@ -188,7 +189,8 @@ impl Views {
                 }
                 None => {
                     // Not the one overlayfs reads, where its own attributes are escaped.
-                    plan.lowers.push(self.ensure_flat(store, id, Flat::Copy, tree)?);
+                    plan.lowers
+                        .push(self.ensure_flat(store, id, Flat::Copy, tree)?);
                 }
             },
         }

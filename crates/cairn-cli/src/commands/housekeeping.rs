@@ -33,12 +33,10 @@ pub fn init(env: &Env) -> Result<()> {
 }
 
 /// `cairn gc`
-pub fn gc(env: &Env, dry_run: bool, prune_cache: bool) -> Result<()> {
+pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
     let repo = env.open()?;
-    let report = repo.gc(&GcOptions {
-        dry_run,
-        prune_cache,
-    })?;
+    let dry_run = options.dry_run;
+    let report = repo.gc(options)?;
     // What a monitor that was killed left outside of the repository.
     let groups = if dry_run {
         0

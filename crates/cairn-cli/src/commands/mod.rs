@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_model::Driver;
-use cairn_repo::{MountOptions, Options, Repo, Verify};
+use cairn_repo::{GcOptions, MountOptions, Options, Repo, Verify};
 use cairn_store::{LockWatch, command};
 
 use crate::args::{Cli, Command};
@@ -156,7 +156,15 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Gc {
             dry_run,
             prune_cache,
-        } => housekeeping::gc(&env, dry_run, prune_cache),
+            all,
+        } => housekeeping::gc(
+            &env,
+            &GcOptions {
+                dry_run,
+                prune_cache,
+                all,
+            },
+        ),
         Command::Backup { directory } => housekeeping::backup(&env, &directory),
         Command::Stats => housekeeping::stats(&env),
         Command::Check(args) => return housekeeping::check(&env, &args),

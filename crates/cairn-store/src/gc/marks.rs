@@ -81,6 +81,22 @@ impl Marks {
         Ok(Some(found))
     }
 
+    /// Takes the mark of a blob away again, for a forecast of what its loss would do.
+    pub fn unmark(&mut self, id: &BlobId) -> Result<()> {
+        let Some(found) = self.index.find(id)? else {
+            return Ok(());
+        };
+        let word = &mut self.bits[found.segment][found.position / 64];
+        let bit = 1 << (found.position % 64);
+        if *word & bit != 0 {
+            *word &= !bit;
+            let live = self.live.entry(found.pack).or_default();
+            live.blobs -= 1;
+            live.bytes -= found.slot.record_bytes();
+        }
+        Ok(())
+    }
+
     /// The index that is marked.
     pub fn index(&self) -> &Arc<Index> {
         &self.index

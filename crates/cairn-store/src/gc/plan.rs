@@ -69,6 +69,17 @@ pub struct Plan {
     pub condemned: Vec<(PackId, u64, u64)>,
 }
 
+impl Plan {
+    /// Rewrites every pack with a dead record, however little that frees.
+    pub fn rewrite_all(&mut self) {
+        for pack in &mut self.packs {
+            if pack.action == Action::Keep && pack.dead_blobs > 0 {
+                pack.action = Action::Rewrite;
+            }
+        }
+    }
+}
+
 /// Bytes of the records of a pack.
 pub fn record_area(row: &PackRowV1) -> u64 {
     row.bytes
