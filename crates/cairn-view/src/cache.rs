@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Tree, checkout};
+use cairn_layer::{Tree, checkout, checkout_for_overlay};
 use cairn_model::{Driver, Head, MountPlan, ObjectId, TreeId};
 use cairn_store::Store;
 use rustix::fs::{FlockOperation, flock};
@@ -66,9 +66,6 @@ fn make_mount_points(copy: &Path, tree: &Tree) -> Result<()> {
     let list = copy.with_file_name(MOUNT_POINTS);
     std::fs::write(&list, cairn_store::codec::encode_bare(&made)).at("write", &list)
 }
-
-/// How a tree is written into a directory.
-type WriteTree = fn(&Store, &Tree, &Path) -> cairn_layer::Result<Vec<Vec<u8>>>;
 
 /// Views of a repository.
 #[derive(Debug, Clone)]
