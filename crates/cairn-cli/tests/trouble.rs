@@ -175,6 +175,23 @@ fn a_damaged_database_beside_a_long_journal_is_mended() {
     }
 }
 
+/// A cut journal looks like one that a crash tore; its copy knows better.
+#[test]
+fn a_cut_journal_beside_a_damaged_database_loses_nothing() {
+    for cut in [1, 5, 40, 90] {
+        let cairn = Cairn::new();
+        some(&cairn);
+        cairn.ok(&["tag", "app:0", "app:last"]);
+        let journal = cairn.root().join("journal");
+        let bytes = std::fs::read(&journal).unwrap();
+        std::fs::write(&journal, &bytes[..bytes.len() - cut]).unwrap();
+        std::fs::remove_dir_all(cairn.root().join("db")).unwrap();
+        assert_eq!(cairn.output(&["check"]).status.code(), Some(3));
+        cairn.ok(&["check", "--repair"]);
+        assert_eq!(cairn.image_names().len(), 2, "{cut} bytes");
+    }
+}
+
 #[test]
 fn a_flipped_bit_in_the_last_record_of_the_journal_loses_nothing() {
     for with_database in [true, false] {

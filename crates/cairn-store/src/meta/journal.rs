@@ -138,10 +138,12 @@ impl Journal {
                 ..mark
             };
         }
+        if tail(&rest[at..], mark.offset) == Tail::Damaged
+            || mirror::is_ahead(&self.path, self.generation, mark.offset)
+        {
+            return Err(damaged(&self.path));
+        }
         if at < rest.len() {
-            if tail(&rest[at..], mark.offset) == Tail::Damaged {
-                return Err(damaged(&self.path));
-            }
             self.file.truncate(mark.offset)?;
             self.file.sync()?;
         }
@@ -208,7 +210,10 @@ pub fn read(path: &Path) -> Result<Content> {
         mark.offset += length as u64;
         mark.sequence = sequence;
     }
-    let tail = tail(&bytes[mark.offset as usize..], mark.offset);
+    let tail = match tail(&bytes[mark.offset as usize..], mark.offset) {
+        _ if mirror::is_ahead(path, generation, mark.offset) => Tail::Damaged,
+        tail => tail,
+    };
     Ok(Content { rows, mark, tail })
 }
 

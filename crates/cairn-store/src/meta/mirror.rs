@@ -9,11 +9,23 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::journal::HEADER;
+use super::journal::{HEADER, parse, parse_header};
 
 /// Where the copy of the journal at `path` is.
 pub fn path_of(journal: &Path) -> PathBuf {
     journal.with_extension("copy")
+}
+
+/// True where the copy has a record that would come at `offset`, where the journal at `path` ends. The copy
+/// gets a record after the journal has it for good, so this journal was cut: it is not torn by a crash.
+pub fn is_ahead(journal: &Path, generation: u64, offset: u64) -> bool {
+    let path = path_of(journal);
+    if !std::fs::metadata(&path).is_ok_and(|meta| meta.len() > offset) {
+        return false;
+    }
+    let bytes = std::fs::read(&path).unwrap_or_default();
+    let rest = bytes.get(offset as usize..).unwrap_or_default();
+    parse_header(&bytes) == Some(generation) && parse(rest).is_some()
 }
 
 /// Adds to the copy what it lacks of the journal. What cannot be done now is done next time.
