@@ -383,12 +383,13 @@ fn round_trip(before: &[Step], after: &[Step]) -> Result<(), TestCaseError> {
             .arg(&to))?;
         compare("GNU tar", &to, &truth)?;
     }
-    // It takes names for UTF-8 and refuses others.
+    // It takes names for UTF-8 and refuses others, and the fraction of a time before 1970 for positive.
+    let fraction = |line: &String| line.contains(" at -") && !line.contains(".000000000");
     let text = |path: &Vec<u8>| std::str::from_utf8(path).is_ok();
     if is_root()
         && has("bsdtar")
         && truth.keys().all(text)
-        && !truth.values().any(|l| l.contains("\\x"))
+        && !truth.values().any(|l| l.contains("\\x") || fraction(l))
     {
         let to = fresh(&cairn, "bsd");
         run(Command::new("bsdtar")
@@ -427,7 +428,7 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: cases(),
-        max_shrink_iters: 200,
+        max_shrink_iters: 20,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -435,5 +436,28 @@ proptest! {
     #[test]
     fn whatever_is_written_is_read_back_and_others_see_the_same(before in steps(), after in steps()) {
         round_trip(&before, &after)?;
+    }
+}
+
+#[test]
+fn names_of_one_file_stay_together_whichever_a_container_adds_or_takes_away() {
+    let attributes = Attributes {
+        mode: 0o644,
+        owner: (0, 0),
+        time: (1_000_000_000, 5),
+        note: None,
+    };
+    let file = |name| Step::File(vec![name], attributes.clone(), 1, 90_000, false);
+    let link = |to: &[usize], from| Step::Link(to.to_vec(), vec![from]);
+    // A name before and after the old one, and a file with two names of which one goes.
+    let before = [file(2), file(3), link(&[4], 3), file(8), link(&[6], 8)];
+    for after in [
+        vec![link(&[0], 2)],
+        vec![link(&[7], 2), link(&[1, 1], 2)],
+        vec![Step::Remove(vec![4]), link(&[0], 3)],
+        vec![Step::Remove(vec![6]), file(6)],
+        vec![Step::Remove(vec![3]), link(&[3], 2)],
+    ] {
+        round_trip(&before, &after).unwrap();
     }
 }

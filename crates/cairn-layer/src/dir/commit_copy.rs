@@ -1,6 +1,6 @@
 //! What changed in a full copy of a tree: the commit of the copy driver, which needs no privilege.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -39,7 +39,15 @@ pub fn commit_copy(
         parent,
         ignore,
         privileged,
+        regrouped: HashSet::new(),
     };
+    let mut groups = Groups::new();
+    collect_links(&dir, b"", &mut groups)?;
+    commit.regrouped = groups
+        .into_iter()
+        .filter(|(_, names)| !is_group(parent, names))
+        .map(|(inode, _)| inode)
+        .collect();
     let root = Some(parent.root());
     let meta = commit.meta(&stat, inode::xattrs_of(&dir, b"")?, root);
     if meta != parent.node(parent.root()).meta {
@@ -54,6 +62,35 @@ struct Commit<'a> {
     parent: &'a Tree,
     ignore: &'a HashSet<Vec<u8>>,
     privileged: bool,
+    /// Files whose names are not those of one file of the parent: all their names are written out, for a
+    /// layer's hard links should lead to files of its own.
+    regrouped: HashSet<(u64, u64)>,
+}
+
+/// Names of each file that has several, by device and inode.
+type Groups = HashMap<(u64, u64), Vec<Vec<u8>>>;
+
+fn collect_links(dir: &OwnedFd, path: &[u8], groups: &mut Groups) -> Result<()> {
+    for name in inode::names(dir, path)? {
+        let inner = join(path, &name);
+        let stat = inode::stat(dir, &name, &inner)?;
+        if inode::file_type(&stat) == FileType::Directory {
+            collect_links(&inode::open(dir, &name, &inner)?, &inner, groups)?;
+        } else if stat.st_nlink > 1 {
+            let key = (stat.st_dev, stat.st_ino);
+            groups.entry(key).or_default().push(inner);
+        }
+    }
+    Ok(())
+}
+
+/// True where these are just the names of one file of the tree.
+fn is_group(tree: &Tree, names: &[Vec<u8>]) -> bool {
+    let first = names.first().and_then(|name| tree.get(name));
+    first.is_some_and(|id| {
+        tree.node(id).nlink as usize == names.len()
+            && names.iter().all(|name| tree.get(name) == Some(id))
+    })
 }
 
 impl Commit<'_> {
@@ -137,6 +174,8 @@ impl Commit<'_> {
         refuse_marker(name, path)?;
         let stat = inode::stat(dir, name, path)?;
         let old = before.map(|id| self.parent.node(id));
+        let same_names = old.is_some_and(|old| u64::from(old.nlink) == stat.st_nlink)
+            && !self.regrouped.contains(&(stat.st_dev, stat.st_ino));
         let kind = match inode::file_type(&stat) {
             FileType::Directory => {
                 let fd = inode::open(dir, name, path)?;
@@ -157,6 +196,7 @@ impl Commit<'_> {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
                 if let Some(old) = old
+                    && same_names
                     && old.meta == meta
                     && let NodeKind::File(content) = &old.kind
                     && content.size == stat.st_size as u64
@@ -184,10 +224,13 @@ impl Commit<'_> {
             }
         };
         let meta = self.meta(&stat, inode::xattrs_at(dir, name, path)?, before);
-        if before
-            .is_some_and(|id| self.parent.node(id).meta == meta && self.parent.kind(id) == kind)
-        {
+        let same =
+            |id| self.parent.node(id).meta == meta && self.parent.kind(id) == kind && same_names;
+        if before.is_some_and(same) {
             return Ok(());
+        }
+        if let Some(target) = self.emitter.link_target(&stat, path) {
+            return self.emitter.known(path, meta, Kind::Hardlink(target));
         }
         self.emitter.known(path, meta, kind)
     }
