@@ -8,11 +8,13 @@ mod entry;
 mod id;
 mod name;
 mod plan;
+mod reference;
 mod text;
 
 pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
 pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};
-pub use name::{ImageRef, NameError, SnapshotKey};
+pub use name::{NameError, SnapshotKey};
 pub use plan::{Driver, Head, MountPlan};
+pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};

@@ -1,4 +1,4 @@
-//! Names that people give: snapshot keys and image references.
+//! Names that people give to snapshots.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,14 +14,23 @@ pub struct NameError {
     why: &'static str,
 }
 
-fn check(what: &'static str, text: &str, len_max: usize) -> Result<(), NameError> {
-    let fail = |why| {
-        Err(NameError {
+impl NameError {
+    pub(crate) fn new(what: &'static str, text: &str, why: &'static str) -> Self {
+        Self {
             what,
             text: text.chars().take(100).collect(),
             why,
-        })
-    };
+        }
+    }
+
+    /// What is wrong with it.
+    pub fn why(&self) -> &str {
+        self.why
+    }
+}
+
+fn check(what: &'static str, text: &str, len_max: usize) -> Result<(), NameError> {
+    let fail = |why| Err(NameError::new(what, text, why));
     if text.is_empty() {
         return fail("it is empty");
     }
@@ -67,87 +76,9 @@ impl fmt::Display for SnapshotKey {
     }
 }
 
-/// Name of an image with its tag: `NAME:TAG`, the tag `latest` where none is given. Stored as it was
-/// given: no registry or namespace is put before it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ImageRef(String);
-
-impl ImageRef {
-    /// Name and tag as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The part after the last `:`.
-    pub fn tag(&self) -> &str {
-        self.0.rsplit_once(':').map_or("latest", |(_, tag)| tag)
-    }
-
-    /// The part before the tag.
-    pub fn repository(&self) -> &str {
-        self.0
-            .rsplit_once(':')
-            .map_or(self.0.as_str(), |(name, _)| name)
-    }
-}
-
-impl FromStr for ImageRef {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        check("image name", text, 512)?;
-        let last = text.rsplit('/').next().unwrap_or_default();
-        let full = if last.contains(':') {
-            text.to_owned()
-        } else {
-            format!("{text}:latest")
-        };
-        let fail = |why| {
-            Err(NameError {
-                what: "image name",
-                text: text.to_owned(),
-                why,
-            })
-        };
-        let (name, tag) = full.rsplit_once(':').unwrap_or_default();
-        if name.is_empty()
-            || name
-                .split('/')
-                .any(|part| part.is_empty() || part.starts_with('.'))
-        {
-            return fail("it has an empty part, or one that starts with a dot");
-        }
-        if tag.is_empty()
-            || tag.len() > 128
-            || tag.starts_with(['.', '-'])
-            || tag.contains(['@', '+'])
-        {
-            return fail("the tag is empty, too long, or has a character a tag cannot have");
-        }
-        Ok(Self(full))
-    }
-}
-
-impl fmt::Display for ImageRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn references_get_a_tag() {
-        let full = |s: &str| s.parse::<ImageRef>().map(|r| r.to_string()).ok();
-        assert_eq!(full("py"), Some("py:latest".into()));
-        assert_eq!(full("host:5000/a/py"), Some("host:5000/a/py:latest".into()));
-        assert_eq!(full("example/py:1"), Some("example/py:1".into()));
-        for bad in ["", "a b", "x:", "/x", "a//b", "-x", "../x", "x:.y"] {
-            assert_eq!(full(bad), None, "{bad}");
-        }
-    }
 
     #[test]
     fn keys_hold_what_containerd_sends() {
