@@ -132,8 +132,22 @@ pub fn print_error(error: &Error) {
     if GIVEN_UP.load(Ordering::Relaxed) && is_closed_pipe(error.as_ref()) {
         return;
     }
+    eprintln!("cairn: {}", shortened(&joined(error.chain())));
+}
+
+/// An error and its causes on one line.
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    joined(std::iter::successors(Some(error), |e| e.source()))
+}
+
+/// Prints a line about the work to standard error.
+pub fn say(text: &str) {
+    eprintln!("cairn: {text}");
+}
+
+fn joined<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
     let mut text = String::new();
-    for cause in error.chain() {
+    for cause in chain {
         let cause = cause.to_string();
         // Transparent errors repeat what their source says.
         if !text.ends_with(&cause) {
@@ -143,7 +157,7 @@ pub fn print_error(error: &Error) {
             text.push_str(&cause);
         }
     }
-    eprintln!("cairn: {}", shortened(&text));
+    text
 }
 
 /// Never longer than a screen.

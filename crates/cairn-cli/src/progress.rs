@@ -51,4 +51,9 @@ impl cairn_repo::Progress for Bar {
     fn read(&self, bytes: u64) {
         self.add(bytes);
     }
+
+    fn passed_over(&self, what: &str, why: &str) {
+        self.0
+            .suspend(|| crate::output::say(&format!("passed over {what}: {why}")));
+    }
 }

@@ -3,18 +3,17 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cairn_layer::{Indexed, IndexedKind};
-
+use crate::documents::DOCUMENT_BYTES_MAX;
 use crate::error::{At, Error, Result};
+use crate::members::{End, Member, tidy, walk};
 
-/// Files that are kept in mind; an image has a few thousand at most.
 const MEMBERS_MAX: usize = 1 << 20;
-const NAMES_BYTES_MAX: usize = 64 << 20;
-const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
+const NAME_BYTES_MAX: usize = 64 << 20;
 const LINKS_MAX: usize = 16;
 
 /// Where the files of an image are.
@@ -28,15 +27,6 @@ pub enum Archive {
         file: Arc<File>,
         members: Arc<HashMap<String, Member>>,
     },
-}
-
-/// A file in a tar.
-#[derive(Debug, Clone)]
-pub enum Member {
-    /// Its bytes are here.
-    Data { offset: u64, size: u64 },
-    /// It is another name of this one.
-    Link(String),
 }
 
 /// Bytes of one file, from its start.
@@ -71,71 +61,39 @@ impl Read for Blob {
     }
 }
 
-/// A name without `./` and doubled slashes; `None` where it would leave the archive.
-fn tidy(name: &str) -> Option<String> {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in name.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop()?;
-            }
-            part => parts.push(part),
-        }
-    }
-    Some(parts.join("/"))
-}
-
-/// A file or link of a tar under its tidy name; `None` for anything else.
-fn member(indexed: Indexed) -> Option<(String, Member)> {
-    let path = tidy(&String::from_utf8_lossy(&indexed.path))?;
-    let member = match indexed.kind {
-        IndexedKind::Data { offset, size } => Member::Data { offset, size },
-        IndexedKind::Hardlink(target) => Member::Link(tidy(&String::from_utf8_lossy(&target))?),
-        IndexedKind::Symlink(target) => {
-            let beside = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-            let target = String::from_utf8_lossy(&target);
-            Member::Link(tidy(&format!("{beside}/{target}"))?)
-        }
-        IndexedKind::Other => return None,
-    };
-    Some((path, member))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        out += &format!(": {error}");
-        cause = error.source();
-    }
-    out
-}
-
 impl Archive {
-    /// The files of a tar; reads its headers only, as an import of it as a layer would. Files with names
-    /// outside of it, links that lead there and what comes after [`MEMBERS_MAX`] files cannot be opened.
+    /// The files of a tar; reads its headers only.
     pub fn of_tar(name: &str, file: File) -> Result<Self> {
         let mut members = HashMap::new();
         let mut bytes = 0;
-        let limits = cairn_layer::Limits {
-            entries_max: u64::MAX,
-            ..Default::default()
-        };
-        let done = cairn_layer::index_tar(&file, limits, &mut |indexed| {
-            if let Some((path, member)) = member(indexed) {
-                bytes += path.len();
-                members.insert(path, member);
+        let mut add = |path: String, member: Member| {
+            bytes += path.len();
+            if let Member::Link(target) = &member {
+                bytes += target.len();
             }
-            members.len() < MEMBERS_MAX && bytes < NAMES_BYTES_MAX
-        });
-        done.map_err(|e| Error::invalid(name, chain(&e)))?;
-        Ok(Self::Tar {
+            members.insert(path, member);
+            if members.len() > MEMBERS_MAX || bytes > NAME_BYTES_MAX {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        if let End::Broken(why) = walk(&file, &mut add) {
+            return Err(Error::invalid(name, why));
+        }
+        if members.len() > MEMBERS_MAX || bytes > NAME_BYTES_MAX {
+            let why = "it has more files than any image needs";
+            return Err(Error::invalid(name, why));
+        }
+        Ok(Self::of_members(name, file, members))
+    }
+
+    /// These files of a tar.
+    pub fn of_members(name: &str, file: File, members: HashMap<String, Member>) -> Self {
+        Self::Tar {
             name: name.to_owned(),
             file: Arc::new(file),
             members: Arc::new(members),
-        })
+        }
     }
 
     /// For messages.
@@ -144,18 +102,6 @@ impl Archive {
             Self::Directory(path) => path.display().to_string(),
             Self::Tar { name, .. } => name.clone(),
         }
-    }
-
-    /// Names of the files in a tar; none for a directory.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        let members = match self {
-            Self::Directory(_) => None,
-            Self::Tar { members, .. } => Some(members),
-        };
-        members
-            .into_iter()
-            .flat_map(|m| m.keys())
-            .map(String::as_str)
     }
 
     /// True where there is such a file.
@@ -208,10 +154,13 @@ impl Archive {
     /// A whole small file.
     pub fn document(&self, member: &str) -> Result<Vec<u8>> {
         let mut blob = self.open(member)?;
-        if blob.len() > DOCUMENT_BYTES_MAX {
+        if blob.len() > DOCUMENT_BYTES_MAX as u64 {
             return Err(Error::invalid(
                 format!("{member} of {}", self.name()),
-                format!("{} bytes are too many for a document", blob.len()),
+                format!(
+                    "it has {} bytes; documents have at most {DOCUMENT_BYTES_MAX}",
+                    blob.len()
+                ),
             ));
         }
         let mut out = Vec::with_capacity(blob.len() as usize);

@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 
 use cairn_model::Digest;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Value, json as value};
 
+use crate::documents::{json, or_default};
 use crate::error::{Error, Result};
+use crate::limits;
 use crate::platform::Platform;
 use crate::sha256;
 
@@ -24,13 +26,13 @@ pub struct ContainerConfig {
     #[serde(deserialize_with = "or_default")]
     pub user: String,
     /// Environment, `NAME=value`.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "texts")]
     pub env: Vec<String>,
     /// First words of the command line.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "words")]
     pub entrypoint: Vec<String>,
     /// Default words after the entrypoint.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "words")]
     pub cmd: Vec<String>,
     /// Working directory.
     #[serde(deserialize_with = "or_default")]
@@ -42,38 +44,68 @@ pub struct ContainerConfig {
     #[serde(deserialize_with = "or_default")]
     pub exposed_ports: BTreeMap<Port, Value>,
     /// Labels.
-    #[serde(deserialize_with = "or_default")]
+    #[serde(deserialize_with = "labels")]
     pub labels: BTreeMap<String, String>,
     /// Signal that asks it to end.
     #[serde(deserialize_with = "or_default")]
     pub stop_signal: String,
 }
 
-fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
-    d: D,
-) -> Result<T, D::Error> {
-    Option::<T>::deserialize(d).map(Option::unwrap_or_default)
+/// A list of texts, in which null is empty.
+fn texts<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    let list = Option::<Vec<Option<String>>>::deserialize(d)?.unwrap_or_default();
+    Ok(list.into_iter().map(Option::unwrap_or_default).collect())
+}
+
+/// A command line: a list, or, as old documents have it, one word.
+fn words<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Words {
+        One(String),
+        Many(Vec<Option<String>>),
+    }
+    Ok(match Option::<Words>::deserialize(d)? {
+        None => Vec::new(),
+        Some(Words::One(word)) => vec![word],
+        Some(Words::Many(list)) => list.into_iter().map(Option::unwrap_or_default).collect(),
+    })
+}
+
+/// Names with texts, in which null is empty.
+fn labels<'de, D: serde::Deserializer<'de>>(d: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let map = Option::<BTreeMap<String, Option<String>>>::deserialize(d)?.unwrap_or_default();
+    let full = |(name, value): (String, Option<String>)| (name, value.unwrap_or_default());
+    Ok(map.into_iter().map(full).collect())
 }
 
 /// One line of the image's history.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct History {
     /// When, RFC 3339.
-    #[serde(deserialize_with = "or_default")]
     pub created: String,
     /// By which command.
-    #[serde(deserialize_with = "or_default")]
     pub created_by: String,
     /// By whom.
-    #[serde(deserialize_with = "or_default")]
     pub author: String,
     /// A remark.
-    #[serde(deserialize_with = "or_default")]
     pub comment: String,
     /// True where this step made no layer.
-    #[serde(deserialize_with = "or_default")]
     pub empty_layer: bool,
+}
+
+impl History {
+    /// A line as far as it can be read: each line stands for a layer or for none, so none is left out.
+    fn lenient(line: &Value) -> Self {
+        let text = |field: &str| line[field].as_str().unwrap_or_default().to_owned();
+        Self {
+            created: text("created"),
+            created_by: text("created_by"),
+            author: text("author"),
+            comment: text("comment"),
+            empty_layer: line["empty_layer"].as_bool().unwrap_or_default(),
+        }
+    }
 }
 
 /// An image document.
@@ -88,7 +120,7 @@ impl ImageConfig {
     /// Reads a document.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
         let bad = |why: &str| Error::invalid("image configuration", why);
-        let value: Value = serde_json::from_slice(&bytes).map_err(|e| bad(&e.to_string()))?;
+        let value: Value = json(&bytes, "image configuration")?;
         if !value.is_object() {
             return Err(bad("it is not a JSON object"));
         }
@@ -108,7 +140,8 @@ impl ImageConfig {
             value,
             diff_ids,
         };
-        config.container_checked()?;
+        limits::check(&config.container_checked()?, config.diff_ids.len())
+            .map_err(|why| bad(&why))?;
         Ok(config)
     }
 
@@ -116,10 +149,10 @@ impl ImageConfig {
     pub fn new(platform: &Platform, diff_ids: &[Digest], created: &str, created_by: &str) -> Self {
         let history: Vec<Value> = diff_ids
             .iter()
-            .map(|_| json!({"created": created, "created_by": created_by}))
+            .map(|_| value!({"created": created, "created_by": created_by}))
             .collect();
         let ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
-        let value = json!({
+        let value = value!({
             "created": created,
             "architecture": platform.architecture,
             "os": platform.os,
@@ -175,16 +208,11 @@ impl ImageConfig {
 
     /// For which platform it is.
     pub fn platform(&self) -> Platform {
-        let variant = self.text("variant");
-        Platform {
-            os: if self.text("os").is_empty() {
-                "linux".into()
-            } else {
-                self.text("os").into()
-            },
-            architecture: self.text("architecture").into(),
-            variant: (!variant.is_empty()).then(|| variant.into()),
-        }
+        let os = match self.text("os") {
+            "" => "linux",
+            os => os,
+        };
+        Platform::new(os, self.text("architecture"), self.text("variant"))
     }
 
     /// When it was made, as it says.
@@ -207,18 +235,10 @@ impl ImageConfig {
         self.container_checked().unwrap_or_default()
     }
 
-    /// Its history, oldest first; lines that do not parse are left out.
+    /// Its history, oldest first. What cannot be read of a line is empty; the line stays.
     pub fn history(&self) -> Vec<History> {
-        let lines = self
-            .value
-            .get("history")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap_or_default();
-        lines
-            .into_iter()
-            .filter_map(|line| serde_json::from_value(line).ok())
-            .collect()
+        let lines = self.value.get("history").and_then(Value::as_array);
+        lines.into_iter().flatten().map(History::lenient).collect()
     }
 
     /// The document with one more layer and one more line of history; everything else as it was.
@@ -229,20 +249,23 @@ impl ImageConfig {
         container: Option<&Value>,
     ) -> Result<Self> {
         let mut value = self.value.clone();
-        value["created"] = json!(history.created);
+        value["created"] = value!(history.created);
         if !value["rootfs"].is_object() {
-            value["rootfs"] = json!({"type": "layers", "diff_ids": []});
+            value["rootfs"] = value!({"type": "layers", "diff_ids": []});
         }
         let push = |list: &mut Value, item: Value| match list {
             Value::Array(items) => items.push(item),
-            other => *other = json!([item]),
+            other => *other = value!([item]),
         };
-        push(&mut value["rootfs"]["diff_ids"], json!(diff_id.to_string()));
+        push(
+            &mut value["rootfs"]["diff_ids"],
+            value!(diff_id.to_string()),
+        );
         let line = serde_json::to_value(history).map_err(|e| Error::invalid("history", e))?;
         let line = line.as_object().cloned().unwrap_or_default();
         let line = line
             .into_iter()
-            .filter(|(_, v)| *v != json!("") && *v != json!(false))
+            .filter(|(_, v)| *v != value!("") && *v != value!(false))
             .collect();
         push(&mut value["history"], Value::Object(line));
         if let Some(container) = container {
@@ -289,6 +312,71 @@ mod tests {
             config.chain_ids(),
             [a, sha256(format!("{a} {b}").as_bytes())]
         );
+    }
+
+    #[test]
+    fn a_bad_line_of_history_is_an_empty_one() {
+        let text = r#"{"history":[{"created_by":"a"},null,7,{"created_by":5,"comment":"c","empty_layer":true},{"empty_layer":"x"},{"created_by":"b"}]}"#;
+        let history = ImageConfig::parse(text.into()).unwrap().history();
+        let seen: Vec<(&str, bool)> = history
+            .iter()
+            .map(|line| (line.created_by.as_str(), line.empty_layer))
+            .collect();
+        let none = ("", false);
+        assert_eq!(
+            seen,
+            [("a", false), none, none, ("", true), none, ("b", false)]
+        );
+        assert_eq!(history[3].comment, "c");
+    }
+
+    #[test]
+    fn null_is_empty_at_every_place() {
+        let text = r#"{"config":{"User":null,"Env":[null,"A=b"],"Entrypoint":"/bin/x","Cmd":["a",null],"WorkingDir":null,
+            "Volumes":{"/v":null},"ExposedPorts":null,"Labels":{"a":null},"StopSignal":null},"rootfs":null,"history":null,
+            "os":null,"architecture":null,"variant":null,"created":null}"#;
+        let config = ImageConfig::parse(text.into()).unwrap();
+        let container = config.container();
+        assert_eq!(container.env, ["", "A=b"]);
+        assert_eq!(container.entrypoint, ["/bin/x"]);
+        assert_eq!(container.cmd, ["a", ""]);
+        assert_eq!(container.labels["a"], "");
+        assert!(container.volumes.contains_key("/v"));
+        assert!(config.diff_ids().is_empty() && config.history().is_empty());
+    }
+
+    #[test]
+    fn what_no_launch_could_bear_is_refused() {
+        let with = |config: Value| {
+            let text = value!({ "config": config }).to_string();
+            ImageConfig::parse(text.into_bytes()).map(drop)
+        };
+        let many = |n: usize| (0..n).map(|i| format!("V{i}=x")).collect::<Vec<_>>();
+        let paths = |n: usize| -> BTreeMap<String, Value> {
+            (0..n).map(|i| (format!("/v{i}"), value!({}))).collect()
+        };
+        assert!(
+            with(value!({"Env": many(1000), "Volumes": paths(100), "WorkingDir": "/a"})).is_ok()
+        );
+        assert!(with(value!({"ExposedPorts": (1..=65535).map(|i| (format!("{i}/tcp"), value!({}))).collect::<BTreeMap<_, _>>()})).is_ok());
+        for bad in [
+            value!({"Env": many(100_000)}),
+            value!({"Env": [format!("A={}", "x".repeat(200_000))]}),
+            value!({"Env": ["A=\0"]}),
+            value!({"Volumes": paths(3000)}),
+            value!({"Volumes": {"/".to_owned() + &"v".repeat(400_000): {}}}),
+            value!({"WorkingDir": "/".to_owned() + &"w".repeat(400_000)}),
+            value!({"Cmd": many(100_000)}),
+            value!({"Entrypoint": ["x".repeat(200_000)]}),
+            value!({"User": "u".repeat(10_000)}),
+            value!({"StopSignal": "s".repeat(10_000)}),
+        ] {
+            let e = with(bad).unwrap_err().to_string();
+            assert!(
+                e.starts_with("image configuration is not valid") && e.len() < 300,
+                "{e}"
+            );
+        }
     }
 
     #[test]

@@ -49,6 +49,16 @@ pub enum Error {
         /// What they are.
         actual: Digest,
     },
+    /// More bytes than the caller allows.
+    #[error(
+        "{archive} has more than {bytes_max} bytes uncompressed; if that is right, raise --max-bytes"
+    )]
+    TooLong {
+        /// The archive.
+        archive: String,
+        /// Bytes allowed.
+        bytes_max: u64,
+    },
     /// No image for the platform.
     #[error("{archive} has no image for {wanted}; it has: {present}; choose one with --platform")]
     Platform {

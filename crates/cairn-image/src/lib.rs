@@ -4,19 +4,27 @@
 //! with an error; documents are kept whole, so that fields nobody here knows survive.
 
 mod archive;
+mod choose;
 mod config;
+mod detect;
+mod docker;
+mod documents;
 mod error;
 mod gunzip;
+mod limits;
+mod members;
+mod oci;
 mod platform;
-mod probe;
 mod source;
 mod stream;
 mod write;
 
 pub use config::{ContainerConfig, History, ImageConfig, Port};
+pub use detect::{Spool, detect};
+pub use documents::DOCUMENT_BYTES_MAX;
 pub use error::{Error, Result};
-pub use platform::Platform;
-pub use source::{LayerSource, Source, SourceImage, detect};
+pub use platform::{Platform, Rank};
+pub use source::{Found, LayerSource, PassedOver, Source, SourceImage};
 pub use stream::{LayerStream, decompressed};
 pub use write::{Compression, ExportLayer, ImageWriter};
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use cairn_model::Digest;
+use cairn_model::{Digest, ImageRef};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -124,10 +124,11 @@ impl ImageWriter {
         self.put(member, bytes.len() as u64, &mut &bytes[..])
     }
 
-    /// Adds an image in the form of `docker save`: layers as they are, uncompressed.
+    /// Adds an image in the form of `docker save`: layers as they are, uncompressed. Names are in the
+    /// short form, as Docker writes them.
     pub fn docker_image(
         &mut self,
-        names: &[String],
+        names: &[ImageRef],
         config: &ImageConfig,
         layers: &[ExportLayer<'_>],
     ) -> Result<()> {
@@ -141,42 +142,68 @@ impl ImageWriter {
         }
         let document = format!("{}.json", config.digest().hex());
         self.put_bytes(&document, config.bytes())?;
+        // An image without a name has no list of names, as Docker has it.
+        let tags: Vec<String> = names.iter().map(ImageRef::to_string).collect();
+        let tags = if tags.is_empty() {
+            Value::Null
+        } else {
+            json!(tags)
+        };
         self.docker
-            .push(json!({"Config": document, "RepoTags": names, "Layers": members}));
+            .push(json!({"Config": document, "RepoTags": tags, "Layers": members}));
         Ok(())
     }
 
-    /// Writes a layer straight into the archive, on a thread that the tar writer reads from.
+    /// Writes a layer straight into the archive. No pipe lies between, so that a full disk is an error of
+    /// the archive and not a broken pipe.
     fn stream(&mut self, member: &str, layer: &ExportLayer<'_>) -> Result<()> {
-        let (mut reader, mut writer) = io::pipe().at("make a pipe for", &self.name)?;
-        std::thread::scope(|scope| {
-            let written = scope.spawn(move || {
-                let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut writer);
-                (layer.write)(&mut buffered).and_then(|()| buffered.flush())
-            });
-            let put = self.put(
-                member,
-                layer.tar_bytes,
-                &mut (&mut reader).take(layer.tar_bytes),
-            );
-            drop(reader);
-            let written = written
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the thread that writes the layer died")));
-            match (put, written) {
-                // Where the archive could not be written, the layer's broken pipe is only a consequence.
-                (Err(e), _) => Err(e),
-                (Ok(()), Err(e)) => Err(e).at("export a layer into", &self.name),
-                (Ok(()), Ok(())) => Ok(()),
+        self.present.insert(member.to_owned());
+        let name = match &self.target {
+            Target::Directory(root) => root.join(member),
+            Target::Tar(_) => self.name.clone(),
+        };
+        let padding = match &self.target {
+            Target::Directory(_) => 0,
+            Target::Tar(_) => layer.tar_bytes.wrapping_neg() % 512,
+        };
+        let (mut file, mut header);
+        let out: &mut dyn Write = match &mut self.target {
+            Target::Directory(_) => {
+                file = File::create(&name).at("create", &name)?;
+                &mut file
             }
-        })
+            Target::Tar(tar) => {
+                header = tar::Header::new_ustar();
+                header.set_mode(0o644);
+                header.set_size(layer.tar_bytes);
+                header.set_path(member).at("write", &name)?;
+                header.set_cksum();
+                let out = tar.get_mut();
+                out.write_all(header.as_bytes()).at("write", &name)?;
+                out
+            }
+        };
+        let mut out = Exactly {
+            out: io::BufWriter::with_capacity(1 << 16, out),
+            left: layer.tar_bytes,
+        };
+        (layer.write)(&mut out).at("export a layer into", &name)?;
+        if out.left > 0 {
+            let why = "it came out shorter than it was recorded";
+            return Err(Error::invalid(format!("layer {}", layer.diff_id), why));
+        }
+        let mut out = out.out;
+        out.write_all(&[0; 512][..padding as usize])
+            .at("write", &name)?;
+        out.flush().at("write", &name)
     }
 
     /// Adds an image in the form of the OCI image layout. Layers are compressed anew, so their blobs'
-    /// digests need not be those of the archive they came from; diff ids and image id are.
+    /// digests need not be those of the archive they came from; diff ids and image id are. Names are in
+    /// the full form, as containerd writes them.
     pub fn oci_image(
         &mut self,
-        names: &[String],
+        names: &[ImageRef],
         config: &ImageConfig,
         layers: &[ExportLayer<'_>],
         compression: Compression,
@@ -221,7 +248,11 @@ impl ImageWriter {
             manifest.as_bytes(),
         )?;
         let platform = config.platform();
-        let names: Vec<Option<&String>> = if names.is_empty() {
+        let mut stated = json!({"os": platform.os, "architecture": platform.architecture});
+        if let Some(variant) = &platform.variant {
+            stated["variant"] = json!(variant);
+        }
+        let names: Vec<Option<&ImageRef>> = if names.is_empty() {
             vec![None]
         } else {
             names.iter().map(Some).collect()
@@ -231,11 +262,13 @@ impl ImageWriter {
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
                 "digest": digest.to_string(),
                 "size": manifest.len(),
-                "platform": {"os": platform.os, "architecture": platform.architecture},
+                "platform": stated,
             });
             if let Some(name) = name {
-                let tag = name.rsplit_once(':').map_or(name.as_str(), |(_, tag)| tag);
-                descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag, "io.containerd.image.name": name});
+                descriptor["annotations"] = json!({
+                    "org.opencontainers.image.ref.name": name.tag(),
+                    "io.containerd.image.name": name.as_str(),
+                });
             }
             self.manifests.push(descriptor);
         }
@@ -263,6 +296,27 @@ impl ImageWriter {
                 .at("write", &self.name)?;
         }
         Ok(())
+    }
+}
+
+/// Lets a number of bytes through, and no more: the header before them has said how many come.
+struct Exactly<W> {
+    out: W,
+    left: u64,
+}
+
+impl<W: Write> Write for Exactly<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::Error::other("it came out longer than it was recorded"));
+        }
+        let n = self.out.write(bytes)?;
+        self.left -= n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -84,16 +84,15 @@ impl Repo {
             command,
         } = *new;
         let id = PackId::from_bytes(cairn_store::random()?);
-        let name = name.map_or_else(|| id.short(), str::to_owned);
-        let valid = !name.is_empty()
-            && name.len() <= 200
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
-        if !valid || name.starts_with(['.', '-']) {
-            return Err(Error::Invalid(format!(
-                "container name {name:?} is not valid: letters, digits, _ . and - are, and a letter or digit first"
-            )));
+        let name = match name {
+            Some(name) => {
+                check_container_name(name)?;
+                name.to_owned()
+            }
+            None => id.short(),
+        };
+        if self.containers()?.iter().any(|other| other.name == name) {
+            return Err(Error::ContainerExists(name));
         }
         let snapshot: SnapshotKey = format!("container/{name}").parse()?;
         let row = ContainerV1 {
@@ -129,7 +128,16 @@ impl Repo {
                 // Whatever of it is there goes; the first error is the one to tell.
                 let _ = container().and_then(|container| self.remove_container(&container));
                 let _ = std::fs::remove_dir_all(&directory);
-                Err(e)
+                match e {
+                    // Somebody else was quicker.
+                    Error::Snapshot(cairn_snapshot::Error::Exists(_)) => {
+                        match self.containers()?.iter().any(|other| other.name == name) {
+                            true => Err(Error::ContainerExists(name)),
+                            false => Err(e),
+                        }
+                    }
+                    e => Err(e),
+                }
             }
         }
     }
@@ -144,7 +152,10 @@ impl Repo {
     /// The container of a name, an id or the start of an id.
     pub fn container(&self, name: &str) -> Result<Container> {
         let all = self.containers()?;
-        if let Some(found) = all.iter().find(|container| container.name == name) {
+        // An id is never another container's name.
+        let by_id = || all.iter().find(|container| container.id.hex() == name);
+        let by_name = || all.iter().find(|container| container.name == name);
+        if let Some(found) = by_id().or_else(by_name) {
             return Ok(found.clone());
         }
         let mut found = all
@@ -180,6 +191,36 @@ impl Repo {
     }
 }
 
+/// Longest name of a container.
+const NAME_LEN_MAX: usize = 200;
+
+/// Refuses what cannot be the name of a container.
+pub fn check_container_name(name: &str) -> Result<()> {
+    let fail = |why: &str| {
+        let shown: String = name.chars().take(100).collect();
+        Err(Error::Invalid(format!(
+            "container name {shown:?} is not valid: {why}; choose another with --name"
+        )))
+    };
+    let letter = |b: u8| b.is_ascii_alphanumeric();
+    if name.len() > NAME_LEN_MAX {
+        return fail(&format!(
+            "it has {} characters, and at most {NAME_LEN_MAX} are allowed",
+            name.len()
+        ));
+    }
+    if !name.bytes().next().is_some_and(letter)
+        || !name.bytes().all(|b| letter(b) || b"_.-".contains(&b))
+    {
+        return fail("letters, digits, _ . and - are allowed, and a letter or digit comes first");
+    }
+    let hex = name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if hex && (12..=64).contains(&name.len()) {
+        return fail("it looks like the id of a container");
+    }
+    Ok(())
+}
+
 /// All containers, in order of id.
 pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
     let container = |(key, row): (Vec<u8>, ContainerV1)| {
@@ -200,4 +241,36 @@ pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
         .into_iter()
         .map(container)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_are_refused_with_the_limit_and_the_next_step() {
+        for good in ["a", "web-1", "A.b_c", "cafe", &"n".repeat(200)] {
+            assert!(check_container_name(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-a",
+            ".a",
+            "_a",
+            "a b",
+            "a/b",
+            "é",
+            "3f9a3f9a3f9a",
+            &"ab".repeat(32),
+        ] {
+            assert!(check_container_name(bad).is_err(), "{bad}");
+        }
+        let e = check_container_name(&"n".repeat(201))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains("201") && e.contains("200") && e.contains("--name"),
+            "{e}"
+        );
+    }
 }

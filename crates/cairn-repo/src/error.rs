@@ -53,12 +53,17 @@ pub enum Error {
     /// No such image.
     #[error("image {0} does not exist; \"cairn images\" lists those that do")]
     NoImage(String),
-    /// An id prefix of several images.
-    #[error("{0} could be several images; give more of its id")]
+    /// The start of several ids, or of one id and the name of another image.
+    #[error("{0} could be more than one; give more of the id, or a name with its tag")]
     Ambiguous(String),
     /// No such container.
     #[error("container {0} does not exist; \"cairn ps -a\" lists those that do")]
     NoContainer(String),
+    /// The name of a container is taken.
+    #[error(
+        "container {0} already exists; choose another name, or remove it first with \"cairn rm {0}\""
+    )]
+    ContainerExists(String),
     /// Something is used.
     #[error("{what} is in use by {by}; {next}")]
     InUse {

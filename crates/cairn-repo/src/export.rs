@@ -11,6 +11,7 @@ use cairn_model::Kind;
 use crate::error::{At, Error, Result};
 use crate::images::Image;
 use crate::repo::Repo;
+use crate::target::Target;
 
 /// What an export writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +29,9 @@ pub enum Format {
 }
 
 impl Repo {
-    /// Writes images to `output`; `-` is standard output for the archive formats. A file appears under
-    /// its name only when it is whole.
+    /// Writes images, with the names they have here, to `output`; `-` is standard output for the archive
+    /// formats. A file appears under its name only when it is whole; what is not a regular file is written
+    /// into, and links are followed.
     pub fn export(
         &self,
         images: &[Image],
@@ -49,28 +51,32 @@ impl Repo {
                 compression,
             ),
             _ => {
-                let directory = output
-                    .parent()
-                    .filter(|p| !p.as_os_str().is_empty())
-                    .unwrap_or(Path::new("."));
-                let file = tempfile::NamedTempFile::new_in(directory)
-                    .at("make a temporary file in", directory)?;
-                let out = std::io::BufWriter::with_capacity(
-                    1 << 18,
-                    file.reopen().at("open", file.path())?,
-                );
-                self.export_archive(images, output, Box::new(out), format, compression)?;
-                file.as_file().sync_all().at("sync", output)?;
-                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-                file.as_file()
-                    .set_permissions(mode)
-                    .at("change the mode of", output)?;
-                file.persist(output)
-                    .map_err(|e| e.error)
-                    .at("put in place", output)?;
-                Ok(())
+                let target = Target::open(output)?;
+                let out = target.writer()?;
+                self.export_archive(images, output, out, format, compression)?;
+                target.finish()
             }
         }
+    }
+
+    /// The images of these names and ids, each once, with the names that were given and no others.
+    pub fn images_to_export(&self, references: &[String]) -> Result<Vec<Image>> {
+        let mut out: Vec<Image> = Vec::new();
+        for reference in references {
+            let (mut image, name) = self.image_named(reference)?;
+            image.names = name.into_iter().collect();
+            match out.iter_mut().find(|other| other.row.id == image.row.id) {
+                None => out.push(image),
+                Some(other) => {
+                    for name in image.names {
+                        if !other.names.contains(&name) {
+                            other.names.push(name);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(out)
     }
 
     fn export_directory(
@@ -159,12 +165,15 @@ impl Repo {
                 })
             };
             let layers = image.layers.iter().map(layer).collect::<Result<Vec<_>>>()?;
-            let names: Vec<String> = image.names.iter().map(ToString::to_string).collect();
             match format {
-                Format::Docker => writer.docker_image(&names, &image.config, &layers)?,
-                _ => {
-                    writer.oci_image(&names, &image.config, &layers, compression, &self.spool())?
-                }
+                Format::Docker => writer.docker_image(&image.names, &image.config, &layers)?,
+                _ => writer.oci_image(
+                    &image.names,
+                    &image.config,
+                    &layers,
+                    compression,
+                    &self.spool(),
+                )?,
             }
         }
         Ok(writer.finish()?)

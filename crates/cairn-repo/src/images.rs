@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use cairn_image::ImageConfig;
 use cairn_layer::Layer;
-use cairn_model::{Digest, ImageRef, SnapshotKey};
+use cairn_model::{Digest, ImageRef, Reference, SnapshotKey};
 use cairn_snapshot::graph;
 use cairn_store::{Rows, Txn};
 
@@ -14,8 +14,8 @@ use crate::import::IMPORTED;
 use crate::repo::Repo;
 use crate::rows::{self, ImageRow};
 
-const DOCUMENT_BYTES_MAX: u64 = 64 << 20;
-const PREFIX_MIN: usize = 4;
+/// Longest image document that is read.
+pub(crate) const DOCUMENT_BYTES_MAX: u64 = cairn_image::DOCUMENT_BYTES_MAX as u64;
 
 /// An image with its document and layers.
 #[derive(Debug, Clone)]
@@ -35,6 +35,17 @@ impl Image {
     pub fn content_bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.content_bytes).sum()
     }
+}
+
+/// An image in a list, readable or not.
+#[derive(Debug)]
+pub struct ListedImage {
+    /// Its row.
+    pub row: ImageRow,
+    /// Names that point at it.
+    pub names: Vec<ImageRef>,
+    /// The image, or why its document cannot be read.
+    pub image: Result<Image>,
 }
 
 /// What [`Repo::remove_image`] did.
@@ -62,29 +73,57 @@ impl Known {
                 .collect(),
         })
     }
+
+    fn names(&self, image: &Digest) -> Vec<ImageRef> {
+        let of_image = |(name, id): &(ImageRef, Digest)| (id == image).then(|| name.clone());
+        self.tags.iter().filter_map(of_image).collect()
+    }
+}
+
+/// True where the image itself is to blame, not the machine.
+fn is_damage(error: &Error) -> bool {
+    error.is_corruption() || matches!(error, Error::Image(cairn_image::Error::Invalid { .. }))
 }
 
 impl Repo {
-    /// All images, newest first.
-    pub fn images(&self) -> Result<Vec<Image>> {
+    /// All images, newest first. One whose document is damaged is listed as such and does not hide the
+    /// others.
+    pub fn list_images(&self) -> Result<Vec<ListedImage>> {
         let (mut found, known) = self
             .store
             .db()
             .read::<_, Error>(|rows| Ok((rows::images(rows)?, Known::read(rows)?)))?;
         found.sort_by_key(|image| std::cmp::Reverse(image.imported));
-        found
-            .into_iter()
-            .map(|row| self.load(row, &known))
-            .collect()
+        let listed = |row: ImageRow| {
+            let names = known.names(&row.id);
+            let image = match self.load(row.clone(), &known) {
+                // A full disk or a lack of descriptors is no damage of this image.
+                Err(e) if !is_damage(&e) => return Err(e),
+                image => image,
+            };
+            Ok(ListedImage { row, names, image })
+        };
+        found.into_iter().map(listed).collect()
+    }
+
+    /// All images that can be read, newest first.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let listed = self.list_images()?.into_iter();
+        Ok(listed.filter_map(|listed| listed.image.ok()).collect())
     }
 
     /// The image of a name, an id, or the start of an id.
     pub fn image(&self, reference: &str) -> Result<Image> {
-        let (row, known) = self
+        Ok(self.image_named(reference)?.0)
+    }
+
+    /// The same, with the name that led to it; none where it was an id.
+    pub(crate) fn image_named(&self, reference: &str) -> Result<(Image, Option<ImageRef>)> {
+        let ((row, name), known) = self
             .store
             .db()
             .read::<_, Error>(|rows| Ok((resolve(rows, reference)?, Known::read(rows)?)))?;
-        self.load(row, &known)
+        Ok((self.load(row, &known)?, name))
     }
 
     fn load(&self, row: ImageRow, known: &Known) -> Result<Image> {
@@ -95,15 +134,9 @@ impl Repo {
         };
         let layers = config.diff_ids().iter().map(layer);
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
-        let names = known
-            .tags
-            .iter()
-            .filter(|(_, id)| *id == row.id)
-            .map(|(name, _)| name.clone())
-            .collect();
         Ok(Image {
+            names: known.names(&row.id),
             row,
-            names,
             config,
             layers,
         })
@@ -112,7 +145,7 @@ impl Repo {
     /// Points `name` at the image of `reference`.
     pub fn tag(&self, reference: &str, name: &ImageRef) -> Result<()> {
         self.store.db().write(|txn| {
-            let image = resolve(txn, reference)?;
+            let (image, _) = resolve(txn, reference)?;
             rows::put_tag(txn, name, &image.id)
         })
     }
@@ -121,20 +154,16 @@ impl Repo {
     pub fn remove_image(&self, reference: &str) -> Result<Removed> {
         self.store.may_spend_reserve();
         self.store.db().write(|txn| {
-            let image = resolve(txn, reference)?;
+            let (image, name) = resolve(txn, reference)?;
             let tags: Vec<ImageRef> = rows::tags(txn)?
                 .into_iter()
                 .filter(|(_, id)| *id == image.id)
                 .map(|(name, _)| name)
                 .collect();
-            let name = reference
-                .parse::<ImageRef>()
-                .ok()
-                .filter(|name| tags.contains(name));
             if let Some(name) = &name
                 && tags.len() > 1
             {
-                rows::delete_tag(txn, name);
+                rows::delete_tag(txn, name)?;
                 return Ok(Removed::Untagged(name.clone()));
             }
             if let Some(container) = containers::all(txn)?
@@ -151,7 +180,7 @@ impl Repo {
                 refuse_if_used(txn, reference, top, &image.id)?;
             }
             for tag in &tags {
-                rows::delete_tag(txn, tag);
+                rows::delete_tag(txn, tag)?;
             }
             rows::delete_image(txn, &image.id);
             remove_chain(txn, image.top.as_ref())?;
@@ -160,25 +189,56 @@ impl Repo {
     }
 }
 
-/// The row a name, id or start of an id leads to.
-pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<ImageRow> {
+/// The row a name, id or start of an id leads to, and the name if it was one. An id is never looked up as
+/// a name, so that no name can stand for the id of another image.
+pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<(ImageRow, Option<ImageRef>)> {
     let missing = || Error::NoImage(reference.to_owned());
-    if let Ok(name) = reference.parse::<ImageRef>()
-        && let Some(id) = rows::tag(rows, &name)?
-    {
-        return rows::image(rows, &id)?.ok_or_else(missing);
+    let by_name = |name: ImageRef| match rows::tag(rows, &name)? {
+        Some(id) => Ok(Some((rows::image(rows, &id)?.ok_or_else(missing)?, name))),
+        None => Ok::<_, Error>(None),
+    };
+    match reference.parse::<Reference>() {
+        Ok(Reference::Id(id)) => Ok((rows::image(rows, &id)?.ok_or_else(missing)?, None)),
+        Ok(Reference::Prefix(hex)) => {
+            let found = by_prefix(rows, &hex, reference)?.ok_or_else(missing)?;
+            Ok((found, None))
+        }
+        Ok(Reference::Name(name, hex)) => {
+            let named = by_name(name)?;
+            let prefixed = match hex {
+                Some(hex) => by_prefix(rows, &hex, reference)?,
+                None => None,
+            };
+            match (named, prefixed) {
+                (Some((named, _)), Some(prefixed)) if named.id != prefixed.id => {
+                    Err(Error::Ambiguous(reference.to_owned()))
+                }
+                (Some((named, name)), _) => Ok((named, Some(name))),
+                (None, Some(prefixed)) => Ok((prefixed, None)),
+                (None, None) => Err(missing()),
+            }
+        }
+        // What is no name today may be one that an earlier version took, unless it looks like an id.
+        Err(_) if reference.starts_with("sha256:") || reference.contains('@') => Err(missing()),
+        Err(_) => {
+            let found = match by_name(ImageRef::stored(reference))? {
+                None => by_name(ImageRef::stored(&format!("{reference}:latest")))?,
+                found => found,
+            };
+            let (row, name) = found.ok_or_else(missing)?;
+            Ok((row, Some(name)))
+        }
     }
-    let hex = reference.strip_prefix("sha256:").unwrap_or(reference);
-    if hex.len() < PREFIX_MIN || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(missing());
-    }
+}
+
+/// The one image whose id starts with `hex`.
+fn by_prefix(rows: &dyn Rows, hex: &str, reference: &str) -> Result<Option<ImageRow>> {
     let mut found = rows::images(rows)?
         .into_iter()
         .filter(|image| image.id.hex().starts_with(hex));
     match (found.next(), found.next()) {
-        (Some(image), None) => Ok(image),
-        (Some(_), Some(_)) => Err(Error::Ambiguous(reference.to_owned())),
-        _ => Err(missing()),
+        (_, Some(_)) => Err(Error::Ambiguous(reference.to_owned())),
+        (found, None) => Ok(found),
     }
 }
 

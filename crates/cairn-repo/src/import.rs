@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use cairn_image::{ImageConfig, LayerSource, Platform, Source, SourceImage};
+use cairn_image::{Found, ImageConfig, LayerSource, Platform, Source, SourceImage, Spool};
 use cairn_layer::{Layer, Tree, import_tar};
 use cairn_model::{BlobId, Digest, Entry, ImageRef, Kind, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
@@ -25,6 +25,8 @@ pub trait Progress: Sync {
     fn total(&self, _bytes: u64) {}
     /// Bytes read.
     fn read(&self, _bytes: u64) {}
+    /// Something in the archive that is no image, and why it is passed over.
+    fn passed_over(&self, _what: &str, _why: &str) {}
 }
 
 impl Progress for () {}
@@ -44,6 +46,28 @@ pub struct Imported {
     pub stats: IngestStats,
     /// Sockets and mounts that were left out of a directory.
     pub left_out: Vec<Vec<u8>>,
+    /// Names in the archive that cannot be names here.
+    pub names_left_out: Vec<NameLeftOut>,
+    /// Names that another image had before.
+    pub taken: Vec<Renamed>,
+}
+
+/// A name that an image has in its archive and not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameLeftOut {
+    /// As the archive has it.
+    pub name: String,
+    /// Why it is no name.
+    pub why: String,
+}
+
+/// A name that went from one image to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name.
+    pub name: ImageRef,
+    /// The image that had it.
+    pub from: Digest,
 }
 
 /// What an import is asked.
@@ -53,7 +77,8 @@ pub struct ImportOptions {
     pub name: Option<ImageRef>,
     /// Which image of a multi-platform index.
     pub platform: Platform,
-    /// Read a directory again although nothing in it changed since the last import.
+    /// Read a directory again although nothing in it changed since the last import, and every layer of
+    /// an archive although the repository has it: what is there is then compared with its digests.
     pub read_all: bool,
 }
 
@@ -70,8 +95,18 @@ impl Repo {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
-        match cairn_image::detect(path, &options.platform, &self.spool())? {
-            Source::Images(images) => {
+        let spool = Spool {
+            directory: self.spool(),
+            bytes_max: self.options.limits.bytes_max,
+        };
+        match cairn_image::detect(path, &options.platform, &spool)? {
+            Source::Images(Found {
+                images,
+                passed_over,
+            }) => {
+                for item in &passed_over {
+                    progress.passed_over(&item.what, &item.why);
+                }
                 if images.len() > 1 && options.name.is_some() {
                     return Err(Error::Invalid(format!(
                         "{} has {} images; --name is for one",
@@ -98,14 +133,17 @@ impl Repo {
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
         let names = |image: &SourceImage| match &options.name {
-            Some(name) => Ok(vec![name.clone()]),
-            None => image.names.iter().map(|name| name.parse()).collect(),
+            Some(name) => Names {
+                valid: vec![name.clone()],
+                left_out: Vec::new(),
+            },
+            None => Names::of(&image.names),
         };
-        let names = images.iter().map(names).collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<Names> = images.iter().map(names).collect();
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_import_images(images, &names, progress) {
+            match self.try_import_images(images, &names, options, progress) {
                 Err(Error::LayerGone) if tries < TRIES => {}
                 done => return done,
             }
@@ -115,7 +153,8 @@ impl Repo {
     fn try_import_images(
         &self,
         images: &[SourceImage],
-        names: &[Vec<ImageRef>],
+        names: &[Names],
+        options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
         let ingest = self.store.ingest()?;
@@ -123,8 +162,11 @@ impl Repo {
         let mut ready = Vec::new();
         for (image, names) in images.iter().zip(names) {
             let before = ingest.stats();
-            let mut image = self.read_image(&ingest, image, names, &mut fresh, progress)?;
+            let valid = &names.valid;
+            let mut image =
+                self.read_image(&ingest, image, valid, options, &mut fresh, progress)?;
             image.stats = ingest.stats().since(&before);
+            image.names_left_out.clone_from(&names.left_out);
             ready.push(image);
         }
         self.publish_images(ingest, ready)
@@ -157,6 +199,7 @@ impl Repo {
         ingest: &Ingest,
         image: &SourceImage,
         names: &[ImageRef],
+        options: &ImportOptions,
         fresh: &mut HashMap<Digest, NewLayer>,
         progress: &dyn Progress,
     ) -> Result<Ready> {
@@ -169,7 +212,8 @@ impl Repo {
             diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
         })?;
         // A layer with a blob missing is read again, which heals it.
-        let whole = |layer: Option<Layer>| layer.filter(|layer| self.is_whole(layer));
+        let whole =
+            |layer: Option<Layer>| layer.filter(|layer| !options.read_all && self.is_whole(layer));
         let present: Vec<Option<Layer>> = present.into_iter().map(whole).collect();
         let relied_on: Vec<Layer> = present.iter().flatten().copied().collect();
         let known: Vec<Option<Layer>> = diff_ids
@@ -218,6 +262,8 @@ impl Repo {
             names: names.to_vec(),
             layers_present,
             stats: IngestStats::default(),
+            names_left_out: Vec::new(),
+            taken: Vec::new(),
         })
     }
 
@@ -342,12 +388,14 @@ impl Repo {
             names: names.to_vec(),
             layers_present: 0,
             stats: ingest.stats(),
+            names_left_out: Vec::new(),
+            taken: Vec::new(),
         };
         let published = self.publish_images(ingest, vec![ready])?;
         published.into_iter().next().ok_or(Error::LayerGone)
     }
 
-    fn publish_images(&self, ingest: Ingest, images: Vec<Ready>) -> Result<Vec<Imported>> {
+    fn publish_images(&self, ingest: Ingest, mut images: Vec<Ready>) -> Result<Vec<Imported>> {
         self.store.publish::<_, Error>(ingest.finish()?, |txn| {
             for image in &images {
                 for layer in &image.relied_on {
@@ -355,7 +403,7 @@ impl Repo {
                     rows::layer_of_diff(txn, &diff_id)?.ok_or(Error::LayerGone)?;
                 }
             }
-            images.iter().try_for_each(|image| image.put(txn))
+            images.iter_mut().try_for_each(|image| image.put(txn))
         })?;
         Ok(images.into_iter().map(Ready::imported).collect())
     }
@@ -371,10 +419,38 @@ struct Ready {
     names: Vec<ImageRef>,
     layers_present: usize,
     stats: IngestStats,
+    names_left_out: Vec<NameLeftOut>,
+    taken: Vec<Renamed>,
+}
+
+/// The names of an image in an archive.
+struct Names {
+    valid: Vec<ImageRef>,
+    left_out: Vec<NameLeftOut>,
+}
+
+impl Names {
+    fn of(names: &[String]) -> Self {
+        let mut out = Self {
+            valid: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for text in names {
+            match text.parse::<ImageRef>() {
+                Ok(name) if out.valid.contains(&name) => {}
+                Ok(name) => out.valid.push(name),
+                Err(e) => out.left_out.push(NameLeftOut {
+                    name: text.clone(),
+                    why: e.why().to_owned(),
+                }),
+            }
+        }
+        out
+    }
 }
 
 impl Ready {
-    fn put(&self, txn: &mut Txn<'_>) -> Result<()> {
+    fn put(&mut self, txn: &mut Txn<'_>) -> Result<()> {
         let (id, config) = (self.config.digest(), self.document);
         let top = put_chain(txn, &self.config, &self.layers)?;
         let imported = time::now_secs();
@@ -387,9 +463,15 @@ impl Ready {
                 imported,
             },
         )?;
-        self.names
-            .iter()
-            .try_for_each(|name| rows::put_tag(txn, name, &id))
+        self.taken.clear();
+        for name in &self.names {
+            if let Some(from) = rows::tag(txn, name)?.filter(|from| *from != id) {
+                let name = name.clone();
+                self.taken.push(Renamed { name, from });
+            }
+            rows::put_tag(txn, name, &id)?;
+        }
+        Ok(())
     }
 
     fn imported(self) -> Imported {
@@ -400,6 +482,8 @@ impl Ready {
             layers_present: self.layers_present,
             stats: self.stats,
             left_out: Vec::new(),
+            names_left_out: self.names_left_out,
+            taken: self.taken,
         }
     }
 }

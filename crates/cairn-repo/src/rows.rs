@@ -1,5 +1,7 @@
 //! Rows of layers, images and tags.
 
+use std::collections::BTreeMap;
+
 use cairn_layer::Layer;
 use cairn_model::{Digest, ImageRef, LayerId, SnapshotKey};
 use cairn_store::codec::Stored;
@@ -220,31 +222,56 @@ pub fn delete_image(txn: &mut Txn<'_>, id: &Digest) {
 
 /// Points a name at an image.
 pub fn put_tag(txn: &mut Txn<'_>, name: &ImageRef, id: &Digest) -> Result<()> {
+    // A row under another spelling of the name, as earlier versions wrote them, must not come back.
+    delete_tag(txn, name)?;
     Ok(TAGS.put(txn, name.as_str(), &TagV1(*id.as_bytes()))?)
 }
 
 /// The image a name points at.
 pub fn tag(rows: &dyn Rows, name: &ImageRef) -> Result<Option<Digest>> {
-    Ok(TAGS
-        .get(rows, name.as_str())?
-        .map(|TagV1(id)| Digest::from_bytes(id)))
+    if let Some(TagV1(id)) = TAGS.get(rows, name.as_str())? {
+        return Ok(Some(Digest::from_bytes(id)));
+    }
+    let old = tags(rows)?.into_iter().find(|(old, _)| old == name);
+    Ok(old.map(|(_, id)| id))
 }
 
-/// All names, in order.
+/// Name and image of a row.
+fn to_tag(key: Vec<u8>, TagV1(id): TagV1) -> Result<(String, Digest)> {
+    let key = String::from_utf8(key).map_err(|_| corrupt("tag row"))?;
+    Ok((key, Digest::from_bytes(id)))
+}
+
+/// All names, in order, each once.
 pub fn tags(rows: &dyn Rows) -> Result<Vec<(ImageRef, Digest)>> {
-    let tag = |(key, TagV1(id)): (Vec<u8>, TagV1)| {
-        let name = String::from_utf8(key)
-            .ok()
-            .and_then(|name| name.parse().ok());
-        Ok((
-            name.ok_or_else(|| corrupt("tag row"))?,
-            Digest::from_bytes(id),
-        ))
-    };
-    TAGS.scan(rows, [])?.into_iter().map(tag).collect()
+    // Earlier versions stored names as they were given, so that several rows can be of one name: the full
+    // form counts before the short one, and that before any other.
+    let mut found: BTreeMap<ImageRef, (u8, Digest)> = BTreeMap::new();
+    for (key, row) in TAGS.scan(rows, [])? {
+        let (key, id) = to_tag(key, row)?;
+        let name = ImageRef::stored(&key);
+        let rank = match () {
+            () if key == name.as_str() => 0,
+            () if key == name.to_string() => 1,
+            () => 2,
+        };
+        if found.get(&name).is_none_or(|(other, _)| rank < *other) {
+            found.insert(name, (rank, id));
+        }
+    }
+    Ok(found
+        .into_iter()
+        .map(|(name, (_, id))| (name, id))
+        .collect())
 }
 
-/// Removes a name.
-pub fn delete_tag(txn: &mut Txn<'_>, name: &ImageRef) {
-    TAGS.delete(txn, name.as_str());
+/// Removes a name, however it is spelt in its row.
+pub fn delete_tag(txn: &mut Txn<'_>, name: &ImageRef) -> Result<()> {
+    for (key, row) in TAGS.scan(txn, [])? {
+        let (key, _) = to_tag(key, row)?;
+        if ImageRef::stored(&key) == *name {
+            TAGS.delete(txn, key.as_str());
+        }
+    }
+    Ok(())
 }

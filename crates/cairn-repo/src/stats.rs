@@ -184,10 +184,18 @@ impl Repo {
         }
         for document in &roots.documents {
             let mut mine = HashSet::new();
-            for id in self.store.stream_blobs(document)? {
-                let place = ledger.place(&id)?;
-                ledger.metadata.insert(place);
-                ledger.blobs[place].users += u32::from(mine.insert(place));
+            let counted = (|| {
+                for id in self.store.stream_blobs(document)? {
+                    let place = ledger.place(&id)?;
+                    ledger.metadata.insert(place);
+                    ledger.blobs[place].users += u32::from(mine.insert(place));
+                }
+                Ok::<_, Error>(())
+            })();
+            // The list of images tells which one is damaged; the others are counted all the same.
+            match counted {
+                Err(e) if e.is_corruption() => {}
+                counted => counted?,
             }
         }
         let chains = self.chains(&roots.snapshots, &images);

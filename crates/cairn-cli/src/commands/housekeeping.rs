@@ -143,7 +143,9 @@ fn shares_json(shares: &[Share]) -> Value {
 
 /// `cairn stats`
 pub fn stats(env: &Env) -> Result<()> {
-    let s = env.open()?.stats()?;
+    let repo = env.open()?;
+    let s = repo.stats()?;
+    super::images::note_damaged(&repo.list_images()?);
     if env.json {
         return Ok(output::json(&stats_json(&s))?);
     }

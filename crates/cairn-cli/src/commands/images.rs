@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cairn_model::{ImageRef, path_display};
-use cairn_repo::{Format, Image, ImportOptions, Imported, Removed, time};
+use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed, time};
 use serde_json::{Value, json};
 
 use super::Env;
@@ -47,6 +47,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
             size(stats.bytes_new),
             size(stats.bytes_stored)
         );
+        report(&image);
         for path in &image.left_out {
             eprintln!(
                 "cairn: left out {} (a socket or a mount)",
@@ -55,6 +56,25 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says on standard error what happened to names: an import is not asked before it moves one.
+fn report(image: &Imported) {
+    for left in &image.names_left_out {
+        output::say(&format!(
+            "left out the name {:?} of {}: {}; name the image with \"cairn tag\"",
+            left.name,
+            image.id.short(),
+            left.why
+        ));
+    }
+    for taken in &image.taken {
+        output::say(&format!(
+            "{} was the name of image {} before, which has lost it",
+            taken.name,
+            taken.from.short()
+        ));
+    }
 }
 
 fn imported_json(image: &Imported) -> Value {
@@ -67,6 +87,8 @@ fn imported_json(image: &Imported) -> Value {
         "bytes_read": s.bytes_in,
         "bytes_new": s.bytes_new,
         "bytes_stored": s.bytes_stored,
+        "names_left_out": image.names_left_out.iter().map(|n| json!({"name": n.name, "why": n.why})).collect::<Vec<_>>(),
+        "names_taken": image.taken.iter().map(|t| json!({"name": t.name.to_string(), "from": t.from.to_string()})).collect::<Vec<_>>(),
         "left_out": image.left_out.iter().map(|p| path_display(p)).collect::<Vec<_>>(),
     })
 }
@@ -82,11 +104,7 @@ fn join(names: &[ImageRef]) -> String {
 /// `cairn export`
 pub fn export(env: &Env, args: Export) -> Result<()> {
     let repo = env.open()?;
-    let images = args
-        .images
-        .iter()
-        .map(|name| repo.image(name))
-        .collect::<Result<Vec<_>, _>>()?;
+    let images = repo.images_to_export(&args.images)?;
     let format = match args.format {
         ExportFormat::Docker => Format::Docker,
         ExportFormat::Oci => Format::Oci,
@@ -138,37 +156,70 @@ fn image_json(image: &Image) -> Value {
     })
 }
 
+/// An image that cannot be read has the same fields, null where they are not known.
+fn listed_json(listed: &ListedImage) -> Value {
+    match &listed.image {
+        Ok(image) => image_json(image),
+        Err(e) => json!({
+            "id": listed.row.id.to_string(),
+            "names": strings(&listed.names),
+            "created": null,
+            "imported": time::rfc3339(listed.row.imported),
+            "platform": null,
+            "layers": null,
+            "content_bytes": null,
+            "damaged": output::one_line(e),
+        }),
+    }
+}
+
 /// `cairn images`
 pub fn list(env: &Env) -> Result<()> {
-    let images = env.open()?.images()?;
+    let images = env.open()?.list_images()?;
     if env.json {
-        return Ok(output::json(&images.iter().map(image_json).collect())?);
+        return Ok(output::json(&images.iter().map(listed_json).collect())?);
     }
     let mut table = Table::new(&["NAME", "TAG", "ID", "IMPORTED", ">LAYERS", ">CONTENT"]);
-    for image in &images {
-        let none = || vec![("<none>".to_owned(), "<none>".to_owned())];
-        let mut names: Vec<_> = image
+    for listed in &images {
+        let mut names: Vec<_> = listed
             .names
             .iter()
             .map(|n| (n.repository().to_owned(), n.tag().to_owned()))
             .collect();
         if names.is_empty() {
-            names = none();
+            names.push(("<none>".to_owned(), "<none>".to_owned()));
         }
+        let (layers, content) = match &listed.image {
+            Ok(image) => (image.layers.len().to_string(), size(image.content_bytes())),
+            Err(_) => ("?".to_owned(), "damaged".to_owned()),
+        };
         for (name, tag) in names {
-            let id = image.row.id.short();
-            let imported = output::ago(image.row.imported);
             table.row(vec![
                 name,
                 tag,
-                id,
-                imported,
-                image.layers.len().to_string(),
-                size(image.content_bytes()),
+                listed.row.id.short(),
+                output::ago(listed.row.imported),
+                layers.clone(),
+                content.clone(),
             ]);
         }
     }
-    Ok(table.print()?)
+    table.print()?;
+    note_damaged(&images);
+    Ok(())
+}
+
+/// Says of each image that cannot be read why not.
+pub fn note_damaged(images: &[ListedImage]) {
+    for listed in images {
+        if let Err(e) = &listed.image {
+            let id = listed.row.id.short();
+            let why = output::one_line(e);
+            output::say(&format!(
+                "image {id} is damaged: {why}; import it again, or remove it with \"cairn rmi {id}\""
+            ));
+        }
+    }
 }
 
 /// `cairn inspect`
@@ -272,14 +323,30 @@ pub fn tag(env: &Env, image: &str, name: &ImageRef) -> Result<()> {
     Ok(())
 }
 
-/// `cairn rmi`
-pub fn remove(env: &Env, images: &[String]) -> Result<()> {
+/// `cairn rmi`: goes on after an image that cannot be removed, and tells so by its exit code.
+pub fn remove(env: &Env, images: &[String]) -> Result<u8> {
     let repo = env.open()?;
-    for name in images {
-        match repo.remove_image(name)? {
-            Removed::Untagged(name) => println!("untagged {name}"),
-            Removed::Image(id) => println!("removed {id}; its space is freed by \"cairn gc\""),
+    let mut code = 0;
+    let mut done = Vec::new();
+    for reference in images {
+        let mut line =
+            json!({"image": reference, "untagged": null, "removed": null, "error": null});
+        match repo.remove_image(reference) {
+            Ok(Removed::Untagged(name)) if env.json => line["untagged"] = json!(name.to_string()),
+            Ok(Removed::Image(id)) if env.json => line["removed"] = json!(id.to_string()),
+            Ok(Removed::Untagged(name)) => println!("untagged {name}"),
+            Ok(Removed::Image(id)) => println!("removed {id}; its space is freed by \"cairn gc\""),
+            Err(e) => {
+                line["error"] = json!(output::one_line(&e));
+                let e = e.into();
+                output::print_error(&e);
+                code = output::exit_code(&e).max(code);
+            }
         }
+        done.push(line);
     }
-    Ok(())
+    if env.json {
+        output::json(&json!(done))?;
+    }
+    Ok(code)
 }

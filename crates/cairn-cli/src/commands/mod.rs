@@ -133,7 +133,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Inspect { name, show_env } => images::inspect(&env, &name, show_env),
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
-        Command::Rmi { images } => images::remove(&env, &images),
+        Command::Rmi { images } => return images::remove(&env, &images),
         Command::Run(args) => return run::run(&env, args),
         Command::Ps { all } => ps::list(&env, all),
         Command::Rm { containers, force } => return stop::remove(&env, &containers, force),

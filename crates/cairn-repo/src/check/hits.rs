@@ -93,7 +93,7 @@ impl Repo {
             false
         };
         for image in images {
-            let document = match self.store.read_stream(&image.config, 64 << 20) {
+            let document = match self.store.read_stream(&image.config, crate::images::DOCUMENT_BYTES_MAX) {
                 Err(e) if !e.is_corruption() => {
                     report.note(&e.into());
                     continue;
