@@ -316,13 +316,15 @@ pub struct Import {
     /// Which image of a multi-platform index
     #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
     pub platform: Platform,
-    /// Read every file of a directory, also where none changed since the last import
+    /// Read every file of a directory and every layer of an archive, also those the repository has:
+    /// a layer that is there is otherwise taken by its diff id, unread
     #[arg(long)]
     pub read_all: bool,
     /// Refuse layers with more entries than this
     #[arg(long, value_name = "N", default_value_t = 4_000_000)]
     pub max_entries: u64,
-    /// Refuse layers longer than this, bytes uncompressed
+    /// Refuse layers longer than this, bytes uncompressed; the same for a compressed archive, or one
+    /// from a pipe, as a whole
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
     pub max_bytes: u64,
 }
@@ -446,7 +448,8 @@ pub struct Commit {
     /// A remark for the history
     #[arg(short, long)]
     pub message: Option<String>,
-    /// Change what the image says: CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR
+    /// Change the image's configuration by a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
 }

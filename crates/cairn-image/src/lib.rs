@@ -4,11 +4,13 @@
 //! with an error; documents are kept whole, so that fields nobody here knows survive.
 
 mod archive;
+pub mod change;
 mod choose;
 mod config;
 mod detect;
 mod docker;
 mod documents;
+pub mod env_file;
 mod error;
 mod gunzip;
 mod limits;

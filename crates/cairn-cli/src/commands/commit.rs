@@ -1,12 +1,13 @@
 //! `cairn commit`
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use cairn_image::change;
 use cairn_model::path_display;
 use serde_json::{Value, json};
 
 use super::Env;
 use crate::args::Commit;
-use crate::output::{self, Usage};
+use crate::output;
 
 /// `cairn commit`
 pub fn commit(env: &Env, args: &Commit) -> Result<()> {
@@ -18,7 +19,8 @@ pub fn commit(env: &Env, args: &Commit) -> Result<()> {
     };
     // Instructions are read before the container is held still.
     let apply = |config: Value| {
-        changed(config, &args.change).map_err(|e| cairn_container::Error::Usage(e.to_string()))
+        change::apply(config, &args.change)
+            .map_err(|e| cairn_container::Error::Usage(e.to_string()))
     };
     let done = cairn_container::commit(&repo, &args.container, options, apply)?;
     for path in &done.left_out {
@@ -34,41 +36,4 @@ pub fn commit(env: &Env, args: &Commit) -> Result<()> {
     }
     println!("{}", done.id);
     Ok(())
-}
-
-/// Applies `NAME VALUE` instructions, as `docker commit --change` has them.
-fn changed(mut config: Value, changes: &[String]) -> Result<Value> {
-    for change in changes {
-        let (instruction, rest) = change.split_once([' ', '=']).unwrap_or((change, ""));
-        let rest = rest.trim();
-        let words = || match serde_json::from_str::<Vec<String>>(rest) {
-            Ok(words) => json!(words),
-            Err(_) => json!(["/bin/sh", "-c", rest]),
-        };
-        match instruction.to_ascii_uppercase().as_str() {
-            "CMD" => config["Cmd"] = words(),
-            "ENTRYPOINT" => config["Entrypoint"] = words(),
-            "USER" => config["User"] = json!(rest),
-            "WORKDIR" => config["WorkingDir"] = json!(rest),
-            "ENV" => {
-                let (name, value) = rest.split_once(['=', ' ']).unwrap_or((rest, ""));
-                let mut env: Vec<String> =
-                    serde_json::from_value(config["Env"].clone()).unwrap_or_default();
-                env.retain(|variable| !variable.starts_with(&format!("{name}=")));
-                env.push(format!("{name}={}", value.trim_matches('"')));
-                config["Env"] = json!(env);
-            }
-            "LABEL" => {
-                let (name, value) = rest.split_once(['=', ' ']).unwrap_or((rest, ""));
-                if !config["Labels"].is_object() {
-                    config["Labels"] = json!({});
-                }
-                config["Labels"][name] = json!(value.trim_matches('"'));
-            }
-            _ => bail!(Usage(format!(
-                "change {change:?}: known are CMD, ENTRYPOINT, ENV, LABEL, USER and WORKDIR"
-            ))),
-        }
-    }
-    Ok(config)
 }
