@@ -275,3 +275,102 @@ pub fn delete_tag(txn: &mut Txn<'_>, name: &ImageRef) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, Options, Repo};
+
+    /// Rows as an earlier version wrote them: every name as it was given, and names that are none today.
+    #[test]
+    fn names_that_an_earlier_version_stored_are_found_shown_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let repo = Repo::create(&directory.path().join("r"), Options::default()).unwrap();
+        let id = |n: u8| Digest::from_bytes([n; 32]);
+        let hex = id(9).hex();
+        let put = |txn: &mut Txn<'_>| -> Result<()> {
+            for n in 1..=5 {
+                let config = StreamRef {
+                    id: cairn_model::BlobId::from_bytes([n; 32]),
+                    list: false,
+                    len: 0,
+                };
+                let (id, top, imported) = (id(n), None, 0);
+                put_image(
+                    txn,
+                    &ImageRow {
+                        id,
+                        config,
+                        top,
+                        imported,
+                    },
+                )?;
+            }
+            for (key, n) in [
+                ("py:latest", 1),
+                ("docker.io/example/app:1", 2),
+                ("example/app:1", 3),
+                ("library/old:1", 2),
+                ("Upper/x:latest", 4),
+                ("a:b:c", 4),
+                (&format!("sha256:{hex}"), 5),
+                (&format!("{hex}:latest"), 5),
+            ] {
+                TAGS.put(txn, key, &TagV1([n; 32]))?;
+            }
+            Ok(())
+        };
+        repo.store().db().write::<_, Error>(put).unwrap();
+        let find = |reference: &str| {
+            let row = repo
+                .store()
+                .db()
+                .read(|rows| crate::images::resolve(rows, reference));
+            row.map(|(row, _)| row.id.as_bytes()[0]).ok()
+        };
+        for (reference, expected) in [
+            ("py", Some(1)),
+            ("docker.io/library/py:latest", Some(1)),
+            // The full form counts before the short one.
+            ("example/app:1", Some(2)),
+            ("docker.io/example/app:1", Some(2)),
+            ("old:1", Some(2)),
+            ("Upper/x", Some(4)),
+            ("Upper/x:latest", Some(4)),
+            ("a:b:c", Some(4)),
+            // No id is ever looked up as a name; the name with its tag is none.
+            (&hex, None),
+            (&format!("sha256:{hex}"), None),
+            (&format!("{hex}:latest"), Some(5)),
+            (&hex[..12], None),
+        ] {
+            assert_eq!(find(reference), expected, "{reference}");
+        }
+        let names = || {
+            let tags = repo.store().db().read(|rows| tags(rows)).unwrap();
+            let mut names: Vec<String> = tags.iter().map(|(name, _)| name.to_string()).collect();
+            names.sort();
+            names
+        };
+        let mut all = vec![
+            "Upper/x:latest".to_owned(),
+            "a:b:c".to_owned(),
+            "example/app:1".to_owned(),
+            "old:1".to_owned(),
+            "py:latest".to_owned(),
+            format!("sha256:{hex}"),
+            format!("{hex}:latest"),
+        ];
+        all.sort();
+        assert_eq!(names(), all);
+        // A name that is given anew has one row; what is removed does not come back in another spelling.
+        repo.tag("py", &"example/app:1".parse().unwrap()).unwrap();
+        assert_eq!(find("example/app:1"), Some(1));
+        repo.remove_image("docker.io/example/app:1").unwrap();
+        assert_eq!(find("example/app:1"), None);
+        repo.remove_image("a:b:c").unwrap();
+        repo.remove_image("Upper/x").unwrap();
+        repo.remove_image(&id(5).hex()).unwrap();
+        assert_eq!(names(), ["old:1", "py:latest"]);
+    }
+}
