@@ -8,9 +8,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use cairn_image::ContainerConfig;
+use cairn_image::env_file::{self, Variable};
 use cairn_runtime::Text;
 
-use crate::error::{Result, Step};
+use crate::error::{Error, Result, Step};
 
 /// The image's variables, then those of files, then those of the command line.
 pub fn environment(
@@ -23,10 +24,13 @@ pub fn environment(
     let mut all: Vec<Text> = image.map(|v| Text::from(v.as_str())).collect();
     for file in files {
         let text = std::fs::read(file).step(format!("read {}", file.display()))?;
-        for line in text.split(|b| *b == b'\n') {
-            let line = line.trim_ascii();
-            if !line.is_empty() && line[0] != b'#' {
-                all.extend(with_value(line));
+        let variables = env_file::parse(&text, &file.display().to_string())
+            .map_err(|e| Error::Usage(e.to_string()))?;
+        for Variable { name, value } in variables {
+            let name = name.as_bytes();
+            match value {
+                Some(value) => all.push([name, b"=", value.as_bytes()].concat().into()),
+                None => all.extend(with_value(name)),
             }
         }
     }
