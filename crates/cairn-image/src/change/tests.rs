@@ -329,3 +329,30 @@ fn what_is_unknown_stays_or_is_refused() {
     }
     assert_eq!(unquoted("'a'\"b\"\\c\\").unwrap(), "abc\\");
 }
+
+#[test]
+fn no_instruction_can_end_the_program() {
+    assert!(refused(&format!("ENV A={}", "${A:-".repeat(40_000))).contains("not closed"));
+    let deep = format!("ENV A={}x{}", "${A:-".repeat(100), "}".repeat(100));
+    assert!(refused(&deep).contains("nested"));
+    let names: Vec<&str> = KNOWN.split(", ").collect();
+    let pieces = [
+        "$", "{", "}", "'", "\"", "\\", "=", " ", ":-", ":+", "A", "é", "[", "]", "--", "1", "s",
+        "/", "-", ",", "CMD ", "SIGRTMIN", "interval", "µ",
+    ];
+    let mut state = 1_u64;
+    let mut next = |n: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % n as u64) as usize
+    };
+    for _ in 0..20_000 {
+        let mut text = format!("{} ", names[next(names.len())]);
+        for _ in 0..next(12) {
+            text.push_str(pieces[next(pieces.len())]);
+        }
+        // Either is well; a panic is not.
+        let _ = apply(json!({"Env": ["A=1"]}), &[text]);
+    }
+}

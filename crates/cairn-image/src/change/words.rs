@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 type Outcome<T> = std::result::Result<T, String>;
 
+/// How deep `${A:-${B:-…}}` may go.
+const DEPTH_MAX: usize = 32;
+
 /// Cuts a line at blanks that are not quoted or escaped. Quotes and escapes stay.
 pub fn split_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
@@ -85,6 +88,13 @@ pub fn unquoted(text: &str) -> Outcome<String> {
 /// Takes quotes and escapes off and puts the values of variables in: `$NAME`, `${NAME}`, `${NAME:-word}`,
 /// `${NAME:+word}`, and the same without the colon. Between single quotes everything is itself.
 pub fn expand(text: &str, env: &BTreeMap<String, String>) -> Outcome<String> {
+    expand_within(text, env, 0)
+}
+
+fn expand_within(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Outcome<String> {
+    if depth > DEPTH_MAX {
+        return Err("variables are nested too deeply".into());
+    }
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::new();
     let mut quote = None;
@@ -110,7 +120,7 @@ pub fn expand(text: &str, env: &BTreeMap<String, String>) -> Outcome<String> {
                 }
                 _ => out.push('\\'),
             },
-            ('$', _) => variable(&chars, &mut at, env, &mut out)?,
+            ('$', _) => variable(&chars, &mut at, env, depth, &mut out)?,
             (c, _) => out.push(c),
         }
     }
@@ -129,6 +139,7 @@ fn variable(
     chars: &[char],
     at: &mut usize,
     env: &BTreeMap<String, String>,
+    depth: usize,
     out: &mut String,
 ) -> Outcome<()> {
     let braced = chars.get(*at) == Some(&'{');
@@ -178,8 +189,8 @@ fn variable(
     match (modifier.chars().next(), colon) {
         (None, false) => out.push_str(value),
         (Some('-'), _) if set => out.push_str(value),
-        (Some('-'), _) => out.push_str(&expand(&modifier[1..], env)?),
-        (Some('+'), _) if set => out.push_str(&expand(&modifier[1..], env)?),
+        (Some('-'), _) => out.push_str(&expand_within(&modifier[1..], env, depth + 1)?),
+        (Some('+'), _) if set => out.push_str(&expand_within(&modifier[1..], env, depth + 1)?),
         (Some('+'), _) => {}
         _ => return Err(format!("${{{name}…}} has a modifier other than :- and :+")),
     }
