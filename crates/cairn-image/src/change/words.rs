@@ -159,17 +159,17 @@ fn variable(
         return Ok(());
     }
     // What follows the name ends at the brace that closes this variable.
-    let mut depth = 1;
+    let mut open = 1;
     let mut close = end;
     loop {
         match chars.get(close) {
             None => return Err("a ${ is not closed".into()),
             Some('\\') => close += 1,
-            Some('{') if close > 0 && chars[close - 1] == '$' => depth += 1,
-            Some('}') => depth -= 1,
+            Some('{') if close > 0 && chars[close - 1] == '$' => open += 1,
+            Some('}') => open -= 1,
             _ => {}
         }
-        if depth == 0 {
+        if open == 0 {
             break;
         }
         close += 1;
