@@ -77,9 +77,10 @@ impl Error {
         match self {
             Self::Io { source, .. } => Class::of_io(source),
             // The archive is the caller's; what is stored here is not in doubt.
-            Self::Missing { .. } | Self::Invalid { .. } | Self::Digest { .. } => {
-                Class::FailedPrecondition
-            }
+            Self::Missing { .. }
+            | Self::Invalid { .. }
+            | Self::TooLong { .. }
+            | Self::Digest { .. } => Class::FailedPrecondition,
             Self::Platform { .. } => Class::NotFound,
         }
     }

@@ -104,6 +104,7 @@ impl Error {
             Self::InLayer { source, .. } => source.class(),
             Self::Name(_) => Class::Usage,
             Self::NoImage(_) | Self::NoContainer(_) => Class::NotFound,
+            Self::ContainerExists(_) => Class::Exists,
             Self::InUse { .. } => Class::InUse,
             Self::Io { source, .. } => Class::of_io(source),
             Self::DiffId { .. } | Self::Ambiguous(_) | Self::LayerGone | Self::Invalid(_) => {

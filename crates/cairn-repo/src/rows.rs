@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn names_that_an_earlier_version_stored_are_found_shown_and_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let repo = Repo::create(&directory.path().join("r"), Options::default()).unwrap();
+        let repo = Repo::open_or_create(&directory.path().join("r"), Options::default()).unwrap();
         let id = |n: u8| Digest::from_bytes([n; 32]);
         let hex = id(9).hex();
         let put = |txn: &mut Txn<'_>| -> Result<()> {

@@ -93,7 +93,10 @@ impl Repo {
             false
         };
         for image in images {
-            let document = match self.store.read_stream(&image.config, crate::images::DOCUMENT_BYTES_MAX) {
+            let document = match self
+                .store
+                .read_stream(&image.config, crate::images::DOCUMENT_BYTES_MAX)
+            {
                 Err(e) if !e.is_corruption() => {
                     report.note(&e.into());
                     continue;
