@@ -156,12 +156,11 @@ fn flags_of_a_tmpfs_and_options_of_its_file_system_are_apart() {
     }
     let cairn = plain();
     let shown = |options: &str| {
-        let line = sh(
+        sh(
             &cairn,
             &[&format!("--tmpfs=/run{options}")],
             "while read -r l; do case $l in *' /run '*) echo $l;; esac; done < /proc/mounts; stat -c '%a %u %g' /run",
-        );
-        line
+        )
     };
     let all = shown(":rw,noexec,nosuid,nodev,exec,suid,dev,mode=750,size=1m,uid=3,gid=4");
     assert!(

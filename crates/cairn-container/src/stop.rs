@@ -187,7 +187,7 @@ pub fn remove_when_ended(repo: &Repo, id: &str) -> Result<()> {
         return Err(Error::Refused(format!("container {id} still runs")));
     }
     let outcomes = remove(repo, &[id.to_owned()], false);
-    outcomes.into_iter().map(|(_, done)| done).collect()
+    outcomes.into_iter().try_for_each(|(_, done)| done)
 }
 
 /// Removes control groups that belong to no container that anybody watches: leftovers of monitors that were

@@ -97,9 +97,11 @@ fn subtree(path: &Path, depth: usize, out: &mut Vec<PathBuf>) {
 fn remove_tree(path: &Path) -> bool {
     let mut all = Vec::new();
     subtree(path, 0, &mut all);
-    all.iter().fold(true, |done, path| {
-        (fs::remove_dir(path).is_ok() || !path.exists()) && done
-    })
+    let mut done = true;
+    for path in all {
+        done &= fs::remove_dir(&path).is_ok() || !path.exists();
+    }
+    done
 }
 
 /// Removes the container's groups with all that the container made below them.
