@@ -525,7 +525,7 @@ fn a_directory_of_skopeo_is_an_image() {
     let path = directory.to_str().unwrap();
     assert_eq!(
         ids(&cairn.json(&["import", path, "--name", "x"])),
-        [id.clone()]
+        std::slice::from_ref(&id)
     );
     // The same with all platforms: a list, and a manifest for each.
     let manifest = std::fs::read(directory.join("manifest.json")).unwrap();
@@ -570,7 +570,11 @@ fn read_all_reads_layers_that_are_present() {
     let file = cairn.path("in.tar");
     let path = file.to_str().unwrap();
     let secret = layer("secret");
-    std::fs::write(&file, docker_archive("app:1", &[secret.clone()], |_| ())).unwrap();
+    std::fs::write(
+        &file,
+        docker_archive("app:1", std::slice::from_ref(&secret), |_| ()),
+    )
+    .unwrap();
     cairn.ok(&["import", path]);
     let again = cairn.json(&["import", path, "--read-all"]);
     assert_eq!(again[0]["layers_present"], 0);
