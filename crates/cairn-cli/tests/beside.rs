@@ -145,22 +145,43 @@ fn a_waiter_says_for_whom_and_the_trace_tells_how_long() {
     let lock = std::fs::File::open(cairn.root().join("lock")).unwrap();
     lock.lock().unwrap();
     let trace = cairn.path("trace");
-    let mut images = cairn.command(&["images"]);
-    images.env("CAIRN_LOCK_TRACE", &trace);
-    let mut images = images
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    assert!(!ends(&mut images, Duration::from_millis(1500)));
+    // One without a terminal, as in a script, and one with.
+    let plain = cairn.command(&["images"]);
+    let inner = format!(
+        "{} --root {} images",
+        env!("CARGO_BIN_EXE_cairn"),
+        cairn.root().display()
+    );
+    let mut shown = std::process::Command::new("script");
+    shown.args(["-qec", &inner, "/dev/null"]);
+    let mut waiting: Vec<_> = [plain, shown]
+        .into_iter()
+        .map(|mut images| {
+            images
+                .env("CAIRN_LOCK_TRACE", &trace)
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    assert!(!ends(&mut waiting[0], Duration::from_millis(1500)));
     drop(lock);
-    let output = images.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<String> = waiting
+        .into_iter()
+        .map(|images| {
+            let output = images.wait_with_output().unwrap();
+            let out = String::from_utf8_lossy(&output.stdout).into_owned();
+            out + &String::from_utf8_lossy(&output.stderr)
+        })
+        .collect();
     // The last that had it wrote its words into the lock.
     assert!(
-        said.contains("waiting") && said.contains("cairn import"),
-        "{said}"
+        said[1].contains("waiting") && said[1].contains("cairn import"),
+        "{said:?}"
     );
+    assert!(!said[0].contains("waiting"), "not in a script: {said:?}");
     let lines = std::fs::read_to_string(trace).unwrap();
     let waited = lines.lines().map(|line| {
         assert!(line.ends_with("cairn images"), "{line}");

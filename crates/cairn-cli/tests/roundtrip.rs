@@ -316,6 +316,7 @@ fn read_again(archive: &Path, truth: &BTreeMap<Vec<u8>, String>) -> Result<(), T
         "again",
         "--format",
         "dir",
+        "--devices",
         "-o",
         out.to_str().unwrap(),
     ]);
@@ -352,14 +353,10 @@ fn round_trip(before: &[Step], after: &[Step]) -> Result<(), TestCaseError> {
 
     let export = |format: &str| {
         let path = cairn.path(format);
-        cairn.ok(&[
-            "export",
-            "two",
-            "--format",
-            format,
-            "-o",
-            path.to_str().unwrap(),
-        ]);
+        let devices: &[&str] = if format == "dir" { &["--devices"] } else { &[] };
+        let rest = ["-o", path.to_str().unwrap()];
+        let args = [&["export", "two", "--format", format], devices, &rest].concat();
+        cairn.ok(&args);
         path
     };
     compare("the directory", &export("dir"), &truth)?;

@@ -187,7 +187,7 @@ impl Repo {
         let containers = self.containers()?;
         match containers.iter().find(|c| c.snapshot == snapshot.key) {
             Some(container) => refuse(format!(
-                "container {0}, which is running; run \"cairn stop {0}\" first",
+                "container {0}, which is running; run \"cairn stop {0}\" and \"cairn rm {0}\" first",
                 container.name
             )),
             None => refuse(format!("a mount at {}; unmount it first", place.display())),

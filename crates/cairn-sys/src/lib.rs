@@ -221,6 +221,34 @@ pub fn send_signal(process: &impl AsRawFd, signal: i32) -> io::Result<()> {
     }
 }
 
+/// Waits for one of all the signals that this thread blocks (sigwaitinfo(2)), real-time ones included; its
+/// number. Needs no descriptor.
+pub fn wait_for_blocked_signal() -> io::Result<i32> {
+    // SAFETY: an all-zero set is a valid value of that plain C structure.
+    let mut blocked: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the new set is NULL, so nothing changes; the old one is written to `blocked`.
+    let rc = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut blocked) };
+    if rc != 0 {
+        return Err(io::Error::from_raw_os_error(rc));
+    }
+    // SAFETY: the set lives across the call, and no information is asked for.
+    match unsafe { libc::sigwaitinfo(&raw const blocked, std::ptr::null_mut()) } {
+        -1 => Err(io::Error::last_os_error()),
+        signal => Ok(signal),
+    }
+}
+
+/// Sends a signal, real-time ones included, to a child of this process that it has not waited for yet, so that
+/// the number is still the child's (kill(2)).
+pub fn signal_child(child: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    if unsafe { libc::kill(child, signal) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Numbers of the first and last real-time signal that programs may use (signal(7)).
 pub fn realtime_signals() -> (i32, i32) {
     (libc::SIGRTMIN(), libc::SIGRTMAX())

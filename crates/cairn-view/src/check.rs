@@ -49,6 +49,13 @@ impl Views {
         })
     }
 
+    /// False where nothing was ever put into the cache.
+    pub fn were_used(&self) -> bool {
+        ["lock", "views", "objects", "flat"]
+            .iter()
+            .any(|name| self.directory().join(name).exists())
+    }
+
     fn named_in(&self, directory: &str, extension: Option<&str>) -> Vec<TreeId> {
         let entries = std::fs::read_dir(self.directory().join(directory));
         let names = entries.into_iter().flatten().flatten();

@@ -69,6 +69,10 @@ impl Repo {
             bytes.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
         };
         let views = self.views();
+        // A disk without an inode left has no room for the lock of an empty cache.
+        if !views.were_used() {
+            return Ok(CacheReport::default());
+        }
         let cache = views.check(&self.store, &|| self.store.db().release())?;
         let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
         let mut trees = HashMap::new();

@@ -179,7 +179,7 @@ fn enter(rootfs: Rootfs) -> Result<()> {
 
 /// Stays process 1 and has a child become the program.
 fn stay(program: &Program, socket: &mut Option<OwnedFd>) -> Result<Infallible> {
-    let signals = reap::signals()?;
+    reap::block_signals()?;
     let Some(child) = cairn_sys::fork_alone(false).step("start the process")? else {
         // In the child, whose end of the socket closes as it executes, or says why it did not.
         reset::signals()?;
@@ -187,6 +187,6 @@ fn stay(program: &Program, socket: &mut Option<OwnedFd>) -> Result<Infallible> {
     };
     // The monitor takes the end of the socket for the beginning of the process.
     *socket = None;
-    let code = reap::reap(child, &signals)?;
+    let code = reap::reap(child);
     std::process::exit(i32::from(code));
 }

@@ -1,34 +1,34 @@
-//! Process 1 of `--init`: passes signals on and reaps whoever ends, until its child has.
-
-use std::os::fd::OwnedFd;
+//! Process 1 of `--init`: passes signals on and reaps whoever ends, until its child has. It holds no
+//! descriptor but the standard streams.
 
 use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use rustix::process::{PidfdFlags, pidfd_open};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Result, Step};
 
-/// All signals that are passed on, blocked so that they can be read: before there is a child to pass them to.
-pub fn signals() -> Result<SignalFd> {
+/// Blocks all signals that are passed on: before there is a child to pass them to.
+pub fn block_signals() -> Result<()> {
     let mut signals = SigSet::all();
     signals.remove(Signal::SIGTTIN);
     signals.remove(Signal::SIGTTOU);
-    signals.thread_block().step("block signals")?;
-    SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).step("watch signals")
+    signals.thread_block().step("block signals")
 }
 
 /// Waits for the end of `child`; its exit code.
-pub fn reap(child: i32, signals: &SignalFd) -> Result<u8> {
-    let gone = || Error::Invalid("the process has no number".into());
-    let process = rustix::process::Pid::from_raw(child).ok_or_else(gone)?;
-    let process = pidfd_open(process, PidfdFlags::empty()).step("open the process")?;
+pub fn reap(child: i32) -> u8 {
     loop {
         if let Some(code) = ended(Pid::from_raw(child)) {
-            return Ok(code);
+            return code;
         }
-        pass_on(signals, &process)?;
+        // Something else than a signal ended the wait: the next round looks again.
+        let Ok(signal) = cairn_sys::wait_for_blocked_signal() else {
+            continue;
+        };
+        if signal != Signal::SIGCHLD as i32 {
+            // It may have ended just now.
+            let _ = cairn_sys::signal_child(child, signal);
+        }
     }
 }
 
@@ -45,16 +45,4 @@ fn ended(child: Pid) -> Option<u8> {
             _ => {}
         }
     }
-}
-
-/// Waits for a signal.
-fn pass_on(signals: &SignalFd, process: &OwnedFd) -> Result<()> {
-    if let Some(info) = signals.read_signal().step("read a signal")? {
-        let signal = info.ssi_signo as i32;
-        if signal != Signal::SIGCHLD as i32 {
-            // It may have ended just now.
-            let _ = cairn_sys::send_signal(process, signal);
-        }
-    }
-    Ok(())
 }

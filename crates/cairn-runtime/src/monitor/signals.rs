@@ -138,9 +138,11 @@ impl Signals {
             }
             match wire::receive(socket)? {
                 Message::Process(fd) => {
-                    let pid = pid_of(&fd)?;
-                    place(pid);
-                    process = Some((fd, pid));
+                    // Where it has failed since, it said why; that comes next.
+                    if let Ok(pid) = pid_of(&fd) {
+                        place(pid);
+                        process = Some((fd, pid));
+                    }
                 }
                 Message::Terminal(fd) => {
                     super::terminal::copy_size(std::io::stdin(), &fd);
