@@ -13,7 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::disk::Disk;
 use crate::error::{IoContext, Result};
-use crate::random;
+use crate::os::random;
 
 /// A lease held by this process; ends when dropped.
 #[derive(Debug)]

@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::meta::{is_journal, is_worth_keeping};
-use crate::store::FORMAT;
+
+/// First line of the file `format`.
+pub const FORMAT: &str = "cairn repository 1, fastcdc-2020 16/64/256 KiB";
 
 /// Files that only the owner may read, below the root.
 const FILES: [&str; 8] = [

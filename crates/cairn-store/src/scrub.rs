@@ -10,28 +10,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cairn_model::{BlobId, Class, PackId};
-use serde::{Deserialize, Serialize};
 
-use crate::codec::Stored;
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::meta::Table;
-use crate::store::{PackRowV1, Store};
+use crate::rows::{PackRowV1, VERIFIED, VerifiedV1, pack_rows};
+use crate::store::Store;
 use crate::threads::on_threads;
-
-/// When a pack was found whole.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct VerifiedV1 {
-    /// Seconds since 1970.
-    at: u64,
-}
-
-impl Stored for VerifiedV1 {
-    const TYPE: u8 = 4;
-    const NAME: &'static str = "verified row";
-}
-
-pub(crate) const VERIFIED: Table<VerifiedV1> = Table::new(b'v');
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -123,7 +107,7 @@ pub struct Scrub {
 pub fn choose(store: &Store, extent: Extent) -> Result<(Vec<(PackId, PackRowV1)>, usize)> {
     let (rows, verified) = store
         .db()
-        .read::<_, Error>(|rows| Ok((crate::store::pack_rows(rows)?, VERIFIED.scan(rows, [])?)))?;
+        .read::<_, Error>(|rows| Ok((pack_rows(rows)?, VERIFIED.scan(rows, [])?)))?;
     let verified: HashMap<Vec<u8>, u64> = verified
         .into_iter()
         .map(|(key, row)| (key, row.at))

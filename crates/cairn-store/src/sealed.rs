@@ -9,9 +9,9 @@ use cairn_model::PackId;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::{Index, NewSegment, Segment, write_sorted};
+use crate::os::random;
 use crate::pack::{FinishedPack, PackFile, PackWriter, Slot};
-use crate::random;
-use crate::store::PackRowV1;
+use crate::rows::PackRowV1;
 
 /// A durable pack and its durable segment, both under temporary names.
 #[derive(Debug)]

@@ -20,4 +20,4 @@ pub use plan::{Action, PackPlan, Plan, forecast, plan, record_area};
 
 pub use sweep::{Outcome, adopt_orphans, apply, reap};
 
-pub use crate::store::pack_rows;
+pub use crate::rows::pack_rows;

@@ -9,7 +9,8 @@ use super::sweep::Outcome;
 use crate::error::{IoContext, Result};
 use crate::lease;
 use crate::pack::{self, HEADER, Slot, pack_bytes};
-use crate::store::{PackRowV1, Store};
+use crate::rows::PackRowV1;
+use crate::store::Store;
 
 /// Packs are rewritten when more than this share of their records is dead.
 const DEAD_SHARE_MAX: f64 = 0.2;

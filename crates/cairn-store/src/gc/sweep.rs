@@ -9,11 +9,11 @@ use super::plan::{PackPlan, Plan, Round, live_slots, next_round, room};
 use crate::error::{Error, IoContext, Result};
 use crate::lease;
 use crate::meta::Txn;
+use crate::os::random;
 use crate::pack::PackWriter;
-use crate::random;
-use crate::scrub::VERIFIED;
+use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED, pack_rows};
 use crate::sealed::{SealedPack, seal};
-use crate::store::{Edit, PACKS, PackRowV1, STATE, StateV1, Store, heal, pack_rows};
+use crate::store::{Edit, Store, heal};
 
 /// What a collection did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use cairn_model::PackId;
 use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, TRAILER, VERSION, fence, tag};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Result;
+use crate::os::random;
 use crate::pack::Slot;
-use crate::random;
 
 const BUFFER_BYTES: usize = 1 << 20;
 

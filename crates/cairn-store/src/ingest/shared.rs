@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_model::{BlobId, PackId};
 
-use super::IngestStats;
 use super::claims::Claims;
+use super::stats::IngestStats;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::index::{Index, Segment, merge};
 use crate::lease::Lease;
+use crate::os::random;
 use crate::pack::{PackWriter, Slot};
-use crate::random;
 use crate::sealed::{SealedPack, seal};
 
 /// Own segments are put together when there are this many.

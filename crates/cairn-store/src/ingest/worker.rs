@@ -9,11 +9,12 @@ use super::compress::Packer;
 use super::feeder::Batch;
 use super::shared::{Shared, lock};
 use crate::error::Result;
+use crate::os::give_way;
 use crate::pack::{Slot, frame};
 
 /// Works through batches until there are no more senders.
 pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
-    crate::give_way();
+    give_way();
     let mut worker = Worker {
         shared,
         packer: Packer::default(),

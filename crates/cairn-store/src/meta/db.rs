@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::engine::{self, Trouble};
 use super::journal::{self, AllRows, Changes, Journal, Mark, Tail};
 use super::lock::{Notice, RepositoryLock};
+use super::rows::Rows;
 use super::session::{self, Base, Session};
 use super::{mirror, txn::Txn};
 use crate::disk::Disk;
@@ -22,14 +23,6 @@ const SHORT_JOURNAL_BYTES: u64 = 256 << 10;
 const SLACK_BYTES: u64 = 32 << 10;
 /// What sled takes for next to nothing, bytes.
 const SLED_BYTES_MIN: u64 = 640 << 10;
-
-/// What can be read of the database.
-pub trait Rows {
-    /// Value of one row.
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>>;
-    /// Rows whose key starts with `prefix`, in order of key.
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>;
-}
 
 /// Opens the database for one use at a time.
 pub struct Db {

@@ -16,14 +16,16 @@ mod journal;
 mod lock;
 mod mend;
 mod mirror;
+mod rows;
 mod salvage;
 mod session;
 mod table;
 mod txn;
 
-pub use db::{Db, Rows};
+pub use db::Db;
 pub use journal::{AllRows, is_journal, is_worth_keeping, journal_rows};
 pub use lock::{LockWatch, Notice, command};
 pub use mend::DbRepair;
+pub use rows::Rows;
 pub use table::Table;
 pub use txn::Txn;

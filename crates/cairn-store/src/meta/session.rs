@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-use super::db::Rows;
 use super::engine::{self, Trouble};
 use super::journal::{self, AllRows, Changes, Journal, Mark};
 use super::lock::RepositoryLock;
+use super::rows::Rows;
 use crate::error::{Error, Result};
 
 /// Where rows are read.

@@ -2,7 +2,8 @@
 
 use std::marker::PhantomData;
 
-use super::{Rows, Txn};
+use super::rows::Rows;
+use super::txn::Txn;
 use crate::codec::{self, Stored};
 use crate::error::{Error, Result};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::db::Rows;
+use super::rows::Rows;
 use crate::error::Result;
 
 /// A transaction being decided: reads see the database with this transaction's own writes.

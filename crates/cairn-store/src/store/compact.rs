@@ -1,0 +1,75 @@
+//! The index is kept short: segments that have become many are merged.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+
+use cairn_model::PackId;
+
+use super::Store;
+use crate::error::{IoContext, Result};
+use crate::index::{self, Index, segment_path};
+
+impl Store {
+    /// Merges segments of the index as long as some are due, beside everything else: others are held up
+    /// only while the list is replaced. Nothing happens where another process is at it.
+    pub fn tidy(&self) -> Result<()> {
+        let mut index = self.reload_index()?;
+        if index::due(&index).is_none() {
+            return Ok(());
+        }
+        let path = self.0.root.join("index").join("lock");
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let one = options.open(&path).at("open", &path)?;
+        if one.try_lock().is_err() {
+            return Ok(());
+        }
+        let lease = self.lease()?;
+        while let Some(run) = index::due(&index) {
+            let inputs = &index.segments()[run];
+            let merged = match index::merge(&self.0.disk, lease.directory(), inputs, index.hidden())
+            {
+                // Searching goes on with what there is; "check --repair" makes it anew.
+                Err(e) if e.is_corruption() => return Ok(()),
+                done => done?,
+            };
+            let gone: HashSet<[u8; 16]> = inputs.iter().map(|s| s.id()).collect();
+            let dropped: HashSet<PackId> = inputs
+                .iter()
+                .flat_map(|s| s.packs())
+                .filter(|pack| index.hidden().contains(pack))
+                .copied()
+                .collect();
+            let done = self.0.db.locked(|| {
+                let now = Index::open(&self.index_dir(), Some(&index))?;
+                let mut list = now.list().clone();
+                let there = gone.iter().all(|id| list.segments.contains(id));
+                if !there || !dropped.iter().all(|pack| list.hidden.contains(pack)) {
+                    return Ok(false);
+                }
+                let at = list.segments.iter().position(|id| gone.contains(id));
+                list.segments.retain(|id| !gone.contains(id));
+                if let Some(new) = &merged {
+                    let path = segment_path(&self.index_dir(), &new.id);
+                    self.0.disk.rename(&new.path, &path)?;
+                    list.segments.insert(at.unwrap_or(0), new.id);
+                }
+                let left: HashSet<PackId> = now
+                    .segments()
+                    .iter()
+                    .filter(|s| !gone.contains(&s.id()))
+                    .flat_map(|s| s.packs().iter().copied())
+                    .collect();
+                list.hidden.retain(|pack| left.contains(pack));
+                list.put(&self.0.disk, &self.index_dir(), &[])?;
+                Ok(true)
+            })?;
+            if !done {
+                break;
+            }
+            index = self.reload_index()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! The store: blobs in, blobs out, and the moment at which they become part of the repository.
+//!
+//! `open` makes and opens it, `read` finds blobs, `publish` makes new ones part of the repository,
+//! `reconcile` brings index, rows and pack files together, `compact` merges the index.
+
+mod compact;
+mod open;
+mod publish;
+mod read;
+mod reconcile;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use cairn_model::PackId;
+
+use crate::disk::Disk;
+use crate::error::Result;
+use crate::index::Index;
+use crate::lease::Lease;
+use crate::meta::Db;
+use crate::pack::{PackFile, file_name};
+use crate::reserve;
+use crate::rows::{PackRowV1, pack_rows};
+
+pub use open::private_directory;
+pub(crate) use publish::Edit;
+pub(crate) use reconcile::heal;
+
+/// A repository's store; clones share it.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    disk: Disk,
+    db: Db,
+    index: RwLock<Arc<Index>>,
+    packs: Mutex<HashMap<PackId, Arc<PackFile>>>,
+}
+
+impl Store {
+    /// Lets this process spend the room that is kept for a full disk: for what removes things.
+    pub fn may_spend_reserve(&self) {
+        self.0.disk.may_spend_reserve(&self.0.root);
+    }
+
+    /// Puts the room for a full disk aside again where it is gone.
+    pub fn fill_reserve(&self) {
+        reserve::fill(&self.0.root);
+    }
+
+    /// Directory of the repository.
+    pub fn root(&self) -> &Path {
+        &self.0.root
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &Disk {
+        &self.0.disk
+    }
+
+    pub(crate) fn index_dir(&self) -> PathBuf {
+        self.0.root.join("index")
+    }
+
+    /// Path of a published pack.
+    pub fn pack_path(&self, id: &PackId) -> PathBuf {
+        self.0.root.join("packs").join(file_name(id))
+    }
+
+    /// Begins a lease: what is found from now on stays until it ends.
+    pub fn lease(&self) -> Result<Lease> {
+        self.0.db.locked(|| {
+            let index = self.reload_index()?;
+            Lease::begin(&self.0.root, &self.0.disk, index.generation())
+        })
+    }
+
+    /// All packs and their rows.
+    pub fn pack_rows(&self) -> Result<Vec<(PackId, PackRowV1)>> {
+        self.0.db.read(|rows| pack_rows(rows))
+    }
+}

@@ -1,0 +1,157 @@
+//! How content becomes part of the repository: staged packs get their names, the index that knows them
+//! is put in force, and the rows that refer to them are committed, in this order and under one lock.
+
+use std::collections::HashSet;
+
+use cairn_model::PackId;
+
+use super::Store;
+use crate::error::{Error, Result};
+use crate::index::{Index, List, NewSegment, write_sorted};
+use crate::ingest::{Ingest, Prepared};
+use crate::meta::Txn;
+use crate::rows::{PACKS, PackRowV1, STATE, StateV1};
+use crate::sealed::{SealedPack, drop_stored};
+
+/// A publication that others keep overtaking goes ahead after this many tries, and may store what they
+/// have; a collection drops one of the two.
+const SETTLE_TRIES: usize = 8;
+
+/// A change of the index that waits to be put in force.
+pub(crate) struct Edit {
+    pub list: List,
+    pub add: Vec<NewSegment>,
+}
+
+impl Store {
+    /// Starts an import of content under a lease of its own.
+    pub fn ingest(&self) -> Result<Ingest> {
+        let lease = self.lease()?;
+        Ingest::start(self.0.disk.clone(), self.index(), lease)
+    }
+
+    /// Makes prepared content part of the repository together with the rows that `decide` writes: all
+    /// of it or, on any error, nothing. Holds the repository lock for milliseconds, however much is
+    /// stored already.
+    pub fn publish<T, E: From<Error>>(
+        &self,
+        mut prepared: Prepared,
+        decide: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut decide = Some(decide);
+        // Each try looks only at what was published since the one before.
+        for last in (0..SETTLE_TRIES).map(|n| n + 1 == SETTLE_TRIES) {
+            self.settle(&mut prepared)?;
+            let done = self.0.db.write_after::<_, E>(
+                |txn| {
+                    let index = self.consistent_index(txn)?;
+                    if index.generation() != prepared.index.generation() && !last {
+                        return Ok(None);
+                    }
+                    let Some(decide) = decide.take() else {
+                        unreachable!("BUG: decided once")
+                    };
+                    self.decide(txn, &index, &prepared, decide).map(Some)
+                },
+                |decided| match decided {
+                    Some((_, Some(edit))) => Ok(self.put_in_force(edit, &prepared.packs)?),
+                    _ => Ok(()),
+                },
+            );
+            if let Some((out, edit)) = done? {
+                drop(prepared);
+                if edit.is_some() {
+                    // The publication stands. A merge that fails (a full disk, say) leaves everything as
+                    // it was, and whoever publishes or collects next tries again.
+                    let _ = self.tidy();
+                }
+                return Ok(out);
+            }
+        }
+        unreachable!("BUG: the last try decides")
+    }
+
+    /// Leaves out of prepared content what others published since it was looked up: the same content
+    /// from two importers is stored once. Takes no lock.
+    fn settle(&self, prepared: &mut Prepared) -> Result<()> {
+        let index = self.reload_index()?;
+        let news = index.without(&prepared.index);
+        if !news.is_empty() {
+            for pack in std::mem::take(&mut prepared.packs) {
+                let rest = drop_stored(&self.0.disk, pack, &news, &mut prepared.hits)?;
+                prepared.packs.extend(rest);
+            }
+        }
+        prepared.index = index;
+        Ok(())
+    }
+
+    /// The part of a publication that is decided inside the transaction; no edit where nothing is new.
+    fn decide<T, E: From<Error>>(
+        &self,
+        txn: &mut Txn<'_>,
+        index: &Index,
+        prepared: &Prepared,
+        decide: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
+    ) -> Result<(T, Option<Edit>), E> {
+        let mut edit = Edit {
+            list: index.list().clone(),
+            add: Vec::new(),
+        };
+        let known: HashSet<PackId> = index.packs().collect();
+        for hit in &prepared.hits {
+            self.revive(txn, &known, hit, &mut edit)?;
+        }
+        let out = decide(txn)?;
+        edit.list.generation += 1;
+        let generation = edit.list.generation;
+        for pack in &prepared.packs {
+            PACKS.put(txn, pack.id.as_bytes(), &pack.row(generation))?;
+            edit.add.extend(pack.segment.clone());
+        }
+        if edit.add.is_empty() && edit.list.hidden == index.list().hidden {
+            return Ok((out, None));
+        }
+        STATE.put(txn, [], &StateV1 { generation })?;
+        Ok((out, Some(edit)))
+    }
+
+    /// Gives sealed packs their names, then puts the index that knows them in force.
+    pub(crate) fn put_in_force(&self, edit: &mut Edit, packs: &[SealedPack]) -> Result<()> {
+        for pack in packs {
+            self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
+        }
+        if !packs.is_empty() {
+            self.0.disk.sync_dir(&self.0.root.join("packs"))?;
+        }
+        std::mem::take(&mut edit.list).put(&self.0.disk, &self.index_dir(), &edit.add)
+    }
+
+    /// A pack that an import relied on is made findable again if it was condemned meanwhile.
+    fn revive(
+        &self,
+        txn: &mut Txn<'_>,
+        known: &HashSet<PackId>,
+        id: &PackId,
+        edit: &mut Edit,
+    ) -> Result<()> {
+        if known.contains(id) && !edit.list.hidden.contains(id) {
+            return Ok(());
+        }
+        let row = PACKS
+            .get(txn, id.as_bytes())?
+            .ok_or(Error::MissingPack(*id))?;
+        if !known.contains(id) {
+            let slots = self.pack(id)?.directory()?.slots;
+            let entries = slots.into_iter().map(|slot| (*id, slot)).collect();
+            edit.add
+                .extend(write_sorted(&self.0.disk, &self.index_dir(), entries)?);
+        }
+        edit.list.hidden.remove(id);
+        let row = PackRowV1 {
+            condemned: None,
+            ..row
+        };
+        PACKS.put(txn, id.as_bytes(), &row)
+    }
+}
