@@ -11,13 +11,17 @@
 //! A crash anywhere leaves a repository that opens; the next collection goes on from there. A blob that
 //! is reachable and missing stops the sweep.
 
+mod forecast;
 mod marks;
+mod outcome;
 mod plan;
+mod round;
 mod sweep;
 
+pub use forecast::forecast;
 pub use marks::{Live, Marks};
-pub use plan::{Action, PackPlan, Plan, forecast, plan, record_area};
-
-pub use sweep::{Outcome, adopt_orphans, apply, reap};
+pub use outcome::Outcome;
+pub use plan::{Action, PackPlan, Plan, plan, record_area};
+pub use sweep::{adopt_orphans, apply, reap};
 
 pub use crate::rows::pack_rows;

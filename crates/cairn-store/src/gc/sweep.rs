@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use cairn_model::PackId;
 
 use super::marks::Marks;
-use super::plan::{PackPlan, Plan, Round, live_slots, next_round, room};
+use super::outcome::Outcome;
+use super::plan::{PackPlan, Plan};
+use super::round::{Round, live_slots, next_round, room};
 use crate::error::{Error, IoContext, Result};
 use crate::lease;
 use crate::meta::Txn;
@@ -14,25 +16,6 @@ use crate::pack::PackWriter;
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED, pack_rows};
 use crate::sealed::{SealedPack, seal};
 use crate::store::{Edit, Store, heal};
-
-/// What a collection did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Bytes of pack files unlinked.
-    pub removed_bytes: u64,
-    /// Bytes of new packs.
-    pub written_bytes: u64,
-    /// Packs unlinked.
-    pub removed_packs: u64,
-    /// Condemned packs that wait for a lease to end, bytes.
-    pub waiting_bytes: u64,
-    /// Blobs collected.
-    pub dead_blobs: u64,
-    /// Packs that another round should take.
-    pub left_packs: usize,
-    /// Bytes that have to be free for one of these, where that is what is missing.
-    pub needs_bytes: Option<u64>,
-}
 
 /// Carries out a plan. `catch_up` runs after the copying, which takes long, and may mark what became
 /// reachable meanwhile, so that little is left for `remark`, which runs inside the transaction: it must

@@ -1,0 +1,64 @@
+//! What a collection would come to, for those who ask before.
+
+use super::marks::{Live, Marks};
+use super::outcome::Outcome;
+use super::plan::Plan;
+use super::round::{Round, live_slots, next_round, room};
+use crate::error::Result;
+use crate::lease;
+use crate::pack::{self, HEADER, pack_bytes};
+use crate::store::Store;
+
+/// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
+/// make condemned packs wait, and what dead ones left goes too.
+pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let leases = store.db().locked(|| lease::survey(store.root()))?;
+    for (_, bytes, condemned) in &plan.condemned {
+        if leases.oldest.is_some_and(|oldest| oldest < *condemned) {
+            outcome.waiting_bytes += bytes;
+        } else {
+            outcome.removed_bytes += bytes;
+            outcome.removed_packs += 1;
+        }
+    }
+    let mut rest = Plan {
+        packs: plan.packs.clone(),
+        condemned: Vec::new(),
+    };
+    let mut room = room(store)?;
+    loop {
+        let Round { goes, left, needs } = next_round(&rest, room);
+        if goes.is_empty() {
+            (outcome.left_packs, outcome.needs_bytes) = (left, needs);
+            break;
+        }
+        let before = outcome;
+        rest.packs.retain(|pack| !goes.contains_key(&pack.id));
+        for pack in goes.values() {
+            outcome.dead_blobs += pack.dead_blobs;
+            if leases.living > 0 {
+                outcome.waiting_bytes += pack.bytes;
+            } else {
+                outcome.removed_bytes += pack.bytes;
+                outcome.removed_packs += 1;
+            }
+        }
+        let mut fill = Live::default();
+        for (_, slot) in live_slots(marks, &goes)? {
+            fill.blobs += 1;
+            fill.bytes += slot.record_bytes();
+            if pack::is_full(fill.blobs as usize, HEADER as u64 + fill.bytes) {
+                outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
+                fill = Live::default();
+            }
+        }
+        if fill.blobs > 0 {
+            outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
+        }
+        room += outcome.removed_bytes - before.removed_bytes;
+        room = room.saturating_sub(outcome.written_bytes - before.written_bytes);
+    }
+    outcome.removed_bytes += lease::left_bytes(store.root(), &leases)?;
+    Ok(outcome)
+}

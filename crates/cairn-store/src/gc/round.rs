@@ -1,0 +1,81 @@
+//! What of a plan is carried out at a time, so that a collection needs little free space.
+
+use std::collections::HashMap;
+
+use cairn_model::PackId;
+
+use super::marks::{Live, Marks};
+use super::plan::{Action, PackPlan, Plan};
+use crate::error::{IoContext, Result};
+use crate::pack::{Slot, pack_bytes};
+use crate::store::Store;
+
+/// Live bytes that one round copies before it frees the packs they came from.
+const ROUND_BYTES_MAX: u64 = 512 << 20;
+/// Blobs that one round copies.
+const ROUND_BLOBS_MAX: u64 = 1 << 20;
+/// Bytes that a collection leaves free, or a sixteenth of a small disk.
+const ROOM_RESERVE: u64 = 16 << 20;
+
+/// What one round takes.
+#[derive(Default)]
+pub(super) struct Round {
+    /// Packs that go.
+    pub goes: HashMap<PackId, PackPlan>,
+    /// Packs left for another round.
+    pub left: usize,
+    /// Bytes that have to be free for the next pack to be rewritten, where that is why it was left.
+    pub needs: Option<u64>,
+}
+
+/// The next round: all packs that hold nothing, and of those to rewrite, the most dead first, as many as
+/// fit into `room` bytes of new packs.
+pub(super) fn next_round(plan: &Plan, room: u64) -> Round {
+    let mut round = Round::default();
+    let mut copied = Live::default();
+    let mut wanted: Vec<&PackPlan> = plan
+        .packs
+        .iter()
+        .filter(|p| p.action != Action::Keep)
+        .collect();
+    wanted.sort_by(|a, b| b.dead_share().total_cmp(&a.dead_share()));
+    for pack in wanted {
+        let all = Live {
+            blobs: copied.blobs + pack.live_blobs,
+            bytes: copied.bytes + pack.live_bytes,
+        };
+        let fits =
+            copied.blobs == 0 || (all.bytes <= ROUND_BYTES_MAX && all.blobs <= ROUND_BLOBS_MAX);
+        let has_room = pack.live_blobs == 0 || pack_bytes(all.blobs, all.bytes) <= room;
+        if fits && has_room {
+            copied = all;
+            round.goes.insert(pack.id, *pack);
+            continue;
+        }
+        round.left += 1;
+        if !has_room {
+            let alone = pack_bytes(pack.live_blobs, pack.live_bytes);
+            round.needs = Some(round.needs.map_or(alone, |least| least.min(alone)));
+        }
+    }
+    round
+}
+
+/// Bytes that new packs may take: what is free, but for a reserve that keeps the disk from filling up to
+/// the last byte.
+pub(super) fn room(store: &Store) -> Result<u64> {
+    let disk = rustix::fs::statvfs(store.root()).at("stat", store.root())?;
+    let reserve = ROOM_RESERVE.min(disk.f_blocks * disk.f_frsize / 16);
+    Ok((disk.f_bavail * disk.f_frsize).saturating_sub(reserve))
+}
+
+/// What has to be copied before `goes` can go, in the order in which it lies there.
+pub(super) fn live_slots(
+    marks: &Marks,
+    goes: &HashMap<PackId, PackPlan>,
+) -> Result<Vec<(PackId, Slot)>> {
+    let copied = goes.values().filter(|p| p.action == Action::Rewrite);
+    let mut slots = marks.marked_in(&copied.map(|p| p.id).collect())?;
+    slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));
+    Ok(slots)
+}
