@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::disk::Disk;
 use crate::error::{IoContext, Result};
+use crate::layout::Layout;
 use crate::os::random;
 
 /// A lease held by this process; ends when dropped.
@@ -29,8 +30,8 @@ impl Lease {
     /// reading `generation` and this.
     pub(crate) fn begin(root: &Path, disk: &Disk, generation: u64) -> Result<Self> {
         let name = cairn_model::PackId::from_bytes(random()?).hex();
-        let file = root.join("leases").join(&name);
-        let directory = root.join("tmp").join(&name);
+        let file = Layout::of(root).leases().join(&name);
+        let directory = Layout::of(root).tmp().join(&name);
         let mut options = File::options();
         options.write(true).create_new(true).mode(0o600);
         let lock = disk
@@ -84,7 +85,7 @@ pub struct Leases {
 /// Looks at all leases. The caller holds the repository lock.
 pub fn survey(root: &Path) -> Result<Leases> {
     let mut leases = Leases::default();
-    let directory = root.join("leases");
+    let directory = Layout::of(root).leases();
     for entry in std::fs::read_dir(&directory)
         .at("list", &directory)?
         .flatten()
@@ -116,7 +117,7 @@ pub fn survey(root: &Path) -> Result<Leases> {
 pub fn left_bytes(root: &Path, leases: &Leases) -> Result<u64> {
     let mut bytes = 0;
     for name in &leases.dead {
-        let directory = root.join("tmp").join(name);
+        let directory = Layout::of(root).tmp().join(name);
         if directory.is_dir() {
             for entry in std::fs::read_dir(&directory)
                 .at("list", &directory)?
@@ -133,11 +134,11 @@ pub fn left_bytes(root: &Path, leases: &Leases) -> Result<u64> {
 pub fn bury(root: &Path, disk: &Disk, leases: &Leases) -> Result<u64> {
     let freed = left_bytes(root, leases)?;
     for name in &leases.dead {
-        let directory = root.join("tmp").join(name);
+        let directory = Layout::of(root).tmp().join(name);
         if directory.is_dir() {
             std::fs::remove_dir_all(&directory).at("remove", &directory)?;
         }
-        disk.unlink(&root.join("leases").join(name))?;
+        disk.unlink(&Layout::of(root).leases().join(name))?;
     }
     Ok(freed)
 }

@@ -13,6 +13,7 @@ mod error;
 pub mod gc;
 mod index;
 mod ingest;
+mod layout;
 mod lease;
 mod meta;
 mod os;

@@ -6,42 +6,17 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
+use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
 
 /// First line of the file `format`.
 pub const FORMAT: &str = "cairn repository 1, fastcdc-2020 16/64/256 KiB";
 
-/// Files that only the owner may read, below the root.
-const FILES: [&str; 8] = [
-    "journal",
-    "journal.copy",
-    "lock",
-    "gc.lock",
-    "index/CURRENT",
-    "index/lock",
-    "db/db",
-    "db/conf",
-];
-const DIRECTORIES: [&str; 11] = [
-    "packs",
-    "index",
-    "leases",
-    "tmp",
-    "db",
-    "db.broken",
-    "heads",
-    "containers",
-    "cache",
-    "quarantine",
-    "reserve",
-];
-
 /// Takes from others what an earlier version, or a hand, gave them: images hold other people's files,
 /// setuid programs and secrets among them. For the owner; whoever only reads changes nothing.
 pub fn mend_modes(root: &Path) {
     let me = rustix::process::geteuid().as_raw();
-    let names = FILES.iter().chain(&DIRECTORIES);
-    for path in names.map(|name| root.join(name)) {
+    for path in PRIVATE.map(|name| root.join(name)) {
         let Ok(meta) = path.symlink_metadata() else {
             continue;
         };
@@ -60,7 +35,7 @@ pub fn can_write(directory: &Path) -> bool {
 
 /// Checks the file `format`.
 pub fn check_format(root: &Path) -> Result<()> {
-    let path = root.join("format");
+    let path = Layout::of(root).format();
     let text = match std::fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
@@ -101,9 +76,10 @@ fn is_well_formed(text: &str) -> bool {
 /// True where a repository was made to its end and has something in it: a maker that was cut off leaves
 /// an empty journal at most.
 fn is_used(root: &Path) -> bool {
-    let packs = std::fs::read_dir(root.join("packs"));
+    let packs = std::fs::read_dir(Layout::of(root).packs());
     let any = packs.is_ok_and(|mut packs| packs.next().is_some());
-    any || is_worth_keeping(&root.join("journal")) || is_worth_keeping(&root.join("journal.copy"))
+    any || is_worth_keeping(&Layout::of(root).journal())
+        || is_worth_keeping(&Layout::of(root).journal_copy())
 }
 
 /// Writes `format` again where the rest proves what it said; false where nothing was wrong with it.
@@ -116,13 +92,13 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
         done => return done.map(|()| false),
     }
     let is_pack = |path: &Path| crate::PackFile::open(path).is_ok_and(|p| p.directory().is_ok());
-    let packs = std::fs::read_dir(root.join("packs")).at("list", root)?;
-    if !is_journal(&root.join("journal"))
-        && !is_journal(&root.join("journal.copy"))
+    let packs = std::fs::read_dir(Layout::of(root).packs()).at("list", root)?;
+    if !is_journal(&Layout::of(root).journal())
+        && !is_journal(&Layout::of(root).journal_copy())
         && !packs.flatten().any(|pack| is_pack(&pack.path()))
     {
         return Err(Error::NotARepository(root.into()));
     }
-    disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
+    disk.replace(&Layout::of(root).format(), format!("{FORMAT}\n").as_bytes())?;
     Ok(true)
 }

@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::FallocateFlags;
 
+use crate::layout::Layout;
+
 /// Inodes that are kept, the directory among them.
 const FILES: usize = 12;
 /// Bytes that are kept.
@@ -19,7 +21,7 @@ const BYTES: u64 = 256 << 10;
 pub struct Reserve(Mutex<Option<PathBuf>>);
 
 fn path_of(root: &Path) -> PathBuf {
-    root.join("reserve")
+    Layout::of(root).reserve()
 }
 
 impl Reserve {

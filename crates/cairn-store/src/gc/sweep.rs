@@ -9,6 +9,7 @@ use super::outcome::Outcome;
 use super::plan::{PackPlan, Plan};
 use super::round::{Round, live_slots, next_round, room};
 use crate::error::{Error, IoContext, Result};
+use crate::layout::Layout;
 use crate::lease;
 use crate::meta::Txn;
 use crate::os::random;
@@ -147,7 +148,7 @@ pub fn reap(store: &Store) -> Result<Outcome> {
     }
     outcome.removed_bytes += lease::bury(&root, store.disk(), &leases)?;
     if !gone.is_empty() {
-        store.disk().sync_dir(&root.join("packs"))?;
+        store.disk().sync_dir(&Layout::of(&root).packs())?;
         store.db().write::<_, Error>(|txn| {
             for id in &gone {
                 PACKS.delete(txn, id.as_bytes());
@@ -162,7 +163,7 @@ pub fn reap(store: &Store) -> Result<Outcome> {
 /// Gives rows to pack files that have none (left by a crash between rename and transaction), so that
 /// the marking sees them.
 pub fn adopt_orphans(store: &Store) -> Result<()> {
-    let directory = store.root().join("packs");
+    let directory = Layout::of(store.root()).packs();
     store.db().write::<_, Error>(|txn| {
         let index = store.consistent_index(txn)?;
         let known: HashSet<PackId> = pack_rows(txn)?.into_iter().map(|(id, _)| id).collect();

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Stored};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::layout::index_list;
 use crate::pack::Slot;
 
 pub use merge::{due, merge};
@@ -69,7 +70,7 @@ pub struct List {
 impl List {
     /// What `CURRENT` in `dir` says.
     pub fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("CURRENT");
+        let path = index_list(dir);
         let bytes = std::fs::read(&path).map_err(|source| Error::Io {
             action: "read",
             path,
@@ -98,7 +99,7 @@ impl List {
             segments: self.segments.clone(),
             hidden: self.hidden.iter().map(|pack| *pack.as_bytes()).collect(),
         };
-        disk.replace(&dir.join("CURRENT"), &codec::encode(&current))?;
+        disk.replace(&index_list(dir), &codec::encode(&current))?;
         let known: HashSet<PathBuf> = self
             .segments
             .iter()

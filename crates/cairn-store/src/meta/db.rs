@@ -13,6 +13,7 @@ use super::session::{self, Base, Session};
 use super::{mirror, txn::Txn};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
+use crate::layout::Layout;
 
 /// The journal is rewritten when it is longer than this and mostly history, bytes.
 const JOURNAL_BYTES_MAX: u64 = 8 << 20;
@@ -84,11 +85,11 @@ impl Db {
     }
 
     pub(super) fn journal_path(&self) -> PathBuf {
-        self.root.join("journal")
+        Layout::of(&self.root).journal()
     }
 
     pub(super) fn sled_path(&self) -> PathBuf {
-        self.root.join("db")
+        Layout::of(&self.root).db()
     }
 
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
@@ -126,7 +127,7 @@ impl Db {
     }
 
     pub(super) fn lock(&self) -> Result<RepositoryLock> {
-        RepositoryLock::acquire(&self.root.join("lock"), self.notice.as_ref())
+        RepositoryLock::acquire(&Layout::of(&self.root).lock(), self.notice.as_ref())
     }
 
     fn session(&self) -> Result<Session> {
@@ -240,7 +241,10 @@ impl Db {
     }
 
     fn replace_sled(&self, rows: &AllRows, mark: Mark) -> Result<sled::Db, Failed> {
-        let (new, old) = (self.root.join("db.new"), self.root.join("db.broken"));
+        let (new, old) = (
+            Layout::of(&self.root).db_new(),
+            Layout::of(&self.root).db_broken(),
+        );
         for left in [&new, &old] {
             if left.exists() {
                 std::fs::remove_dir_all(left).at("remove", left)?;
@@ -356,7 +360,7 @@ impl Db {
             Base::Sled(db) => engine::guarded(|| db.size_on_disk()).unwrap_or(0),
             _ => 0,
         };
-        let broken = self.root.join("db.broken");
+        let broken = Layout::of(&self.root).db_broken();
         if size > 0 && broken.exists() {
             std::fs::remove_dir_all(&broken).at("remove", &broken)?;
         }

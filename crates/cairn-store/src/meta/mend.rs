@@ -9,6 +9,7 @@ use super::mirror;
 use super::salvage::salvage;
 use super::session::Base;
 use crate::error::{Error, IoContext, Result};
+use crate::layout::Layout;
 
 /// What a repair of the metadata did.
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ impl Db {
             Err(Error::Corrupt { .. }) => self.salvage(&mut out)?,
             Err(e) => return Err(e),
         }
-        let broken = self.root.join("db.broken");
+        let broken = Layout::of(&self.root).db_broken();
         if broken.exists() {
             std::fs::remove_dir_all(&broken).at("remove", &broken)?;
             out.done

@@ -8,6 +8,7 @@ use super::journal::{self, AllRows, Changes, Journal, Mark};
 use super::lock::RepositoryLock;
 use super::rows::Rows;
 use crate::error::{Error, Result};
+use crate::layout::Layout;
 
 /// Where rows are read.
 pub enum Base {
@@ -32,7 +33,7 @@ pub struct Session {
 
 impl Session {
     pub fn journal_path(&self) -> PathBuf {
-        self.root.join("journal")
+        Layout::of(&self.root).journal()
     }
 
     fn journal(&mut self) -> Result<&mut Journal> {

@@ -9,6 +9,7 @@ use cairn_model::PackId;
 use super::Store;
 use crate::error::{IoContext, Result};
 use crate::index::{self, Index, segment_path};
+use crate::layout::Layout;
 
 impl Store {
     /// Merges segments of the index as long as some are due, beside everything else: others are held up
@@ -18,7 +19,7 @@ impl Store {
         if index::due(&index).is_none() {
             return Ok(());
         }
-        let path = self.0.root.join("index").join("lock");
+        let path = Layout::of(&self.0.root).index_lock();
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600);
         let one = options.open(&path).at("open", &path)?;

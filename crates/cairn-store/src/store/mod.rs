@@ -18,6 +18,7 @@ use cairn_model::PackId;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::Index;
+use crate::layout::Layout;
 use crate::lease::Lease;
 use crate::meta::Db;
 use crate::pack::{PackFile, file_name};
@@ -68,12 +69,12 @@ impl Store {
     }
 
     pub(crate) fn index_dir(&self) -> PathBuf {
-        self.0.root.join("index")
+        Layout::of(&self.0.root).index()
     }
 
     /// Path of a published pack.
     pub fn pack_path(&self, id: &PackId) -> PathBuf {
-        self.0.root.join("packs").join(file_name(id))
+        Layout::of(&self.0.root).packs().join(file_name(id))
     }
 
     /// Begins a lease: what is found from now on stays until it ends.

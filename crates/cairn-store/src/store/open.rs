@@ -10,24 +10,10 @@ use super::{Inner, Store};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::index::{Index, List};
+use crate::layout::{BEGINNINGS, DIRECTORIES, Layout, index_list};
 use crate::meta::{Db, Notice};
 use crate::place::{FORMAT, check_format, mend_modes};
 use crate::reserve;
-
-/// What there may be before a repository has its file `format`.
-const BEGINNINGS: [&str; 10] = [
-    "lock",
-    "packs",
-    "index",
-    "leases",
-    "tmp",
-    "journal",
-    "journal.new",
-    "journal.copy",
-    "format.new",
-    "lost+found",
-];
-const DIRECTORIES: [&str; 4] = ["packs", "index", "leases", "tmp"];
 
 /// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
 fn make_private(path: &Path) -> Result<()> {
@@ -70,7 +56,7 @@ impl Store {
         // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
         let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
         if !present.all(|entry| BEGINNINGS.iter().any(|name| entry.file_name() == *name))
-            && !root.join("format").exists()
+            && !Layout::of(root).format().exists()
         {
             return Err(Error::Io {
                 action: "make a repository in",
@@ -81,17 +67,17 @@ impl Store {
         // One maker at a time; `format` comes last and says that all is there.
         let db = Db::new(root, disk.clone(), None);
         db.locked(|| {
-            if root.join("format").exists() {
+            if Layout::of(root).format().exists() {
                 return Ok(());
             }
             for name in DIRECTORIES {
                 private_directory(&root.join(name), &disk)?;
             }
-            if !root.join("index").join("CURRENT").exists() {
-                List::default().put(&disk, &root.join("index"), &[])?;
+            if !index_list(&Layout::of(root).index()).exists() {
+                List::default().put(&disk, &Layout::of(root).index(), &[])?;
             }
             db.create()?;
-            disk.replace(&root.join("format"), format!("{FORMAT}\n").as_bytes())?;
+            disk.replace(&Layout::of(root).format(), format!("{FORMAT}\n").as_bytes())?;
             reserve::fill(root);
             Ok(())
         })
@@ -102,7 +88,7 @@ impl Store {
         check_format(root)?;
         mend_modes(root);
         let db = Db::new(root, disk.clone(), notice);
-        let index = match Index::open(&root.join("index"), None) {
+        let index = match Index::open(&Layout::of(root).index(), None) {
             Ok(index) => index,
             // Short of descriptors or memory, refused: nothing that a new index would change.
             Err(e) if !is_derivable(&e) => return Err(e),
@@ -111,13 +97,13 @@ impl Store {
                 for name in DIRECTORIES {
                     private_directory(&root.join(name), &disk)?;
                 }
-                db.write(|txn| match Index::open(&root.join("index"), None) {
+                db.write(|txn| match Index::open(&Layout::of(root).index(), None) {
                     // Another process was first.
                     Ok(_) => Ok(()),
                     Err(e) if !is_derivable(&e) => Err(e),
                     Err(_) => heal(root, &disk, txn, &Index::default()),
                 })?;
-                Index::open(&root.join("index"), None)?
+                Index::open(&Layout::of(root).index(), None)?
             }
         };
         let inner = Inner {

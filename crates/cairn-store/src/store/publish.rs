@@ -9,6 +9,7 @@ use super::Store;
 use crate::error::{Error, Result};
 use crate::index::{Index, List, NewSegment, write_sorted};
 use crate::ingest::{Ingest, Prepared};
+use crate::layout::Layout;
 use crate::meta::Txn;
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1};
 use crate::sealed::{SealedPack, drop_stored};
@@ -122,7 +123,7 @@ impl Store {
             self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
         }
         if !packs.is_empty() {
-            self.0.disk.sync_dir(&self.0.root.join("packs"))?;
+            self.0.disk.sync_dir(&Layout::of(&self.0.root).packs())?;
         }
         std::mem::take(&mut edit.list).put(&self.0.disk, &self.index_dir(), &edit.add)
     }

@@ -10,6 +10,7 @@ use super::Store;
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::index::{Index, List, write_sorted};
+use crate::layout::Layout;
 use crate::meta::Txn;
 use crate::pack::{Directory, PackFile};
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED};
@@ -66,7 +67,7 @@ impl Store {
 /// `index` lacks get entries from their own directories, and all others are hidden. Packs whose
 /// directory is damaged are left out, for `check` to name and repair.
 pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -> Result<()> {
-    let (packs, directory) = (root.join("packs"), root.join("index"));
+    let (packs, directory) = (Layout::of(root).packs(), Layout::of(root).index());
     let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
     // A list that does not read may have been of any generation before the one that comes now.
     let current = List::read(&directory).map_or(0, |list| list.generation);
