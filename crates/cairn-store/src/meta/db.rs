@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::engine::{self, Trouble};
-use super::journal::{self, AllRows, Changes, Journal, Mark, Tail};
+use super::journal::{self, AllRows, Journal, Mark, Tail};
 use super::lock::{Notice, RepositoryLock};
+use super::record::Changes;
 use super::rows::Rows;
 use super::session::{self, Base, Session};
 use super::{mirror, txn::Txn};

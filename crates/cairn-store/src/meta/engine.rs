@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use super::journal::{Changes, Mark};
+use super::journal::Mark;
+use super::record::Changes;
 use crate::codec;
 
 /// Key of the row that says how far the journal is applied. No table has this prefix.

@@ -1,31 +1,19 @@
 //! The append-only record of every transaction.
 //!
-//! ```text
-//! header  24  "CAIRNJNL" version:u32 zero:u32 generation:u64
-//! record  16  length:u32 crc32(sequence, payload):u32 sequence:u64, then `length` bytes      (many)
-//! ```
-//! The payload is a list of rows: key and new value, or none for a row that goes. A checkpoint is a
-//! new file of the next generation whose first record holds every row.
+//! Its bytes are described at the head of `record.rs`.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use super::record::{Changes, HEADER, MAGIC, RECORD_HEADER, VERSION, parse, parse_header, record};
 use super::{mirror, salvage};
-use crate::codec;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, IoContext, Result};
-use crate::pack::{u32_at, u64_at};
+use crate::pack::u32_at;
 
-const MAGIC: &[u8; 8] = b"CAIRNJNL";
-const VERSION: u32 = 1;
-pub const HEADER: usize = 24;
-pub const RECORD_HEADER: usize = 16;
 /// Unit in which bytes get lost on their way to the disk.
 const SECTOR: usize = 512;
-
-/// Rows of one transaction.
-pub type Changes = Vec<(Vec<u8>, Option<Vec<u8>>)>;
 
 /// All rows there are.
 pub type AllRows = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -239,12 +227,6 @@ pub fn journal_rows(path: &Path) -> Result<AllRows> {
     }
 }
 
-/// The generation in a journal's header.
-pub fn parse_header(bytes: &[u8]) -> Option<u64> {
-    let header = bytes.get(..HEADER)?;
-    (header[..8] == *MAGIC && u32_at(header, 8) == VERSION).then(|| u64_at(header, 16))
-}
-
 /// True where the file at `path` starts as a journal does.
 pub fn is_journal(path: &Path) -> bool {
     std::fs::read(path).is_ok_and(|bytes| parse_header(&bytes).is_some())
@@ -292,27 +274,6 @@ fn tail(rest: &[u8], offset: u64) -> Tail {
     } else {
         Tail::Damaged
     }
-}
-
-fn record(sequence: u64, changes: &Changes) -> Vec<u8> {
-    let mut body = sequence.to_le_bytes().to_vec();
-    body.extend_from_slice(&codec::encode_bare(changes));
-    let mut out = ((body.len() - 8) as u32).to_le_bytes().to_vec();
-    out.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    out.extend_from_slice(&body);
-    out
-}
-
-/// The record at the front of `bytes`: its length, its sequence number, its rows.
-pub fn parse(bytes: &[u8]) -> Option<(usize, u64, Changes)> {
-    let header = bytes.get(..RECORD_HEADER)?;
-    let length = u32_at(header, 0) as usize;
-    let body = bytes.get(8..RECORD_HEADER.checked_add(length)?)?;
-    if crc32fast::hash(body) != u32_at(header, 4) {
-        return None;
-    }
-    let changes = codec::decode_bare(&mut &body[8..])?;
-    Some((RECORD_HEADER + length, u64_at(body, 0), changes))
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::db::Db;
 use super::engine;
-use super::journal::{self, AllRows, Changes, Journal, Mark, Tail};
+use super::journal::{self, AllRows, Journal, Mark, Tail};
 use super::mirror;
+use super::record::Changes;
 use super::salvage::salvage;
 use super::session::Base;
 use crate::error::{Error, IoContext, Result};

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::journal::{HEADER, parse, parse_header};
+use super::record::{HEADER, parse, parse_header};
 
 /// Where the copy of the journal at `path` is.
 pub fn path_of(journal: &Path) -> PathBuf {

@@ -16,6 +16,7 @@ mod journal;
 mod lock;
 mod mend;
 mod mirror;
+mod record;
 mod rows;
 mod salvage;
 mod session;

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::journal::{Changes, HEADER, RECORD_HEADER, parse, parse_header};
+use super::record::{Changes, HEADER, RECORD_HEADER, parse, parse_header};
 use crate::codec;
 use crate::error::{IoContext, Result};
 use crate::pack::u32_at;

@@ -4,8 +4,9 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use super::engine::{self, Trouble};
-use super::journal::{self, AllRows, Changes, Journal, Mark};
+use super::journal::{self, AllRows, Journal, Mark};
 use super::lock::RepositoryLock;
+use super::record::Changes;
 use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
