@@ -5,11 +5,12 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Tree, checkout, checkout_for_overlay};
+use cairn_layer::{Tree, checkout_for_overlay};
 use cairn_model::{Driver, Head, MountPlan, ObjectId, TreeId};
 use cairn_store::Store;
 use rustix::fs::{FlockOperation, flock};
 
+use crate::copy::ensure_copy;
 use crate::error::{At, Result};
 use crate::flat::{ASIDE, Flat, disk_bytes};
 use crate::objects::ObjectCache;
@@ -177,13 +178,7 @@ impl Views {
                 }
             }
             Driver::Copy => match &plan.head {
-                Some(head) => {
-                    let done = head.upper.with_file_name("copied");
-                    if !done.exists() {
-                        checkout(store, &tree()?, &head.upper).map_err(crate::Error::from)?;
-                        File::create(&done).at("create", &done)?;
-                    }
-                }
+                Some(head) => ensure_copy(store, &head.upper, tree)?,
                 None => {
                     // Not the one overlayfs reads, where its own attributes are escaped.
                     plan.lowers

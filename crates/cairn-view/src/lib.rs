@@ -9,6 +9,7 @@
 mod cache;
 mod check;
 mod checked;
+mod copy;
 mod detect;
 mod erofs;
 mod error;
