@@ -10,6 +10,7 @@ use cairn_model::Kind;
 
 use crate::error::{At, Error, Result};
 use crate::images::Image;
+use crate::new_directory::NewDirectory;
 use crate::repo::Repo;
 use crate::target::Target;
 
@@ -87,8 +88,11 @@ impl Repo {
         compression: Compression,
     ) -> Result<()> {
         if format == Format::Oci {
-            prepare_directory(output, 0o777)?;
-            return self.write_images(images, ImageWriter::directory(output)?, format, compression);
+            let made = NewDirectory::prepare(output, 0o777)?;
+            let writer = ImageWriter::directory(output)?;
+            self.write_images(images, writer, format, compression)?;
+            made.keep();
+            return Ok(());
         }
         let [image] = images else {
             return Err(one_image());
@@ -100,7 +104,7 @@ impl Repo {
     /// its owner can enter until it is complete. Device nodes are made where `devices` says so; returns
     /// the paths of those that were left out.
     pub fn export_root(&self, image: &Image, output: &Path, devices: bool) -> Result<Vec<Vec<u8>>> {
-        prepare_directory(output, 0o700)?;
+        let made = NewDirectory::prepare(output, 0o700)?;
         let mut tree = self.tree(&image.layers)?;
         let left_out = if devices {
             Vec::new()
@@ -111,6 +115,7 @@ impl Repo {
         std::fs::set_permissions(output, mode).at("change the mode of", output)?;
         // The root gets its own mode last.
         let skipped = checkout(&self.store, &tree, output)?;
+        made.keep();
         if let Some(first) = skipped.first() {
             let path = cairn_model::path_display(first);
             return Err(Error::Invalid(format!(
@@ -178,26 +183,6 @@ impl Repo {
         }
         Ok(writer.finish()?)
     }
-}
-
-/// Makes a directory for an export, with this mode less the user's mask, or refuses one that holds something.
-fn prepare_directory(output: &Path, mode: u32) -> Result<()> {
-    let empty = std::fs::read_dir(output).map_or(true, |mut entries| entries.next().is_none());
-    if !empty {
-        return Err(Error::Invalid(format!(
-            "{} is not empty; export into a new directory",
-            output.display()
-        )));
-    }
-    if output.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = output.parent().filter(|p| !p.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).at("create directory", parent)?;
-    }
-    let mut builder = std::fs::DirBuilder::new();
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
-    builder.create(output).at("create directory", output)
 }
 
 /// Takes device nodes and all their names out of a tree; returns their paths.

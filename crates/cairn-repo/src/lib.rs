@@ -15,6 +15,7 @@ mod import;
 mod import_root;
 mod launch;
 mod mounts;
+mod new_directory;
 mod repo;
 mod rows;
 mod snapshots;
