@@ -187,6 +187,8 @@ pub enum Command {
         /// New or empty directory, or an earlier backup
         directory: PathBuf,
     },
+    /// Show which driver mounts views here, and why no better one does
+    Driver,
     /// Show where every byte is
     #[command(alias = "df")]
     Stats,

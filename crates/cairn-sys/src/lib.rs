@@ -266,3 +266,43 @@ pub fn end_on_broken_pipe() {
     // SAFETY: SIG_DFL installs no handler, so no code of ours runs in a signal's context.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
+
+/// `_IOWR('f', 134, struct fsverity_digest)` of linux/fsverity.h.
+const FS_IOC_MEASURE_VERITY: u32 = 0xC004_6686;
+/// Room for the longest digest there is, bytes.
+const VERITY_DIGEST_BYTES_MAX: u16 = 64;
+
+#[repr(C)]
+struct VerityDigest {
+    algorithm: u16,
+    size: u16,
+    digest: [u8; VERITY_DIGEST_BYTES_MAX as usize],
+}
+
+/// True where the file system that `file` is on can seal files by fs-verity, whether or not this file is
+/// sealed. An answer that says neither is an error.
+pub fn has_fs_verity(file: &File) -> io::Result<bool> {
+    let mut digest = VerityDigest {
+        algorithm: 0,
+        size: VERITY_DIGEST_BYTES_MAX,
+        digest: [0; VERITY_DIGEST_BYTES_MAX as usize],
+    };
+    // SAFETY: the kernel writes the two numbers and at most `size` bytes behind them, which `digest` has;
+    // it outlives the call. The descriptor is open while `file` is borrowed.
+    let rc = unsafe {
+        libc::ioctl(
+            file.as_raw_fd(),
+            FS_IOC_MEASURE_VERITY as _,
+            &raw mut digest,
+        )
+    };
+    if rc == 0 {
+        return Ok(true);
+    }
+    let e = io::Error::last_os_error();
+    match e.raw_os_error() {
+        Some(libc::ENODATA) => Ok(true),
+        Some(libc::EOPNOTSUPP | libc::ENOTTY) => Ok(false),
+        _ => Err(e),
+    }
+}

@@ -9,12 +9,21 @@ use rustix::fs::{Mode, OFlags, openat};
 use crate::cache::Views;
 use crate::checked::{read_checked, write_checked};
 use crate::erofs::write_image;
-use crate::error::{At, Result};
+use crate::error::{At, Error, Result};
 use crate::mount::mount;
 use crate::verified::boot_id;
 
 /// Longest file that says which driver works, bytes.
 const REMEMBERED_BYTES_MAX: u64 = 200;
+
+/// What a trial of the drivers gave.
+#[derive(Debug)]
+pub struct Trial {
+    /// The best that works.
+    pub driver: Driver,
+    /// Better ones, and what happened when they were tried.
+    pub refused: Vec<(Driver, Error)>,
+}
 
 impl Views {
     /// The best driver that works with heads in `heads`.
@@ -32,11 +41,38 @@ impl Views {
         {
             return Ok(driver);
         }
-        let works = |driver: &Driver| *driver == Driver::Copy || self.probe(*driver, heads).is_ok();
-        let driver = Driver::ALL.into_iter().find(works).unwrap_or(Driver::Copy);
+        let driver = self.trial(heads).driver;
         // It is only remembered to save the next trial.
         let _ = write_checked(&remembered, format!("{boot} {driver}").as_bytes());
         Ok(driver)
+    }
+
+    /// Tries the drivers, best first, until one works.
+    pub fn trial(&self, heads: &Path) -> Trial {
+        let mut refused = Vec::new();
+        for driver in Driver::ALL {
+            if driver == Driver::Copy {
+                break;
+            }
+            let tried = if rustix::process::geteuid().is_root() {
+                self.probe(driver, heads)
+            } else {
+                Err(Error::Mount {
+                    driver: driver.to_string(),
+                    step: "the mount".into(),
+                    hint: " (mounting needs root)".into(),
+                    source: rustix::io::Errno::PERM.into(),
+                })
+            };
+            match tried {
+                Ok(()) => return Trial { driver, refused },
+                Err(e) => refused.push((driver, e)),
+            }
+        }
+        Trial {
+            driver: Driver::Copy,
+            refused,
+        }
     }
 
     /// Mounts a view with one file under a head, reads the file through it and writes another.

@@ -24,6 +24,7 @@ mod verify;
 pub use cache::{Evicted, Views, made_mount_points};
 pub use check::{CacheCheck, CachedObject, oldest};
 pub use checked::{read_checked, write_checked};
+pub use detect::Trial;
 pub use erofs::{Tiny, write_image};
 pub use error::{Error, Result};
 pub use flat::Flat;

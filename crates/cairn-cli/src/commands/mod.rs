@@ -2,6 +2,7 @@
 
 mod commit;
 mod documents;
+mod driver;
 mod housekeeping;
 mod images;
 mod logs;
@@ -166,6 +167,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             },
         ),
         Command::Backup { directory } => housekeeping::backup(&env, &directory),
+        Command::Driver => driver::show(&env),
         Command::Stats => housekeeping::stats(&env),
         Command::Check(args) => return housekeeping::check(&env, &args),
     }?;

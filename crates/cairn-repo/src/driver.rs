@@ -1,0 +1,42 @@
+//! Which driver mounts views here, and why no better one does.
+
+use cairn_model::Driver;
+
+use crate::error::{At, Result};
+use crate::repo::Repo;
+
+/// What `cairn driver` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverReport {
+    /// The one that is used.
+    pub driver: Driver,
+    /// It was named by the user; no other was tried.
+    pub forced: bool,
+    /// Better ones, and why they do not work.
+    pub refused: Vec<(Driver, String)>,
+    /// Whether the repository's file system could seal files by fs-verity, which Cairn does not use.
+    pub fs_verity: bool,
+}
+
+impl Repo {
+    /// Tries the drivers anew, whatever is remembered of an earlier trial, and asks for fs-verity.
+    pub fn driver_report(&self) -> Result<DriverReport> {
+        let heads = self.root().join("heads");
+        let scratch = tempfile::tempfile_in(&heads).at("make a temporary file in", &heads)?;
+        let fs_verity = cairn_sys::has_fs_verity(&scratch).at("ask for fs-verity in", &heads)?;
+        let (driver, refused) = if let Some(driver) = self.options.driver {
+            (driver, Vec::new())
+        } else {
+            let trial = self.views().trial(&heads);
+            let words = |(driver, e)| (driver, crate::error::chain(&crate::Error::from(e)));
+            let refused = trial.refused.into_iter().map(words).collect();
+            (trial.driver, refused)
+        };
+        Ok(DriverReport {
+            driver,
+            forced: self.options.driver.is_some(),
+            refused,
+            fs_verity,
+        })
+    }
+}
