@@ -1,15 +1,18 @@
-//! Hostile images and processes, made by the tests: what each tries, and that nothing of it reaches the host.
+//! Hostile archives, images and processes, made by the tests: what each tries, and that nothing of it reaches
+//! the host.
 //!
-//! Everything runs under each driver. `docs/security.md` states what is tested here.
+//! Everything that is mounted or run is so under each driver. `docs/security.md` states what is tested here.
 
 #[path = "../../crates/cairn-cli/tests/common/mod.rs"]
 #[macro_use]
 mod common;
 
+mod archives;
 mod documents;
 mod identity;
 mod links;
 mod program;
+mod statements;
 mod streams;
 mod ties;
 
@@ -18,6 +21,14 @@ use serde_json::Value;
 
 /// Every driver that root has here.
 const DRIVERS: [&str; 3] = ["erofs", "overlay", "copy"];
+
+/// A repository that uses this driver.
+pub fn under(driver: &'static str) -> Cairn {
+    Cairn {
+        driver: Some(driver),
+        ..Cairn::new()
+    }
+}
 
 /// A repository and the tar of a root file system with a shell.
 pub struct Bench {
@@ -29,10 +40,7 @@ pub struct Bench {
 impl Bench {
     /// Under this driver, with these programs beside the usual ones.
     pub fn new(driver: &'static str, programs: &[&str]) -> Self {
-        let cairn = Cairn {
-            driver: Some(driver),
-            ..Cairn::new()
-        };
+        let cairn = under(driver);
         let tree = cairn.path("tree");
         shell_tree(&tree);
         for program in programs {

@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Stack of the thread that watches.
+const STACK_BYTES: usize = 128 << 10;
+
 /// Watches for signals until it is told that the monitor takes over.
 pub struct Interrupts {
     state: Arc<Mutex<State>>,
@@ -31,7 +34,7 @@ impl Interrupts {
             over: false,
         }));
         let shared = state.clone();
-        std::thread::spawn(move || {
+        let watcher = move || {
             loop {
                 std::thread::sleep(Duration::from_millis(20));
                 let state = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -43,7 +46,14 @@ impl Interrupts {
                     std::process::exit(128 + signal);
                 }
             }
-        });
+        };
+        std::thread::Builder::new()
+            .stack_size(STACK_BYTES)
+            .spawn(watcher)
+            .map_err(|source| crate::Error::Step {
+                step: "start a thread".into(),
+                source,
+            })?;
         Ok(Self { state })
     }
 

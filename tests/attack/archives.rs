@@ -1,15 +1,15 @@
 //! Archives and directories that other tools take and that once were refused, lost something or cost too
 //! much here; and attacks, which stay refused.
 
-mod common;
-
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Cairn, Tar, docker_archive, has, is_root, shell_tree};
 use serde_json::json;
+
+use super::common::{Cairn, Tar, docker_archive, has, is_root, shell_tree};
+use super::{DRIVERS, under};
 
 fn import(cairn: &Cairn, name: &str, bytes: &[u8]) -> String {
     let path = cairn.path(&format!("{name}.tar"));
@@ -32,12 +32,49 @@ fn commit(cairn: &Cairn, name: &str) {
     repo.commit_image(&head, None, &options).unwrap();
 }
 
-/// The image's tree in a new directory.
-fn tree(cairn: &Cairn, name: &str) -> std::path::PathBuf {
+/// The image's tree in a new directory, which is what each driver shows of it where it can be mounted.
+fn tree(cairn: &Cairn, name: &str) -> PathBuf {
     let out = cairn.path(&format!("tree-of-{name}"));
     let _ = std::fs::remove_dir_all(&out);
     let to = out.to_str().unwrap();
     cairn.ok(&["export", name, "--format", "dir", "-o", to]);
+    if is_root() {
+        let exported = outline(&out);
+        let drivers = cairn.driver.map_or(DRIVERS.to_vec(), |driver| vec![driver]);
+        for driver in drivers {
+            let place = cairn.path("view");
+            let _ = std::fs::create_dir(&place);
+            let at = place.to_str().unwrap();
+            match cairn.driver {
+                Some(_) => cairn.ok(&["mount", name, at]),
+                None => cairn.ok(&[&format!("--driver={driver}"), "mount", name, at]),
+            };
+            let shown = outline(&place);
+            cairn.ok(&["umount", at]);
+            assert_eq!(shown, exported, "{name} by {driver}");
+        }
+    }
+    out
+}
+
+/// Path, kind and mode, owner, size and names of every file, and where links lead.
+fn outline(root: &Path) -> Vec<(PathBuf, String)> {
+    let (mut out, mut todo) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(path) = todo.pop() {
+        let meta = path.symlink_metadata().unwrap();
+        // A link's mode means nothing, and most file systems have one for all.
+        let mode = meta.mode() | if meta.is_symlink() { 0o777 } else { 0 };
+        let mut text = format!("{mode:o} {}:{} {}", meta.uid(), meta.gid(), meta.mtime());
+        if meta.is_dir() {
+            let entries = std::fs::read_dir(&path).unwrap();
+            todo.extend(entries.map(|entry| entry.unwrap().path()));
+        } else {
+            text += &format!(" {} {} {:x}", meta.len(), meta.nlink(), meta.rdev());
+            text += &format!(" {:?}", std::fs::read_link(&path).ok());
+        }
+        out.push((path.strip_prefix(root).unwrap().to_owned(), text));
+    }
+    out.sort();
     out
 }
 
@@ -295,19 +332,44 @@ fn holes_cost_nothing_in_an_import_a_commit_or_an_export() {
     if !is_root() {
         skip!("needs root");
     }
-    cairn.ok(&["snapshot", "prepare", "head", "sparse"]);
-    let place = cairn.path("mounted");
-    std::fs::create_dir(&place).unwrap();
-    cairn.ok(&["mount", "head", place.to_str().unwrap()]);
-    let file = std::fs::File::create(place.join("second")).unwrap();
-    file.set_len(50 << 30).unwrap();
-    file.write_all_at(b"somewhere", 40 << 30).unwrap();
-    drop(file);
-    cairn.ok(&["umount", place.to_str().unwrap()]);
-    commit(&cairn, "after");
-    let out = tree(&cairn, "after");
-    assert_eq!(read(&out.join("second")), (50 << 30, *b"somewhere"));
-    assert_eq!(read(&out.join("lastlog")), (80 << 30, *b"somewhere"));
+    for driver in DRIVERS {
+        let cairn = under(driver);
+        cairn.import_dir(&root, "sparse");
+        cairn.ok(&["snapshot", "prepare", "head", "sparse"]);
+        mounted(&cairn, "head", |place| {
+            let file = std::fs::File::create(place.join("second")).unwrap();
+            file.set_len(50 << 30).unwrap();
+            file.write_all_at(b"somewhere", 40 << 30).unwrap();
+        });
+        commit(&cairn, "after");
+        let out = tree(&cairn, "after");
+        assert_eq!(
+            read(&out.join("second")),
+            (50 << 30, *b"somewhere"),
+            "{driver}"
+        );
+        assert_eq!(
+            read(&out.join("lastlog")),
+            (80 << 30, *b"somewhere"),
+            "{driver}"
+        );
+        // A process in it sees them too.
+        let sizes = cairn.ok(&[
+            "run",
+            "--rm",
+            "after",
+            "/bin/stat",
+            "-c",
+            "%s",
+            "second",
+            "lastlog",
+        ]);
+        assert_eq!(
+            sizes,
+            format!("{}\n{}\n", 50_u64 << 30, 80_u64 << 30),
+            "{driver}"
+        );
+    }
 }
 
 /// Attributes no file system here takes, and more than ext4 takes (containerd#7093, podman#24595).
@@ -362,10 +424,6 @@ fn attributes_that_the_target_cannot_hold_are_left_out_and_said() {
     assert!(has(b"SCHILY.xattr.com.apple.quarantine=0081"));
 }
 
-fn drivers() -> [&'static str; 3] {
-    ["erofs", "overlay", "copy"]
-}
-
 /// Runs `act` on the snapshot's mounted root.
 fn mounted<T>(cairn: &Cairn, name: &str, act: impl FnOnce(&Path) -> T) -> T {
     let place = cairn.path("mounted");
@@ -381,9 +439,8 @@ fn every_driver_shows_an_image_with_odd_attributes_and_commits_no_change_of_them
     if !is_root() {
         skip!("needs root");
     }
-    for driver in drivers() {
-        let mut cairn = Cairn::new();
-        cairn.driver = Some(driver);
+    for driver in DRIVERS {
+        let cairn = under(driver);
         import(&cairn, "odd", &odd_attributes());
         cairn.ok(&["snapshot", "prepare", "head", "odd"]);
         mounted(&cairn, "head", |root| {
@@ -423,9 +480,8 @@ fn overlayfs_attributes_of_files_are_kept_by_every_way_in_and_out() {
     let set = |path: &Path, name: &str, value: &[u8]| {
         rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
     };
-    for driver in drivers() {
-        let mut cairn = Cairn::new();
-        cairn.driver = Some(driver);
+    for driver in DRIVERS {
+        let cairn = under(driver);
         // In by a directory.
         let root = cairn.path("root");
         std::fs::create_dir_all(root.join("dir")).unwrap();
@@ -488,9 +544,8 @@ fn a_file_with_the_longest_name_is_deleted_committed_exported_and_read_again() {
     if !is_root() {
         skip!("needs root");
     }
-    for driver in drivers() {
-        let mut cairn = Cairn::new();
-        cairn.driver = Some(driver);
+    for driver in DRIVERS {
+        let cairn = under(driver);
         let root = cairn.path("root");
         std::fs::create_dir_all(root.join("dir")).unwrap();
         let name = |length: usize| "n".repeat(length);
