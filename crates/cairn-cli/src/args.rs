@@ -1,4 +1,7 @@
-//! The command line.
+//! The command line: what can be given, and how help describes it.
+//!
+//! `command()` is the definition to parse with: derived from the types here, with commands listed under
+//! headings.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,33 +11,104 @@ use cairn_image::{Compression, Platform};
 use cairn_model::{Driver, ImageRef, SnapshotKey};
 use cairn_repo::Verify;
 use cairn_snapshot::Filter;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::units;
 
-/// A content-addressed snapshotter for container images: no daemon, every byte accounted for.
+const GLOBAL: &str = "Global options";
+
+/// Under which heading each command is listed.
+const HEADINGS: [(&str, &[&str]); 5] = [
+    (
+        "Images",
+        &[
+            "import", "export", "images", "inspect", "history", "tag", "rmi",
+        ],
+    ),
+    (
+        "Containers",
+        &["run", "ps", "logs", "stop", "kill", "commit", "rm"],
+    ),
+    ("Snapshots", &["snapshot", "mount", "unmount"]),
+    (
+        "Repository",
+        &["init", "stats", "gc", "check", "backup", "driver"],
+    ),
+    ("Other", &["quickstart", "completions", "man", "help"]),
+];
+
+/// The definition of the command line.
+pub fn command() -> clap::Command {
+    let mut built = Cli::command();
+    built.build();
+    let styles = clap::builder::Styles::styled();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
+    let mut template = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
+    for (heading, names) in HEADINGS {
+        template.push_str(&format!("\n{header}{heading}:{header:#}\n"));
+        for name in names {
+            let about = built.find_subcommand(name).and_then(|c| c.get_about());
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            template.push_str(&format!("  {literal}{name:<12}{literal:#} {about}\n"));
+        }
+    }
+    template.push_str(&format!(
+        "\n{header}{GLOBAL}:{header:#}\n{{options}}\n\nRun \"cairn help COMMAND\" for more about a command."
+    ));
+    Cli::command().help_template(template)
+}
+
+fn drivers() -> impl TypedValueParser<Value = Driver> {
+    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "copy"])
+        .try_map(|name| name.parse::<Driver>())
+}
+
+fn verifications() -> impl TypedValueParser<Value = Verify> {
+    PossibleValuesParser::new(["boot", "always", "never"]).try_map(|when| when.parse::<Verify>())
+}
+
+fn compressions() -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(["none", "gzip", "zstd"]).try_map(|name| name.parse::<Compression>())
+}
+
+/// A content-addressed snapshotter for container images
 #[derive(Debug, Parser)]
 #[command(name = "cairn", version, max_term_width = 100)]
 pub struct Cli {
-    /// The repository [default: /var/lib/cairn, for others than root $XDG_DATA_HOME/cairn]
-    #[arg(long, env = "CAIRN_ROOT", global = true, value_name = "DIR")]
+    /// Repository directory [default: /var/lib/cairn, or $XDG_DATA_HOME/cairn for non-root users]
+    #[arg(
+        long,
+        env = "CAIRN_ROOT",
+        global = true,
+        value_name = "DIR",
+        help_heading = GLOBAL
+    )]
     pub root: Option<PathBuf>,
 
-    /// Print JSON
-    #[arg(long, global = true)]
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
 
-    /// Mount with this driver instead of the best that works: erofs, erofs-loop, overlay, copy
-    #[arg(long, global = true, value_name = "NAME")]
+    /// Mount driver to use [default: the best one that works]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        value_parser = drivers(),
+        help_heading = GLOBAL
+    )]
     pub driver: Option<Driver>,
 
-    /// When to verify the cached files of a view: boot (once after each boot), always, never
+    /// How often to verify cached files: once after each boot, on every mount, or never
     #[arg(
         long,
         env = "CAIRN_VERIFY",
         global = true,
         value_name = "WHEN",
-        default_value = "boot"
+        default_value = "boot",
+        value_parser = verifications(),
+        help_heading = GLOBAL
     )]
     pub verify: Verify,
 
@@ -45,154 +119,186 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show the main job from end to end on two small images of this machine's programs
+    /// Try the main workflow on two small images built from local programs
+    #[command(after_help = "Example:\n  cairn quickstart --keep")]
     Quickstart {
-        /// Leave the repository there
+        /// Keep the repository afterwards
         #[arg(long)]
         keep: bool,
     },
     /// Create an empty repository
-    #[command(name = "init")]
+    #[command(name = "init", after_help = "Example:\n  cairn --root /srv/cairn init")]
     Create,
-    /// Import an archive, layout, root file system tar or directory
+    /// Import an image from an archive, OCI layout, tar file or directory
+    #[command(
+        after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
+    )]
     Import(Import),
-    /// Write an image out
+    /// Export images to an archive, OCI layout, tar file or directory
+    #[command(
+        after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
+    )]
     Export(Export),
     /// List images
+    #[command(after_help = "Example:\n  cairn images --json")]
     Images,
-    /// Show an image or container as JSON
+    /// Display an image or container as JSON
+    #[command(after_help = "Example:\n  cairn inspect example/app:2")]
     Inspect {
         /// Image or container
         name: String,
-        /// Show the values of environment variables, which may be secrets
+        /// Show the values of environment variables, which may contain secrets
         #[arg(long)]
         show_env: bool,
     },
-    /// Show how an image came about
+    /// Show the history of an image
+    #[command(after_help = "Example:\n  cairn history example/app:2")]
     History {
         /// Image
         image: String,
     },
-    /// Give an image another name
+    /// Add a name to an image
+    #[command(after_help = "Example:\n  cairn tag example/app:2 example/app:stable")]
     Tag {
         /// Image
         image: String,
-        /// The new name
+        /// New name, NAME[:TAG]
         name: ImageRef,
     },
-    /// Remove image names, and images with their last name
+    /// Remove image names, and images that have no name left
+    #[command(after_help = "Example:\n  cairn rmi example/app:1")]
     Rmi {
         /// Images
         #[arg(required = true)]
         images: Vec<String>,
     },
-    /// Run a command in a new container
+    /// Create and run a container from an image
+    #[command(
+        after_help = "Examples:\n  cairn run --rm -it example/app:1 sh\n  cairn run -d --name web -v /srv/www:/www:ro example/web:1\n  cairn run --rm -e DEBUG=1 -w /src example/app:1 make test"
+    )]
     Run(Run),
     /// List containers
+    #[command(after_help = "Example:\n  cairn ps -a")]
     Ps {
-        /// Also those that do not run
+        /// Include stopped containers
         #[arg(short, long)]
         all: bool,
     },
     /// Remove containers
+    #[command(after_help = "Example:\n  cairn rm -f web")]
     Rm {
         /// Containers
         #[arg(required = true)]
         containers: Vec<String>,
-        /// Kill those that run
+        /// Kill running containers before removing them
         #[arg(short, long)]
         force: bool,
     },
-    /// Stop containers: their stop signal (SIGTERM by default), then SIGKILL
+    /// Stop running containers
+    #[command(after_help = "Example:\n  cairn stop -t 30 web")]
     Stop {
         /// Containers
         #[arg(required = true)]
         containers: Vec<String>,
-        /// Seconds before SIGKILL
+        /// Seconds between the stop signal and SIGKILL [default: 10]
         #[arg(short, long, value_name = "SECONDS")]
         time: Option<u64>,
     },
-    /// Send a signal to containers
+    /// Send a signal to running containers
+    #[command(after_help = "Example:\n  cairn kill -s HUP web")]
     Kill {
         /// Containers
         #[arg(required = true)]
         containers: Vec<String>,
-        /// Signal, by name or number
+        /// Signal name or number
         #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
         signal: String,
     },
-    /// Show the output of a container in the background
+    /// Print the output of a detached container
+    #[command(after_help = "Example:\n  cairn logs -f web")]
     Logs {
         /// Container
         container: String,
-        /// Go on until it ends
+        /// Keep printing new output until the container exits
         #[arg(short, long)]
         follow: bool,
     },
-    /// Make an image of a container
+    /// Create an image from a container's changes
+    #[command(
+        after_help = "Example:\n  cairn commit -m \"add config\" -c 'CMD [\"app\", \"-v\"]' work example/app:2"
+    )]
     Commit(Commit),
-    /// Write completions for a shell
+    /// Generate a shell completion script
+    #[command(after_help = "Example:\n  cairn completions bash > /etc/bash_completion.d/cairn")]
     Completions {
         /// Shell
         shell: clap_complete::Shell,
     },
-    /// Write man pages
+    /// Generate man pages
+    #[command(after_help = "Example:\n  cairn man /usr/local/share/man/man1")]
     Man {
-        /// Directory for them
+        /// Directory to write them to
         directory: PathBuf,
     },
     #[command(name = "__stage", hide = true)]
     Stage { order: i32 },
     #[command(name = "__after", hide = true)]
     After { id: String },
-    /// Work with snapshots
+    /// Manage snapshots
     #[command(subcommand)]
     Snapshot(Snapshot),
     /// Mount a snapshot, or an image read-only
+    #[command(after_help = "Example:\n  cairn mount example/app:2 /mnt")]
     Mount {
         /// Snapshot or image
         name: String,
-        /// Directory to mount it at
+        /// Directory to mount it on
         target: PathBuf,
-        /// Let setuid programs and file capabilities work
+        /// Honor set-user-ID programs and file capabilities
         #[arg(long)]
         suid: bool,
-        /// Let device nodes be opened
+        /// Allow device nodes to be opened
         #[arg(long)]
         dev: bool,
     },
-    /// Take a mount away again
-    #[command(alias = "umount")]
+    /// Unmount a snapshot or image
+    #[command(alias = "umount", after_help = "Example:\n  cairn unmount /mnt")]
     Unmount {
-        /// Where it is mounted
+        /// Directory it is mounted on
         target: PathBuf,
-        /// Detach it even while it is in use
+        /// Detach it even if it is in use
         #[arg(short, long)]
         lazy: bool,
     },
-    /// Free what nothing needs any more
+    /// Delete unreferenced data and reclaim disk space
+    #[command(after_help = "Example:\n  cairn gc --dry-run")]
     Gc {
-        /// Say what would go, and change nothing
+        /// Show what would be deleted without deleting anything
         #[arg(short = 'n', long)]
         dry_run: bool,
-        /// Also drop cached views that nothing mounts
+        /// Also delete cached views that are not mounted
         #[arg(long)]
         prune_cache: bool,
-        /// Rewrite every pack that holds dead data, however little; by default those with over a fifth
+        /// Rewrite every pack that contains dead data [default: packs that are more than a fifth dead]
         #[arg(long)]
         all: bool,
     },
-    /// Copy images and committed snapshots to a directory that is a repository of its own
+    /// Back up images and committed snapshots to another directory
+    #[command(after_help = "Example:\n  cairn backup /backup/cairn")]
     Backup {
-        /// New or empty directory, or an earlier backup
+        /// Empty or new directory, or an earlier backup to update
         directory: PathBuf,
     },
-    /// Show which driver mounts views here, and why no better one does
+    /// Show which driver mounts views, and why no better one does
+    #[command(after_help = "Example:\n  cairn driver")]
     Driver,
-    /// Show where every byte is
-    #[command(alias = "df")]
+    /// Show how disk space is used
+    #[command(alias = "df", after_help = "Example:\n  cairn stats --json")]
     Stats,
-    /// Verify the repository
+    /// Verify the repository, and repair it on request
+    #[command(
+        after_help = "Examples:\n  cairn check --fast\n  cairn check --max-age 30d --rate 50M\n  cairn check --repair"
+    )]
     Check(Check),
 }
 
@@ -206,25 +312,25 @@ impl Command {
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {
-    /// Check structures only, not content
+    /// Check structures only, without reading content
     #[arg(long, group = "extent")]
     pub fast: bool,
-    /// Read every byte of packs and cache (the default)
+    /// Read all packs and cached files (the default)
     #[arg(long, group = "extent")]
     pub full: bool,
-    /// Check only the cache: images and files of views
+    /// Check only the cache of mountable views
     #[arg(long)]
     pub cache: bool,
-    /// Read this share of all bytes, packs read longest ago first
+    /// Read this percentage of the data, starting with the packs not checked for longest
     #[arg(long, value_name = "PERCENT", group = "extent", value_parser = units::percent)]
     pub sample: Option<f64>,
-    /// Read packs that were not read for this long, as in 30d, 12h, 90m
+    /// Read only packs not checked for this long, for example 30d, 12h or 90m
     #[arg(long, value_name = "AGE", group = "extent", value_parser = units::duration)]
     pub max_age: Option<Duration>,
-    /// Read no more than this a second, as in 20M
+    /// Limit the read rate, in bytes per second, for example 20M
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub rate: Option<u64>,
-    /// Make good what can be
+    /// Repair what can be repaired
     #[arg(long, conflicts_with_all = ["extent", "rate", "cache"])]
     pub repair: bool,
 }
@@ -232,101 +338,111 @@ pub struct Check {
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
-    /// Make a writable snapshot
+    /// Create a writable snapshot
+    #[command(after_help = "Example:\n  cairn snapshot prepare work example/app:1")]
     Prepare {
-        /// Key for it
+        /// Key of the new snapshot
         key: SnapshotKey,
-        /// Committed snapshot or image below it; none for an empty one
+        /// Committed snapshot or image to start from [default: empty]
         parent: Option<String>,
-        /// Labels, NAME=VALUE
+        /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
     },
-    /// Make a read-only snapshot
+    /// Create a read-only snapshot
+    #[command(after_help = "Example:\n  cairn snapshot view look example/app:1")]
     View {
-        /// Key for it
+        /// Key of the new snapshot
         key: SnapshotKey,
-        /// Committed snapshot or image below it
+        /// Committed snapshot or image to show [default: empty]
         parent: Option<String>,
-        /// Labels, NAME=VALUE
+        /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
     },
-    /// Make a writable snapshot a committed one
+    /// Commit a writable snapshot, so that others can build on it
+    #[command(after_help = "Example:\n  cairn snapshot commit work-1 work")]
     Commit {
         /// Name of the committed snapshot
         name: SnapshotKey,
-        /// Key of the writable one, which is gone afterwards
+        /// Key of the writable snapshot, which is removed
         key: SnapshotKey,
-        /// Labels, NAME=VALUE
+        /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
     },
     /// Remove snapshots
+    #[command(after_help = "Example:\n  cairn snapshot rm work")]
     Rm {
         /// Keys or names
         #[arg(required = true)]
         keys: Vec<SnapshotKey>,
     },
     /// List snapshots
+    #[command(after_help = "Example:\n  cairn snapshot ls kind==active,labels.owner==ci")]
     Ls {
-        /// Only those that meet a filter, as kind==active,labels.\"a\"==b; several are alternatives
+        /// Show only snapshots that match any of these filters
         filters: Vec<Filter>,
     },
-    /// Show one snapshot
+    /// Show a snapshot
+    #[command(after_help = "Example:\n  cairn snapshot stat work")]
     Stat {
         /// Key or name
         key: SnapshotKey,
     },
-    /// Show what a snapshot itself takes
+    /// Show the disk usage of a snapshot, without its parents
+    #[command(after_help = "Example:\n  cairn snapshot usage work")]
     Usage {
         /// Key or name
         key: SnapshotKey,
     },
-    /// Show how a snapshot is mounted
+    /// Show the mounts that a snapshot needs
+    #[command(after_help = "Example:\n  cairn snapshot mounts work --json")]
     Mounts {
         /// Key
         key: SnapshotKey,
     },
-    /// Show what differs between two snapshots, or between one and its parent
+    /// Show the changes between two snapshots, or between a snapshot and its parent
+    #[command(after_help = "Example:\n  cairn snapshot diff container/work")]
     Diff {
         /// Key or name
         a: SnapshotKey,
-        /// Key or name
+        /// Key or name to compare it with [default: its parent]
         b: Option<SnapshotKey>,
     },
-    /// Set labels (NAME=VALUE) and remove them (NAME=)
+    /// Set or remove labels of a snapshot
+    #[command(after_help = "Example:\n  cairn snapshot label work owner=ci stage=")]
     Label {
         /// Key or name
         key: SnapshotKey,
-        /// Labels
+        /// NAME=VALUE sets a label, NAME= removes it
         #[arg(required = true)]
         labels: Vec<String>,
     },
     /// Show all snapshots as a tree
+    #[command(after_help = "Example:\n  cairn snapshot tree")]
     Tree,
 }
 
 /// Arguments of `import`.
 #[derive(Debug, Args)]
 pub struct Import {
-    /// File, directory, or - for standard input
+    /// File or directory to import, or - for standard input
     pub source: PathBuf,
-    /// Name for the image, instead of those in the archive
+    /// Name of the image, instead of the names in the archive
     #[arg(long)]
     pub name: Option<ImageRef>,
-    /// Which image of a multi-platform index
+    /// Platform to choose from a multi-platform image
     #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
     pub platform: Platform,
-    /// Read every file of a directory and every layer of an archive, also those the repository has:
-    /// a layer that is there is otherwise taken by its diff id, unread
+    /// Read and verify everything again, including layers that are already present and directories
+    /// that have not changed
     #[arg(long)]
     pub read_all: bool,
-    /// Refuse layers with more entries than this
+    /// Largest number of entries allowed in a layer
     #[arg(long, value_name = "N", default_value_t = 4_000_000)]
     pub max_entries: u64,
-    /// Refuse layers longer than this, bytes uncompressed; the same for a compressed archive, or one
-    /// from a pipe, as a whole
+    /// Largest uncompressed size allowed for a layer, and for a compressed or piped archive
     #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
     pub max_bytes: u64,
 }
@@ -334,15 +450,15 @@ pub struct Import {
 /// Form of an export.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ExportFormat {
-    /// As `docker save` writes it
+    /// Archive as written by docker save
     Docker,
-    /// OCI layout directory
+    /// OCI layout, as a directory
     Oci,
-    /// OCI layout in a tar
+    /// OCI layout, as a tar file
     OciArchive,
-    /// The root file system as one tar
+    /// Root file system, as a tar file
     Tar,
-    /// The root file system as a directory
+    /// Root file system, as a directory
     Dir,
 }
 
@@ -352,87 +468,87 @@ pub struct Export {
     /// Images
     #[arg(required = true)]
     pub images: Vec<String>,
-    /// File or directory to write; - for standard output
+    /// File or directory to write, or - for standard output
     #[arg(short, long)]
     pub output: PathBuf,
-    /// What to write
+    /// Output format
     #[arg(long, value_enum, default_value_t = ExportFormat::Docker)]
     pub format: ExportFormat,
-    /// Make the image's device nodes, which --format dir leaves out
+    /// Create device nodes, which --format dir leaves out by default
     #[arg(long)]
     pub devices: bool,
-    /// How layers of an OCI layout are compressed: none, gzip, zstd
-    #[arg(long, default_value = "gzip")]
+    /// Compression of layers in an OCI layout
+    #[arg(long, default_value = "gzip", value_name = "NAME", value_parser = compressions())]
     pub compression: Compression,
 }
 
 /// Which network a container sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NetworkName {
-    /// The host's
+    /// The host's network
     Host,
-    /// Its own, with loopback only
+    /// Loopback only
     None,
 }
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Connect standard input
+    /// Keep standard input open
     #[arg(short, long)]
     pub interactive: bool,
-    /// Give it a terminal
+    /// Allocate a terminal
     #[arg(short, long)]
     pub tty: bool,
-    /// Run in the background
+    /// Run in the background and print the container name
     #[arg(short, long)]
     pub detach: bool,
-    /// Remove the container when it ends
+    /// Remove the container when it exits
     #[arg(long)]
     pub rm: bool,
-    /// Name for the container
+    /// Name of the container [default: its id]
     #[arg(long)]
     pub name: Option<String>,
-    /// Show a file or directory of the host in it
+    /// Mount a file or directory of the host in the container
     #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
     pub volume: Vec<OsString>,
-    /// Set an environment variable; without a value, pass on ours
+    /// Set an environment variable, or pass on the caller's if no value is given
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<OsString>,
     /// Read environment variables from a file
     #[arg(long, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
-    /// Working directory
+    /// Working directory in the container
     #[arg(short, long, value_name = "DIR")]
     pub workdir: Option<OsString>,
-    /// Run as this user, by name or number
+    /// User and group to run as, by name or number
     #[arg(short, long, value_name = "USER[:GROUP]")]
     pub user: Option<String>,
     /// Program to run instead of the image's entrypoint
     #[arg(long, value_name = "PROGRAM")]
     pub entrypoint: Option<OsString>,
-    /// Host name
+    /// Host name of the container
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
-    /// No write access to the root file system
+    /// Mount the root file system read-only
     #[arg(long)]
     pub read_only: bool,
-    /// A directory in memory
+    /// Mount a temporary file system in memory
     #[arg(long, value_name = "DIR[:OPTIONS]")]
     pub tmpfs: Vec<String>,
-    /// Network
+    /// Network of the container
     #[arg(long, value_enum, default_value_t = NetworkName::Host)]
     pub network: NetworkName,
-    /// Signal that asks the container to end, instead of the image's
+    /// Signal that stops the container, instead of the image's
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
-    /// Security option: no-new-privileges=false lets set-user-id programs work, as sudo and ping
+    /// Security option; no-new-privileges=false allows set-user-ID programs such as sudo
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
-    /// Put a small init before the command, which reaps orphans
+    /// Run an init process that forwards signals and reaps orphans
     #[arg(long)]
     pub init: bool,
-    /// Image or committed snapshot; then command and arguments, instead of the image's
+    /// Image or committed snapshot, then a command with its arguments to run instead of the image's
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"])]
     pub image_and_command: Vec<OsString>,
 }
@@ -440,18 +556,55 @@ pub struct Run {
 /// Arguments of `commit`.
 #[derive(Debug, Args)]
 pub struct Commit {
-    /// Container; one that runs is frozen meanwhile
+    /// Container; if it is running, it is paused during the commit
     pub container: String,
-    /// Name for the image
+    /// Name of the new image
     pub name: Option<ImageRef>,
-    /// Who made it
+    /// Author, for example "Ann <ann@example.org>"
     #[arg(short, long)]
     pub author: Option<String>,
-    /// A remark for the history
+    /// Message for the image's history
     #[arg(short, long)]
     pub message: Option<String>,
-    /// Change the image's configuration by a Dockerfile instruction: CMD, ENTRYPOINT, ENV, EXPOSE,
-    /// HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR
+    /// Apply a Dockerfile instruction to the image's configuration: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_listed_under_one_heading() {
+        let mut listed: Vec<&str> = HEADINGS.iter().flat_map(|h| h.1).copied().collect();
+        listed.sort_unstable();
+        let mut built = command();
+        built.build();
+        let shown = built.get_subcommands().filter(|c| !c.is_hide_set());
+        let mut shown: Vec<&str> = shown.map(|c| c.get_name()).collect();
+        shown.sort_unstable();
+        assert_eq!(listed, shown);
+    }
+
+    fn assert_explained(command: &clap::Command) {
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{command} {argument}");
+        }
+        let mut below = command.get_subcommands().peekable();
+        assert!(
+            below.peek().is_some() || command.get_after_help().is_some(),
+            "{command}"
+        );
+        for command in below.filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            assert!(command.get_about().is_some(), "{command}");
+            assert_explained(command);
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_every_option_an_explanation() {
+        assert_explained(&Cli::command());
+    }
 }

@@ -14,10 +14,11 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
-    let cli = match args::Cli::try_parse() {
+    let given = args::command().try_get_matches();
+    let cli = match given.and_then(|given| args::Cli::from_arg_matches(&given)) {
         Ok(cli) => cli,
         Err(e) if e.use_stderr() => e.exit(),
         // Help or version was asked for.
