@@ -64,7 +64,7 @@ pub fn given_up(error: &(dyn std::error::Error + 'static)) {
     }
 }
 
-/// True where standard output takes no more, so that following it further is of no use.
+/// True where standard output is closed, so that following it further is of no use.
 pub fn is_broken() -> bool {
     BROKEN
         .lock()
@@ -84,13 +84,13 @@ pub struct Stdout;
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let failed = || io::Error::other("standard output takes no more");
+        let failed = || io::Error::other("standard output is closed");
         let done = keep(io::stdout().write_all(bytes));
         done.map(|()| bytes.len()).ok_or_else(failed)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let failed = || io::Error::other("standard output takes no more");
+        let failed = || io::Error::other("standard output is closed");
         keep(io::stdout().flush()).ok_or_else(failed)
     }
 }

@@ -54,6 +54,6 @@ impl cairn_repo::Progress for Bar {
 
     fn passed_over(&self, what: &str, why: &str) {
         self.0
-            .suspend(|| crate::output::say(&format!("passed over {what}: {why}")));
+            .suspend(|| crate::output::say(&format!("skipped {what}: {why}")));
     }
 }

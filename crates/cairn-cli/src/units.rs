@@ -20,7 +20,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         "m" => 60.0,
         "s" => 1.0,
-        _ => return Err("give days, hours, minutes or seconds, as in 30d, 12h, 90m, 45s".into()),
+        _ => return Err("expected a duration such as 30d, 12h, 90m or 45s".into()),
     };
     Duration::try_from_secs_f64(number(amount)? * secs).map_err(|e| e.to_string())
 }
@@ -33,11 +33,11 @@ pub fn bytes(text: &str) -> Result<u64, String> {
         "k" | "K" => 1e3,
         "M" => 1e6,
         "G" => 1e9,
-        _ => return Err("give bytes, or as in 512K, 20M, 1G".into()),
+        _ => return Err("expected a size such as 512K, 20M or 1G".into()),
     };
     match number(amount)? * factor {
         bytes if (1.0..1e18).contains(&bytes) => Ok(bytes as u64),
-        _ => Err("give 1 or more".into()),
+        _ => Err("must be at least 1".into()),
     }
 }
 
@@ -47,7 +47,7 @@ pub fn percent(text: &str) -> Result<f64, String> {
     if percent > 0.0 && percent <= 100.0 {
         Ok(percent / 100.0)
     } else {
-        Err("give more than 0% and no more than 100%".into())
+        Err("must be above 0% and at most 100%".into())
     }
 }
 

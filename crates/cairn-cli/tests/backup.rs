@@ -120,6 +120,10 @@ fn a_backup_goes_neither_into_the_repository_nor_over_somebodys_files() {
     // A repository that somebody works with is no backup.
     let other = Cairn::new();
     other.ok(&["snapshot", "prepare", "work"]);
-    cairn.fails(&["backup", other.root().to_str().unwrap()], 1, "no backup");
+    cairn.fails(
+        &["backup", other.root().to_str().unwrap()],
+        1,
+        "not a backup",
+    );
     cairn.ok(&["check"]);
 }

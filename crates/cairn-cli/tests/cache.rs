@@ -175,7 +175,7 @@ fn check_names_what_is_damaged_in_the_cache_and_makes_it_again() {
             let output = cairn.output(arguments);
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
             assert_eq!(output.status.code(), Some(3), "{n}: {text}");
-            assert!(text.contains("is damaged; it was made again"), "{text}");
+            assert!(text.contains("is damaged; it was recreated"), "{text}");
             assert!(cairn.ok(arguments).contains("all sound"));
         }
         flip(&image(&cairn), 1200);
@@ -189,7 +189,7 @@ fn check_names_what_is_damaged_in_the_cache_and_makes_it_again() {
     std::fs::remove_file(&objects(&cairn)[1]).unwrap();
     let output = cairn.output(&["check", "--cache", "--fast"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("is missing; it was made again"), "{text}");
+    assert!(text.contains("is missing; it was recreated"), "{text}");
     // A repair mends it and says so.
     flip(&objects(&cairn)[2], 100);
     let text = cairn.ok(&["check", "--repair"]);
@@ -338,5 +338,5 @@ fn an_object_that_cannot_be_made_again_is_an_error_and_not_served() {
     let output = cairn.output(&["check", "--cache"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(text.contains("could not be made again"), "{text}");
+    assert!(text.contains("could not be recreated"), "{text}");
 }

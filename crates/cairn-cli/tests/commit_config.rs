@@ -156,7 +156,7 @@ fn names_that_are_taken_or_too_long_are_told_as_such() {
     cairn.fails(
         &["run", "--name", "3f9a3f9a3f9a", "app:1"],
         125,
-        "looks like the id",
+        "looks like a container id",
     );
     assert_eq!(cairn.json(&["ps", "-a"]).as_array().unwrap().len(), 1);
 }

@@ -172,7 +172,7 @@ fn a_container_is_stopped_by_the_signal_it_wants() {
         let option = format!("--stop-signal={signal}");
         cairn.fails(&["run", "--rm", &option, "shell", "/bin/true"], 2, signal);
     }
-    cairn.fails(&["kill", "a"], 1, "does not run");
+    cairn.fails(&["kill", "a"], 1, "is not running");
 }
 
 #[test]

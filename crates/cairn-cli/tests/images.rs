@@ -477,7 +477,7 @@ fn hostile_archives_publish_nothing() {
     cairn.fails(
         &["import", cairn.path("cut.tar").to_str().unwrap()],
         1,
-        "cut off",
+        "truncated",
     );
     std::fs::write(cairn.path("many.tar"), docker_archive("m", &good, |_| ())).unwrap();
     cairn.fails(

@@ -61,7 +61,7 @@ fn no_image_can_have_the_id_of_another_as_its_name() {
         let output = cairn.output(&["import", file.to_str().unwrap()]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.success() && said.contains("left out the name"),
+            output.status.success() && said.contains("skipped the name"),
             "{name}: {said}"
         );
         let done = cairn.json(&["import", file.to_str().unwrap()]);
@@ -280,7 +280,7 @@ fn a_word_that_is_a_name_and_the_start_of_an_id_is_not_guessed() {
     assert_eq!(content(&cairn, word), b"content");
     let other = import(&cairn, word, "other");
     if other[7..11] != *word {
-        cairn.fails(&["rmi", word], 1, "could be more than one");
+        cairn.fails(&["rmi", word], 1, "is ambiguous");
         assert_eq!(content(&cairn, &format!("{word}:latest")), b"other");
         assert_eq!(content(&cairn, &id[7..19]), b"content");
     }

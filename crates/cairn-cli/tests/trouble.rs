@@ -161,7 +161,7 @@ fn a_damaged_database_beside_a_long_journal_is_mended() {
             "case {i}: {checked:?}"
         );
         assert!(
-            said.contains("read ") && said.contains("blobs"),
+            said.contains("verified ") && said.contains("blobs"),
             "no report: {said}"
         );
         cairn.ok(&["check", "--repair"]);

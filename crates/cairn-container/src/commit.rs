@@ -51,7 +51,7 @@ pub fn commit(
     let state = State::load(&directory);
     if state.is_busy() && !state.is_running() {
         return Err(Error::Refused(format!(
-            "container {name} is just being started or is about to end; try again"
+            "container {name} is starting or exiting; try again"
         )));
     }
     let frozen = state

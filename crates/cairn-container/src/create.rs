@@ -80,7 +80,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         let stdin = rustix::stdio::stdin();
         if !rustix::termios::isatty(stdin) {
             return Err(Error::Refused(
-                "standard input is not a terminal; leave -t away to pipe something in".into(),
+                "standard input is not a terminal; omit -t to use a pipe".into(),
             ));
         }
     }
@@ -97,7 +97,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
     let words = line.words();
     if words.is_empty() {
         return Err(Error::Usage(format!(
-            "{} names no command; give one after it",
+            "image {} has no command; add one after the image name",
             options.image
         )));
     }
@@ -121,7 +121,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         },
     )?;
     let lock = lock.into_inner();
-    let lock = lock.ok_or_else(|| Error::Refused("the container was not locked".into()));
+    let lock = lock.ok_or_else(|| Error::Refused("the container is not locked".into()));
     let prepared = lock.and_then(|lock| {
         prepare(repo, options, &config, image.as_ref(), &line, &container).map(|spec| (spec, lock))
     });
@@ -154,7 +154,7 @@ fn find(repo: &Repo, name: &str) -> Result<(Option<SnapshotKey>, Option<Image>)>
         return Ok((Some(key), None));
     }
     Err(Error::Refused(format!(
-        "there is no image or snapshot {name}; \"cairn images\" and \"cairn snapshot ls\" list those that exist"
+        "no image or snapshot named {name}; see \"cairn images\" and \"cairn snapshot ls\""
     )))
 }
 
@@ -260,14 +260,17 @@ fn removal(repo: &Repo, container: &Container) -> Result<Vec<Text>> {
 fn stop_signal(options: &RunOptions, image: Option<&Image>) -> Result<i32> {
     let number = |text: &str, whose: &str| {
         cairn_runtime::signal_named(text)
-            .ok_or_else(|| Error::Usage(format!("there is no signal {text:?} ({whose})")))
+            .ok_or_else(|| Error::Usage(format!("unknown signal {text:?} ({whose})")))
     };
     if let Some(text) = &options.stop_signal {
         return number(text, "--stop-signal");
     }
     let of_image = image.and_then(|i| i.config.value()["config"]["StopSignal"].as_str());
     match of_image.filter(|text| !text.is_empty()) {
-        Some(text) => number(text, "StopSignal of the image; --stop-signal gives another"),
+        Some(text) => number(
+            text,
+            "StopSignal of the image; use --stop-signal to override it",
+        ),
         None => number("TERM", "the default"),
     }
 }

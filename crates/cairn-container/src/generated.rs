@@ -13,14 +13,14 @@ const HOSTNAME_BYTES_MAX: usize = 64;
 pub fn check_hostname(name: &str) -> Result<()> {
     if name.len() > HOSTNAME_BYTES_MAX {
         return Err(Error::Usage(format!(
-            "the host name {name:?} has {} bytes, and at most {HOSTNAME_BYTES_MAX} are possible; give a shorter one with --hostname",
+            "host name {name:?} has {} bytes, but at most {HOSTNAME_BYTES_MAX} are allowed; choose a shorter one with --hostname",
             name.len()
         )));
     }
     let valid = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
     if name.is_empty() || !name.bytes().all(valid) {
         return Err(Error::Usage(format!(
-            "{name:?} is not a host name: letters, digits, -, . and _ are possible"
+            "{name:?} is not a valid host name: only letters, digits, -, . and _ are allowed"
         )));
     }
     Ok(())

@@ -16,7 +16,7 @@ pub fn logs(name: &str, directory: &Path, follow: bool, out: &mut dyn Write) -> 
     let mut log = match File::open(directory.join("log")) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Refused(format!(
-                "container {name} has no log: only one started with -d has"
+                "container {name} has no log; only containers started with -d have one"
             )));
         }
         done => done.step(format!("read the log of container {name}"))?,

@@ -15,7 +15,7 @@ fn absolute(target: &[u8]) -> Result<Text> {
         return Ok(Text::from(target.to_vec()));
     }
     Err(Error::Usage(format!(
-        "{:?} is not a place in the container: it must start with / and not be / itself",
+        "{:?} is not a valid mount point: it must start with / and must not be / itself",
         String::from_utf8_lossy(target)
     )))
 }
@@ -89,7 +89,7 @@ pub fn tmpfs(text: &str) -> Result<Mount> {
                 ];
                 if !key.is_some_and(|key| known.contains(&key)) {
                     return Err(Error::Usage(format!(
-                        "tmpfs {target}: there is no option {option:?}; there are size=, mode=, uid=, gid=, nr_inodes=, nr_blocks=, huge=, ro, exec, suid and dev"
+                        "tmpfs {target}: unknown option {option:?}; valid options are size=, mode=, uid=, gid=, nr_inodes=, nr_blocks=, huge=, ro, exec, suid and dev"
                     )));
                 }
                 options.push(option);

@@ -35,7 +35,7 @@ impl Prepared {
 
     /// Starts the monitor in the background and waits until the process has begun.
     pub fn start_detached(self, interrupts: &Interrupts) -> Result<()> {
-        let (mut reader, writer) = std::io::pipe().step("make a pipe")?;
+        let (mut reader, writer) = std::io::pipe().step("create a pipe")?;
         let writer = OwnedFd::from(writer);
         let (mut command, order) =
             monitor_command(&self.spec, &self.directory, &self.lock, Some(&writer))?;
@@ -52,7 +52,7 @@ impl Prepared {
         let mut answer = Vec::new();
         reader
             .read_to_end(&mut answer)
-            .step("wait for the container to begin")?;
+            .step("wait for the container to start")?;
         match &answer[..] {
             [0] => Ok(()),
             [code, words @ ..] => Err(Error::NotStarted {
@@ -60,7 +60,7 @@ impl Prepared {
                 words: String::from_utf8_lossy(words).into_owned(),
             }),
             [] => Err(Error::Refused(
-                "the monitor was killed before the process began".into(),
+                "the monitor was killed before the process started".into(),
             )),
         }
     }

@@ -96,7 +96,7 @@ fn end(targets: &[&Target]) -> Vec<usize> {
 }
 
 fn did_not_end(name: &str) -> Error {
-    Error::Refused(format!("container {name} did not end even when killed"))
+    Error::Refused(format!("container {name} did not exit after SIGKILL"))
 }
 
 /// Asks containers to end with their stop signal, and kills those that have not after `patience`.
@@ -139,7 +139,7 @@ pub fn kill(repo: &Repo, names: &[String], signal: i32) -> Outcomes {
             Ok(())
         } else {
             Err(Error::Refused(format!(
-                "container {} does not run",
+                "container {} is not running",
                 target.name
             )))
         };
@@ -164,7 +164,7 @@ pub fn remove(repo: &Repo, names: &[String], force: bool) -> Outcomes {
         let (name, was_busy) = (&target.name, busy.iter().any(|b| b.name == target.name));
         let done = if was_busy && !force {
             Err(Error::Refused(format!(
-                "container {name} runs; stop it first with \"cairn stop {name}\", or use -f"
+                "container {name} is running; stop it with \"cairn stop {name}\", or use -f"
             )))
         } else if never.contains(&name.as_str()) {
             Err(did_not_end(name))
@@ -184,7 +184,7 @@ pub fn remove(repo: &Repo, names: &[String], force: bool) -> Outcomes {
 pub fn remove_when_ended(repo: &Repo, id: &str) -> Result<()> {
     let target = Target::find(repo, id)?;
     if !wait(&[&target], KILL_PATIENCE).is_empty() {
-        return Err(Error::Refused(format!("container {id} still runs")));
+        return Err(Error::Refused(format!("container {id} is still running")));
     }
     let outcomes = remove(repo, &[id.to_owned()], false);
     outcomes.into_iter().try_for_each(|(_, done)| done)

@@ -53,7 +53,7 @@ impl Read for Blob {
         if read == 0 && want > 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
-                "the archive is cut off",
+                "the archive is truncated",
             ));
         }
         self.at += read as u64;
@@ -81,7 +81,7 @@ impl Archive {
             return Err(Error::invalid(name, why));
         }
         if members.len() > MEMBERS_MAX || bytes > NAME_BYTES_MAX {
-            let why = "it has more files than any image needs";
+            let why = "it contains too many files for an image";
             return Err(Error::invalid(name, why));
         }
         Ok(Self::of_members(name, file, members))
@@ -158,7 +158,7 @@ impl Archive {
             return Err(Error::invalid(
                 format!("{member} of {}", self.name()),
                 format!(
-                    "it has {} bytes; documents have at most {DOCUMENT_BYTES_MAX}",
+                    "it has {} bytes, but at most {DOCUMENT_BYTES_MAX} are allowed",
                     blob.len()
                 ),
             ));

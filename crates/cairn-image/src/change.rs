@@ -58,7 +58,7 @@ impl Change {
             return Err(if KNOWN.split(", ").any(|known| known == name) {
                 format!("{name} needs an argument")
             } else {
-                format!("known are {KNOWN}")
+                format!("supported are {KNOWN}")
             });
         }
         match name.as_str() {
@@ -117,7 +117,7 @@ impl Change {
                 let signal = expand(rest, &self.environment())?;
                 if !is_signal(&signal) {
                     return Err(format!(
-                        "{signal:?} is not a signal; write its name or number, as SIGTERM or 15"
+                        "{signal:?} is not a signal; use a name or number, such as SIGTERM or 15"
                     ));
                 }
                 self.set("StopSignal", json!(signal));
@@ -130,7 +130,7 @@ impl Change {
                 let trigger = rest.split_whitespace().next().unwrap_or_default();
                 let trigger = trigger.to_ascii_uppercase();
                 if matches!(trigger.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-                    return Err(format!("{trigger} cannot be a trigger"));
+                    return Err(format!("{trigger} cannot be used in ONBUILD"));
                 }
                 match self.config.get_mut("OnBuild") {
                     Some(Value::Array(triggers)) => triggers.push(json!(rest)),
@@ -150,7 +150,7 @@ impl Change {
                 let directory = below(before.unwrap_or_default(), &directory);
                 self.set("WorkingDir", json!(directory));
             }
-            _ => return Err(format!("known are {KNOWN}")),
+            _ => return Err(format!("supported are {KNOWN}")),
         }
         Ok(())
     }
@@ -244,17 +244,17 @@ fn ports(text: &str) -> Outcome<Vec<String>> {
     let number = |text: &str| match text.parse::<u16>() {
         Ok(port) if port > 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
         _ => Err(format!(
-            "{text:?} is not a port; write 80, 80/udp or 8000-8010"
+            "{text:?} is not a port; use for example 80, 80/udp or 8000-8010"
         )),
     };
     let (first, last) = (number(first)?, number(last)?);
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {
         return Err(format!(
-            "{protocol:?} is not a protocol; there are tcp, udp and sctp"
+            "{protocol:?} is not a protocol; use tcp, udp or sctp"
         ));
     }
     if first > last {
-        return Err(format!("the range {range} ends before it begins"));
+        return Err(format!("the range {range} ends before it starts"));
     }
     Ok((first..=last)
         .map(|port| format!("{port}/{protocol}"))
@@ -331,7 +331,7 @@ fn healthcheck(text: &str) -> Outcome<Value> {
 
 /// A time as Go writes it, `1m30s`, in nanoseconds.
 fn duration(text: &str) -> Outcome<i64> {
-    let bad = || format!("{text:?} is not a time; write 30s, 5m or 1h30m");
+    let bad = || format!("{text:?} is not a duration; use for example 30s, 5m or 1h30m");
     let mut rest = text;
     let mut total: f64 = 0.0;
     if rest.is_empty() {

@@ -110,8 +110,8 @@ impl<L> Finds<L> {
             });
         }
         let why = match self.passed_over.first() {
-            Some(first) => format!("it has no image in it; of {}: {}", first.what, first.why),
-            None => "it has no image in it".to_owned(),
+            Some(first) => format!("it contains no image; {}: {}", first.what, first.why),
+            None => "it contains no image".to_owned(),
         };
         Err(Error::invalid(archive, why))
     }
@@ -158,7 +158,7 @@ impl<L> Finds<L> {
                 self.passed_over.push(PassedOver {
                     what: format!("image {}", other.config.digest()),
                     why: format!(
-                        "the name {name} is that of {id} before it, for the same platform"
+                        "the name {name} is already used by {id} in this archive, for the same platform"
                     ),
                 });
             }

@@ -76,7 +76,10 @@ pub fn detect(path: &Path, platform: &Platform, spool: &Spool) -> Result<Source>
         return Err(Error::invalid(name, why));
     }
     if !is_plain_tar(&file).at("read", path)? {
-        return Err(Error::invalid(name, "it is not an archive, nor a tar"));
+        return Err(Error::invalid(
+            name,
+            "it is neither an archive nor a tar file",
+        ));
     }
     // No image: the file as a whole is the one layer.
     let member = "whole".to_owned();
@@ -96,7 +99,7 @@ fn images(form: Form, archive: &Archive, platform: &Platform) -> Result<Source> 
         Form::OldDocker => {
             return Err(Error::invalid(
                 archive.name(),
-                "it was saved by a Docker older than 1.10 and names no digests; save it again with a newer one",
+                "it was saved by Docker before 1.10 and has no digests; save it again with a newer version",
             ));
         }
     };
@@ -216,7 +219,7 @@ fn open(path: &Path, spool: &Spool) -> Result<File> {
 
 fn spooled(input: impl Read, path: &Path, spool: &Spool) -> Result<File> {
     let directory = &spool.directory;
-    let mut file = tempfile::tempfile_in(directory).at("make a temporary file in", directory)?;
+    let mut file = tempfile::tempfile_in(directory).at("create a temporary file in", directory)?;
     let mut plain = decompressed(input)?.take(spool.bytes_max.saturating_add(1));
     let copied = std::io::copy(&mut plain, &mut file).at("spool the archive into", directory)?;
     if copied > spool.bytes_max {

@@ -22,7 +22,7 @@ pub fn save(archive: &Archive, platform: &Platform) -> Result<Found> {
         let mut bytes = archive.document(&image.config)?;
         bytes_read += bytes.len();
         if bytes_read > DOCUMENTS_BYTES_MAX {
-            let why = format!("its documents have more than {DOCUMENTS_BYTES_MAX} bytes together");
+            let why = format!("its documents are larger than {DOCUMENTS_BYTES_MAX} bytes in total");
             return Err(Error::invalid(archive.name(), why));
         }
         if let Some(expected) = stated(&image.config) {

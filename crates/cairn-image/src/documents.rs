@@ -26,7 +26,7 @@ pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de
 pub(crate) fn bounded(bytes: &[u8], what: &str) -> Result<()> {
     if bytes.len() > DOCUMENT_BYTES_MAX {
         let why = format!(
-            "it has {} bytes; documents have at most {DOCUMENT_BYTES_MAX}",
+            "it has {} bytes, but at most {DOCUMENT_BYTES_MAX} are allowed",
             bytes.len()
         );
         return Err(Error::invalid(what, why));
@@ -132,9 +132,9 @@ const EMPTY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c0
 impl Manifest {
     /// Why this is no image, if it is none: a signature, an SBOM, a chart.
     pub fn foreign(&self) -> Option<String> {
-        let of_type = |kind: &str| Some(format!("it is no image but of type {kind}"));
+        let of_type = |kind: &str| Some(format!("it is not an image but of type {kind}"));
         let Some(config) = &self.config else {
-            return Some("it is no image: it has no configuration".into());
+            return Some("it is not an image: it has no configuration".into());
         };
         let kind = config.media_type.as_str();
         let known = matches!(

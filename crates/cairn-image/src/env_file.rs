@@ -39,7 +39,7 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Variable>> {
             return fail("it is longer than 64 KiB");
         }
         if line.contains(&0) {
-            return fail("it has a NUL byte in it");
+            return fail("it contains a NUL byte");
         }
         let (variable, value) = match line.iter().position(|b| *b == b'=') {
             Some(at) => (&line[..at], Some(&line[at + 1..])),
@@ -51,7 +51,7 @@ pub fn parse(bytes: &[u8], name: &str) -> Result<Vec<Variable>> {
         if variable.iter().any(u8::is_ascii_whitespace) {
             let shown = String::from_utf8_lossy(variable);
             return fail(&format!(
-                "the name {shown:?} has blanks in it; write NAME=VALUE, without \"export\""
+                "the name {shown:?} contains spaces; use NAME=VALUE, without \"export\""
             ));
         }
         out.push(Variable {

@@ -22,7 +22,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The archive lacks a file that it refers to.
-    #[error("{archive} has no file {member}; it is incomplete")]
+    #[error("{archive} is incomplete: {member} is missing")]
     Missing {
         /// The archive.
         archive: String,
@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// More bytes than the caller allows.
     #[error(
-        "{archive} has more than {bytes_max} bytes uncompressed; if that is right, raise --max-bytes"
+        "{archive} is larger than {bytes_max} bytes uncompressed; to import it anyway, increase --max-bytes"
     )]
     TooLong {
         /// The archive.
@@ -60,7 +60,7 @@ pub enum Error {
         bytes_max: u64,
     },
     /// No image for the platform.
-    #[error("{archive} has no image for {wanted}; it has: {present}; choose one with --platform")]
+    #[error("{archive} has no image for {wanted}, only for {present}; choose one with --platform")]
     Platform {
         /// The archive.
         archive: String,

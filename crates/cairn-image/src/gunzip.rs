@@ -51,7 +51,7 @@ fn next<R: BufRead>(mut inner: R) -> io::Result<Option<GzDecoder<R>>> {
         if first > 0 || padded {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                "something that is not gzip follows the zeros behind the compressed data",
+                "the compressed data is followed by something that is not gzip",
             ));
         }
         return Ok(Some(GzDecoder::new(inner)));

@@ -19,12 +19,14 @@ const NAME_BYTES_MAX: usize = 512;
 pub(crate) fn check(config: &ContainerConfig, layers: usize) -> Result<(), String> {
     let count = |what: &str, has: usize, max: usize| match has <= max {
         true => Ok(()),
-        false => Err(format!("it has {has} {what}; at most {max} are taken")),
+        false => Err(format!(
+            "it has {has} {what}, but at most {max} are allowed"
+        )),
     };
     count("layers", layers, LAYERS_MAX)?;
     count("environment variables", config.env.len(), ENV_MAX)?;
     let words = config.entrypoint.len() + config.cmd.len();
-    count("words of command line", words, WORDS_MAX)?;
+    count("words in its command line", words, WORDS_MAX)?;
     count("volumes", config.volumes.len(), VOLUMES_MAX)?;
     count("ports", config.exposed_ports.len(), PORTS_MAX)?;
     count("labels", config.labels.len(), LABELS_MAX)?;
@@ -32,11 +34,11 @@ pub(crate) fn check(config: &ContainerConfig, layers: usize) -> Result<(), Strin
         if text.len() >= max {
             let has = text.len();
             return Err(format!(
-                "{what} has {has} bytes; fewer than {max} are taken"
+                "{what} has {has} bytes, but must have fewer than {max}"
             ));
         }
         if text.contains('\0') {
-            return Err(format!("{what} has a NUL byte in it"));
+            return Err(format!("{what} contains a NUL byte"));
         }
         Ok(())
     };

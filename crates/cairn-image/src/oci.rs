@@ -127,25 +127,17 @@ impl<'a> Reader<'a> {
     fn descriptor(&mut self, descriptor: &Descriptor, place: &Place, depth: usize) -> Result<()> {
         self.descriptors += 1;
         if self.descriptors > DESCRIPTORS_MAX {
-            let why = "its indexes have more descriptors than makes sense";
+            let why = "its indexes contain too many descriptors";
             return Err(Error::invalid(self.archive.name(), why));
         }
         if descriptor.annotation("vnd.docker.reference.type").is_some() {
-            self.pass_over(
-                descriptor,
-                place,
-                "it is no image but an attestation of one",
-            );
+            self.pass_over(descriptor, place, "it is an attestation, not an image");
             return Ok(());
         }
         let stated = descriptor.platform();
         if let Some(stated) = &stated {
             if stated.os == "unknown" || stated.architecture == "unknown" {
-                self.pass_over(
-                    descriptor,
-                    place,
-                    "it is no image but an attestation of one",
-                );
+                self.pass_over(descriptor, place, "it is an attestation, not an image");
                 return Ok(());
             }
             if self.platform.rank(stated).is_none() {
@@ -155,7 +147,7 @@ impl<'a> Reader<'a> {
         }
         let kind = descriptor.media_type.as_str();
         if !kind.is_empty() && !is_index(descriptor) && !is_manifest(kind) {
-            let why = format!("it is no image but of type {kind}");
+            let why = format!("it is not an image but of type {kind}");
             self.pass_over(descriptor, place, why);
             return Ok(());
         }
@@ -232,7 +224,7 @@ impl<'a> Reader<'a> {
         let bytes = self.archive.document(&member)?;
         self.bytes += bytes.len();
         if self.bytes > DOCUMENTS_BYTES_MAX {
-            let why = format!("its documents have more than {DOCUMENTS_BYTES_MAX} bytes together");
+            let why = format!("its documents are larger than {DOCUMENTS_BYTES_MAX} bytes in total");
             return Err(Error::invalid(self.archive.name(), why));
         }
         check_size(&member, bytes.len() as u64, descriptor)?;
@@ -256,7 +248,7 @@ fn parse_digest(text: &str) -> Result<Digest> {
 fn check_size(what: &str, bytes: u64, descriptor: &Descriptor) -> Result<()> {
     match descriptor.size {
         Some(size) if size != bytes => {
-            let why = format!("it has {bytes} bytes, its descriptor says {size}");
+            let why = format!("it has {bytes} bytes, but its descriptor says {size}");
             Err(Error::invalid(what, why))
         }
         _ => Ok(()),

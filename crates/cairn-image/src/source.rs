@@ -106,7 +106,7 @@ pub(crate) fn complete(
         return Ok(layers);
     }
     let why = format!(
-        "its document names {} layers and its manifest {}",
+        "its configuration lists {} layers and its manifest {}",
         config.diff_ids().len(),
         layers.len()
     );

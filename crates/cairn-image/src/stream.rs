@@ -180,7 +180,7 @@ impl Read for LayerStream {
                         .take()
                         .is_some_and(|thread| thread.join().is_err());
                     return if died {
-                        Err(io::Error::other("the thread that reads the layer died"))
+                        Err(io::Error::other("the thread that reads the layer failed"))
                     } else {
                         Ok(0)
                     };

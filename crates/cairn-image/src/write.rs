@@ -34,7 +34,7 @@ impl FromStr for Compression {
             "gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
             _ => Err(format!(
-                "no compression {text:?}; there are none, gzip and zstd"
+                "unknown compression {text:?}; use none, gzip or zstd"
             )),
         }
     }
@@ -189,7 +189,7 @@ impl ImageWriter {
         };
         (layer.write)(&mut out).at("export a layer into", &name)?;
         if out.left > 0 {
-            let why = "it came out shorter than it was recorded";
+            let why = "it is shorter than recorded";
             return Err(Error::invalid(format!("layer {}", layer.diff_id), why));
         }
         let mut out = out.out;
@@ -220,7 +220,7 @@ impl ImageWriter {
                 }
             });
             for slot in packed {
-                let died = || Error::invalid("layer", "the thread that compresses it died");
+                let died = || Error::invalid("layer", "the compression thread failed");
                 let (mut file, size, digest) = slot.take().ok_or_else(died)??;
                 file.rewind().at("read", spool)?;
                 self.put(&format!("blobs/sha256/{}", digest.hex()), size, &mut file)?;
@@ -308,7 +308,7 @@ struct Exactly<W> {
 impl<W: Write> Write for Exactly<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(io::Error::other("it came out longer than it was recorded"));
+            return Err(io::Error::other("it is longer than recorded"));
         }
         let n = self.out.write(bytes)?;
         self.left -= n as u64;
@@ -344,7 +344,7 @@ fn compress(
     compression: Compression,
     spool: &Path,
 ) -> Result<(File, u64, Digest)> {
-    let file = tempfile::tempfile_in(spool).at("make a temporary file in", spool)?;
+    let file = tempfile::tempfile_in(spool).at("create a temporary file in", spool)?;
     let out = Counting {
         out: io::BufWriter::with_capacity(1 << 17, file),
         hasher: sha2::Sha256::new(),

@@ -41,7 +41,7 @@ fn check(what: &'static str, text: &str, len_max: usize) -> Result<(), NameError
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || b"._-:/@+".contains(&b))
     {
-        return fail("allowed are letters, digits and . _ - : / @ +");
+        return fail("only letters, digits and . _ - : / @ + are allowed");
     }
     if text.starts_with('-') {
         return fail("it starts with a dash");

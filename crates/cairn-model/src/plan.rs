@@ -44,7 +44,7 @@ impl FromStr for Driver {
             .into_iter()
             .find(|driver| driver.to_string() == text);
         found.ok_or_else(|| {
-            format!("no driver {text:?}; there are erofs, erofs-loop, overlay and copy")
+            format!("unknown driver {text:?}; use erofs, erofs-loop, overlay or copy")
         })
     }
 }

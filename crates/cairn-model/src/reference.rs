@@ -185,18 +185,16 @@ impl FromStr for ImageRef {
             return fail("it is empty");
         }
         if text.contains('@') {
-            return fail(
-                "it has a digest in it; an image has its own digest, a name is NAME[:TAG]",
-            );
+            return fail("it contains a digest; a name is NAME[:TAG]");
         }
         let (name, tag) = split_tag(text);
         let tag = tag.unwrap_or(DEFAULT_TAG);
         let (host, path) = split_host(name);
         if name == "sha256" || (host.is_none() && looks_like_id(path)) {
-            return fail("it looks like an image id, which a name must not");
+            return fail("it looks like an image id");
         }
         if host.is_some_and(|host| !is_host(host)) {
-            return fail("the host before the first / is not one");
+            return fail("the part before the first / is not a valid host name");
         }
         if path.bytes().any(|b| b.is_ascii_uppercase()) {
             return fail("it must be in lower case");
@@ -206,12 +204,12 @@ impl FromStr for ImageRef {
         }
         if !path.split('/').all(is_component) {
             return fail(
-                "between slashes it may have lower-case letters and digits, joined by . _ __ or -",
+                "the parts between slashes may contain lower-case letters and digits, separated by . _ __ or -",
             );
         }
         if !is_tag(tag) {
             return fail(
-                "the tag may have up to 128 letters, digits and . _ - and starts with neither . nor -",
+                "a tag may contain up to 128 letters, digits and . _ -, and must not start with . or -",
             );
         }
         let host = match host {
@@ -225,7 +223,7 @@ impl FromStr for ImageRef {
         };
         let bare = path.strip_prefix(DEFAULT_NAMESPACE).unwrap_or(path);
         if host == DEFAULT_HOST && (bare == "sha256" || looks_like_id(bare)) {
-            return fail("it looks like an image id, which a name must not");
+            return fail("it looks like an image id");
         }
         Ok(Self::new(&format!("{host}/{namespace}{path}"), tag))
     }
@@ -254,7 +252,7 @@ impl FromStr for Reference {
             }
             return match digest.parse() {
                 Ok(id) => Ok(Self::Id(id)),
-                Err(_) => fail("after the @ there must be sha256: and 64 lower-case hex digits"),
+                Err(_) => fail("the @ must be followed by sha256: and 64 lower-case hex digits"),
             };
         }
         if let Ok(id) = text.parse().or_else(|_| format!("sha256:{text}").parse()) {
@@ -264,7 +262,7 @@ impl FromStr for Reference {
             if hex.len() >= Self::PREFIX_LEN_MIN && hex.len() < 64 && is_hex(hex) {
                 return Ok(Self::Prefix(hex.to_owned()));
             }
-            return fail("after sha256: there must be 4 to 64 lower-case hex digits");
+            return fail("sha256: must be followed by 4 to 64 lower-case hex digits");
         }
         if looks_like_id(text) {
             return Ok(Self::Prefix(text.to_owned()));

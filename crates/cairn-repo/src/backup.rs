@@ -44,7 +44,7 @@ impl Repo {
         let above = to.ancestors().find(|path| path.exists()).unwrap_or(to);
         if above.canonicalize().at("find", above)?.starts_with(&here) {
             return Err(Error::Invalid(format!(
-                "{} is inside of the repository; name a directory elsewhere",
+                "{} is inside the repository; choose a directory elsewhere",
                 to.display()
             )));
         }
@@ -56,7 +56,7 @@ impl Repo {
         let busy = std::fs::read_dir(to.join("heads")).at("list", to)?.count();
         if busy > 0 {
             return Err(Error::Invalid(format!(
-                "{} has writable snapshots of its own and so is no backup; name another directory",
+                "{} contains writable snapshots, so it is not a backup; choose another directory",
                 to.display()
             )));
         }

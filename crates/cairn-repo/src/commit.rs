@@ -51,7 +51,8 @@ impl Repo {
             None => {
                 let unknown = || {
                     Error::Invalid(
-                        "a layer below this snapshot has no diff id; export its image first".into(),
+                        "a parent layer of this snapshot has no diff id; export its image first"
+                            .into(),
                     )
                 };
                 let diff_ids = layers

@@ -205,18 +205,20 @@ pub fn check_container_name(name: &str) -> Result<()> {
     let letter = |b: u8| b.is_ascii_alphanumeric();
     if name.len() > NAME_LEN_MAX {
         return fail(&format!(
-            "it has {} characters, and at most {NAME_LEN_MAX} are allowed",
+            "it has {} characters, but at most {NAME_LEN_MAX} are allowed",
             name.len()
         ));
     }
     if !name.bytes().next().is_some_and(letter)
         || !name.bytes().all(|b| letter(b) || b"_.-".contains(&b))
     {
-        return fail("letters, digits, _ . and - are allowed, and a letter or digit comes first");
+        return fail(
+            "only letters, digits, _ . and - are allowed, starting with a letter or digit",
+        );
     }
     let hex = name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     if hex && (12..=64).contains(&name.len()) {
-        return fail("it looks like the id of a container");
+        return fail("it looks like a container id");
     }
     Ok(())
 }
@@ -224,8 +226,9 @@ pub fn check_container_name(name: &str) -> Result<()> {
 /// All containers, in order of id.
 pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
     let container = |(key, row): (Vec<u8>, ContainerV1)| {
-        let corrupt =
-            || cairn_store::Error::corrupt("container row", "its key or snapshot is no name");
+        let corrupt = || {
+            cairn_store::Error::corrupt("container row", "its key or snapshot is not a valid name")
+        };
         Ok(Container {
             id: PackId::from_bytes(key.try_into().map_err(|_| corrupt())?),
             name: row.name,

@@ -51,17 +51,17 @@ pub enum Error {
         actual: String,
     },
     /// No such image.
-    #[error("image {0} does not exist; \"cairn images\" lists those that do")]
+    #[error("image {0} does not exist; see \"cairn images\"")]
     NoImage(String),
     /// The start of several ids, or of one id and the name of another image.
-    #[error("{0} could be more than one; give more of the id, or a name with its tag")]
+    #[error("{0} is ambiguous; use more of the id, or a name with a tag")]
     Ambiguous(String),
     /// No such container.
-    #[error("container {0} does not exist; \"cairn ps -a\" lists those that do")]
+    #[error("container {0} does not exist; see \"cairn ps -a\"")]
     NoContainer(String),
     /// The name of a container is taken.
     #[error(
-        "container {0} already exists; choose another name, or remove it first with \"cairn rm {0}\""
+        "container {0} already exists; choose another name, or remove it with \"cairn rm {0}\""
     )]
     ContainerExists(String),
     /// Something is used.
@@ -85,7 +85,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A layer that an import found present was removed before it could publish.
-    #[error("a layer of the image was removed while it was imported; run the import again")]
+    #[error("a layer of the image was removed during the import; run the import again")]
     LayerGone,
     /// The call makes no sense.
     #[error("{0}")]

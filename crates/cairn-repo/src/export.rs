@@ -119,7 +119,7 @@ impl Repo {
         if let Some(first) = skipped.first() {
             let path = cairn_model::path_display(first);
             return Err(Error::Invalid(format!(
-                "{} device nodes need root to be made, the first is {path}; all else was written",
+                "creating device nodes requires root; {} were skipped, the first is {path}; everything else was written",
                 skipped.len()
             )));
         }
@@ -211,5 +211,7 @@ fn leave_out_devices(tree: &mut Tree) -> Result<Vec<Vec<u8>>> {
 }
 
 fn one_image() -> Error {
-    Error::Invalid("a root file system is that of one image; export them one by one".into())
+    Error::Invalid(
+        "only one image can be exported as a root file system; export them one by one".into(),
+    )
 }

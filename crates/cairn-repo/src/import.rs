@@ -109,7 +109,7 @@ impl Repo {
                 }
                 if images.len() > 1 && options.name.is_some() {
                     return Err(Error::Invalid(format!(
-                        "{} has {} images; --name is for one",
+                        "{} has {} images; --name can only be used with one",
                         path.display(),
                         images.len()
                     )));

@@ -63,7 +63,7 @@ impl Repo {
         let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
         if !tar.ended {
             return Err(Error::Invalid(format!(
-                "{} ends without the mark that ends a tar: it is cut off",
+                "{} is truncated: the end-of-archive mark is missing",
                 path.display()
             )));
         }

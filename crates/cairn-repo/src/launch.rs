@@ -95,7 +95,7 @@ fn mount_points(tree: &Tree, directories: &[Vec<u8>], files: &[Vec<u8>]) -> Resu
         let text = String::from_utf8_lossy(name);
         let path = tree.resolve(name).ok_or_else(|| {
             Error::Invalid(format!(
-                "{text} in the image leads through a file or a loop of links"
+                "{text} in the image leads through a file or a symbolic link loop"
             ))
         })?;
         match tree.get(&path).map(|id| &tree.node(id).kind) {
@@ -108,7 +108,7 @@ fn mount_points(tree: &Tree, directories: &[Vec<u8>], files: &[Vec<u8>]) -> Resu
                     "a directory"
                 };
                 return Err(Error::Invalid(format!(
-                    "{text} is {other} in the image; nothing can be mounted there"
+                    "{text} is {other} in the image and cannot be a mount point"
                 )));
             }
         }

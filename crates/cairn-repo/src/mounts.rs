@@ -64,13 +64,13 @@ impl Repo {
         let target = target.canonicalize().at("mount at", target)?;
         if !target.is_dir() {
             return Err(Error::Invalid(format!(
-                "{} is not a directory; mount on a directory",
+                "{} is not a directory; choose a directory to mount on",
                 target.display()
             )));
         }
         if is_mountpoint(&target) {
             return Err(Error::Invalid(format!(
-                "something is mounted at {} already",
+                "something is already mounted at {}; unmount it first, or choose another directory",
                 target.display()
             )));
         }
@@ -121,7 +121,7 @@ impl Repo {
         let in_use = |_| {
             Error::from(cairn_snapshot::Error::InUse {
                 key: snapshot.key.to_string(),
-                by: "another mount that is being made; try again".into(),
+                by: "another mount in progress; try again".into(),
             })
         };
         let _only = head
@@ -157,7 +157,7 @@ impl Repo {
         let hides = root.ancestors().any(|above| inode(above) == at);
         if hides || target.ancestors().any(|above| inode(above) == of) {
             return Err(Error::Invalid(format!(
-                "{} holds the repository {} or is part of it; mount somewhere else",
+                "{} contains the repository {} or is inside it; mount somewhere else",
                 target.display(),
                 root.display()
             )));

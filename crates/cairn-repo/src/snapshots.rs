@@ -211,7 +211,7 @@ impl Snapshotter for Repo {
             return Err(cairn_snapshot::Error::NotActive {
                 key: key.to_string(),
                 kind: "committed",
-                action: "mounted; make a view of it first",
+                action: "mounted; create a view of it first",
             }
             .into());
         }

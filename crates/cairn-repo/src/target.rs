@@ -35,7 +35,7 @@ impl Target {
         let mode = match path.symlink_metadata() {
             Ok(meta) if meta.is_dir() => {
                 return Err(Error::Invalid(format!(
-                    "{} is a directory; name a file to write",
+                    "{} is a directory; choose a file to write to",
                     name.display()
                 )));
             }
@@ -58,8 +58,8 @@ impl Target {
             .parent()
             .filter(|p| !p.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        let file =
-            tempfile::NamedTempFile::new_in(directory).at("make a temporary file in", directory)?;
+        let file = tempfile::NamedTempFile::new_in(directory)
+            .at("create a temporary file in", directory)?;
         Ok(Self {
             name: name.to_owned(),
             place: Place::Replaced { path, file, mode },
@@ -107,7 +107,7 @@ fn followed(name: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(path),
         }
     }
-    let e = io::Error::other("too many links lead from one to the next");
+    let e = io::Error::other("too many levels of symbolic links");
     Err(e).at("look at", name)
 }
 

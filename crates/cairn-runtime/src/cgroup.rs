@@ -179,7 +179,7 @@ impl Frozen {
     pub fn freeze(group: &str, pid: i32) -> Result<Self> {
         let cannot = || {
             Error::Invalid(
-                "the container cannot be frozen (it has no control group of version 2); stop it first"
+                "the container cannot be paused (it has no version 2 control group); stop it first"
                     .into(),
             )
         };
@@ -202,7 +202,7 @@ impl Frozen {
         while !frozen(&guard.0) {
             if start.elapsed() > FREEZE_TIMEOUT {
                 return Err(Error::Invalid(
-                    "the container did not freeze within 5 seconds; stop it first".into(),
+                    "the container could not be paused within 5 seconds; stop it first".into(),
                 ));
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -97,7 +97,7 @@ impl Client {
             }) => self
                 .freeze(group, pid, others)
                 .map_err(|e| crate::error::chain(&e)),
-            _ => Err("the container's monitor is of another version of cairn".to_owned()),
+            _ => Err("the container's monitor is another version of cairn".to_owned()),
         };
         let kept = done.is_ok();
         let answer = Answer { error: done.err() };

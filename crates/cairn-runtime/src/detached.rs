@@ -18,7 +18,7 @@ pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
 
 /// A new file system, detached. `options` are `key=value` and flags, with commas.
 pub fn filesystem(kind: &str, options: &str, attributes: MountAttrFlags) -> Result<OwnedFd> {
-    let what = || format!("make a file system {kind}");
+    let what = || format!("create a {kind} file system");
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(what())?;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {

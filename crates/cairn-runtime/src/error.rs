@@ -33,10 +33,10 @@ pub enum Error {
         source: io::Error,
     },
     /// The command is there, and what would interpret it is not.
-    #[error("{0}: the interpreter it names is not in the container")]
+    #[error("{0}: its interpreter was not found in the container")]
     NoInterpreter(String),
     /// A signal ended the start.
-    #[error("interrupted by signal {0} before the process began")]
+    #[error("interrupted by signal {0} before the process started")]
     Interrupted(i32),
     /// What init said before it gave up.
     #[error("{words}")]

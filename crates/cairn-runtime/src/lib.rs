@@ -56,9 +56,7 @@ enum Stage {
 /// Runs the stage that the sealed descriptor `fd` tells; its exit code. Anything else than such a descriptor
 /// is refused, whoever calls.
 pub fn stage(fd: i32) -> Result<u8> {
-    let foreign = |_| {
-        Error::Invalid("this is a step of a launch: it is started by \"cairn run\" only".into())
-    };
+    let foreign = |_| Error::Invalid("this is an internal step of \"cairn run\"".into());
     match sealed::read_order(cairn_sys::inherited(fd).map_err(foreign)?)? {
         Stage::Monitor(order) => monitor::main(order),
         Stage::Init(order) => Ok(init::main(order)),

@@ -31,7 +31,7 @@ const ORDER_BYTES_MAX: i64 = 64 << 20;
 pub fn order<T: Serialize>(value: &T) -> Result<OwnedFd> {
     let bytes = serde_json::to_vec(value)
         .map_err(std::io::Error::other)
-        .step("encode what the next stage has to do")?;
+        .step("encode the order for the next stage")?;
     let mut file = memory("cairn-order")?;
     file.write_all(&bytes).step("write to a memory file")?;
     file.rewind().step("write to a memory file")?;
@@ -41,17 +41,17 @@ pub fn order<T: Serialize>(value: &T) -> Result<OwnedFd> {
 
 /// Reads what [`order`] wrote; refuses a descriptor that is not a sealed memory file.
 pub fn read_order<T: DeserializeOwned>(fd: OwnedFd) -> Result<T> {
-    let foreign =
-        || Error::Invalid("this is a step of a launch: it is started by \"cairn run\" only".into());
+    let foreign = || Error::Invalid("this is an internal step of \"cairn run\"".into());
     let seals = fcntl_get_seals(&fd).map_err(|_| foreign())?;
-    let stat = fstat(&fd).step("read what to do")?;
+    let stat = fstat(&fd).step("read the order for this stage")?;
     if !seals.contains(SEALS) || stat.st_size > ORDER_BYTES_MAX {
         return Err(foreign());
     }
     let mut file = File::from(fd);
-    file.rewind().step("read what to do")?;
+    file.rewind().step("read the order for this stage")?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).step("read what to do")?;
+    file.read_to_end(&mut bytes)
+        .step("read the order for this stage")?;
     serde_json::from_slice(&bytes).map_err(|_| foreign())
 }
 
@@ -59,7 +59,7 @@ fn memory(name: &str) -> Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Executable where the kernel wants that said (Linux 6.3); older ones do not know the flag.
     let made = memfd_create(name, flags | MemfdFlags::EXEC).or_else(|_| memfd_create(name, flags));
-    Ok(File::from(made.step("make a memory file")?))
+    Ok(File::from(made.step("create a memory file")?))
 }
 
 /// This program, to be executed by descriptor where an image can reach it.

@@ -94,7 +94,7 @@ impl ContainerLock {
             }
         }
         Err(Error::Invalid(
-            "another process starts or runs the container".into(),
+            "another process is starting or running the container".into(),
         ))
     }
 

@@ -60,7 +60,7 @@ pub fn ready(socket: impl AsFd) -> Result<()> {
     let mut go = [0; 1];
     match rustix::io::read(&socket, &mut go).step("wait for the monitor")? {
         1 => Ok(()),
-        _ => Err(Error::Invalid("the monitor went away".into())),
+        _ => Err(Error::Invalid("the monitor exited".into())),
     }
 }
 
@@ -89,7 +89,7 @@ pub fn receive(socket: impl AsFd) -> Result<Message> {
             RecvFlags::CMSG_CLOEXEC,
         ) {
             Err(rustix::io::Errno::INTR) => {}
-            done => break done.step("listen to init")?,
+            done => break done.step("read from init")?,
         }
     };
     let fd = ancillary.drain().find_map(|message| match message {
@@ -105,8 +105,6 @@ pub fn receive(socket: impl AsFd) -> Result<Message> {
             *code,
             String::from_utf8_lossy(words).into_owned(),
         )),
-        _ => Err(Error::Invalid(
-            "init said something that makes no sense".into(),
-        )),
+        _ => Err(Error::Invalid("init sent an invalid message".into())),
     }
 }

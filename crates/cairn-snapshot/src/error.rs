@@ -15,10 +15,10 @@ pub enum Error {
     #[error("snapshot {0} already exists; choose another name or remove it first")]
     Exists(String),
     /// No snapshot of this name.
-    #[error("snapshot {0} does not exist; \"cairn snapshot ls\" lists those that do")]
+    #[error("snapshot {0} does not exist; see \"cairn snapshot ls\"")]
     NotFound(String),
     /// The parent cannot be one.
-    #[error("snapshot {0} is not committed and so cannot be a parent; commit it first")]
+    #[error("snapshot {0} is not committed and cannot be a parent; commit it first")]
     ParentNotCommitted(String),
     /// It has children.
     #[error("cannot remove snapshot {key}: snapshot {child} depends on it; remove that one first")]

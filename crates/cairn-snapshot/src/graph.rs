@@ -80,7 +80,7 @@ fn from_row(rows: &dyn Rows, key: SnapshotKey, row: SnapshotV1) -> Result<Snapsh
         .parent
         .map(|p| p.parse())
         .transpose()
-        .map_err(|_| corrupt("its parent is no name"))?;
+        .map_err(|_| corrupt("its parent is not a valid name"))?;
     let labels = LABELS
         .scan(rows, label_prefix(key.as_str()))?
         .into_iter()
@@ -107,7 +107,7 @@ fn put(txn: &mut Txn<'_>, snapshot: &Snapshot) -> Result<()> {
     for (key, value) in &snapshot.labels {
         if key.is_empty() || key.len() + value.len() > LABEL_BYTES_MAX {
             return Err(Error::Invalid(format!(
-                "label {key:.50?}: key and value have more than {LABEL_BYTES_MAX} bytes, or the key is empty"
+                "label {key:.50?} is not valid: the key is empty, or key and value have more than {LABEL_BYTES_MAX} bytes"
             )));
         }
     }
@@ -172,7 +172,9 @@ pub fn list(rows: &dyn Rows) -> Result<Vec<Snapshot>> {
         let key = String::from_utf8(key).ok().and_then(|key| key.parse().ok());
         from_row(
             rows,
-            key.ok_or_else(|| cairn_store::Error::corrupt("snapshot row", "its key is no name"))?,
+            key.ok_or_else(|| {
+                cairn_store::Error::corrupt("snapshot row", "its key is not a valid name")
+            })?,
             row,
         )
     };

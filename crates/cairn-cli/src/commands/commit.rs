@@ -25,7 +25,7 @@ pub fn commit(env: &Env, args: &Commit) -> Result<()> {
     let done = cairn_container::commit(&repo, &args.container, options, apply)?;
     for path in &done.left_out {
         eprintln!(
-            "cairn: left out {}: layers hold no sockets, and commits no device nodes",
+            "cairn: skipped {}: a commit cannot contain sockets or device nodes",
             path_display(path)
         );
     }

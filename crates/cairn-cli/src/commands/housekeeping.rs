@@ -25,9 +25,9 @@ pub fn init(env: &Env) -> Result<()> {
         )?);
     }
     if there {
-        println!("there is a repository in {root} already");
+        println!("{root} is already a repository");
     } else {
-        println!("created an empty repository in {root}");
+        println!("created an empty repository at {root}");
     }
     Ok(())
 }
@@ -62,31 +62,31 @@ pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
     }
     let verb = if dry_run { "would free" } else { "freed" };
     println!(
-        "{verb} {} of packs: {} blobs that nothing needs",
+        "{verb} {} in packs ({} unreferenced blobs)",
         size(report.freed_bytes),
         report.dead_blobs
     );
     if report.written_bytes > 0 {
         println!(
-            "{} of what is needed moved to new packs",
+            "moved {} of live data to new packs",
             size(report.written_bytes)
         );
     }
     if report.waiting_bytes > 0 {
         println!(
-            "{} wait for a running import to end; run gc again then",
+            "{} cannot be freed while an import is running; run gc again when it is done",
             size(report.waiting_bytes)
         );
     }
     if let Some(bytes) = report.needs_bytes {
         println!(
-            "packs with dead blobs stay: rewriting one needs {} free; make room and run gc again",
+            "some packs with dead blobs were not rewritten: that needs {} of free space; free some space and run gc again",
             size(bytes)
         );
     }
     if report.evicted.bytes > 0 {
         println!(
-            "freed {} of cache: {} views, {} objects",
+            "freed {} in the cache ({} views, {} objects)",
             size(report.evicted.bytes),
             report.evicted.views,
             report.evicted.objects
@@ -120,7 +120,7 @@ pub fn backup(env: &Env, directory: &Path) -> Result<()> {
         }))?);
     }
     println!(
-        "{}: {} new packs with {} ({} of it as hard links), {} were there",
+        "{}: added {} packs, {} ({} as hard links); {} packs were up to date",
         directory.display(),
         report.new_packs,
         size(report.new_bytes),
@@ -128,7 +128,7 @@ pub fn backup(env: &Env, directory: &Path) -> Result<()> {
         report.kept_packs
     );
     for name in &report.left_out {
-        println!("left out: snapshot {name}, which is not committed");
+        println!("skipped snapshot {name}: it is not committed");
     }
     Ok(())
 }
@@ -152,7 +152,7 @@ pub fn stats(env: &Env) -> Result<()> {
     let line =
         |sign: &str, name: &str, bytes: u64| println!("{sign} {name:<44} {:>10}", size(bytes));
     line(" ", "content of all images and snapshots", s.logical);
-    line("-", "shared: whole layers", s.shared_layers);
+    line("-", "shared, whole layers", s.shared_layers);
     line("-", "holes of sparse files", s.holes);
     line("-", "shared: within a layer", s.shared_within);
     line("-", "shared: between layers", s.shared_between);
@@ -160,15 +160,15 @@ pub fn stats(env: &Env) -> Result<()> {
     line("-", "saved by compression", s.compression);
     line("=", "content as stored", s.stored_content);
     line("+", "manifests, tar framing, documents", s.stored_metadata);
-    line("+", "dead, not collected yet", s.dead);
+    line("+", "dead, not yet collected", s.dead);
     line("+", "headers and directories of packs", s.pack_overhead);
     line("+", "index", s.index);
     line("+", "database and journal", s.database);
     line("+", "cache: views and objects", s.cache);
     line("+", "changes of writable snapshots", s.heads);
     line("+", "containers, leases, unfinished imports", s.other);
-    line("+", "file system: directories and rounding", s.rounding);
-    line("=", "on disk, as du counts", s.disk);
+    line("+", "file system overhead", s.rounding);
+    line("=", "disk usage, as reported by du", s.disk);
     println!(
         "\n{} blobs in {} packs; content takes {:.1} times its stored size",
         s.blobs,
@@ -301,23 +301,23 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
                     path_display(path),
                     layer.short()
                 ),
-                None => println!("  needed by layer {} as a whole", layer.short()),
+                None => println!("  needed by all of layer {}", layer.short()),
             }
         }
     }
     for image in &report.images {
-        println!("image {image} is hit; import it again to heal it");
+        println!("image {image} is affected; import it again to restore it");
     }
     for snapshot in &report.snapshots {
-        println!("snapshot {snapshot} is hit");
+        println!("snapshot {snapshot} is affected");
     }
     for head in &report.heads {
         println!("{}", head_line(&repo, head));
     }
     for fault in &report.cache.faults {
         match &fault.stays {
-            None => println!("{}; it was made again", fault.what),
-            Some(why) => println!("{}; it could not be made again: {why}", fault.what),
+            None => println!("{}; it was recreated", fault.what),
+            Some(why) => println!("{}; it could not be recreated: {why}", fault.what),
         }
     }
     if let Some(why) = report
@@ -325,29 +325,29 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         .as_ref()
         .or(report.cache.forgotten.as_ref())
     {
-        eprintln!("cairn: what was found whole could not be written down: {why}");
+        eprintln!("cairn: cannot record what was verified: {why}");
     }
     let verdict = if report.is_sound() {
         if report.unread.is_empty() {
             "all sound"
         } else {
-            "nothing is known to be damaged, but not everything could be read"
+            "no damage found, but some data could not be read"
         }
     } else {
-        "damage found; everything that is not named above is intact"
+        "damage found; everything not listed above is intact"
     };
     let skipped = match report.packs_skipped {
         0 => String::new(),
-        n => format!(" ({n} more were read before)"),
+        n => format!(" ({n} were verified recently)"),
     };
     let cache = &report.cache;
     if cache.views + cache.objects + cache.objects_skipped > 0 {
         let skipped = match cache.objects_skipped {
             0 => String::new(),
-            n => format!(" ({n} more were read before)"),
+            n => format!(" ({n} were verified recently)"),
         };
         println!(
-            "cache: read {} in {} files{skipped}, {} views",
+            "cache: verified {} in {} files{skipped}, {} views",
             size(cache.bytes),
             cache.objects,
             cache.views
@@ -358,7 +358,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         return Ok(code);
     }
     println!(
-        "read {} in {} blobs of {} packs{skipped}; {} layers whole; {verdict}",
+        "verified {} in {} blobs, {} packs{skipped}, {} layers; {verdict}",
         size(report.bytes),
         report.blobs,
         report.packs,
@@ -377,14 +377,14 @@ fn is_running(repo: &Repo, head: &HitHead) -> bool {
 fn head_line(repo: &Repo, head: &HitHead) -> String {
     match (&head.container, &head.mountpoint) {
         (Some(container), _) if is_running(repo, head) => format!(
-            "container {} runs on it: files it has not read yet may fail",
+            "container {} is running on it: files it has not read yet may be unreadable",
             container.name
         ),
-        (Some(container), _) => format!("container {} stands on it", container.name),
+        (Some(container), _) => format!("container {} uses it", container.name),
         (None, place) => format!(
             "snapshot {} is mounted at {}",
             head.snapshot,
-            place.as_deref().unwrap_or("an unknown place")
+            place.as_deref().unwrap_or("an unknown path")
         ),
     }
 }

@@ -40,7 +40,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
         println!("{name}  {}", image.id);
         let stats = image.stats;
         println!(
-            "  {} layers, {} of them present; read {}, new {}, stored as {}",
+            "  {} layers, {} already present; read {}, new {}, stored as {}",
             image.layers,
             image.layers_present,
             size(stats.bytes_in),
@@ -50,7 +50,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
         report(&image);
         for path in &image.left_out {
             eprintln!(
-                "cairn: left out {} (a socket or a mount)",
+                "cairn: skipped {} (a socket or mount point)",
                 path_display(path)
             );
         }
@@ -62,7 +62,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
 fn report(image: &Imported) {
     for left in &image.names_left_out {
         output::say(&format!(
-            "left out the name {:?} of {}: {}; name the image with \"cairn tag\"",
+            "skipped the name {:?} of {}: {}; use \"cairn tag\" to name the image",
             left.name,
             image.id.short(),
             left.why
@@ -70,7 +70,7 @@ fn report(image: &Imported) {
     }
     for taken in &image.taken {
         output::say(&format!(
-            "{} was the name of image {} before, which has lost it",
+            "{} was moved from image {}",
             taken.name,
             taken.from.short()
         ));
@@ -116,7 +116,7 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         let left_out = repo.export_root(image, &args.output, args.devices)?;
         if let Some(first) = left_out.first() {
             eprintln!(
-                "cairn: left out {} device nodes, the first is /{}; --devices makes them",
+                "cairn: skipped {} device nodes, the first is /{}; use --devices to create them",
                 left_out.len(),
                 path_display(first).trim_start_matches('/')
             );
@@ -260,7 +260,7 @@ pub fn redact(config: &mut Value) {
                 let name = text.split_once('=').map_or(text, |(name, _)| name);
                 // Not a secret, and what people look for most.
                 if name != "PATH" {
-                    *variable = json!(format!("{name}=<hidden; --show-env shows it>"));
+                    *variable = json!(format!("{name}=<hidden; use --show-env>"));
                 }
             }
         }
@@ -335,7 +335,7 @@ pub fn remove(env: &Env, images: &[String]) -> Result<u8> {
             Ok(Removed::Untagged(name)) if env.json => line["untagged"] = json!(name.to_string()),
             Ok(Removed::Image(id)) if env.json => line["removed"] = json!(id.to_string()),
             Ok(Removed::Untagged(name)) => println!("untagged {name}"),
-            Ok(Removed::Image(id)) => println!("removed {id}; its space is freed by \"cairn gc\""),
+            Ok(Removed::Image(id)) => println!("removed {id}; run \"cairn gc\" to free its space"),
             Err(e) => {
                 line["error"] = json!(output::one_line(&e));
                 let e = e.into();

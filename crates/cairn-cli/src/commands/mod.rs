@@ -110,14 +110,14 @@ fn default_root() -> Result<PathBuf> {
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
     Ok(data
         .or_else(home)
-        .context("neither XDG_DATA_HOME nor HOME is set; give --root")?
+        .context("neither XDG_DATA_HOME nor HOME is set; use --root")?
         .join("cairn"))
 }
 
 /// Runs a command.
 pub fn dispatch(cli: Cli) -> Result<u8> {
     let root = cli.root.map_or_else(default_root, Ok)?;
-    let root = std::path::absolute(&root).context("the repository's path")?;
+    let root = std::path::absolute(&root).context("resolve the repository path")?;
     let env = Env {
         root,
         json: cli.json,

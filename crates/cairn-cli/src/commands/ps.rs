@@ -17,7 +17,7 @@ fn status_text(state: &State) -> String {
             ago(state.started as i64).trim_end_matches(" ago")
         ),
         Status::Exited(code) => format!("exited ({code}) {}", ago(state.finished as i64)),
-        Status::Lost => "lost (its monitor was killed)".into(),
+        Status::Lost => "lost (monitor was killed)".into(),
     }
 }
 

@@ -16,58 +16,56 @@ pub fn run(env: &Env, keep: bool) -> Result<()> {
     let place = tempfile::Builder::new()
         .prefix("cairn-quickstart-")
         .tempdir()
-        .context("make a directory to work in")?;
+        .context("create a working directory")?;
     let root = place.path().join("repository");
     let cairn = Cairn { root: &root, env };
-    say("Build two root file systems from programs of this machine: app is base and some more");
+    say("Build two root file systems from local programs; \"app\" is \"base\" plus a few more");
     let (base, app) = (place.path().join("base"), place.path().join("app"));
     root_file_system(&base, &BASE)?;
     root_file_system(&app, &[&BASE[..], &MORE[..]].concat())?;
 
-    say("Import both: content is cut into chunks, each stored once and compressed");
+    say("Import both: content is split into chunks; each is compressed and stored once");
     cairn.run(&["import", text(&base)?, "--name", "base"])?;
     cairn.run(&["import", text(&app)?, "--name", "app"])?;
     cairn.run(&["images"])?;
 
-    say("Launch a process in app; it writes into a head of its own, never into the image");
+    say("Run a process in app: it writes to its own directory, never to the image");
     let script =
         "mkdir /srv; echo \"hello from $(id -u)\" > /srv/greeting; rm /etc/motd; cat /srv/greeting";
     if cairn.try_run(&["run", "--name", "first", "app", "sh", "-c", script])? {
-        say("See what it changed, and make an image of that");
+        say("Show what it changed, and commit that as an image");
         cairn.run(&["snapshot", "diff", "container/first"])?;
         cairn.run(&["commit", "first", "app:changed"])?;
         cairn.run(&["run", "--rm", "app:changed", "cat", "/srv/greeting"])?;
         say("Remove the container");
         cairn.run(&["rm", "first"])?;
     } else {
-        println!(
-            "This machine allows no user namespaces to others than root, so nothing was launched."
-        );
+        println!("User namespaces are not available to non-root users here, so nothing was run.");
         // What there is of the container is not needed for the rest.
         cairn.try_run(&["rm", "first"])?;
     }
 
-    say("Write app out as Docker would; each imported layer comes out byte for byte");
+    say("Export app as docker save would; imported layers come out byte for byte");
     cairn.run(&["export", "app", "-o", text(&place.path().join("app.tar"))?])?;
 
-    say("Where every byte is: each line is what makes the difference to the next");
+    say("Show where every byte is");
     cairn.run(&["stats"])?;
 
-    say("Remove app and what was made of it, and collect what base does not need");
+    say("Remove app and the image committed from it, and delete what base does not need");
     cairn.try_run(&["rmi", "app:changed"])?;
     cairn.run(&["rmi", "app"])?;
     cairn.run(&["gc", "--dry-run"])?;
     cairn.run(&["gc"])?;
 
-    say("Verify all that is left, byte by byte");
+    say("Verify everything that is left");
     cairn.run(&["check"])?;
     if keep {
         println!(
-            "\nThe repository stays: {}",
+            "\nThe repository was kept: {}",
             place.keep().join("repository").display()
         );
     } else {
-        println!("\nDone; --keep leaves the repository for a look around.");
+        println!("\nDone. Use --keep to keep the repository.");
     }
     Ok(())
 }
@@ -132,7 +130,7 @@ fn root_file_system(root: &Path, programs: &[&str]) -> Result<()> {
             .map(|d| Path::new(d).join(program))
             .find(|p| p.exists());
         let Some(found) = found else {
-            bail!("this machine has no program {program}")
+            bail!("program {program} was not found")
         };
         libraries.extend(needed(&found)?);
         copy(&found, &root.join("bin").join(program))?;

@@ -45,13 +45,9 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
 fn options(args: Run) -> Result<RunOptions> {
     let mut words = args.image_and_command.into_iter();
     let image = words.next().unwrap_or_default().into_string();
-    let image =
-        image.map_err(|name| Usage(format!("{} is not the name of an image", name.display())))?;
+    let image = image.map_err(|name| Usage(format!("{} is not an image name", name.display())))?;
     if image.starts_with('-') {
-        return Err(Usage(format!(
-            "there is no option {image}; \"cairn run --help\" lists them"
-        ))
-        .into());
+        return Err(Usage(format!("unknown option {image}; see \"cairn run --help\"")).into());
     }
     let texts = |all: Vec<OsString>| all.into_iter().map(Text::from).collect();
     Ok(RunOptions {
@@ -91,7 +87,7 @@ fn no_new_privileges(options: &[String]) -> Result<bool, Usage> {
             Some(("no-new-privileges", "false")) => false,
             _ => {
                 return Err(Usage(format!(
-                    "--security-opt {option}: there is no-new-privileges=true and no-new-privileges=false"
+                    "--security-opt {option}: must be no-new-privileges=true or no-new-privileges=false"
                 )));
             }
         };

@@ -23,7 +23,7 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
     if env.json && gives_paths && env.root.to_str().is_none() {
         // Said before anything is made.
         return Err(Usage(format!(
-            "the path of the repository, {}, is not UTF-8, and JSON can give no other; leave --json out",
+            "the repository path {} is not UTF-8 and cannot be printed as JSON; omit --json",
             env.root.display()
         ))
         .into());
@@ -173,7 +173,7 @@ fn parse_labels(labels: &[String]) -> Result<Labels> {
     let mut out = BTreeMap::new();
     for label in labels {
         let Some((name, value)) = label.split_once('=') else {
-            return Err(Usage(format!("label {label:?} has no =; write NAME=VALUE")).into());
+            return Err(Usage(format!("label {label:?} has no \"=\"; use NAME=VALUE")).into());
         };
         out.insert(name.to_owned(), value.to_owned());
     }

@@ -45,7 +45,7 @@ pub fn kill(env: &Env, names: &[String], signal: &str) -> Result<u8> {
     let number = cairn_runtime::signal_named(signal);
     let number = number.ok_or_else(|| {
         Usage(format!(
-            "there is no signal {signal:?}; write a name such as HUP or RTMIN+3, or a number"
+            "unknown signal {signal:?}; use a name such as HUP or RTMIN+3, or a number"
         ))
     })?;
     let repo = env.open()?;
@@ -63,7 +63,7 @@ pub fn remove(env: &Env, names: &[String], force: bool) -> Result<u8> {
 pub fn after(env: &Env, id: &str) -> Result<()> {
     let stdin = rustix::fs::fstat(rustix::stdio::stdin()).context("read standard input")?;
     if !rustix::fs::FileType::from_raw_mode(stdin.st_mode).is_fifo() {
-        return Err(Usage("this is a step of \"cairn run --rm\"".into()).into());
+        return Err(Usage("this is an internal step of \"cairn run --rm\"".into()).into());
     }
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     let repo = env.open()?;

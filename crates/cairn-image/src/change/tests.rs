@@ -332,7 +332,7 @@ fn what_is_unknown_stays_or_is_refused() {
 
 #[test]
 fn no_instruction_can_end_the_program() {
-    assert!(refused(&format!("ENV A={}", "${A:-".repeat(40_000))).contains("not closed"));
+    assert!(refused(&format!("ENV A={}", "${A:-".repeat(40_000))).contains("unterminated"));
     let deep = format!("ENV A={}x{}", "${A:-".repeat(100), "}".repeat(100));
     assert!(refused(&deep).contains("nested"));
     let names: Vec<&str> = KNOWN.split(", ").collect();

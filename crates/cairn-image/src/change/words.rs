@@ -50,15 +50,15 @@ pub fn pairs(text: &str) -> Outcome<Vec<(String, String)>> {
     if split_pair(first).is_none() {
         let (name, value) = text
             .split_once(char::is_whitespace)
-            .ok_or_else(|| format!("{text:?} has no value; write NAME=VALUE"))?;
+            .ok_or_else(|| format!("{text:?} has no value; use NAME=VALUE"))?;
         return Ok(vec![(name.to_owned(), value.trim().to_owned())]);
     }
     let pair = |word: &String| {
         let (name, value) = split_pair(word).ok_or_else(|| {
-            format!("{word:?} has no =; write NAME=VALUE, with quotes around blanks")
+            format!("{word:?} has no \"=\"; use NAME=VALUE, with quotes around spaces")
         })?;
         if name.is_empty() {
-            return Err(format!("{word:?} has no name before the ="));
+            return Err(format!("{word:?} has no name before the \"=\""));
         }
         Ok((name.to_owned(), value.to_owned()))
     };
@@ -125,7 +125,7 @@ fn expand_within(text: &str, env: &BTreeMap<String, String>, depth: usize) -> Ou
         }
     }
     match quote {
-        Some(quote) => Err(format!("a {quote} is not closed")),
+        Some(quote) => Err(format!("unterminated {quote}")),
         None => Ok(out),
     }
 }
@@ -163,7 +163,7 @@ fn variable(
     let mut close = end;
     loop {
         match chars.get(close) {
-            None => return Err("a ${ is not closed".into()),
+            None => return Err("unterminated ${".into()),
             Some('\\') => close += 1,
             Some('{') if close > 0 && chars[close - 1] == '$' => open += 1,
             Some('}') => open -= 1,
@@ -177,7 +177,7 @@ fn variable(
     let modifier: String = chars[end..close].iter().collect();
     *at = close + 1;
     if name.is_empty() {
-        return Err("${} names no variable".into());
+        return Err("${} has no variable name".into());
     }
     let value = env.get(&name);
     let (colon, modifier) = match modifier.strip_prefix(':') {

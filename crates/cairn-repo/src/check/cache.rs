@@ -214,10 +214,7 @@ impl Checking<'_> {
                 Ok(Found::Damaged) => ("damaged", Ok(())),
                 Err(e) => ("damaged or missing", Err(e.into())),
             };
-            let what = format!(
-                "object {id} of the cache, {} bytes, is {word}",
-                content.size
-            );
+            let what = format!("cached object {id} ({} bytes) is {word}", content.size);
             self.fault(what, remade);
         }
     }

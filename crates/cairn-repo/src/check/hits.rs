@@ -28,7 +28,7 @@ impl Repo {
                 .store
                 .find(id)
                 .is_err_and(|e| e.is_corruption())
-                .then(|| "it is in no pack".to_owned()),
+                .then(|| "it is not in any pack".to_owned()),
             (None, Ok(Some(found))) if bad_packs.contains(&found.pack) => {
                 let bad = self.store.get(id).is_err_and(|e| e.is_corruption());
                 bad.then(|| format!("its pack {} is damaged", found.pack))
@@ -106,7 +106,7 @@ impl Repo {
             if document.is_err() {
                 hit(
                     image.config.id,
-                    "the image's document does not read".into(),
+                    "the image configuration cannot be read".into(),
                     (LayerId::from_bytes([0; 32]), None),
                 );
             }

@@ -77,7 +77,7 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
                     .is_none_or(|parent| snapshot(parent.as_str().as_bytes()))
                     && s.layer.is_none_or(|id| rows::layer(all, &id).is_ok())
             });
-            let words = format!("snapshot {}: its parent or its layer is gone", text());
+            let words = format!("snapshot {}: its parent or layer is missing", text());
             if whole { None } else { bad(Some(words)) }
         }
         b'm' => {
@@ -95,7 +95,7 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
             if whole {
                 None
             } else {
-                bad(Some(format!("image {name}: its layers are gone")))
+                bad(Some(format!("image {name}: its layers are missing")))
             }
         }
         b't' => {
@@ -107,7 +107,7 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
             if there {
                 None
             } else {
-                bad(Some(format!("image name {}: its image is gone", text())))
+                bad(Some(format!("image name {}: its image is missing", text())))
             }
         }
         b'r' => {
@@ -115,11 +115,14 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
             let found = containers::all(&one).ok().and_then(|mut all| all.pop());
             match found {
                 Some(c) if snapshot(c.snapshot.as_str().as_bytes()) => None,
-                Some(c) => bad(Some(format!("container {}: its snapshot is gone", c.name))),
+                Some(c) => bad(Some(format!(
+                    "container {}: its snapshot is missing",
+                    c.name
+                ))),
                 None => bad(Some("a container".to_owned())),
             }
         }
-        _ => bad(Some("a row that belongs to nothing".to_owned())),
+        _ => bad(Some("a row that refers to nothing".to_owned())),
     }
 }
 
@@ -190,7 +193,7 @@ impl Repo {
                 let to = kept.join(format!("{place}-{name}"));
                 disk.rename(&entry.path(), &to)?;
                 out.push(format!(
-                    "the record of {place}/{name}; what it holds is kept in {}",
+                    "the record of {place}/{name}; its contents were moved to {}",
                     to.display()
                 ));
             }

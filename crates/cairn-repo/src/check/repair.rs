@@ -22,13 +22,13 @@ impl Repo {
         let disk = options.disk.clone();
         let mut done = Vec::new();
         if cairn_store::restore_format(root, &disk)? {
-            done.push("wrote the file \"format\" again".to_owned());
+            done.push("rewrote the file \"format\"".to_owned());
         }
         for name in PLACES {
             let place = root.join(name);
             if !place.is_dir() {
                 cairn_store::private_directory(&place, &disk)?;
-                done.push(format!("made the directory {name} again"));
+                done.push(format!("recreated the directory {name}"));
             }
         }
         // Everything that opens the repository needs its rows.
@@ -92,19 +92,19 @@ impl Repo {
         }
         if index {
             self.store.rebuild_index()?;
-            done.push("made the index anew from the packs".to_owned());
+            done.push("rebuilt the index from the packs".to_owned());
         }
         let mut report = self.check(&ScrubOptions::all(), &|_| ())?;
         let healed = self.heal_from_cache(&report)?;
         if healed > 0 {
-            done.push(format!("took {healed} files back from the object cache"));
+            done.push(format!("restored {healed} files from the object cache"));
             report = self.check(&ScrubOptions::structure(), &|_| ())?;
         }
         // Last, because what is lost in the packs may be in the cache, and not the other way round.
         report.cache = self.check_cache(&ScrubOptions::all(), progress)?;
         report.cache.faults.retain(|fault| {
             if fault.stays.is_none() {
-                done.push(format!("{}; made it again", fault.what));
+                done.push(format!("{}; recreated it", fault.what));
             }
             fault.stays.is_some()
         });
@@ -148,7 +148,7 @@ impl Repo {
         }
         let of = known.map_or_else(|_| "an unknown number of".to_owned(), |n| n.to_string());
         Ok(format!(
-            "saved {count} of {of} blobs of pack {id}; the damaged file is {}",
+            "recovered {count} of {of} blobs from pack {id}; the damaged file was moved to {}",
             kept.display()
         ))
     }

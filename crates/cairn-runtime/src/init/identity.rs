@@ -48,7 +48,7 @@ pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
         nix::unistd::setgroups(&groups).step("set groups")?;
     } else if (user.uid, user.gid) != (0, 0) {
         return Err(Error::Invalid(
-            "without root only the user root exists in a container; leave -u away".into(),
+            "only the user root is available when cairn is not run as root; omit -u".into(),
         ));
     }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
@@ -60,7 +60,7 @@ pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
         || [gids.real, gids.effective, gids.saved] != [gid; 3]
     {
         return Err(Error::Invalid(format!(
-            "the process did not become user {uid} and group {gid}"
+            "could not switch to user {uid} and group {gid}"
         )));
     }
     let have = caps::read(None, CapSet::Permitted)
@@ -80,7 +80,7 @@ pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
             .step("drop capabilities")?;
     }
     if spec.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).step("give up new privileges")?;
+        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
     }
     Ok(())
 }

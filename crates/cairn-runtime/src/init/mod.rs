@@ -53,10 +53,10 @@ pub fn main(order: Order) -> u8 {
 
 fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     let spec = &order.spec;
-    let closed = || Error::Invalid("the monitor went away".into());
+    let closed = || Error::Invalid("the monitor exited".into());
     let socket = slot.as_ref().ok_or_else(closed)?;
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)
-        .step("keep the socket to ourselves")?;
+        .step("mark the socket close-on-exec")?;
     // The monitor puts this process into its groups while the root is being built.
     let myself = rustix::process::getpid();
     let pidfd = pidfd_open(myself, PidfdFlags::empty()).step("open this process")?;
@@ -69,7 +69,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     if spec.network == Network::None {
         namespaces |= CloneFlags::CLONE_NEWNET;
     }
-    nix::sched::unshare(namespaces).step("make namespaces")?;
+    nix::sched::unshare(namespaces).step("create namespaces")?;
     if spec.network == Network::None {
         cairn_sys::loopback_up().step("bring the loopback interface up")?;
     }
@@ -77,7 +77,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
         .step(format!("set the host name {}", spec.hostname))?;
     let rootfs = build(spec, &order.place, privileged)?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
-    rustix::process::setsid().step("begin a session")?;
+    rustix::process::setsid().step("start a session")?;
     let user = look_up(
         &spec.user,
         &read_in(&rootfs.root, "etc/passwd"),
@@ -100,11 +100,11 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     }
     if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {
         return Err(Error::Invalid(format!(
-            "the working directory {} is outside of the container",
+            "the working directory {} is outside the container",
             spec.cwd.lossy()
         )));
     }
-    cairn_sys::close_on_exec_from(3).step("close what is not the process's")?;
+    cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     if spec.init {
         return stay(&program, slot);
     }
@@ -164,7 +164,8 @@ fn connect(spec: &LaunchSpec, rootfs: &Rootfs, user: &User, socket: &OwnedFd) ->
     {
         // A terminal keeps its group, which is that of terminals.
         let group = (!spec.terminal).then_some(gid);
-        rustix::fs::fchown(fd.as_fd(), Some(uid), group).step("give standard streams away")?;
+        rustix::fs::fchown(fd.as_fd(), Some(uid), group)
+            .step("change the owner of standard streams")?;
     }
     Ok(())
 }
@@ -173,7 +174,7 @@ fn connect(spec: &LaunchSpec, rootfs: &Rootfs, user: &User, socket: &OwnedFd) ->
 fn enter(rootfs: Rootfs) -> Result<()> {
     rustix::process::fchdir(&rootfs.root).step("enter the root")?;
     rustix::process::pivot_root(".", ".").step("change the root")?;
-    rustix::mount::unmount(".", UnmountFlags::DETACH).step("let go of the host's root")?;
+    rustix::mount::unmount(".", UnmountFlags::DETACH).step("unmount the host's root")?;
     rustix::process::chdir("/").step("enter the root")
 }
 

@@ -61,7 +61,7 @@ fn environment(spec: &LaunchSpec, user: &User) -> Vec<Vec<u8>> {
 impl Program {
     /// What the spec says, for this user.
     pub fn new(spec: &LaunchSpec, user: &User) -> Result<Self> {
-        let none = || Error::Invalid("no command was given and the image names none".into());
+        let none = || Error::Invalid("no command was given and the image has none".into());
         let name = spec.args.first().ok_or_else(none)?.clone();
         let env = environment(spec, user);
         let candidates = if name.as_bytes().contains(&b'/') {

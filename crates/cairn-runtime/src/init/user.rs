@@ -35,7 +35,7 @@ fn number(text: &str) -> Option<Result<u32>> {
     let id = text.parse::<u32>().ok().filter(|id| *id <= ID_MAX);
     Some(id.ok_or_else(|| {
         Error::Invalid(format!(
-            "{text} is not a valid user or group id: the largest is {ID_MAX}"
+            "{text} is not a valid user or group id; the largest is {ID_MAX}"
         ))
     }))
 }
@@ -44,7 +44,7 @@ fn number(text: &str) -> Option<Result<u32>> {
 fn id(field: &str, file: &str, name: &str) -> Result<u32> {
     number(field).unwrap_or_else(|| {
         Err(Error::Invalid(format!(
-            "{file} of the container has no number for {name:?}"
+            "{file} in the container has no valid id for {name:?}"
         )))
     })
 }
@@ -74,7 +74,7 @@ pub fn look_up(wanted: &str, passwd: &str, group: &str) -> Result<User> {
         (None, Some(uid)) => (uid, 0, String::new(), "/".to_owned()),
         (None, None) => {
             return Err(Error::Invalid(format!(
-                "the container has no user {user:?} in /etc/passwd"
+                "no user {user:?} in /etc/passwd of the container"
             )));
         }
     };
@@ -87,7 +87,7 @@ pub fn look_up(wanted: &str, passwd: &str, group: &str) -> Result<User> {
                     let named = fields(group).find(|f| f.len() >= 3 && f[0] == wanted);
                     let named = named.ok_or_else(|| {
                         Error::Invalid(format!(
-                            "the container has no group {wanted:?} in /etc/group"
+                            "no group {wanted:?} in /etc/group of the container"
                         ))
                     })?;
                     id(named[2], "/etc/group", wanted)?

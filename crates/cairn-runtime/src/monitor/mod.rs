@@ -50,7 +50,7 @@ pub struct Order {
 /// whoever started it; else it is for the caller to say.
 pub fn main(order: Order) -> Result<u8> {
     cairn_sys::ignore_broken_pipe();
-    let lock = cairn_sys::inherited(order.lock).step("take the container's lock over")?;
+    let lock = cairn_sys::inherited(order.lock).step("take over the container's lock")?;
     let lock = ContainerLock::from_inherited(lock);
     let mut started = order.started.and_then(|fd| cairn_sys::inherited(fd).ok());
     let kept = [Some(lock.fd()), started.as_ref()];
@@ -115,7 +115,7 @@ impl After {
             .process_group(0)
             .spawn();
         Ok(Some(Self(
-            child.step("start what comes after the container")?,
+            child.step("start the cleanup after the container")?,
         )))
     }
 }
@@ -136,7 +136,7 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
             watched.relay(&signals)
         }
         (Err(e), _) => Err(e),
-        (Ok(()), None) => Err(Error::Invalid("the container did not begin".into())),
+        (Ok(()), None) => Err(Error::Invalid("the container did not start".into())),
     };
     let pumps = begun.and_then(|watched| watched.pumps);
     // A log is whole before the container counts as ended; a caller may read as slowly as it likes.
@@ -245,7 +245,7 @@ fn enter_user_namespace() -> Result<()> {
         return Ok(());
     }
     nix::sched::unshare(CloneFlags::CLONE_NEWUSER)
-        .step("make a user namespace (are they allowed here?)")?;
+        .step("create a user namespace (they may be disabled on this system)")?;
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("0 {uid} 1")),
@@ -260,11 +260,11 @@ fn enter_user_namespace() -> Result<()> {
 /// The number of the process a descriptor stands for.
 fn pid_of(process: &OwnedFd) -> Result<i32> {
     let path = format!("/proc/self/fdinfo/{}", process.as_raw_fd());
-    let info = std::fs::read_to_string(&path).step("read the number of the container's process")?;
+    let info = std::fs::read_to_string(&path).step("read the id of the container's process")?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
     pid.and_then(|pid| pid.trim().parse().ok())
         .filter(|pid| *pid > 0)
-        .ok_or_else(|| Error::Invalid("the container's process ended before it began".into()))
+        .ok_or_else(|| Error::Invalid("the container's process exited before it started".into()))
 }
 
 pub(crate) fn wait_for(outer: Pid) -> Option<u8> {

@@ -26,7 +26,7 @@ pub fn start(mut order: init::Order, ends: Ends) -> Result<(Pid, OwnedFd)> {
         SocketFlags::CLOEXEC,
         None,
     )
-    .step("make a socket pair")?;
+    .step("create a socket pair")?;
     order.socket = theirs.as_raw_fd();
     let program = sealed::program()?;
     let order = sealed::order(&Stage::Init(order))?;
@@ -48,7 +48,7 @@ fn live(
     socket: &OwnedFd,
     ends: Ends,
 ) -> Result<std::convert::Infallible> {
-    let gone = || Error::Invalid("the monitor went away".into());
+    let gone = || Error::Invalid("the monitor exited".into());
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .step("tie the container to its monitor")?;
     // It may have died before that was said; then its end of the socket is closed.
@@ -56,10 +56,10 @@ fn live(
         std::os::fd::AsFd::as_fd(socket),
         PollFlags::POLLIN,
     )];
-    if poll(&mut there, PollTimeout::ZERO).step("look for the monitor")? != 0 {
+    if poll(&mut there, PollTimeout::ZERO).step("check the monitor")? != 0 {
         return Err(gone());
     }
-    nix::sched::unshare(CloneFlags::CLONE_NEWPID).step("make a PID namespace")?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWPID).step("create a PID namespace")?;
     for fd in [order, socket] {
         rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).step("pass on a descriptor")?;
     }
@@ -76,7 +76,7 @@ fn live(
     let child = Pid::from_raw(child.id() as i32);
     // The caller's streams, the container's lock, both ends of pipes: nothing of it is needed here, and
     // nothing in this process uses a descriptor from here on.
-    cairn_sys::close_all_from(0).step("close what is not needed")?;
+    cairn_sys::close_all_from(0).step("close unneeded descriptors")?;
     loop {
         let code = match waitpid(child, None) {
             Ok(WaitStatus::Exited(_, code)) => code,

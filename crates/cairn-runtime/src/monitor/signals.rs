@@ -152,7 +152,7 @@ impl Signals {
                 Message::Failed(code, words) => return Err(Error::Init { code, words }),
                 Message::Begun => {
                     let (process, pid) = process.ok_or_else(|| {
-                        Error::Invalid("the container's process ended before it began".into())
+                        Error::Invalid("the container's process exited before it started".into())
                     })?;
                     return Ok(Started {
                         process,

@@ -37,7 +37,7 @@ pub struct Streams {
 
 /// Pipes for a container.
 pub fn pipes(interactive: bool) -> Result<(Streams, Ends)> {
-    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("make a pipe");
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).step("create a pipe");
     let ((stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr)) =
         (pipe()?, pipe()?, pipe()?);
     let ours = Streams {
@@ -89,7 +89,7 @@ impl Pumps {
         interactive: bool,
         log: Option<&Path>,
     ) -> Result<Self> {
-        let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("make an eventfd")?;
+        let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("create an eventfd")?;
         let mut pumps = Self {
             output: Vec::new(),
             ended: Arc::new(ended),

@@ -107,7 +107,7 @@ impl Dev {
 
 fn exact(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
     open_exact(directory, name)?
-        .ok_or_else(|| Error::Invalid(format!("/dev/{name} of the container is gone")))
+        .ok_or_else(|| Error::Invalid(format!("/dev/{name} of the container is missing")))
 }
 
 fn fill(dev: &OwnedFd, privileged: bool) -> Result<()> {
@@ -145,5 +145,5 @@ fn fill(dev: &OwnedFd, privileged: bool) -> Result<()> {
         Mode::from_raw_mode(0o600),
         0,
     )
-    .step("make /dev/console")
+    .step("create /dev/console")
 }

@@ -38,7 +38,7 @@ pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs
     .step("make mounts private")?;
     let root = cairn_view::mount(&spec.plan)?;
     // Device nodes of an image open nothing; those in /dev are the container's own.
-    cairn_sys::mount_no_devices(&root).step("shut devices of the image off")?;
+    cairn_sys::mount_no_devices(&root).step("disable device nodes of the image")?;
     cairn_view::attach(&root, place)?;
     let order = in_order(&root, &spec.mounts)?;
     let proc = filesystem("proc", "", QUIET)?;
@@ -60,7 +60,7 @@ pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs
 fn own_directory(root: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let refused = |why: &str| {
         Error::Invalid(format!(
-            "/{name} in the image is {why}, and no directory: such an image is not run"
+            "/{name} in the image is {why}, not a directory; refusing to run it"
         ))
     };
     let found = open_exact(root, name);
@@ -100,13 +100,13 @@ fn in_order<'a>(root: &OwnedFd, mounts: &'a [Mount]) -> Result<Vec<(Placed, &'a 
         match placed.components().first().map(Vec::as_slice) {
             None => return refused("the root itself cannot be mounted over"),
             // What protects /proc was put there by us, and stays the last word on it.
-            Some(b"proc") => return refused("nothing can be mounted in /proc"),
+            Some(b"proc") => return refused("mounting in /proc is not allowed"),
             _ => {}
         }
         match order.iter_mut().find(|(other, _)| *other == placed) {
             None => order.push((placed, mount)),
             Some((_, other)) if other.origin == Origin::User && mount.origin == Origin::User => {
-                return refused("two mounts were given for this place");
+                return refused("two mounts use this path");
             }
             Some((_, other)) if other.origin < mount.origin => *other = mount,
             Some(_) => {}

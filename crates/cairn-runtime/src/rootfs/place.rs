@@ -75,7 +75,7 @@ pub fn make(root: &OwnedFd, placed: &Placed, is_directory: bool) -> Result<Owned
             ("a directory", "a file")
         };
         return Err(Error::Invalid(format!(
-            "/{} is {is} in the container; {wants} cannot be mounted there",
+            "/{} is {is} in the container; {wants} cannot be mounted on it",
             text()
         )));
     }
@@ -164,20 +164,20 @@ impl Walk {
                     self.missing.push(part);
                     continue;
                 }
-                done => done.step(format!("look {} up in the container", shown()))?,
+                done => done.step(format!("look up {} in the container", shown()))?,
             };
-            let stat = fstat(&fd).step(format!("look {} up in the container", shown()))?;
+            let stat = fstat(&fd).step(format!("look up {} in the container", shown()))?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Symlink => {
                     links += 1;
                     if links > LINKS_MAX || self.is_procfs()? {
                         return Err(Error::Invalid(format!(
-                            "{} leads through too many links, or a link of /proc",
+                            "{} leads through too many symbolic links, or a magic link of /proc",
                             shown()
                         )));
                     }
                     let to = readlinkat(&fd, "", Vec::new())
-                        .step(format!("look {} up in the container", shown()))?;
+                        .step(format!("look up {} in the container", shown()))?;
                     if to.as_bytes().starts_with(b"/") {
                         self.stack.truncate(1);
                         self.names.clear();
@@ -198,7 +198,7 @@ impl Walk {
     }
 
     fn is_procfs(&self) -> Result<bool> {
-        let found = rustix::fs::fstatfs(self.here()).step("look a place up")?;
+        let found = rustix::fs::fstatfs(self.here()).step("look up a path")?;
         Ok(found.f_type == rustix::fs::PROC_SUPER_MAGIC)
     }
 }
