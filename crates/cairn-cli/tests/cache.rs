@@ -193,7 +193,7 @@ fn check_names_what_is_damaged_in_the_cache_and_makes_it_again() {
     // A repair mends it and says so.
     flip(&objects(&cairn)[2], 100);
     let text = cairn.ok(&["check", "--repair"]);
-    assert!(text.contains("is damaged; made it again"), "{text}");
+    assert!(text.contains("is damaged; recreated it"), "{text}");
     serves_the_truth(&cairn, &[]);
     let json = cairn.json(&["check", "--cache"]);
     assert_eq!(json["cache"]["objects"], 3);

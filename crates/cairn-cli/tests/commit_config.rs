@@ -97,7 +97,7 @@ fn a_commit_keeps_the_options_of_the_container() {
     );
     assert_eq!(changed["OnBuild"], json!(["RUN x"]));
     assert_eq!(changed["Cmd"], json!(["last"]));
-    cairn.fails(&["commit", "other", "-c", "RUN x"], 2, "known are CMD");
+    cairn.fails(&["commit", "other", "-c", "RUN x"], 2, "supported are CMD");
     cairn.fails(&["commit", "other", "-c", "EXPOSE x"], 2, "not a port");
 }
 

@@ -331,7 +331,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         if report.unread.is_empty() {
             "all sound"
         } else {
-            "no damage found, but some data could not be read"
+            "no known damage, but some data could not be read"
         }
     } else {
         "damage found; everything not listed above is intact"
