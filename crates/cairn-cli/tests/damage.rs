@@ -173,8 +173,13 @@ fn sees_the_truth(sound: &Sound, cairn: &Cairn, way: &Way, what: &str) -> bool {
         return false;
     }
     let seen = std::panic::catch_unwind(|| read_tree(&place));
-    // Not the program's own command, which may fail on what was damaged.
-    let gone = Command::new("umount").arg(&place).status().unwrap();
+    // Not the program's own command, which may fail on what was damaged. Lazily: a process that another
+    // thread is starting has what was open here until it runs its program.
+    let gone = Command::new("umount")
+        .arg("-l")
+        .arg(&place)
+        .status()
+        .unwrap();
     assert!(gone.success(), "{what}: umount");
     let name = format!("docker.io/library/{}", way.image);
     let expected = sound.contents.get(&name).or(sound.contents.get(way.image));
