@@ -162,7 +162,7 @@ pub enum Command {
     Tag {
         /// Image
         image: String,
-        /// New name, NAME[:TAG]
+        /// New name, as NAME or NAME:TAG
         name: ImageRef,
     },
     /// Remove image names, and images that have no name left
