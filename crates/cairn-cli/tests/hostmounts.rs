@@ -88,7 +88,7 @@ fn an_exported_directory_is_its_owners_until_complete_and_has_devices_only_on_re
             out.to_str().unwrap(),
         ];
         let output = cairn.output(&[&args[..], more].concat());
-        let mode = out.metadata().unwrap().mode() & 0o7777;
+        let mode = out.metadata().map_or(0, |meta| meta.mode() & 0o7777);
         let err = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), mode, err)
     };
@@ -113,10 +113,14 @@ fn an_exported_directory_is_its_owners_until_complete_and_has_devices_only_on_re
         std::fs::write(&path, bytes).unwrap();
     }
     std::fs::create_dir(cairn.path("half")).unwrap();
-    for out in ["half", "new/half"] {
-        let (code, mode, err) = export(out, &[]);
-        assert_eq!((code, mode), (Some(3), 0o700), "{err}");
-    }
+    let before = cairn.path("half").metadata().unwrap().mode() & 0o7777;
+    let (code, mode, err) = export("half", &[]);
+    assert_eq!((code, mode), (Some(3), before), "{err}");
+    let left = std::fs::read_dir(cairn.path("half")).unwrap().count();
+    assert_eq!(left, 0, "what was there stays, and nothing is left in it");
+    let (code, mode, err) = export("new/half", &[]);
+    assert_eq!((code, mode), (Some(3), 0), "{err}");
+    assert!(!cairn.path("new/half").exists());
 }
 
 #[test]

@@ -353,3 +353,22 @@ fn one_damaged_document_does_not_hide_the_other_images() {
     cairn.ok(&["rmi", "bad:1"]);
     assert_eq!(cairn.image_names(), ["good:1"]);
 }
+
+#[test]
+fn a_snapshot_called_like_an_images_layer_stands_below_no_image() {
+    let cairn = Cairn::new();
+    let layer = common::Tar::new().file("f", b"of the image").done();
+    let archive = common::docker_archive("img", std::slice::from_ref(&layer), |_| ());
+    std::fs::write(cairn.path("img.tar"), archive).unwrap();
+    // The chain id of one layer is its diff id.
+    let name = common::sha256(&layer);
+    cairn.ok(&["init"]);
+    cairn.ok(&["snapshot", "prepare", "mine"]);
+    cairn.ok(&["snapshot", "commit", &name, "mine"]);
+    let import = ["import", cairn.path("img.tar").to_str().unwrap()].map(str::to_owned);
+    let import: Vec<&str> = import.iter().map(String::as_str).collect();
+    cairn.fails(&import, 1, "cairn snapshot rm sha256:");
+    assert!(cairn.image_names().is_empty());
+    cairn.ok(&["snapshot", "rm", &name]);
+    cairn.ok(&import);
+}

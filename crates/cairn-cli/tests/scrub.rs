@@ -167,7 +167,7 @@ fn what_is_in_use_is_named_and_the_cache_gives_files_back() {
     // The mounted file was assembled before the damage, so it is still to be had.
     let said = cairn.ok(&["check", "--repair"]);
     assert!(
-        said.contains("1 files back from the object cache"),
+        said.contains("restored 1 files from the object cache"),
         "{said}"
     );
     assert_eq!(report(&cairn, &[])["sound"], true);

@@ -107,8 +107,8 @@ mod tests {
         for (text, line, why) in [
             (&b"A=1\n=x\n"[..], 2, "no name"),
             (b"A=1\n\n export F=1", 3, "export"),
-            (b"A B", 1, "blanks"),
-            (b"A =1", 1, "blanks"),
+            (b"A B", 1, "spaces"),
+            (b"A =1", 1, "spaces"),
             (b"A=\0", 1, "NUL"),
         ] {
             let e = parse(text, "my.env").unwrap_err().to_string();

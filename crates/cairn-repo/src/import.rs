@@ -499,7 +499,17 @@ fn put_chain(
     for (layer, chain_id) in layers.iter().zip(config.chain_ids()) {
         rows::put_layer(txn, layer)?;
         let name: SnapshotKey = chain_id.to_string().parse()?;
-        if graph::find(txn, &name)?.is_none() {
+        let found = graph::find(txn, &name)?;
+        // A snapshot that a user gave this name stands below no image, unless it is the same.
+        if let Some(found) = &found
+            && !found.labels.contains_key(IMPORTED)
+            && (found.layer != Some(layer.id) || found.parent != parent)
+        {
+            return Err(Error::Invalid(format!(
+                "snapshot {name} exists and is not the layer of the image that this name belongs to; remove it with \"cairn snapshot rm {name}\" and try again"
+            )));
+        }
+        if found.is_none() {
             let usage = Usage {
                 bytes: layer.content_bytes,
                 inodes: layer.entries,

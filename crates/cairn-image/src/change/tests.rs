@@ -325,7 +325,7 @@ fn what_is_unknown_stays_or_is_refused() {
     );
     assert_eq!(after(Value::Null, &[]), json!({}));
     for bad in ["RUN x", "FROM y", "", "   ", "COPY a b"] {
-        assert!(refused(bad).contains("known are CMD"), "{bad}");
+        assert!(refused(bad).contains("supported are CMD"), "{bad}");
     }
     assert_eq!(unquoted("'a'\"b\"\\c\\").unwrap(), "abc\\");
 }
