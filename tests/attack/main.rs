@@ -47,22 +47,8 @@ impl Bench {
             common::add_program(&tree, program);
         }
         std::fs::create_dir_all(tree.join("home")).unwrap();
-        let output = std::process::Command::new("tar")
-            .args([
-                "-C",
-                tree.to_str().unwrap(),
-                "--numeric-owner",
-                "-cf",
-                "-",
-                ".",
-            ])
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        Self {
-            cairn,
-            base: output.stdout,
-        }
+        let base = common::tar_of(&tree);
+        Self { cairn, base }
     }
 
     /// Imports the image `hostile`: the root file system, a layer over it, and a configuration.

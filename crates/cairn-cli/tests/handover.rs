@@ -14,19 +14,9 @@ fn image(config: serde_json::Value) -> Cairn {
     let cairn = Cairn::new();
     let tree = cairn.path("tree");
     shell_tree(&tree);
-    let output = std::process::Command::new("tar")
-        .args([
-            "-C",
-            tree.to_str().unwrap(),
-            "--numeric-owner",
-            "-cf",
-            "-",
-            ".",
-        ])
-        .output()
-        .unwrap();
+    let base = common::tar_of(&tree);
     let more = Tar::new().file("made", b"");
-    let archive = docker_archive("shell", &[output.stdout, more.done()], |document| {
+    let archive = docker_archive("shell", &[base, more.done()], |document| {
         document["config"] = config;
     });
     std::fs::write(cairn.path("shell.tar"), archive).unwrap();

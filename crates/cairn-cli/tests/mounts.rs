@@ -9,18 +9,8 @@ fn image(layer: Tar, config: serde_json::Value) -> Cairn {
     let cairn = Cairn::new();
     let tree = cairn.path("tree");
     shell_tree(&tree);
-    let output = std::process::Command::new("tar")
-        .args([
-            "-C",
-            tree.to_str().unwrap(),
-            "--numeric-owner",
-            "-cf",
-            "-",
-            ".",
-        ])
-        .output()
-        .unwrap();
-    let archive = docker_archive("shell", &[output.stdout, layer.done()], |document| {
+    let base = common::tar_of(&tree);
+    let archive = docker_archive("shell", &[base, layer.done()], |document| {
         document["config"] = config;
     });
     std::fs::write(cairn.path("shell.tar"), archive).unwrap();

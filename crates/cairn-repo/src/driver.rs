@@ -28,7 +28,7 @@ impl Repo {
             (driver, Vec::new())
         } else {
             let trial = self.views().trial(&heads);
-            let words = |(driver, e)| (driver, crate::error::chain(&crate::Error::from(e)));
+            let words = |(driver, e)| (driver, cairn_store::chain(&crate::Error::from(e)));
             let refused = trial.refused.into_iter().map(words).collect();
             (trial.driver, refused)
         };

@@ -119,21 +119,6 @@ impl Error {
     }
 }
 
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(e) = cause {
-        let next = e.to_string();
-        // Transparent errors repeat what their source says.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = e.source();
-    }
-    text
-}
-
 pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: &std::path::Path) -> Result<T>;
 }

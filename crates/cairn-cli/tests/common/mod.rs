@@ -332,6 +332,18 @@ pub fn add_program(root: &Path, program: &str) {
     }
 }
 
+/// The tar that GNU tar makes of a tree.
+pub fn tar_of(tree: &Path) -> Vec<u8> {
+    let output = Command::new("tar")
+        .arg("-C")
+        .arg(tree)
+        .args(["--numeric-owner", "-cf", "-", "."])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    output.stdout
+}
+
 /// A tar made by the test itself, entry by entry.
 pub struct Tar(pub tar::Builder<Vec<u8>>);
 

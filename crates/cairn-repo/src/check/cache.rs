@@ -133,7 +133,7 @@ fn chosen(cache: &CacheCheck<'_>, extent: Extent) -> Option<HashSet<ObjectId>> {
 
 impl Checking<'_> {
     fn fault(&mut self, what: String, remade: Result<()>) {
-        let stays = remade.err().map(|e| crate::error::chain(&e));
+        let stays = remade.err().map(|e| cairn_store::chain(&e));
         self.report.faults.push(CacheFault { what, stays });
     }
 
