@@ -1,0 +1,204 @@
+//! The commands, each with its help and an example.
+
+use std::path::PathBuf;
+
+use cairn_model::ImageRef;
+use clap::Subcommand;
+
+use super::containers::{Commit, Run};
+use super::images::{Export, Import};
+use super::repository::Check;
+use super::snapshots::Snapshot;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try the main workflow on two small images built from local programs
+    #[command(after_help = "Example:\n  cairn quickstart --keep")]
+    Quickstart {
+        /// Keep the repository afterwards
+        #[arg(long)]
+        keep: bool,
+    },
+    /// Create an empty repository
+    #[command(name = "init", after_help = "Example:\n  cairn --root /srv/cairn init")]
+    Create,
+    /// Import an image from an archive, OCI layout, tar file or directory
+    #[command(
+        after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
+    )]
+    Import(Import),
+    /// Export images to an archive, OCI layout, tar file or directory
+    #[command(
+        after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
+    )]
+    Export(Export),
+    /// List images
+    #[command(after_help = "Example:\n  cairn images --json")]
+    Images,
+    /// Display an image or container as JSON
+    #[command(after_help = "Example:\n  cairn inspect example/app:2")]
+    Inspect {
+        /// Image or container
+        name: String,
+        /// Show the values of environment variables, which may contain secrets
+        #[arg(long)]
+        show_env: bool,
+    },
+    /// Show the history of an image
+    #[command(after_help = "Example:\n  cairn history example/app:2")]
+    History {
+        /// Image
+        image: String,
+    },
+    /// Add a name to an image
+    #[command(after_help = "Example:\n  cairn tag example/app:2 example/app:stable")]
+    Tag {
+        /// Image
+        image: String,
+        /// New name, as NAME or NAME:TAG
+        name: ImageRef,
+    },
+    /// Remove image names, and images that have no name left
+    #[command(after_help = "Example:\n  cairn rmi example/app:1")]
+    Rmi {
+        /// Images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Create and run a container from an image
+    #[command(
+        after_help = "Examples:\n  cairn run --rm -it example/app:1 sh\n  cairn run -d --name web -v /srv/www:/www:ro example/web:1\n  cairn run --rm -e DEBUG=1 -w /src example/app:1 make test"
+    )]
+    Run(Run),
+    /// List containers
+    #[command(after_help = "Example:\n  cairn ps -a")]
+    Ps {
+        /// Include stopped containers
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Remove containers
+    #[command(after_help = "Example:\n  cairn rm -f web")]
+    Rm {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Kill running containers before removing them
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Stop running containers
+    #[command(after_help = "Example:\n  cairn stop -t 30 web")]
+    Stop {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Seconds between the stop signal and SIGKILL [default: 10]
+        #[arg(short, long, value_name = "SECONDS")]
+        time: Option<u64>,
+    },
+    /// Send a signal to running containers
+    #[command(after_help = "Example:\n  cairn kill -s HUP web")]
+    Kill {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Signal name or number
+        #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
+        signal: String,
+    },
+    /// Print the output of a detached container
+    #[command(after_help = "Example:\n  cairn logs -f web")]
+    Logs {
+        /// Container
+        container: String,
+        /// Keep printing new output until the container exits
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Create an image from a container's changes
+    #[command(
+        after_help = "Example:\n  cairn commit -m \"add config\" -c 'CMD [\"app\", \"-v\"]' work example/app:2"
+    )]
+    Commit(Commit),
+    /// Generate a shell completion script
+    #[command(after_help = "Example:\n  cairn completions bash > /etc/bash_completion.d/cairn")]
+    Completions {
+        /// Shell
+        shell: clap_complete::Shell,
+    },
+    /// Generate man pages
+    #[command(after_help = "Example:\n  cairn man /usr/local/share/man/man1")]
+    Man {
+        /// Directory to write them to
+        directory: PathBuf,
+    },
+    #[command(name = "__stage", hide = true)]
+    Stage { order: i32 },
+    #[command(name = "__after", hide = true)]
+    After { id: String },
+    /// Manage snapshots
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Mount a snapshot, or an image read-only
+    #[command(after_help = "Example:\n  cairn mount example/app:2 /mnt")]
+    Mount {
+        /// Snapshot or image
+        name: String,
+        /// Directory to mount it on
+        target: PathBuf,
+        /// Honor set-user-ID programs and file capabilities
+        #[arg(long)]
+        suid: bool,
+        /// Allow device nodes to be opened
+        #[arg(long)]
+        dev: bool,
+    },
+    /// Unmount a snapshot or image
+    #[command(alias = "umount", after_help = "Example:\n  cairn unmount /mnt")]
+    Unmount {
+        /// Directory it is mounted on
+        target: PathBuf,
+        /// Detach it even if it is in use
+        #[arg(short, long)]
+        lazy: bool,
+    },
+    /// Delete unreferenced data and reclaim disk space
+    #[command(after_help = "Example:\n  cairn gc --dry-run")]
+    Gc {
+        /// Show what would be deleted without deleting anything
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+        /// Also delete cached views that are not mounted
+        #[arg(long)]
+        prune_cache: bool,
+        /// Rewrite every pack that contains dead data [default: packs that are more than a fifth dead]
+        #[arg(long)]
+        all: bool,
+    },
+    /// Back up images and committed snapshots to another directory
+    #[command(after_help = "Example:\n  cairn backup /backup/cairn")]
+    Backup {
+        /// Empty or new directory, or an earlier backup to update
+        directory: PathBuf,
+    },
+    /// Show which driver mounts views, and why no better one does
+    #[command(after_help = "Example:\n  cairn driver")]
+    Driver,
+    /// Show how disk space is used
+    #[command(alias = "df", after_help = "Example:\n  cairn stats --json")]
+    Stats,
+    /// Verify the repository, and repair it on request
+    #[command(
+        after_help = "Examples:\n  cairn check --fast\n  cairn check --max-age 30d --rate 50M\n  cairn check --repair"
+    )]
+    Check(Check),
+}
+
+impl Command {
+    /// True for the hidden stages of a launch, which become or start the process.
+    pub fn is_step_of_launch(&self) -> bool {
+        matches!(self, Self::Stage { .. })
+    }
+}

@@ -1,0 +1,70 @@
+//! Arguments of commands that bring images in and out.
+
+use std::path::PathBuf;
+
+use cairn_image::{Compression, Platform};
+use cairn_model::ImageRef;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// File or directory to import, or - for standard input
+    pub source: PathBuf,
+    /// Name of the image, instead of the names in the archive
+    #[arg(long)]
+    pub name: Option<ImageRef>,
+    /// Platform to choose from a multi-platform image
+    #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
+    pub platform: Platform,
+    /// Read and verify everything again, including layers that are already present and directories
+    /// that have not changed
+    #[arg(long)]
+    pub read_all: bool,
+    /// Largest number of entries allowed in a layer
+    #[arg(long, value_name = "N", default_value_t = 4_000_000)]
+    pub max_entries: u64,
+    /// Largest uncompressed size allowed for a layer, and for a compressed or piped archive
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
+    pub max_bytes: u64,
+}
+
+/// Form of an export.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum ExportFormat {
+    /// Archive as written by docker save
+    Docker,
+    /// OCI layout, as a directory
+    Oci,
+    /// OCI layout, as a tar file
+    OciArchive,
+    /// Root file system, as a tar file
+    Tar,
+    /// Root file system, as a directory
+    Dir,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Images
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// File or directory to write, or - for standard output
+    #[arg(short, long)]
+    pub output: PathBuf,
+    /// Output format
+    #[arg(long, value_enum, default_value_t = ExportFormat::Docker)]
+    pub format: ExportFormat,
+    /// Create device nodes, which --format dir leaves out by default
+    #[arg(long)]
+    pub devices: bool,
+    /// Compression of layers in an OCI layout
+    #[arg(long, default_value = "gzip", value_name = "NAME", value_parser = compressions())]
+    pub compression: Compression,
+}
+
+fn compressions() -> impl TypedValueParser<Value = Compression> {
+    PossibleValuesParser::new(["none", "gzip", "zstd"]).try_map(|name| name.parse::<Compression>())
+}

@@ -1,0 +1,156 @@
+//! The command line: what can be given, and how help describes it.
+//!
+//! `command()` is the definition to parse with: derived from the types here and in the files below, with
+//! commands listed under headings.
+
+mod command;
+mod containers;
+mod images;
+mod repository;
+mod snapshots;
+
+use std::path::PathBuf;
+
+use cairn_model::Driver;
+use cairn_repo::Verify;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{CommandFactory, Parser};
+
+pub use command::Command;
+pub use containers::{Commit, NetworkName, Run};
+pub use images::{Export, ExportFormat, Import};
+pub use repository::Check;
+pub use snapshots::Snapshot;
+
+const GLOBAL: &str = "Global options";
+
+/// Under which heading each command is listed.
+const HEADINGS: [(&str, &[&str]); 5] = [
+    (
+        "Images",
+        &[
+            "import", "export", "images", "inspect", "history", "tag", "rmi",
+        ],
+    ),
+    (
+        "Containers",
+        &["run", "ps", "logs", "stop", "kill", "commit", "rm"],
+    ),
+    ("Snapshots", &["snapshot", "mount", "unmount"]),
+    (
+        "Repository",
+        &["init", "stats", "gc", "check", "backup", "driver"],
+    ),
+    ("Other", &["quickstart", "completions", "man", "help"]),
+];
+
+/// The definition of the command line.
+pub fn command() -> clap::Command {
+    let mut built = Cli::command();
+    built.build();
+    let styles = clap::builder::Styles::styled();
+    let (header, literal) = (styles.get_header(), styles.get_literal());
+    let mut template = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
+    for (heading, names) in HEADINGS {
+        template.push_str(&format!("\n{header}{heading}:{header:#}\n"));
+        for name in names {
+            let about = built.find_subcommand(name).and_then(|c| c.get_about());
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            template.push_str(&format!("  {literal}{name:<12}{literal:#} {about}\n"));
+        }
+    }
+    template.push_str(&format!(
+        "\n{header}{GLOBAL}:{header:#}\n{{options}}\n\nRun \"cairn help COMMAND\" for more about a command."
+    ));
+    Cli::command().help_template(template)
+}
+
+/// A content-addressed snapshotter for container images
+#[derive(Debug, Parser)]
+#[command(name = "cairn", version, max_term_width = 100)]
+pub struct Cli {
+    /// Repository directory [default: /var/lib/cairn, or $XDG_DATA_HOME/cairn for non-root users]
+    #[arg(
+        long,
+        env = "CAIRN_ROOT",
+        global = true,
+        value_name = "DIR",
+        help_heading = GLOBAL
+    )]
+    pub root: Option<PathBuf>,
+
+    /// Print JSON instead of text
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+
+    /// Mount driver to use [default: the best one that works]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        value_parser = drivers(),
+        help_heading = GLOBAL
+    )]
+    pub driver: Option<Driver>,
+
+    /// How often to verify cached files: once after each boot, on every mount, or never
+    #[arg(
+        long,
+        env = "CAIRN_VERIFY",
+        global = true,
+        value_name = "WHEN",
+        default_value = "boot",
+        value_parser = verifications(),
+        help_heading = GLOBAL
+    )]
+    pub verify: Verify,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn drivers() -> impl TypedValueParser<Value = Driver> {
+    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "copy"])
+        .try_map(|name| name.parse::<Driver>())
+}
+
+fn verifications() -> impl TypedValueParser<Value = Verify> {
+    PossibleValuesParser::new(["boot", "always", "never"]).try_map(|when| when.parse::<Verify>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_listed_under_one_heading() {
+        let mut listed: Vec<&str> = HEADINGS.iter().flat_map(|h| h.1).copied().collect();
+        listed.sort_unstable();
+        let mut built = command();
+        built.build();
+        let shown = built.get_subcommands().filter(|c| !c.is_hide_set());
+        let mut shown: Vec<&str> = shown.map(|c| c.get_name()).collect();
+        shown.sort_unstable();
+        assert_eq!(listed, shown);
+    }
+
+    fn assert_explained(command: &clap::Command) {
+        for argument in command.get_arguments() {
+            assert!(argument.get_help().is_some(), "{command} {argument}");
+        }
+        let mut below = command.get_subcommands().peekable();
+        assert!(
+            below.peek().is_some() || command.get_after_help().is_some(),
+            "{command}"
+        );
+        for command in below.filter(|c| !c.is_hide_set() && c.get_name() != "help") {
+            assert!(command.get_about().is_some(), "{command}");
+            assert_explained(command);
+        }
+    }
+
+    #[test]
+    fn every_command_has_an_example_and_every_option_an_explanation() {
+        assert_explained(&Cli::command());
+    }
+}

@@ -1,0 +1,94 @@
+//! The commands of `cairn snapshot`.
+
+use cairn_model::SnapshotKey;
+use cairn_snapshot::Filter;
+use clap::Subcommand;
+
+/// What to do with snapshots.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Create a writable snapshot
+    #[command(after_help = "Example:\n  cairn snapshot prepare work example/app:1")]
+    Prepare {
+        /// Key of the new snapshot
+        key: SnapshotKey,
+        /// Committed snapshot or image to start from [default: empty]
+        parent: Option<String>,
+        /// Add a label, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Create a read-only snapshot
+    #[command(after_help = "Example:\n  cairn snapshot view look example/app:1")]
+    View {
+        /// Key of the new snapshot
+        key: SnapshotKey,
+        /// Committed snapshot or image to show [default: empty]
+        parent: Option<String>,
+        /// Add a label, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Commit a writable snapshot, so that others can build on it
+    #[command(after_help = "Example:\n  cairn snapshot commit work-1 work")]
+    Commit {
+        /// Name of the committed snapshot
+        name: SnapshotKey,
+        /// Key of the writable snapshot, which is removed
+        key: SnapshotKey,
+        /// Add a label, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Remove snapshots
+    #[command(after_help = "Example:\n  cairn snapshot rm work")]
+    Rm {
+        /// Keys or names
+        #[arg(required = true)]
+        keys: Vec<SnapshotKey>,
+    },
+    /// List snapshots
+    #[command(after_help = "Example:\n  cairn snapshot ls kind==active,labels.owner==ci")]
+    Ls {
+        /// Show only snapshots that match any of these filters
+        filters: Vec<Filter>,
+    },
+    /// Show a snapshot
+    #[command(after_help = "Example:\n  cairn snapshot stat work")]
+    Stat {
+        /// Key or name
+        key: SnapshotKey,
+    },
+    /// Show the disk usage of a snapshot, without its parents
+    #[command(after_help = "Example:\n  cairn snapshot usage work")]
+    Usage {
+        /// Key or name
+        key: SnapshotKey,
+    },
+    /// Show the mounts that a snapshot needs
+    #[command(after_help = "Example:\n  cairn snapshot mounts work --json")]
+    Mounts {
+        /// Key
+        key: SnapshotKey,
+    },
+    /// Show the changes between two snapshots, or between a snapshot and its parent
+    #[command(after_help = "Example:\n  cairn snapshot diff container/work")]
+    Diff {
+        /// Key or name
+        a: SnapshotKey,
+        /// Key or name to compare it with [default: its parent]
+        b: Option<SnapshotKey>,
+    },
+    /// Set or remove labels of a snapshot
+    #[command(after_help = "Example:\n  cairn snapshot label work owner=ci stage=")]
+    Label {
+        /// Key or name
+        key: SnapshotKey,
+        /// NAME=VALUE sets a label, NAME= removes it
+        #[arg(required = true)]
+        labels: Vec<String>,
+    },
+    /// Show all snapshots as a tree
+    #[command(after_help = "Example:\n  cairn snapshot tree")]
+    Tree,
+}
