@@ -111,7 +111,7 @@ impl Repo {
             }
         }
         for (id, row) in gc::pack_rows(&rows)? {
-            if row.condemned.is_some() {
+            if row.retired.is_some() {
                 rows.remove(&[b"p", &id.as_bytes()[..]].concat());
             }
         }

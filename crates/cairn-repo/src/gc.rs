@@ -37,7 +37,7 @@ pub struct GcReport {
     pub written_bytes: u64,
     /// Blobs that nothing needs.
     pub dead_blobs: u64,
-    /// Bytes of condemned packs that wait for a running import to end.
+    /// Bytes of retired packs that wait for a running import to end.
     pub waiting_bytes: u64,
     /// Bytes that would have to be free for the rest to be rewritten, where they are not.
     pub needs_bytes: Option<u64>,

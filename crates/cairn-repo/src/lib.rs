@@ -26,7 +26,7 @@ pub mod time;
 
 pub use backup::Backup;
 pub use cairn_view::Verify;
-pub use check::{CacheFault, CacheReport, CheckReport, Hit, HitHead, Place};
+pub use check::{Affected, AffectedHead, CacheFault, CacheReport, CheckReport, Place};
 pub use commit::CommitOptions;
 pub use containers::{Container, NewContainer, check_container_name};
 pub use driver::DriverReport;

@@ -31,7 +31,7 @@ pub enum Error {
     },
     /// A blob that is referred to is in no pack.
     #[error(
-        "blob {0} is missing; run \"cairn check\" to see what needs it, and import its image again to heal it"
+        "blob {0} is missing; run \"cairn check\" to see what needs it, and import its image again to restore it"
     )]
     MissingBlob(BlobId),
     /// A pack vanished while it was read.

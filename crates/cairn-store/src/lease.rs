@@ -3,7 +3,7 @@
 //! A lease is a file in `leases/` that its process holds locked (flock), with the index generation at
 //! which it began, and a directory of its own under `tmp/` for unfinished packs. The kernel drops the
 //! lock with the process, so a lease is never mistaken for alive or dead by a clock. A pack that was
-//! condemned in generation *g* is unlinked only when every living lease began at *g* or later.
+//! retired in generation *g* is unlinked only when every living lease began at *g* or later.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;

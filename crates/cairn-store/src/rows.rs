@@ -25,9 +25,9 @@ pub struct PackRowV1 {
     /// Number of blobs.
     pub blobs: u32,
     /// Index generation that brought it.
-    pub born: u64,
-    /// Index generation that condemned it: no longer found, unlinked when no older lease lives.
-    pub condemned: Option<u64>,
+    pub created: u64,
+    /// Index generation that retired it: no longer found, unlinked when no older lease lives.
+    pub retired: Option<u64>,
 }
 
 impl Stored for PackRowV1 {

@@ -19,7 +19,7 @@ use crate::threads::on_threads;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Extent {
+pub enum Scope {
     /// Directories of packs, no content.
     Structure,
     /// Every byte.
@@ -34,7 +34,7 @@ pub enum Extent {
 #[derive(Debug, Clone, Copy)]
 pub struct ScrubOptions {
     /// What is read.
-    pub extent: Extent,
+    pub scope: Scope,
     /// Bytes read a second, at most.
     pub rate: Option<u64>,
 }
@@ -43,7 +43,7 @@ impl ScrubOptions {
     /// Every byte, as fast as it goes.
     pub fn all() -> Self {
         Self {
-            extent: Extent::All,
+            scope: Scope::All,
             rate: None,
         }
     }
@@ -51,7 +51,7 @@ impl ScrubOptions {
     /// No content.
     pub fn structure() -> Self {
         Self {
-            extent: Extent::Structure,
+            scope: Scope::Structure,
             rate: None,
         }
     }
@@ -103,8 +103,8 @@ pub struct Scrub {
     pub forgotten: Option<Error>,
 }
 
-/// Packs whose content a scrub of `extent` would read, and how many it would not.
-pub fn choose(store: &Store, extent: Extent) -> Result<(Vec<(PackId, PackRowV1)>, usize)> {
+/// Packs whose content a scrub of `scope` would read, and how many it would not.
+pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<(PackId, PackRowV1)>, usize)> {
     let (rows, verified) = store
         .db()
         .read::<_, Error>(|rows| Ok((pack_rows(rows)?, VERIFIED.scan(rows, [])?)))?;
@@ -115,13 +115,13 @@ pub fn choose(store: &Store, extent: Extent) -> Result<(Vec<(PackId, PackRowV1)>
     let at = |id: &PackId| verified.get(&id.as_bytes()[..]).copied().unwrap_or(0);
     let mut packs: Vec<(PackId, PackRowV1)> = rows
         .into_iter()
-        .filter(|(_, row)| row.condemned.is_none())
+        .filter(|(_, row)| row.retired.is_none())
         .collect();
     let all = packs.len();
     packs.sort_by_key(|(id, _)| at(id));
-    match extent {
-        Extent::Structure | Extent::All => {}
-        Extent::Share(share) => {
+    match scope {
+        Scope::Structure | Scope::All => {}
+        Scope::Share(share) => {
             let total: u64 = packs.iter().map(|(_, row)| row.bytes).sum();
             let mut left = total as f64 * share;
             packs.retain(|(_, row)| {
@@ -130,7 +130,7 @@ pub fn choose(store: &Store, extent: Extent) -> Result<(Vec<(PackId, PackRowV1)>
                 wanted
             });
         }
-        Extent::OlderThan(age) => {
+        Scope::OlderThan(age) => {
             let limit = now().saturating_sub(age.as_secs());
             // A moment in the future is a clock that was wrong: read again.
             packs.retain(|(id, _)| at(id) <= limit || at(id) > now());
@@ -180,8 +180,8 @@ pub fn scrub(
     options: &ScrubOptions,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Scrub> {
-    let (rows, skipped) = choose(store, options.extent)?;
-    let content = options.extent != Extent::Structure;
+    let (rows, skipped) = choose(store, options.scope)?;
+    let content = options.scope != Scope::Structure;
     let index = store.reload_index()?;
     let throttle = Throttle::new(options.rate);
     let next = AtomicUsize::new(0);
@@ -239,7 +239,7 @@ fn remember(store: &Store, id: &PackId, part: &Scrub) -> Result<()> {
 fn is_live(store: &Store, id: &PackId) -> bool {
     let rows = store.pack_rows().unwrap_or_default();
     rows.iter()
-        .any(|(known, row)| known == id && row.condemned.is_none())
+        .any(|(known, row)| known == id && row.retired.is_none())
 }
 
 fn pack(

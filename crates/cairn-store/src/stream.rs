@@ -43,10 +43,10 @@ impl Cutter {
                 self.window.drain(..self.start);
                 self.start = 0;
             }
-            let room = (8 * CHUNK_BYTES_MAX)
+            let take = (8 * CHUNK_BYTES_MAX)
                 .saturating_sub(self.window.len())
                 .max(1);
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            let (now, later) = bytes.split_at(take.min(bytes.len()));
             self.window.extend_from_slice(now);
             bytes = later;
             while self.window.len() - self.start >= CHUNK_BYTES_MAX {

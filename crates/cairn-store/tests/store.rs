@@ -106,7 +106,7 @@ fn an_import_that_was_stopped_across_two_collections_publishes_whole() {
     let ids = feeder.ids().unwrap();
     remove(&store, "old").unwrap();
     let first = collect(&store).unwrap();
-    assert_eq!(first.removed_packs, 0, "the lease holds the condemned pack");
+    assert_eq!(first.removed_packs, 0, "the lease holds the retired pack");
     assert!(first.waiting_bytes > 0);
     collect(&store).unwrap();
     drop(feeder);

@@ -79,10 +79,10 @@ impl Views {
         self.objects().fill(store, &objects, look)?;
         let path = self.image_path(id);
         let mut image = Vec::new();
-        let tiny = |content: &Content, out: &mut Vec<u8>| {
+        let inline = |content: &Content, out: &mut Vec<u8>| {
             Ok(cairn_layer::read_content(store, content, out)?)
         };
-        let left_out = write_image(tree, id, &tiny, &mut image)?;
+        let left_out = write_image(tree, id, &inline, &mut image)?;
         if left_out > 0 {
             let words = format!("left out {left_out} extended attributes that a view cannot hold");
             store.db().say(&words);

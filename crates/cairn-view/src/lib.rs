@@ -25,7 +25,7 @@ pub use cache::{Evicted, Views, made_mount_points};
 pub use check::{CacheCheck, CachedObject, oldest};
 pub use checked::{read_checked, write_checked};
 pub use detect::Trial;
-pub use erofs::{Tiny, write_image};
+pub use erofs::{InlineContent, write_image};
 pub use error::{Error, Result};
 pub use flat::Flat;
 pub use mount::{attach, is_mountpoint, mount, restrict, unmount};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use cairn_model::path_display;
-use cairn_repo::{CheckReport, GcOptions, HitHead, Repo, Share, Stats};
+use cairn_repo::{AffectedHead, CheckReport, GcOptions, Repo, Share, Stats};
 use cairn_runtime::{State, Status};
-use cairn_store::{Extent, ScrubOptions, choose};
+use cairn_store::{Scope, ScrubOptions, choose};
 use serde_json::{Value, json};
 
 use super::Env;
@@ -236,11 +236,11 @@ fn stats_json(s: &Stats) -> Value {
 /// `cairn check`
 pub fn check(env: &Env, args: &Check) -> Result<u8> {
     let bar = Bar::new(if args.repair { "repairing" } else { "checking" });
-    let extent = match (args.fast, args.sample, args.max_age) {
-        (true, ..) => Extent::Structure,
-        (_, Some(share), _) => Extent::Share(share),
-        (_, _, Some(age)) => Extent::OlderThan(age),
-        _ => Extent::All,
+    let scope = match (args.fast, args.sample, args.max_age) {
+        (true, ..) => Scope::Structure,
+        (_, Some(share), _) => Scope::Share(share),
+        (_, _, Some(age)) => Scope::OlderThan(age),
+        _ => Scope::All,
     };
     let progress = |bytes| bar.add(bytes);
     let (repo, report) = if args.repair {
@@ -249,18 +249,18 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         let repo = env.open()?;
         // What is damaged may keep this from being known; the check itself says so.
         if !args.cache
-            && let Ok((packs, _)) = choose(repo.store(), extent)
+            && let Ok((packs, _)) = choose(repo.store(), scope)
         {
             bar.expect(packs.iter().map(|(_, row)| row.bytes).sum());
         }
         let rate = args.rate;
-        let options = ScrubOptions { extent, rate };
+        let options = ScrubOptions { scope, rate };
         let mut report = if args.cache {
             CheckReport::default()
         } else {
             repo.check(&options, &progress)?
         };
-        if args.cache || extent == Extent::All {
+        if args.cache || scope == Scope::All {
             // A cache that cannot be looked at says nothing of the rest.
             match repo.check_cache(&options, &progress) {
                 Ok(cache) => report.cache = cache,
@@ -292,9 +292,9 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
     for line in &report.unread {
         println!("not read: {line}");
     }
-    for hit in &report.hits {
-        println!("blob {}: {}", hit.blob, hit.why);
-        for (layer, path) in &hit.files {
+    for blob in &report.affected {
+        println!("blob {}: {}", blob.blob, blob.why);
+        for (layer, path) in &blob.files {
             match path {
                 Some(path) => println!(
                     "  needed by /{} of layer {}",
@@ -367,14 +367,14 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
     Ok(code)
 }
 
-fn is_running(repo: &Repo, head: &HitHead) -> bool {
+fn is_running(repo: &Repo, head: &AffectedHead) -> bool {
     head.container.as_ref().is_some_and(|container| {
         let state = State::load(&repo.container_dir(&container.id));
         state.status == Status::Running
     })
 }
 
-fn head_line(repo: &Repo, head: &HitHead) -> String {
+fn head_line(repo: &Repo, head: &AffectedHead) -> String {
     match (&head.container, &head.mountpoint) {
         (Some(container), _) if is_running(repo, head) => format!(
             "container {} is running on it: files it has not read yet may be unreadable",
@@ -390,7 +390,7 @@ fn head_line(repo: &Repo, head: &HitHead) -> String {
 }
 
 fn check_json(repo: &Repo, report: &CheckReport) -> Value {
-    let head = |head: &HitHead| {
+    let head = |head: &AffectedHead| {
         json!({
             "snapshot": head.snapshot.to_string(),
             "container": head.container.as_ref().map(|c| c.name.clone()),
@@ -399,7 +399,7 @@ fn check_json(repo: &Repo, report: &CheckReport) -> Value {
         })
     };
     let file = |(layer, path): &cairn_repo::Place| json!({"layer": layer.to_string(), "path": path.as_ref().map(|p| path_display(p))});
-    let hit = |hit: &cairn_repo::Hit| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
+    let affected = |hit: &cairn_repo::Affected| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
     let cache_fault = |fault: &cairn_repo::CacheFault| json!({"what": fault.what, "made_again": fault.stays.is_none(), "why_not": fault.stays});
     json!({
         "sound": report.is_sound(),
@@ -409,7 +409,7 @@ fn check_json(repo: &Repo, report: &CheckReport) -> Value {
         "bytes": report.bytes,
         "layers_whole": report.layers,
         "faults": report.faults,
-        "hits": report.hits.iter().map(hit).collect::<Vec<_>>(),
+        "hits": report.affected.iter().map(affected).collect::<Vec<_>>(),
         "images": report.images,
         "snapshots": report.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "heads": report.heads.iter().map(head).collect::<Vec<_>>(),

@@ -1,6 +1,5 @@
 //! Directories in and out: import of a tree, commit of what a container changed, checkout.
 
-mod ahead;
 mod bounds;
 mod checkout;
 mod commit_copy;
@@ -10,6 +9,7 @@ mod fingerprint;
 mod inode;
 mod left_out;
 mod overlay_xattr;
+mod read_ahead;
 mod scan;
 
 use cairn_model::{Digest, Entry};

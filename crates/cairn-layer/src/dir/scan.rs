@@ -7,8 +7,8 @@ use cairn_model::{Kind, path_display};
 use cairn_store::{Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat};
 
-use super::ahead::ReadAhead;
 use super::emit::Emitter;
+use super::read_ahead::ReadAhead;
 use super::{Scanned, inode};
 use crate::error::{Error, Result};
 use crate::layer::Limits;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use cairn_layer::Layer;
 use cairn_model::{Content, Kind, ObjectId, TreeId};
-use cairn_store::{Extent, ScrubOptions, Throttle};
+use cairn_store::{Scope, ScrubOptions, Throttle};
 use cairn_view::{CacheCheck, Found, oldest};
 
 use crate::error::{Error, Result};
@@ -82,12 +82,12 @@ impl Repo {
                 trees.insert(tree_id(&layers), layers);
             }
         }
-        let chosen = chosen(&cache, options.extent);
+        let chosen = chosen(&cache, options.scope);
         let mut checking = Checking {
             repo: self,
             cache,
             trees,
-            read: options.extent != Extent::Structure,
+            read: options.scope != Scope::Structure,
             chosen,
             seen: HashSet::new(),
             spent: &spent,
@@ -97,7 +97,7 @@ impl Repo {
         for layer in &roots.layers {
             checking.layer(layer)?;
         }
-        if options.extent == Extent::All {
+        if options.scope == Scope::All {
             checking.flats();
         }
         checking.root_records();
@@ -111,16 +111,16 @@ impl Repo {
     }
 }
 
-/// The objects an extent takes; all of them for `None`.
-fn chosen(cache: &CacheCheck<'_>, extent: Extent) -> Option<HashSet<ObjectId>> {
-    match extent {
-        Extent::Structure | Extent::All => None,
-        Extent::Share(share) => {
+/// The objects an scope takes; all of them for `None`.
+fn chosen(cache: &CacheCheck<'_>, scope: Scope) -> Option<HashSet<ObjectId>> {
+    match scope {
+        Scope::Structure | Scope::All => None,
+        Scope::Share(share) => {
             let objects = cache.objects();
             let total: u64 = objects.iter().map(|object| object.bytes).sum();
             Some(oldest(objects, total as f64 * share))
         }
-        Extent::OlderThan(age) => {
+        Scope::OlderThan(age) => {
             let now = u64::try_from(crate::time::now_secs()).unwrap_or(0);
             let limit = now.saturating_sub(age.as_secs());
             // A moment in the future is a clock that was wrong: read again.

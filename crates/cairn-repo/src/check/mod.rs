@@ -1,7 +1,7 @@
 //! Verification: everything is read, and what is wrong is named by what it touches.
 
+mod affected;
 mod cache;
-mod hits;
 mod references;
 mod repair;
 
@@ -21,7 +21,7 @@ pub use cache::{CacheFault, CacheReport};
 
 /// A blob that is damaged or gone, and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hit {
+pub struct Affected {
     /// The blob.
     pub blob: BlobId,
     /// What is wrong with it.
@@ -35,7 +35,7 @@ pub type Place = (LayerId, Option<Vec<u8>>);
 
 /// A snapshot in use that stands on damage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HitHead {
+pub struct AffectedHead {
     /// The snapshot.
     pub snapshot: SnapshotKey,
     /// The container that writes to it.
@@ -58,17 +58,17 @@ pub struct CheckReport {
     /// Faults of packs, index and database as a whole.
     pub faults: Vec<String>,
     /// Blobs that are damaged or gone.
-    pub hits: Vec<Hit>,
+    pub affected: Vec<Affected>,
     /// Packs that were passed over because they were read lately, or for a later sample.
     pub packs_skipped: usize,
     /// Why it could not be written down what was found whole.
     pub forgotten: Option<String>,
-    /// Names of images that are hit.
+    /// Names of images that are affected.
     pub images: Vec<String>,
-    /// Snapshots that are hit.
+    /// Snapshots that are affected.
     pub snapshots: Vec<SnapshotKey>,
     /// Those of them that are in use: written to by a container, or mounted.
-    pub heads: Vec<HitHead>,
+    pub heads: Vec<AffectedHead>,
     /// What the system did not let be read (no descriptor, no permission, a disk that does not answer):
     /// nothing is known of it, neither good nor bad.
     pub unread: Vec<String>,
@@ -83,7 +83,7 @@ pub struct CheckReport {
 impl CheckReport {
     /// True where everything is as it was written.
     pub fn is_sound(&self) -> bool {
-        let packs = self.faults.is_empty() && self.hits.is_empty() && self.lost.is_empty();
+        let packs = self.faults.is_empty() && self.affected.is_empty() && self.lost.is_empty();
         packs && self.cache.faults.is_empty()
     }
 

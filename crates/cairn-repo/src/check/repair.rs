@@ -95,9 +95,9 @@ impl Repo {
             done.push("rebuilt the index from the packs".to_owned());
         }
         let mut report = self.check(&ScrubOptions::all(), &|_| ())?;
-        let healed = self.heal_from_cache(&report)?;
-        if healed > 0 {
-            done.push(format!("restored {healed} files from the object cache"));
+        let restored = self.restore_from_cache(&report)?;
+        if restored > 0 {
+            done.push(format!("restored {restored} files from the object cache"));
             report = self.check(&ScrubOptions::structure(), &|_| ())?;
         }
         // Last, because what is lost in the packs may be in the cache, and not the other way round.
@@ -154,19 +154,19 @@ impl Repo {
     }
 
     /// Blobs that are gone may still be in files of the object cache, which are whole files that were
-    /// checked when they were written: what the cache has of the hit files is cut and stored again.
+    /// checked when they were written: what the cache has of the affected files is cut and stored again.
     /// Whatever comes out is named by its own hash, so nothing wrong can come in.
-    fn heal_from_cache(&self, report: &CheckReport) -> Result<usize> {
+    fn restore_from_cache(&self, report: &CheckReport) -> Result<usize> {
         let mut wanted: HashMap<LayerId, HashSet<&[u8]>> = HashMap::new();
-        for (layer, path) in report.hits.iter().flat_map(|hit| &hit.files) {
+        for (layer, path) in report.affected.iter().flat_map(|blob| &blob.files) {
             if let Some(path) = path {
                 wanted.entry(*layer).or_default().insert(path);
             }
         }
-        let lost: HashSet<BlobId> = report.hits.iter().map(|hit| hit.blob).collect();
+        let lost: HashSet<BlobId> = report.affected.iter().map(|blob| blob.blob).collect();
         let ingest = self.store.ingest()?;
         let mut feeder = ingest.feeder();
-        let mut healed = 0;
+        let mut restored = 0;
         for (layer, paths) in wanted {
             let layer = self.layers(&[layer])?;
             for entry in layer[0].read_entries(&self.store)? {
@@ -195,15 +195,15 @@ impl Repo {
                     }
                     at += length;
                 }
-                healed += usize::from(found);
+                restored += usize::from(found);
             }
         }
         feeder.ids()?;
         drop(feeder);
-        if healed > 0 {
+        if restored > 0 {
             self.store
                 .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         }
-        Ok(healed)
+        Ok(restored)
     }
 }

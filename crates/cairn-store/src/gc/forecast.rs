@@ -3,19 +3,19 @@
 use super::marks::{Live, Marks};
 use super::outcome::Outcome;
 use super::plan::Plan;
-use super::round::{Round, live_slots, next_round, room};
+use super::round::{Round, free_space, live_slots, next_round};
 use crate::error::Result;
 use crate::lease;
 use crate::pack::{self, HEADER, pack_bytes};
 use crate::store::Store;
 
 /// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
-/// make condemned packs wait, and what dead ones left goes too.
+/// make retired packs wait, and what dead ones left goes too.
 pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let leases = store.db().locked(|| lease::survey(store.root()))?;
-    for (_, bytes, condemned) in &plan.condemned {
-        if leases.oldest.is_some_and(|oldest| oldest < *condemned) {
+    for (_, bytes, retired) in &plan.retired {
+        if leases.oldest.is_some_and(|oldest| oldest < *retired) {
             outcome.waiting_bytes += bytes;
         } else {
             outcome.removed_bytes += bytes;
@@ -24,11 +24,11 @@ pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
     }
     let mut rest = Plan {
         packs: plan.packs.clone(),
-        condemned: Vec::new(),
+        retired: Vec::new(),
     };
-    let mut room = room(store)?;
+    let mut free = free_space(store)?;
     loop {
-        let Round { goes, left, needs } = next_round(&rest, room);
+        let Round { goes, left, needs } = next_round(&rest, free);
         if goes.is_empty() {
             (outcome.left_packs, outcome.needs_bytes) = (left, needs);
             break;
@@ -56,8 +56,8 @@ pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
         if fill.blobs > 0 {
             outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
         }
-        room += outcome.removed_bytes - before.removed_bytes;
-        room = room.saturating_sub(outcome.written_bytes - before.written_bytes);
+        free += outcome.removed_bytes - before.removed_bytes;
+        free = free.saturating_sub(outcome.written_bytes - before.written_bytes);
     }
     outcome.removed_bytes += lease::left_bytes(store.root(), &leases)?;
     Ok(outcome)

@@ -4,9 +4,9 @@
 //! 2. [`plan`] decides per pack: keep, drop, or rewrite what is live into a new pack.
 //! 3. [`apply`] copies (no lock); then, in one short transaction, lets the caller mark what became
 //!    reachable meanwhile, spares packs that hold such blobs, puts the new packs and an index without
-//!    the old ones in force, and condemns the old ones.
-//! 4. [`reap`] unlinks condemned packs once no lease is older than their condemnation. An import that
-//!    relied on a condemned pack revives it when it publishes.
+//!    the old ones in the index, and retires the old ones.
+//! 4. [`reap`] unlinks retired packs once no lease is older than their retirement. An import that
+//!    relied on a retired pack restores it when it publishes.
 //!
 //! A crash anywhere leaves a repository that opens; the next collection goes on from there. A blob that
 //! is reachable and missing stops the sweep.

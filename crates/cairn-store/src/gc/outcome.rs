@@ -9,7 +9,7 @@ pub struct Outcome {
     pub written_bytes: u64,
     /// Packs unlinked.
     pub removed_packs: u64,
-    /// Condemned packs that wait for a lease to end, bytes.
+    /// Retired packs that wait for a lease to end, bytes.
     pub waiting_bytes: u64,
     /// Blobs collected.
     pub dead_blobs: u64,

@@ -56,8 +56,8 @@ impl PackPlan {
 pub struct Plan {
     /// Every pack that is in force.
     pub packs: Vec<PackPlan>,
-    /// Packs condemned earlier that still wait, their bytes, and when that was.
-    pub condemned: Vec<(PackId, u64, u64)>,
+    /// Packs retired earlier that still wait, their bytes, and when that was.
+    pub retired: Vec<(PackId, u64, u64)>,
 }
 
 impl Plan {
@@ -80,10 +80,10 @@ pub fn record_area(row: &PackRowV1) -> u64 {
 /// Decides what to do with each pack. `rows` are those of the moment at which the marking began.
 pub fn plan(rows: &[(PackId, PackRowV1)], marks: &Marks) -> Plan {
     let known: HashSet<PackId> = marks.index().packs().collect();
-    let (mut packs, mut condemned) = (Vec::new(), Vec::new());
+    let (mut packs, mut retired) = (Vec::new(), Vec::new());
     for (id, row) in rows.iter().copied() {
-        if let Some(at) = row.condemned {
-            condemned.push((id, row.bytes, at));
+        if let Some(at) = row.retired {
+            retired.push((id, row.bytes, at));
         } else if known.contains(&id) {
             // A pack that came after the marking began is not in question.
             let live = marks.live(&id);
@@ -110,5 +110,5 @@ pub fn plan(rows: &[(PackId, PackRowV1)], marks: &Marks) -> Plan {
             _ => Action::Keep,
         };
     }
-    Plan { packs, condemned }
+    Plan { packs, retired }
 }

@@ -15,7 +15,7 @@ const ROUND_BYTES_MAX: u64 = 512 << 20;
 /// Blobs that one round copies.
 const ROUND_BLOBS_MAX: u64 = 1 << 20;
 /// Bytes that a collection leaves free, or a sixteenth of a small disk.
-const ROOM_RESERVE: u64 = 16 << 20;
+const FREE_RESERVE: u64 = 16 << 20;
 
 /// What one round takes.
 #[derive(Default)]
@@ -29,8 +29,8 @@ pub(super) struct Round {
 }
 
 /// The next round: all packs that hold nothing, and of those to rewrite, the most dead first, as many as
-/// fit into `room` bytes of new packs.
-pub(super) fn next_round(plan: &Plan, room: u64) -> Round {
+/// fit into `free` bytes of new packs.
+pub(super) fn next_round(plan: &Plan, free: u64) -> Round {
     let mut round = Round::default();
     let mut copied = Live::default();
     let mut wanted: Vec<&PackPlan> = plan
@@ -46,14 +46,14 @@ pub(super) fn next_round(plan: &Plan, room: u64) -> Round {
         };
         let fits =
             copied.blobs == 0 || (all.bytes <= ROUND_BYTES_MAX && all.blobs <= ROUND_BLOBS_MAX);
-        let has_room = pack.live_blobs == 0 || pack_bytes(all.blobs, all.bytes) <= room;
-        if fits && has_room {
+        let has_space = pack.live_blobs == 0 || pack_bytes(all.blobs, all.bytes) <= free;
+        if fits && has_space {
             copied = all;
             round.goes.insert(pack.id, *pack);
             continue;
         }
         round.left += 1;
-        if !has_room {
+        if !has_space {
             let alone = pack_bytes(pack.live_blobs, pack.live_bytes);
             round.needs = Some(round.needs.map_or(alone, |least| least.min(alone)));
         }
@@ -63,9 +63,9 @@ pub(super) fn next_round(plan: &Plan, room: u64) -> Round {
 
 /// Bytes that new packs may take: what is free, but for a reserve that keeps the disk from filling up to
 /// the last byte.
-pub(super) fn room(store: &Store) -> Result<u64> {
+pub(super) fn free_space(store: &Store) -> Result<u64> {
     let disk = rustix::fs::statvfs(store.root()).at("stat", store.root())?;
-    let reserve = ROOM_RESERVE.min(disk.f_blocks * disk.f_frsize / 16);
+    let reserve = FREE_RESERVE.min(disk.f_blocks * disk.f_frsize / 16);
     Ok((disk.f_bavail * disk.f_frsize).saturating_sub(reserve))
 }
 

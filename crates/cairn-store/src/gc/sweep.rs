@@ -1,4 +1,4 @@
-//! Carries a plan out, and takes away what was condemned.
+//! Carries a plan out, and takes away what was retired.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,7 +7,7 @@ use cairn_model::PackId;
 use super::marks::Marks;
 use super::outcome::Outcome;
 use super::plan::{PackPlan, Plan};
-use super::round::{Round, live_slots, next_round, room};
+use super::round::{Round, free_space, live_slots, next_round};
 use crate::error::{Error, IoContext, Result};
 use crate::layout::Layout;
 use crate::lease;
@@ -15,8 +15,8 @@ use crate::meta::Txn;
 use crate::os::random;
 use crate::pack::PackWriter;
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED, pack_rows};
-use crate::sealed::{SealedPack, seal};
-use crate::store::{Edit, Store, heal};
+use crate::staged::{StagedPack, stage};
+use crate::store::{Edit, Store, reconcile};
 
 /// Carries out a plan. `catch_up` runs after the copying, which takes long, and may mark what became
 /// reachable meanwhile, so that little is left for `remark`, which runs inside the transaction: it must
@@ -29,7 +29,7 @@ pub fn apply<E: From<Error>>(
     remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
 ) -> Result<Outcome, E> {
     let mut outcome = Outcome::default();
-    let Round { goes, left, needs } = next_round(plan, room(store)?);
+    let Round { goes, left, needs } = next_round(plan, free_space(store)?);
     let lease = store.lease()?;
     let fresh = copy_live(store, &lease, &marks, &goes)?;
     catch_up(&mut marks)?;
@@ -48,7 +48,7 @@ pub fn apply<E: From<Error>>(
                         txn,
                         id.as_bytes(),
                         &PackRowV1 {
-                            condemned: Some(generation),
+                            retired: Some(generation),
                             ..row
                         },
                     )?;
@@ -71,12 +71,12 @@ pub fn apply<E: From<Error>>(
             if !*changed {
                 return Ok(());
             }
-            Ok(store.put_in_force(edit, &fresh)?)
+            Ok(store.install(edit, &fresh)?)
         },
     )?;
     drop(lease);
     let reaped = reap(store)?;
-    store.tidy()?;
+    store.compact_index()?;
     Ok(Outcome {
         written_bytes: outcome.written_bytes,
         dead_blobs: outcome.dead_blobs,
@@ -91,9 +91,9 @@ fn copy_live(
     lease: &lease::Lease,
     marks: &Marks,
     goes: &HashMap<PackId, PackPlan>,
-) -> Result<Vec<SealedPack>> {
+) -> Result<Vec<StagedPack>> {
     let slots = live_slots(marks, goes)?;
-    let mut sealed = Vec::new();
+    let mut staged = Vec::new();
     let mut writer: Option<PackWriter> = None;
     let mut record = Vec::new();
     for (id, slot) in slots {
@@ -110,16 +110,16 @@ fn copy_live(
         if pack.is_full()
             && let Some(pack) = writer.take()
         {
-            sealed.push(seal(store.disk(), pack.finish()?)?);
+            staged.push(stage(store.disk(), pack.finish()?)?);
         }
     }
     if let Some(pack) = writer {
-        sealed.push(seal(store.disk(), pack.finish()?)?);
+        staged.push(stage(store.disk(), pack.finish()?)?);
     }
-    Ok(sealed)
+    Ok(staged)
 }
 
-/// Unlinks condemned packs that no lease can need, and what dead leases left.
+/// Unlinks retired packs that no lease can need, and what dead leases left.
 pub fn reap(store: &Store) -> Result<Outcome> {
     let root = store.root().to_owned();
     let mut outcome = Outcome::default();
@@ -127,10 +127,10 @@ pub fn reap(store: &Store) -> Result<Outcome> {
         let leases = lease::survey(&root)?;
         let mut gone = Vec::new();
         for (id, row) in pack_rows(rows)? {
-            let Some(condemned) = row.condemned else {
+            let Some(retired) = row.retired else {
                 continue;
             };
-            if leases.oldest.is_some_and(|oldest| oldest < condemned) {
+            if leases.oldest.is_some_and(|oldest| oldest < retired) {
                 outcome.waiting_bytes += row.bytes;
                 continue;
             }
@@ -177,7 +177,7 @@ pub fn adopt_orphans(store: &Store) -> Result<()> {
                 .and_then(|stem| stem.to_str())
                 .and_then(|stem| stem.parse::<PackId>().ok());
             if id.is_some_and(|id| !known.contains(&id)) {
-                return heal(store.root(), store.disk(), txn, &index);
+                return reconcile(store.root(), store.disk(), txn, &index);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@
 //!
 //! A publication adds segments that were written before, so it takes the same moment at any number of
 //! blobs. A collection hides packs. Merging, which also drops the entries of hidden packs, happens
-//! beside everything else ([`crate::Store::tidy`]).
+//! beside everything else ([`crate::Store::compact_index`]).
 
 mod merge;
 mod segment;

@@ -1,6 +1,6 @@
 //! One blob, compressed or not.
 
-use zstd::bulk::Compressor;
+use zstd::bulk;
 use zstd::zstd_safe::CParameter;
 
 use crate::error::{Error, Result};
@@ -26,14 +26,14 @@ const TRIAL_BYTES: usize = 8 * 1024;
 
 /// Compresses blob after blob with one context.
 #[derive(Default)]
-pub struct Packer {
-    short: Option<Compressor<'static>>,
-    long: Option<Compressor<'static>>,
-    trial: Option<Compressor<'static>>,
+pub struct Compressor {
+    short: Option<bulk::Compressor<'static>>,
+    long: Option<bulk::Compressor<'static>>,
+    trial: Option<bulk::Compressor<'static>>,
     out: Vec<u8>,
 }
 
-impl Packer {
+impl Compressor {
     /// The payload to store for `content`, and how it is encoded. Content that looks compressed already
     /// is stored as it is without trying.
     pub fn pack<'a>(&'a mut self, content: &'a [u8]) -> Result<(Codec, &'a [u8])> {
@@ -70,7 +70,7 @@ impl Packer {
 }
 
 fn compress(
-    context: &mut Option<Compressor<'static>>,
+    context: &mut Option<bulk::Compressor<'static>>,
     level: i32,
     parameters: &[CParameter],
     content: &[u8],
@@ -84,7 +84,7 @@ fn compress(
     let context = match context {
         Some(context) => context,
         none => {
-            let mut fresh = Compressor::new(level).map_err(failed)?;
+            let mut fresh = bulk::Compressor::new(level).map_err(failed)?;
             for parameter in parameters {
                 fresh.set_parameter(*parameter).map_err(failed)?;
             }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn noise_is_stored_plain_and_the_rest_is_compressed() {
-        let mut packer = Packer::default();
+        let mut compressor = Compressor::default();
         let mut noise = vec![0; 100_000];
         let mut state = 1_u64;
         for byte in &mut noise {
@@ -126,14 +126,14 @@ mod tests {
             *byte = (state >> 56) as u8;
         }
         assert!(looks_like_noise(&noise));
-        assert_eq!(packer.pack(&noise).unwrap(), (Codec::Plain, &noise[..]));
+        assert_eq!(compressor.pack(&noise).unwrap(), (Codec::Plain, &noise[..]));
         let text = b"the quick brown fox jumps over the lazy dog; ".repeat(2000);
         let packed = zstd::bulk::compress(&noise, 3).unwrap();
-        assert_eq!(packer.pack(&packed).unwrap().0, Codec::Plain);
+        assert_eq!(compressor.pack(&packed).unwrap().0, Codec::Plain);
         // Even bytes, yet worth compressing: the trial says so.
         let counting: Vec<u8> = (0..100_000_u32).map(|i| i as u8).collect();
         for content in [&text, &counting] {
-            let (codec, payload) = packer.pack(content).unwrap();
+            let (codec, payload) = compressor.pack(content).unwrap();
             assert_eq!(codec, Codec::Zstd);
             assert_eq!(zstd::bulk::decompress(payload, 1 << 20).unwrap(), *content);
         }

@@ -8,14 +8,14 @@
 //! What was stored by this ingest is remembered in `seen` until its pack is full, and found through the
 //! pack's own segment afterwards: memory does not grow with the number of new blobs.
 
-mod claims;
 mod compress;
 mod feeder;
+mod in_flight;
 mod shared;
 mod stats;
 mod worker;
 
-/// What [`claims`] locks with.
+/// What [`in_flight`] locks with.
 mod sync {
     pub use std::sync::{Mutex, PoisonError, RwLock};
 }
@@ -31,10 +31,10 @@ use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::index::Index;
 use crate::lease::Lease;
-use crate::sealed::{SealedPack, seal};
+use crate::staged::{StagedPack, stage};
 use crate::threads;
-use claims::Claims;
 use feeder::Batch;
+use in_flight::InFlight;
 use shared::{Shared, lock};
 
 pub use feeder::{Feeder, Ticket};
@@ -55,8 +55,8 @@ pub struct Ingest {
 #[must_use = "packs that are not published are thrown away"]
 #[derive(Debug)]
 pub struct Prepared {
-    pub(crate) packs: Vec<SealedPack>,
-    pub(crate) hits: HashSet<PackId>,
+    pub(crate) packs: Vec<StagedPack>,
+    pub(crate) relied_on: HashSet<PackId>,
     /// The index that was looked into.
     pub(crate) index: Arc<Index>,
     pub(crate) _lease: Arc<Lease>,
@@ -71,8 +71,8 @@ impl Ingest {
             disk,
             lease: lease.clone(),
             index,
-            claims: Claims::new(),
-            hits: Default::default(),
+            in_flight: InFlight::new(),
+            relied_on: Default::default(),
             output: Default::default(),
             error: Default::default(),
             pool: Default::default(),
@@ -135,11 +135,13 @@ impl Ingest {
         }
         let mut output = lock(&self.shared.output);
         if let Some(pack) = output.pack.take() {
-            output.sealed.push(seal(&self.shared.disk, pack.finish()?)?);
+            output
+                .staged
+                .push(stage(&self.shared.disk, pack.finish()?)?);
         }
         Ok(Prepared {
-            packs: std::mem::take(&mut output.sealed),
-            hits: std::mem::take(&mut lock(&self.shared.hits)),
+            packs: std::mem::take(&mut output.staged),
+            relied_on: std::mem::take(&mut lock(&self.shared.relied_on)),
             index: self.shared.index.clone(),
             _lease: self.lease.clone(),
             stats: self.shared.stats(),

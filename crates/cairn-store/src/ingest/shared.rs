@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_model::{BlobId, PackId};
 
-use super::claims::Claims;
+use super::in_flight::InFlight;
 use super::stats::IngestStats;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::index::{Index, Segment, merge};
 use crate::lease::Lease;
 use crate::os::random;
 use crate::pack::{PackWriter, Slot};
-use crate::sealed::{SealedPack, seal};
+use crate::staged::{StagedPack, stage};
 
 /// Own segments are put together when there are this many.
 const OWN_SEGMENTS_MAX: usize = 8;
@@ -24,9 +24,9 @@ pub struct Shared {
     pub disk: Disk,
     pub lease: Arc<Lease>,
     pub index: Arc<Index>,
-    /// New blobs, and the segments of sealed packs.
-    pub claims: Claims<BlobId, Arc<Segment>>,
-    pub hits: Mutex<HashSet<PackId>>,
+    /// New blobs, and the segments of staged packs.
+    pub in_flight: InFlight<BlobId, Arc<Segment>>,
+    pub relied_on: Mutex<HashSet<PackId>>,
     pub output: Mutex<Output>,
     pub error: Mutex<Option<Error>>,
     pub pool: Mutex<Vec<Vec<u8>>>,
@@ -41,7 +41,7 @@ pub struct Shared {
 #[derive(Default)]
 pub struct Output {
     pub pack: Option<PackWriter>,
-    pub sealed: Vec<SealedPack>,
+    pub staged: Vec<StagedPack>,
 }
 
 /// Locks; a thread that died in between left nothing half done that matters.
@@ -64,7 +64,7 @@ impl Shared {
 
     /// True for the first who asks; the others may rely on that one.
     pub fn is_new(&self, id: &BlobId) -> Result<bool> {
-        self.claims
+        self.in_flight
             .claim(id, |segment| Ok(segment.find(id, &[])?.is_some()))
     }
 
@@ -86,15 +86,15 @@ impl Shared {
         };
         drop(output);
         // The others go on with the next pack while this one becomes durable.
-        full.map_or(Ok(()), |pack| self.seal(pack))
+        full.map_or(Ok(()), |pack| self.stage(pack))
     }
 
-    fn seal(&self, pack: PackWriter) -> Result<()> {
+    fn stage(&self, pack: PackWriter) -> Result<()> {
         let pack = pack.finish()?;
         let ids: Vec<BlobId> = pack.slots.iter().map(|slot| slot.id).collect();
-        let sealed = seal(&self.disk, pack)?;
-        self.claims.seal::<Error>(&ids, |own| {
-            if let Some(new) = &sealed.segment {
+        let staged = stage(&self.disk, pack)?;
+        self.in_flight.stage::<Error>(&ids, |own| {
+            if let Some(new) = &staged.segment {
                 own.push(Arc::new(Segment::open(&new.path)?));
             }
             if own.len() >= OWN_SEGMENTS_MAX {
@@ -107,7 +107,7 @@ impl Shared {
             }
             Ok(())
         })?;
-        lock(&self.output).sealed.push(sealed);
+        lock(&self.output).staged.push(staged);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cairn_model::BlobId;
 use crossbeam_channel::Receiver;
 
-use super::compress::Packer;
+use super::compress::Compressor;
 use super::feeder::Batch;
 use super::shared::{Shared, lock};
 use crate::error::Result;
@@ -17,7 +17,7 @@ pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
     give_way();
     let mut worker = Worker {
         shared,
-        packer: Packer::default(),
+        compressor: Compressor::default(),
         records: Vec::new(),
         slots: Vec::new(),
     };
@@ -53,7 +53,7 @@ pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
 
 struct Worker<'a> {
     shared: &'a Shared,
-    packer: Packer,
+    compressor: Compressor,
     records: Vec<u8>,
     slots: Vec<Slot>,
 }
@@ -64,7 +64,7 @@ impl Worker<'_> {
         self.slots.clear();
         let mut start = 0;
         let mut ids = Vec::with_capacity(batch.ends.len());
-        let mut hits = Vec::new();
+        let mut relied_on = Vec::new();
         let mut bytes_new = 0;
         for end in &batch.ends {
             let content = &batch.data[start..*end];
@@ -72,16 +72,16 @@ impl Worker<'_> {
             let id = BlobId::of(content);
             ids.push(id);
             if let Some(found) = self.shared.index.find(&id)? {
-                if hits.last() != Some(&found.pack) {
-                    hits.push(found.pack);
+                if relied_on.last() != Some(&found.pack) {
+                    relied_on.push(found.pack);
                 }
             } else if self.shared.is_new(&id)? {
                 bytes_new += content.len() as u64;
                 self.store(id, content)?;
             }
         }
-        if !hits.is_empty() {
-            lock(&self.shared.hits).extend(hits);
+        if !relied_on.is_empty() {
+            lock(&self.shared.relied_on).extend(relied_on);
         }
         if !self.slots.is_empty() {
             self.shared.append(&self.slots, &self.records)?;
@@ -99,7 +99,7 @@ impl Worker<'_> {
     }
 
     fn store(&mut self, id: BlobId, content: &[u8]) -> Result<()> {
-        let (codec, payload) = self.packer.pack(content)?;
+        let (codec, payload) = self.compressor.pack(content)?;
         frame(&mut self.records, &id, codec, content.len() as u32, payload);
         self.slots.push(Slot {
             id,

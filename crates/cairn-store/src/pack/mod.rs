@@ -10,9 +10,9 @@
 //! content, so a pack that lost its directory still says what it holds. A pack is written under a
 //! temporary name, synced, and renamed; from then on it never changes.
 
-mod ahead;
 mod reader;
 mod salvage;
+mod sync_ahead;
 mod writer;
 
 use cairn_model::{BlobId, PackId};

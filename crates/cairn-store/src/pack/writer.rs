@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::{BlobId, PackId};
 
-use super::ahead::SyncAhead;
+use super::sync_ahead::SyncAhead;
 use super::{
     Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER,
     VERSION,
@@ -37,7 +37,7 @@ pub struct PackWriter {
     flushed: u64,
     writeback: u64,
     synced: u64,
-    ahead: Option<SyncAhead>,
+    sync_ahead: Option<SyncAhead>,
 }
 
 /// A pack whose bytes are durable, still under its temporary name.
@@ -71,7 +71,7 @@ impl PackWriter {
             flushed: 0,
             writeback: 0,
             synced: 0,
-            ahead: None,
+            sync_ahead: None,
         })
     }
 
@@ -118,12 +118,12 @@ impl PackWriter {
         }
         if self.flushed - self.synced >= SYNC_BYTES {
             self.synced = self.flushed;
-            let ahead = match self.ahead.take() {
+            let ahead = match self.sync_ahead.take() {
                 Some(ahead) => ahead,
                 None => SyncAhead::start(self.file.file()).at("sync", self.file.path())?,
             };
             ahead.wish();
-            self.ahead = Some(ahead);
+            self.sync_ahead = Some(ahead);
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl PackWriter {
         self.buffer.extend_from_slice(&[0; 4]);
         debug_assert_eq!(self.buffer.len() - start, TRAILER);
         self.flush()?;
-        if let Some(ahead) = self.ahead {
+        if let Some(ahead) = self.sync_ahead {
             ahead.finish().at("sync", self.file.path())?;
         }
         self.file.sync()?;

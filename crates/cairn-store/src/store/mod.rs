@@ -27,7 +27,7 @@ use crate::rows::{PackRowV1, pack_rows};
 
 pub use open::private_directory;
 pub(crate) use publish::Edit;
-pub(crate) use reconcile::heal;
+pub(crate) use reconcile::reconcile;
 
 /// A repository's store; clones share it.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use cairn_model::Class;
 
-use super::reconcile::heal;
+use super::reconcile::reconcile;
 use super::{Inner, Store};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
@@ -101,7 +101,7 @@ impl Store {
                     // Another process was first.
                     Ok(_) => Ok(()),
                     Err(e) if !is_derivable(&e) => Err(e),
-                    Err(_) => heal(root, &disk, txn, &Index::default()),
+                    Err(_) => reconcile(root, &disk, txn, &Index::default()),
                 })?;
                 Index::open(&Layout::of(root).index(), None)?
             }

@@ -1,5 +1,5 @@
 //! How content becomes part of the repository: staged packs get their names, the index that knows them
-//! is put in force, and the rows that refer to them are committed, in this order and under one lock.
+//! is installed, and the rows that refer to them are committed, in this order and under one lock.
 
 use std::collections::HashSet;
 
@@ -12,13 +12,13 @@ use crate::ingest::{Ingest, Prepared};
 use crate::layout::Layout;
 use crate::meta::Txn;
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1};
-use crate::sealed::{SealedPack, drop_stored};
+use crate::staged::{StagedPack, drop_stored};
 
-/// A publication that others keep overtaking goes ahead after this many tries, and may store what they
+/// A publication that others keep overtaking proceeds after this many tries, and may store what they
 /// have; a collection drops one of the two.
-const SETTLE_TRIES: usize = 8;
+const PUBLISH_TRIES: usize = 8;
 
-/// A change of the index that waits to be put in force.
+/// A change of the index that waits to be installed.
 pub(crate) struct Edit {
     pub list: List,
     pub add: Vec<NewSegment>,
@@ -41,8 +41,8 @@ impl Store {
     ) -> Result<T, E> {
         let mut decide = Some(decide);
         // Each try looks only at what was published since the one before.
-        for last in (0..SETTLE_TRIES).map(|n| n + 1 == SETTLE_TRIES) {
-            self.settle(&mut prepared)?;
+        for last in (0..PUBLISH_TRIES).map(|n| n + 1 == PUBLISH_TRIES) {
+            self.drop_duplicates(&mut prepared)?;
             let done = self.0.db.write_after::<_, E>(
                 |txn| {
                     let index = self.consistent_index(txn)?;
@@ -55,7 +55,7 @@ impl Store {
                     self.decide(txn, &index, &prepared, decide).map(Some)
                 },
                 |decided| match decided {
-                    Some((_, Some(edit))) => Ok(self.put_in_force(edit, &prepared.packs)?),
+                    Some((_, Some(edit))) => Ok(self.install(edit, &prepared.packs)?),
                     _ => Ok(()),
                 },
             );
@@ -64,7 +64,7 @@ impl Store {
                 if edit.is_some() {
                     // The publication stands. A merge that fails (a full disk, say) leaves everything as
                     // it was, and whoever publishes or collects next tries again.
-                    let _ = self.tidy();
+                    let _ = self.compact_index();
                 }
                 return Ok(out);
             }
@@ -74,12 +74,12 @@ impl Store {
 
     /// Leaves out of prepared content what others published since it was looked up: the same content
     /// from two importers is stored once. Takes no lock.
-    fn settle(&self, prepared: &mut Prepared) -> Result<()> {
+    fn drop_duplicates(&self, prepared: &mut Prepared) -> Result<()> {
         let index = self.reload_index()?;
         let news = index.without(&prepared.index);
         if !news.is_empty() {
             for pack in std::mem::take(&mut prepared.packs) {
-                let rest = drop_stored(&self.0.disk, pack, &news, &mut prepared.hits)?;
+                let rest = drop_stored(&self.0.disk, pack, &news, &mut prepared.relied_on)?;
                 prepared.packs.extend(rest);
             }
         }
@@ -100,8 +100,8 @@ impl Store {
             add: Vec::new(),
         };
         let known: HashSet<PackId> = index.packs().collect();
-        for hit in &prepared.hits {
-            self.revive(txn, &known, hit, &mut edit)?;
+        for pack in &prepared.relied_on {
+            self.restore(txn, &known, pack, &mut edit)?;
         }
         let out = decide(txn)?;
         edit.list.generation += 1;
@@ -117,8 +117,8 @@ impl Store {
         Ok((out, Some(edit)))
     }
 
-    /// Gives sealed packs their names, then puts the index that knows them in force.
-    pub(crate) fn put_in_force(&self, edit: &mut Edit, packs: &[SealedPack]) -> Result<()> {
+    /// Gives staged packs their names, then installs the index that knows them.
+    pub(crate) fn install(&self, edit: &mut Edit, packs: &[StagedPack]) -> Result<()> {
         for pack in packs {
             self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
         }
@@ -128,8 +128,8 @@ impl Store {
         std::mem::take(&mut edit.list).put(&self.0.disk, &self.index_dir(), &edit.add)
     }
 
-    /// A pack that an import relied on is made findable again if it was condemned meanwhile.
-    fn revive(
+    /// A pack that an import relied on is made findable again if it was retired meanwhile.
+    fn restore(
         &self,
         txn: &mut Txn<'_>,
         known: &HashSet<PackId>,
@@ -150,7 +150,7 @@ impl Store {
         }
         edit.list.hidden.remove(id);
         let row = PackRowV1 {
-            condemned: None,
+            retired: None,
             ..row
         };
         PACKS.put(txn, id.as_bytes(), &row)

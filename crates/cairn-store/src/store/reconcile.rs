@@ -16,7 +16,7 @@ use crate::pack::{Directory, PackFile};
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED};
 
 /// Entries that are sorted at a time when the index is made anew.
-const HEAL_ENTRIES_MAX: usize = 1 << 19;
+const SORT_ENTRIES_MAX: usize = 1 << 19;
 
 impl Store {
     /// The index on disk, after making good what a crash between index and transaction left.
@@ -26,7 +26,7 @@ impl Store {
         if index.generation() == state.generation {
             return Ok(index);
         }
-        heal(&self.0.root, &self.0.disk, txn, &index)?;
+        reconcile(&self.0.root, &self.0.disk, txn, &index)?;
         self.reload_index()
     }
 
@@ -35,8 +35,8 @@ impl Store {
         let (root, disk) = (&self.0.root, &self.0.disk);
         self.0
             .db
-            .write(|txn| heal(root, disk, txn, &Index::default()))?;
-        self.tidy()
+            .write(|txn| reconcile(root, disk, txn, &Index::default()))?;
+        self.compact_index()
     }
 
     /// Takes a pack out of index and database; its file stays where it is. For repairs.
@@ -66,7 +66,7 @@ impl Store {
 /// Brings index, rows and pack files together: whole packs without a row get one, packs in force that
 /// `index` lacks get entries from their own directories, and all others are hidden. Packs whose
 /// directory is damaged are left out, for `check` to name and repair.
-pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -> Result<()> {
+pub(crate) fn reconcile(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -> Result<()> {
     let (packs, directory) = (Layout::of(root).packs(), Layout::of(root).index());
     let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
     // A list that does not read may have been of any generation before the one that comes now.
@@ -84,7 +84,7 @@ pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -
             continue;
         };
         let row = PACKS.get(txn, named.as_bytes())?;
-        if row.is_some_and(|row| row.condemned.is_some()) {
+        if row.is_some_and(|row| row.retired.is_some()) {
             continue;
         }
         if row.is_none() || !known.contains(&named) {
@@ -100,8 +100,8 @@ pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -
                 let row = PackRowV1 {
                     bytes,
                     blobs: slots.len() as u32,
-                    born: generation,
-                    condemned: None,
+                    created: generation,
+                    retired: None,
                 };
                 PACKS.put(txn, id.as_bytes(), &row)?;
             }
@@ -110,7 +110,7 @@ pub(crate) fn heal(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -
             }
         }
         live.insert(named);
-        if entries.len() >= HEAL_ENTRIES_MAX {
+        if entries.len() >= SORT_ENTRIES_MAX {
             add.extend(write_sorted(
                 disk,
                 &directory,

@@ -41,14 +41,19 @@ struct Plan {
 }
 
 /// Gives the content of a tiny file.
-pub type Tiny<'a> = dyn Fn(&Content, &mut Vec<u8>) -> Result<()> + 'a;
+pub type InlineContent<'a> = dyn Fn(&Content, &mut Vec<u8>) -> Result<()> + 'a;
 
-/// Writes the image of `tree` to `out`. `tiny` is asked for the contents that the image itself holds.
+/// Writes the image of `tree` to `out`. `inline` is asked for the contents that the image itself holds.
 /// Returns how many extended attributes no image can hold and are not in it.
-pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Write) -> Result<u64> {
+pub fn write_image(
+    tree: &Tree,
+    id: &TreeId,
+    inline: &InlineContent<'_>,
+    out: &mut dyn Write,
+) -> Result<u64> {
     let mut plans = Vec::new();
     let mut place: HashMap<NodeId, usize> = HashMap::new();
-    let left_out = collect(tiny, tree, &mut plans, &mut place)?;
+    let left_out = collect(inline, tree, &mut plans, &mut place)?;
     let end = lay_out(&mut plans);
     let mut image = vec![0; end];
     superblock(&mut image, id, plans[0].offset, plans.len());
@@ -84,7 +89,7 @@ pub fn write_image(tree: &Tree, id: &TreeId, tiny: &Tiny<'_>, out: &mut dyn Writ
 }
 
 fn collect(
-    tiny: &Tiny<'_>,
+    inline: &InlineContent<'_>,
     tree: &Tree,
     plans: &mut Vec<Plan>,
     place: &mut HashMap<NodeId, usize>,
@@ -112,7 +117,7 @@ fn collect(
                 target.len() as u64
             }
             NodeKind::File(file) if file.size <= INLINE_BYTES_MAX => {
-                tiny(file, &mut content)?;
+                inline(file, &mut content)?;
                 file.size
             }
             NodeKind::File(file) => {

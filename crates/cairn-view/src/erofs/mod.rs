@@ -9,7 +9,7 @@ mod directory;
 mod image;
 mod xattr;
 
-pub use image::{Tiny, write_image};
+pub use image::{InlineContent, write_image};
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 4096;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use cairn_layer::Layer;
 use cairn_model::{BlobId, Kind, LayerId, PackId, SnapshotKey};
 
-use super::{CheckReport, Hit, HitHead, Place};
+use super::{Affected, AffectedHead, CheckReport, Place};
 use crate::error::{Error, Result};
 use crate::gc::roots;
 use crate::repo::Repo;
@@ -19,7 +19,7 @@ impl Repo {
         bad_packs: &HashSet<PackId>,
     ) -> Result<()> {
         let index = self.store.index();
-        let mut hits: BTreeMap<BlobId, Hit> = BTreeMap::new();
+        let mut affected: BTreeMap<BlobId, Affected> = BTreeMap::new();
         let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
             (Some(why), _) => Some(why.clone()),
             (None, Err(e)) => e.is_corruption().then(|| e.to_string()),
@@ -36,7 +36,7 @@ impl Repo {
             _ => None,
         };
         let mut hit = |id: BlobId, why: String, file| {
-            let hit = hits.entry(id).or_insert_with(|| Hit {
+            let hit = affected.entry(id).or_insert_with(|| Affected {
                 blob: id,
                 why,
                 files: Vec::new(),
@@ -125,7 +125,7 @@ impl Repo {
             let container = containers.iter().find(|c| c.snapshot == snapshot.key);
             let mountpoint = snapshot.labels.get(crate::mounts::MOUNTPOINT);
             if container.is_some() || mountpoint.is_some() {
-                report.heads.push(HitHead {
+                report.heads.push(AffectedHead {
                     snapshot: snapshot.key.clone(),
                     container: container.cloned(),
                     mountpoint: mountpoint.cloned(),
@@ -138,7 +138,7 @@ impl Repo {
             .filter(|s| chain_hit(&s.key))
             .map(|s| s.key.clone())
             .collect();
-        report.hits = hits.into_values().collect();
+        report.affected = affected.into_values().collect();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Packs on the threshold: durable, with their segment of the index, and part of the repository as soon
+//! Staged packs: durable, with their segment of the index, and part of the repository as soon
 //! as two renames say so.
 
 use std::collections::HashSet;
@@ -15,7 +15,7 @@ use crate::rows::PackRowV1;
 
 /// A durable pack and its durable segment, both under temporary names.
 #[derive(Debug)]
-pub struct SealedPack {
+pub struct StagedPack {
     /// Its id.
     pub id: PackId,
     /// Where it is now.
@@ -28,24 +28,24 @@ pub struct SealedPack {
     pub segment: Option<NewSegment>,
 }
 
-impl SealedPack {
+impl StagedPack {
     /// The row that makes it part of the repository.
-    pub fn row(&self, born: u64) -> PackRowV1 {
+    pub fn row(&self, created: u64) -> PackRowV1 {
         PackRowV1 {
             bytes: self.bytes,
             blobs: self.blobs,
-            born,
-            condemned: None,
+            created,
+            retired: None,
         }
     }
 }
 
 /// Writes the segment of a finished pack beside it.
-pub fn seal(disk: &Disk, pack: FinishedPack) -> Result<SealedPack> {
+pub fn stage(disk: &Disk, pack: FinishedPack) -> Result<StagedPack> {
     let directory = pack.path.parent().unwrap_or(Path::new("."));
     let blobs = pack.slots.len() as u32;
     let entries = pack.slots.iter().map(|slot| (pack.id, *slot)).collect();
-    Ok(SealedPack {
+    Ok(StagedPack {
         id: pack.id,
         bytes: pack.bytes,
         blobs,
@@ -55,13 +55,13 @@ pub fn seal(disk: &Disk, pack: FinishedPack) -> Result<SealedPack> {
 }
 
 /// Leaves out of `pack` what `stored` has by now, because somebody else stored the same meanwhile. The
-/// packs relied upon instead are added to `hits`. `None` where nothing of the pack is left.
+/// packs relied upon instead are added to `relied_on`. `None` where nothing of the pack is left.
 pub fn drop_stored(
     disk: &Disk,
-    pack: SealedPack,
+    pack: StagedPack,
     stored: &Index,
-    hits: &mut HashSet<PackId>,
-) -> Result<Option<SealedPack>> {
+    relied_on: &mut HashSet<PackId>,
+) -> Result<Option<StagedPack>> {
     let Some(new) = &pack.segment else {
         return Ok(None);
     };
@@ -69,7 +69,7 @@ pub fn drop_stored(
     for entry in Segment::open(&new.path)?.entries() {
         let (_, slot) = entry?;
         match stored.find(&slot.id)? {
-            Some(found) => drop(hits.insert(found.pack)),
+            Some(found) => drop(relied_on.insert(found.pack)),
             None => keep.push(slot),
         }
     }
@@ -88,7 +88,7 @@ pub fn drop_stored(
             file.record(&slot, &mut record)?;
             writer.append(&[slot], &record)?;
         }
-        Some(seal(disk, writer.finish()?)?)
+        Some(stage(disk, writer.finish()?)?)
     };
     disk.unlink(&pack.path)?;
     disk.unlink(&new.path)?;

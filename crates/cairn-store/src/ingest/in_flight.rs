@@ -1,26 +1,26 @@
 //! Who stores a blob: of all threads that meet it, the first.
 //!
-//! A claimed id is in `seen` until the pack that holds it is sealed, and in a sealed segment from then
+//! A claimed id is in `seen` until the pack that holds it is staged, and in a staged segment from then
 //! on. The order of the two changes is what makes it right at every moment: the segment is added before
-//! the ids are taken out, and whoever claims looks at `seen` first and at the segments after it. All
-//! schedules of this are run by `tests/claims.rs`, which brings its own locks under the name `sync`.
+//! the ids are taken out, and whoever claims an id looks at `seen` first and at the segments after it. All
+//! schedules of this are run by `tests/in_flight.rs`, which brings its own locks under the name `sync`.
 
 use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::sync::{Mutex, PoisonError, RwLock};
 
-/// What the threads of one ingest have taken upon them; `S` is a sealed segment.
-pub struct Claims<I, S> {
+/// What the threads of one ingest have taken upon them; `S` is a staged segment.
+pub struct InFlight<I, S> {
     seen: Mutex<HashSet<I>>,
-    sealed: RwLock<Vec<S>>,
+    staged: RwLock<Vec<S>>,
 }
 
-impl<I: Eq + Hash + Copy, S> Claims<I, S> {
+impl<I: Eq + Hash + Copy, S> InFlight<I, S> {
     pub fn new() -> Self {
         Self {
             seen: Mutex::new(HashSet::new()),
-            sealed: RwLock::new(Vec::new()),
+            staged: RwLock::new(Vec::new()),
         }
     }
 
@@ -32,8 +32,8 @@ impl<I: Eq + Hash + Copy, S> Claims<I, S> {
             return Ok(false);
         }
         drop(seen);
-        let sealed = self.sealed.read().unwrap_or_else(PoisonError::into_inner);
-        for segment in sealed.iter() {
+        let staged = self.staged.read().unwrap_or_else(PoisonError::into_inner);
+        for segment in staged.iter() {
             if holds(segment)? {
                 return Ok(false);
             }
@@ -42,14 +42,14 @@ impl<I: Eq + Hash + Copy, S> Claims<I, S> {
     }
 
     /// From now on `ids` are found in a segment, which `add` puts among the others.
-    pub fn seal<E>(
+    pub fn stage<E>(
         &self,
         ids: &[I],
         add: impl FnOnce(&mut Vec<S>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut sealed = self.sealed.write().unwrap_or_else(PoisonError::into_inner);
-        add(&mut sealed)?;
-        drop(sealed);
+        let mut staged = self.staged.write().unwrap_or_else(PoisonError::into_inner);
+        add(&mut staged)?;
+        drop(staged);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for id in ids {
             seen.remove(id);

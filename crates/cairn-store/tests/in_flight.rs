@@ -1,8 +1,8 @@
 //! Schedules of the threads of one ingest: whatever the order, each blob is stored exactly once.
 
 #[allow(dead_code, reason = "the module is tested as it stands in the library")]
-#[path = "../src/ingest/claims.rs"]
-mod claims;
+#[path = "../src/ingest/in_flight.rs"]
+mod in_flight;
 
 /// Locks whose every step the scheduler decides; the library has std's under this name.
 mod sync {
@@ -13,26 +13,26 @@ mod sync {
 
 use std::collections::HashSet;
 
-use claims::Claims;
+use in_flight::InFlight;
 use shuttle::sync::{Arc, Mutex};
 use shuttle::thread;
 
 type Segment = HashSet<u8>;
 
-/// Two workers claim the ids `0..IDS`, store what is theirs in a shared pack, and seal each pack that
+/// Two workers claim the ids `0..IDS`, store what is theirs in a shared pack, and stage each pack that
 /// has two.
 fn ingest() {
     const IDS: u8 = 3;
-    let claims: Arc<Claims<u8, Segment>> = Arc::new(Claims::new());
+    let in_flight: Arc<InFlight<u8, Segment>> = Arc::new(InFlight::new());
     let pack: Arc<Mutex<Vec<u8>>> = Arc::default();
     let stored: Arc<Mutex<Vec<u8>>> = Arc::default();
     let workers: Vec<_> = (0..2)
         .map(|_| {
-            let (claims, pack, stored) = (claims.clone(), pack.clone(), stored.clone());
+            let (in_flight, pack, stored) = (in_flight.clone(), pack.clone(), stored.clone());
             thread::spawn(move || {
                 for id in 0..IDS {
                     let holds = |segment: &Segment| Ok::<_, ()>(segment.contains(&id));
-                    if !claims.claim(&id, holds).unwrap() {
+                    if !in_flight.claim(&id, holds).unwrap() {
                         continue;
                     }
                     stored.lock().unwrap().push(id);
@@ -44,11 +44,11 @@ fn ingest() {
                     let full = std::mem::take(&mut *open);
                     drop(open);
                     let segment: Segment = full.iter().copied().collect();
-                    let add = |sealed: &mut Vec<Segment>| {
-                        sealed.push(segment);
+                    let add = |staged: &mut Vec<Segment>| {
+                        staged.push(segment);
                         Ok::<_, ()>(())
                     };
-                    claims.seal(&full, add).unwrap();
+                    in_flight.stage(&full, add).unwrap();
                 }
             })
         })
