@@ -49,6 +49,21 @@ fn a_copy_that_was_cut_off_is_made_again_before_it_is_used() {
 }
 
 #[test]
+fn a_commit_takes_nothing_of_a_copy_that_was_cut_off_for_a_change() {
+    let mut cairn = with_image();
+    cairn.driver = Some("copy");
+    cairn.ok(&["snapshot", "prepare", "s", "img"]);
+    let head = head(&cairn);
+    std::fs::remove_file(head.join("copied")).unwrap();
+    std::fs::write(head.join("copying"), b"").unwrap();
+    std::fs::write(head.join("upper/d/e/f3"), b"torn").unwrap();
+    std::fs::remove_file(head.join("upper/d/e/f4")).unwrap();
+    assert_eq!(cairn.json(&["snapshot", "usage", "s"])["inodes"], 0);
+    cairn.ok(&["snapshot", "commit", "done", "s"]);
+    assert_eq!(cairn.json(&["snapshot", "stat", "done"])["entries"], 0);
+}
+
+#[test]
 fn a_copy_is_not_made_over_what_another_driver_wrote() {
     let mut cairn = with_image();
     cairn.driver = Some("copy");

@@ -7,6 +7,7 @@ mod archive;
 pub mod change;
 mod choose;
 mod config;
+mod container_config;
 mod detect;
 mod docker;
 mod documents;
@@ -21,7 +22,8 @@ mod source;
 mod stream;
 mod write;
 
-pub use config::{ContainerConfig, History, ImageConfig, Port};
+pub use config::{History, ImageConfig};
+pub use container_config::{ContainerConfig, Port};
 pub use detect::{Spool, detect};
 pub use documents::DOCUMENT_BYTES_MAX;
 pub use error::{Error, Result};

@@ -1,7 +1,7 @@
 //! What an image document may ask for. Checked once, where it is parsed, so that nothing later has to fear
 //! a number or a length in it.
 
-use crate::config::ContainerConfig;
+use crate::container_config::ContainerConfig;
 
 const LAYERS_MAX: usize = 1024;
 const ENV_MAX: usize = 4096;

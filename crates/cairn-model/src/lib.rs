@@ -15,6 +15,6 @@ pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
 pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};
 pub use name::{NameError, SnapshotKey};
-pub use plan::{Driver, Head, MountPlan};
+pub use plan::{CopyPlan, Driver, Head, ImagePlan, MountPlan, StackPlan};
 pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};

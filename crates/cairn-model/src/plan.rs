@@ -49,24 +49,66 @@ impl FromStr for Driver {
     }
 }
 
-/// The writable part of a mount.
+/// The writable part of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Overlay upper directory, or the full copy itself under [`Driver::Copy`].
+    /// Upper directory: what was changed.
     pub upper: PathBuf,
-    /// Overlay work directory, on the same file system.
+    /// Work directory of the overlay, on the same file system.
     pub work: PathBuf,
 }
 
-/// All that is needed to mount a snapshot.
+/// Metadata images over directories of data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MountPlan {
-    /// How.
-    pub driver: Driver,
-    /// Lower layers, topmost first: EROFS images for the erofs drivers, directories for the others.
-    pub lowers: Vec<PathBuf>,
-    /// The object cache, for the erofs drivers.
-    pub objects: Option<PathBuf>,
+pub struct ImagePlan {
+    /// EROFS images, topmost first.
+    pub images: Vec<PathBuf>,
+    /// Directories of objects, in which the data of a file is looked up one after the other.
+    pub data: Vec<PathBuf>,
     /// Where writes go; none for a read-only mount.
     pub head: Option<Head>,
+}
+
+/// Directories over each other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StackPlan {
+    /// Lower directories, topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Where writes go; none for a read-only mount, which then has two lowers at least.
+    pub head: Option<Head>,
+}
+
+/// One directory that holds everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyPlan {
+    /// The directory.
+    pub directory: PathBuf,
+    /// It belongs to one snapshot, which is written to in place.
+    pub writable: bool,
+}
+
+/// All that is needed to mount a snapshot, by driver.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "driver", rename_all = "kebab-case")]
+pub enum MountPlan {
+    /// By [`Driver::Erofs`].
+    Erofs(ImagePlan),
+    /// By [`Driver::ErofsLoop`].
+    ErofsLoop(ImagePlan),
+    /// By [`Driver::Overlay`].
+    Overlay(StackPlan),
+    /// By [`Driver::Copy`].
+    Copy(CopyPlan),
+}
+
+impl MountPlan {
+    /// The driver that carries it out.
+    pub fn driver(&self) -> Driver {
+        match self {
+            Self::Erofs(_) => Driver::Erofs,
+            Self::ErofsLoop(_) => Driver::ErofsLoop,
+            Self::Overlay(_) => Driver::Overlay,
+            Self::Copy(_) => Driver::Copy,
+        }
+    }
 }

@@ -26,8 +26,13 @@ pub struct MountOptions {
 }
 
 fn view_key(target: &Path) -> Result<SnapshotKey> {
-    let name = BlobId::of(target.as_os_str().as_encoded_bytes()).short();
+    let name = BlobId::of(target.as_os_str().as_encoded_bytes()).hex();
     Ok(format!("{VIEW_PREFIX}{name}").parse()?)
+}
+
+/// True for a view that goes with its mount, also where an older version named it.
+fn is_made_for_a_mount(snapshot: &Snapshot) -> bool {
+    snapshot.kind == Kind::View && snapshot.key.as_str().starts_with(VIEW_PREFIX)
 }
 
 fn text(target: &Path) -> Result<String> {
@@ -210,7 +215,7 @@ impl Repo {
             if snapshot.labels.get(MOUNTPOINT) != Some(&place) {
                 continue;
             }
-            if snapshot.key == view_key(&target)? {
+            if is_made_for_a_mount(&snapshot) {
                 self.remove(&snapshot.key)?;
             } else {
                 self.update(
@@ -231,7 +236,7 @@ impl Repo {
             return Ok(0);
         };
         let mut views = self.walk(&[])?;
-        views.retain(|s| s.kind == Kind::View && s.key.as_str().starts_with(VIEW_PREFIX));
+        views.retain(is_made_for_a_mount);
         if views.is_empty() {
             return Ok(0);
         }

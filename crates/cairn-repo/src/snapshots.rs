@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, commit_copy, commit_upper, diff};
-use cairn_model::{Driver, Head, Meta, MountPlan, PackId, SnapshotKey, TreeId};
+use cairn_layer::{Change, Layer, NodeKind, Scanned, Tree, diff};
+use cairn_model::{Meta, MountPlan, PackId, SnapshotKey, TreeId};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
 use cairn_store::{Ingest, Lease, Rows, Txn};
 
@@ -105,12 +105,7 @@ impl Repo {
         for path in [&directory, &upper, &directory.join("work")] {
             disk.mkdir(path)?;
         }
-        let mut empty = Tree::new();
-        *empty.meta_mut(empty.root()) = root.clone();
-        match self.driver()? {
-            Driver::Copy => cairn_layer::checkout(&self.store, &empty, &upper)?,
-            _ => cairn_layer::checkout_for_overlay(&self.store, &empty, &upper)?,
-        };
+        cairn_view::start_head(&self.store, self.driver()?, &directory, root)?;
         for path in [&upper, &directory] {
             disk.sync_dir(path)?;
         }
@@ -119,15 +114,12 @@ impl Repo {
 
     fn plan(&self, layers: &[Layer], head: Option<&PackId>) -> Result<MountPlan> {
         let driver = self.driver()?;
-        let head = head.map(|head| self.head_dir(head)).map(|dir| Head {
-            upper: dir.join("upper"),
-            work: dir.join("work"),
-        });
+        let head = head.map(|head| self.head_dir(head));
         self.views().plan(
             &self.store,
             driver,
             &tree_id(layers),
-            head,
+            head.as_deref(),
             &|| self.store.db().release(),
             || self.tree(layers),
         )
@@ -146,14 +138,13 @@ impl Repo {
             action: "committed",
         };
         let directory = self.head_dir(snapshot.head.as_ref().ok_or_else(not_active)?);
-        let upper = directory.join("upper");
-        let (feeder, limits) = (ingest.feeder(), self.options.limits);
-        Ok(if directory.join("copied").exists() {
-            let ignore = cairn_view::made_mount_points(&directory);
-            commit_copy(&self.store, &upper, parent, &ignore, feeder, limits)?
-        } else {
-            commit_upper(&self.store, &upper, parent, feeder, limits)?
-        })
+        Ok(cairn_view::read_head(
+            &self.store,
+            &directory,
+            parent,
+            ingest.feeder(),
+            self.options.limits,
+        )?)
     }
 
     /// The tree a process in this snapshot sees, with what an active one changed so far.
@@ -299,7 +290,7 @@ impl Snapshotter for Repo {
             return Ok(snapshot.usage);
         };
         let directory = self.head_dir(&head);
-        if directory.join("copied").exists() {
+        if cairn_view::is_full_copy(&directory) {
             let mut usage = Usage::default();
             for change in self.changes(key)? {
                 usage.bytes += if change.kind == cairn_layer::ChangeKind::Deleted {
@@ -311,7 +302,7 @@ impl Snapshotter for Repo {
             }
             return Ok(usage);
         }
-        disk_usage(&directory.join("upper"))
+        disk_usage(&cairn_view::upper(&directory))
     }
 
     fn cleanup(&self) -> Result<()> {

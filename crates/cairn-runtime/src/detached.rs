@@ -1,15 +1,14 @@
-//! Mounts that are attached nowhere yet, and the attaching of them (fsopen(2), open_tree(2), move_mount(2)).
+//! Mounts that are attached nowhere yet (as `cairn_view::detached` makes them, with this crate's words for
+//! what failed), and the attaching of them (move_mount(2)).
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
-};
+use cairn_view::detached::{Context, Refused};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::mount::{MountAttrFlags, MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use crate::error::{Result, Step};
+use crate::error::{Error, Result, Step};
 
 /// Neither programs, nor their set-user-id bits, nor devices.
 pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
@@ -17,27 +16,35 @@ pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// A new file system, detached. `options` are `key=value` and flags, with commas.
-pub fn filesystem(kind: &str, options: &str, attributes: MountAttrFlags) -> Result<OwnedFd> {
-    let what = || format!("create a {kind} file system");
-    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).step(what())?;
+pub fn filesystem(
+    kind: &'static str,
+    options: &str,
+    attributes: MountAttrFlags,
+) -> Result<OwnedFd> {
+    let refused = |with: String| {
+        // The kernel's own words say which option it did not like, and why.
+        move |refused: Refused| Error::Step {
+            step: format!("create a {kind} file system{with}{}", refused.hint),
+            source: refused.source,
+        }
+    };
+    let context = Context::open(kind).map_err(refused(String::new()))?;
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            Some((key, value)) => fsconfig_set_string(&context, key, value),
-            None => fsconfig_set_flag(&context, option),
+            Some((key, value)) => context.set(key, Path::new(value)),
+            None => context.flag(option),
         }
-        .step(format!("{} with {option}", what()))?;
+        .map_err(refused(format!(" with {option}")))?;
     }
-    fsconfig_create(&context).step(what())?;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).step(what())
+    context.mount(attributes).map_err(refused(String::new()))
 }
 
 /// A mount of what `path` of this process's namespace shows, with all that is mounted below it.
 pub fn clone(path: &Path, recursive: bool) -> Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    open_tree(CWD, path, flags).step(format!("open {}", path.display()))
+    cairn_view::detached::clone(path, recursive).map_err(|refused| Error::Step {
+        step: format!("open {}", path.display()),
+        source: refused.source,
+    })
 }
 
 /// A mount of what an open file or directory shows.

@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
-use cairn_layer::Tree;
-use cairn_model::{BlobId, Content, Driver, Head, Kind, Meta, MountPlan, Piece, TreeId};
+use cairn_model::Driver;
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::cache::Views;
 use crate::checked::{read_checked, write_checked};
-use crate::erofs::write_image;
+use crate::driver;
 use crate::error::{At, Error, Result};
-use crate::mount::mount;
 use crate::verified::boot_id;
 
 /// Longest file that says which driver works, bytes.
@@ -58,7 +56,7 @@ impl Views {
                 self.probe(driver, heads)
             } else {
                 Err(Error::Mount {
-                    driver: driver.to_string(),
+                    driver,
                     step: "the mount".into(),
                     hint: " (mounting needs root)".into(),
                     source: rustix::io::Errno::PERM.into(),
@@ -78,64 +76,18 @@ impl Views {
     /// Mounts a view with one file under a head, reads the file through it and writes another.
     fn probe(&self, driver: Driver, heads: &Path) -> Result<()> {
         let scratch = tempfile::TempDir::new_in(heads).at("make a directory in", heads)?;
-        let path = |name: &str| scratch.path().join(name);
-        for name in ["upper", "work", "lower", "objects"] {
-            std::fs::create_dir_all(path(name)).at("create directory", &path(name))?;
+        let head = scratch.path().join("head");
+        for name in ["upper", "work"] {
+            let path = head.join(name);
+            std::fs::create_dir_all(&path).at("create directory", &path)?;
         }
-        let content = [b'x'; 100];
-        let lower = match driver {
-            Driver::Erofs | Driver::ErofsLoop => {
-                let image = path("image");
-                let piece = Piece::Data {
-                    id: BlobId::of(&content),
-                    len: content.len() as u32,
-                };
-                let file = Content {
-                    size: content.len() as u64,
-                    pieces: vec![piece],
-                };
-                let name = file.object().hex();
-                let mut tree = Tree::new();
-                tree.insert(b"file", Meta::root(0o644), Kind::File(file))?;
-                let mut bytes = Vec::new();
-                write_image(
-                    &tree,
-                    &TreeId::from_bytes([1; 32]),
-                    &|_, _| Ok(()),
-                    &mut bytes,
-                )?;
-                std::fs::write(&image, bytes).at("write", &image)?;
-                let object = path("objects").join(&name[..2]).join(&name[2..]);
-                std::fs::create_dir_all(object.with_file_name(""))
-                    .at("create directory", &object)?;
-                std::fs::write(&object, content).at("write", &object)?;
-                image
-            }
-            _ => {
-                std::fs::write(path("lower/file"), content).at("write", &path("lower"))?;
-                path("lower")
-            }
-        };
-        let objects = matches!(driver, Driver::Erofs | Driver::ErofsLoop).then(|| path("objects"));
-        let head = Some(Head {
-            upper: path("upper"),
-            work: path("work"),
-        });
-        let root = mount(&MountPlan {
-            driver,
-            lowers: vec![lower],
-            objects,
-            head,
-        })?;
+        let (name, content) = driver::SAMPLE;
+        let root = driver::mount(&driver::sample(driver, scratch.path(), &head)?)?;
         let open = |name: &str, flags| {
-            openat(
-                &root,
-                name,
-                flags | OFlags::CLOEXEC,
-                Mode::from_raw_mode(0o600),
-            )
+            let mode = Mode::from_raw_mode(0o600);
+            openat(&root, name, flags | OFlags::CLOEXEC, mode)
         };
-        let file = open("file", OFlags::RDONLY).at("open the probe's file under", heads)?;
+        let file = open(name, OFlags::RDONLY).at("open the probe's file under", heads)?;
         let mut read = Vec::new();
         std::io::Read::read_to_end(&mut std::fs::File::from(file), &mut read)
             .at("read the probe's file under", heads)?;

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cairn_model::Class;
+use cairn_model::{Class, Driver};
+use rustix::io::Errno;
+
+use crate::detached::Refused;
 
 /// Result of a view operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -31,7 +34,7 @@ pub enum Error {
     #[error("cannot mount with the driver {driver}: {step} failed{hint}")]
     Mount {
         /// Which driver.
-        driver: String,
+        driver: Driver,
         /// Which system call or option.
         step: String,
         /// What the kernel logged, or what to try.
@@ -50,6 +53,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// A mount that the kernel refused to `driver`.
+    pub(crate) fn mount(driver: Driver, refused: Refused) -> Self {
+        let is_privilege = refused.source.raw_os_error() == Some(Errno::PERM.raw_os_error());
+        Self::Mount {
+            driver,
+            step: refused.step,
+            hint: match is_privilege {
+                true => " (mounting needs root; the driver copy does not)".to_owned(),
+                false => refused.hint,
+            },
+            source: refused.source,
+        }
+    }
+
     /// The class of the error.
     pub fn class(&self) -> Class {
         match self {

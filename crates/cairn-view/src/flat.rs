@@ -55,25 +55,16 @@ impl Views {
         }
     }
 
-    /// The flattened tree `id`, whole; `tree` is asked for only when it has to be made or compared.
-    pub(crate) fn ensure_flat<E: From<crate::Error>>(
-        &self,
-        store: &Store,
-        id: &TreeId,
-        flat: Flat,
-        tree: impl FnOnce() -> Result<Tree, E>,
-    ) -> Result<PathBuf, E> {
+    /// The flattened tree `id`, if it is there and need not be compared first.
+    pub(crate) fn trusted_flat(&self, id: &TreeId, flat: Flat) -> Option<PathBuf> {
         let path = self.flat_path(id, flat);
-        let known = read_checked(&self.marker(id, flat), MARKER_BYTES_MAX);
-        let trusted = match (self.verify(), known) {
-            (_, None) | (Verify::Always, _) => false,
-            (Verify::Never, Some(_)) => true,
-            (Verify::Boot, Some(boot)) => boot_id().is_some_and(|now| now.as_bytes() == boot),
+        let boot = read_checked(&self.marker(id, flat), MARKER_BYTES_MAX)?;
+        let trusted = match self.verify() {
+            Verify::Always => false,
+            Verify::Never => true,
+            Verify::Boot => boot_id().is_some_and(|now| now.as_bytes() == boot),
         };
-        if !(trusted && path.is_dir()) {
-            self.check_flat(store, id, flat, &tree()?, &|_| ())?;
-        }
-        Ok(path)
+        (trusted && path.is_dir()).then_some(path)
     }
 
     /// Compares a flattened tree with `tree`, and makes it again where it differs; says in what.

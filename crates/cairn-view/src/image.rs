@@ -36,25 +36,26 @@ impl Views {
         self.directory().join("views").join(name)
     }
 
-    /// The image of the tree `id` with every object it needs, whole; `tree` is asked for only when the
-    /// image has to be made.
-    pub(crate) fn ensure_image<E: From<crate::Error>>(
-        &self,
-        store: &Store,
-        id: &TreeId,
-        tree: impl FnOnce() -> Result<Tree, E>,
-    ) -> Result<PathBuf, E> {
-        let verified = Verified::load(self.directory());
-        let look = Look {
+    fn look<T>(&self, work: impl FnOnce(&Look<'_>) -> Result<T>) -> Result<T> {
+        work(&Look {
             verify: self.verify(),
-            verified: &verified,
+            verified: &Verified::load(self.directory()),
             spent: &|_| (),
+        })
+    }
+
+    /// True where the image of the tree `id` is there and whole; the objects it stands on then are, too.
+    pub(crate) fn has_image(&self, store: &Store, id: &TreeId) -> Result<bool> {
+        let Some(objects) = self.whole_image(id) else {
+            return Ok(false);
         };
-        match self.whole_image(id) {
-            Some(objects) => self.objects().fill(store, &objects, &look)?,
-            None => self.make_image(store, id, &tree()?, &look)?,
-        }
-        Ok(self.image_path(id))
+        self.look(|look| self.objects().fill(store, &objects, look))?;
+        Ok(true)
+    }
+
+    /// Makes the image of the tree `id` and what is missing of its objects, verified as always here.
+    pub(crate) fn make_image_for_use(&self, store: &Store, id: &TreeId, tree: &Tree) -> Result<()> {
+        self.look(|look| self.make_image(store, id, tree, look))
     }
 
     /// What the image of `id` stands on, where image and list are as they were written.

@@ -4,31 +4,36 @@
 //! **Invariant:** images and objects are a cache: they can be deleted whenever nothing mounts them, and
 //! are made again from the store, each piece checked against its id; nothing in it is used before it was
 //! held against what it should be, as [`Verify`] says. What to mount is data
-//! ([`cairn_model::MountPlan`]); only [`mount`] makes system calls for it.
+//! ([`cairn_model::MountPlan`]); only [`mount()`] makes system calls for it.
 
 mod cache;
 mod check;
 mod checked;
-mod copy;
+pub mod detached;
 mod detect;
+mod driver;
 mod erofs;
 mod error;
+mod evict;
 mod flat;
 mod image;
 mod mount;
 mod mounted;
 mod objects;
+mod plan;
 mod verified;
 mod verify;
 
-pub use cache::{Evicted, Views, made_mount_points};
+pub use cache::Views;
 pub use check::{CacheCheck, CachedObject, oldest};
 pub use checked::{read_checked, write_checked};
 pub use detect::Trial;
+pub use driver::{is_full_copy, mount, read_head, start_head, upper};
 pub use erofs::{InlineContent, write_image};
 pub use error::{Error, Result};
+pub use evict::Evicted;
 pub use flat::Flat;
-pub use mount::{attach, is_mountpoint, mount, restrict, unmount};
+pub use mount::{attach, is_mountpoint, restrict, unmount};
 pub use mounted::Mounted;
 pub use objects::{Found, ObjectCache};
 pub use verify::Verify;

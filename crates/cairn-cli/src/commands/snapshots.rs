@@ -195,23 +195,45 @@ fn snapshot_json(s: &cairn_snapshot::Snapshot) -> Value {
 }
 
 fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {
+    let (lowers, data, upper, work) = match plan {
+        MountPlan::Erofs(plan) | MountPlan::ErofsLoop(plan) => {
+            let head = plan.head.as_ref();
+            let (upper, work) = (head.map(|h| &h.upper), head.map(|h| &h.work));
+            (&plan.images[..], &plan.data[..], upper, work)
+        }
+        MountPlan::Overlay(plan) => {
+            let head = plan.head.as_ref();
+            let (upper, work) = (head.map(|h| &h.upper), head.map(|h| &h.work));
+            (&plan.lowers[..], &[][..], upper, work)
+        }
+        MountPlan::Copy(plan) if plan.writable => (&[][..], &[][..], Some(&plan.directory), None),
+        MountPlan::Copy(plan) => {
+            let lowers = std::slice::from_ref(&plan.directory);
+            (lowers, &[][..], None, None)
+        }
+    };
     if env.json {
-        return Ok(output::json(&serde_json::to_value(plan)?)?);
+        return Ok(output::json(&json!({
+            "driver": plan.driver(),
+            "lowers": lowers,
+            "objects": data.first(),
+            "data": data,
+            "head": upper.map(|upper| json!({"upper": upper, "work": work})),
+        }))?);
     }
-    println!("driver   {}", plan.driver);
-    for lower in &plan.lowers {
+    println!("driver   {}", plan.driver());
+    for lower in lowers {
         println!("lower    {}", lower.display());
     }
-    if let Some(objects) = &plan.objects {
-        println!("objects  {}", objects.display());
+    for directory in data {
+        println!("objects  {}", directory.display());
     }
-    match &plan.head {
-        Some(head) => println!(
-            "upper    {}\nwork     {}",
-            head.upper.display(),
-            head.work.display()
-        ),
+    match upper {
+        Some(upper) => println!("upper    {}", upper.display()),
         None => println!("read-only"),
+    }
+    if let Some(work) = work {
+        println!("work     {}", work.display());
     }
     Ok(())
 }

@@ -1,0 +1,23 @@
+//! The driver `erofs`: the kernel reads the image from its file (Linux 6.12).
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cairn_model::Driver;
+use rustix::mount::MountAttrFlags;
+
+use super::images::MountImage;
+use crate::detached::{Context, Refused};
+
+pub(super) struct Erofs;
+
+impl MountImage for Erofs {
+    const DRIVER: Driver = Driver::Erofs;
+
+    fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused> {
+        let context = Context::open("erofs")?;
+        context.flag("ro")?;
+        context.set("source", image)?;
+        context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+    }
+}

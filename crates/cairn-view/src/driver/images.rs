@@ -1,0 +1,126 @@
+//! What the drivers with metadata images have in common: all but the mount of an image.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cairn_layer::{Limits, Scanned, Tree};
+use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId};
+use cairn_store::{Feeder, Store};
+
+use super::stack::{self, Stack, overlay};
+use super::{Place, Room, SAMPLE, overlay_head};
+use crate::detached::Refused;
+use crate::erofs::write_image;
+use crate::error::{At, Error, Result};
+use crate::objects::ObjectCache;
+
+/// A way to mount an image.
+pub(super) trait MountImage {
+    const DRIVER: Driver;
+
+    /// Mounts one image read-only, detached.
+    fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused>;
+}
+
+fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> ImagePlan {
+    ImagePlan {
+        images: vec![at.views.image_path(id)],
+        data: vec![at.views.objects().directory().to_owned()],
+        head: head.map(overlay_head),
+    }
+}
+
+impl<M: MountImage> Room for M {
+    type Plan = ImagePlan;
+
+    fn sample(&self, scratch: &Path, head: &Path) -> Result<ImagePlan> {
+        let (name, content) = SAMPLE;
+        let piece = Piece::Data {
+            id: BlobId::of(&content),
+            len: content.len() as u32,
+        };
+        let file = Content {
+            size: content.len() as u64,
+            pieces: vec![piece],
+        };
+        let objects = ObjectCache::new(&scratch.join("objects"));
+        let object = objects.path(&file.object());
+        let directory = object.with_file_name("");
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        std::fs::write(&object, content).at("write", &object)?;
+        let mut tree = Tree::new();
+        tree.insert(name.as_bytes(), Meta::root(0o644), Kind::File(file))?;
+        let mut bytes = Vec::new();
+        // The file is too long to be inline, so there is no content to ask for.
+        let id = TreeId::from_bytes([1; 32]);
+        write_image(&tree, &id, &|_, _| Ok(()), &mut bytes)?;
+        let image = scratch.join("image");
+        std::fs::write(&image, bytes).at("write", &image)?;
+        Ok(ImagePlan {
+            images: vec![image],
+            data: vec![objects.directory().to_owned()],
+            head: Some(overlay_head(head)),
+        })
+    }
+
+    fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<ImagePlan>> {
+        let whole = at.views.has_image(at.store, id)?;
+        Ok(whole.then(|| plan(at, id, head)))
+    }
+
+    fn make(
+        &self,
+        at: Place<'_>,
+        id: &TreeId,
+        head: Option<&Path>,
+        tree: &Tree,
+    ) -> Result<ImagePlan> {
+        at.views.make_image_for_use(at.store, id, tree)?;
+        Ok(plan(at, id, head))
+    }
+
+    fn add_points<E: From<Error>>(
+        &self,
+        at: Place<'_>,
+        mut plan: ImagePlan,
+        id: &TreeId,
+        own: &Path,
+        points: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<ImagePlan, E> {
+        if !at.views.has_image(at.store, id)? {
+            at.views.make_image_for_use(at.store, id, &points()?)?;
+        }
+        let image = at.views.image_path(id);
+        // A copy of the container's own: the one in the cache may be evicted while it runs.
+        std::fs::copy(&image, own).at("copy", &image)?;
+        plan.images.insert(0, own.to_owned());
+        Ok(plan)
+    }
+
+    fn mount(&self, plan: &ImagePlan) -> Result<OwnedFd> {
+        let refused = |e| Error::mount(M::DRIVER, e);
+        let images = plan.images.iter().map(|image| self.mount_image(image));
+        let lowers = images.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let stack = Stack {
+            lowers: &lowers,
+            data: &plan.data,
+            head: plan.head.as_ref(),
+        };
+        overlay(&stack).map_err(refused)
+    }
+
+    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
+        stack::start_head(store, upper, root)
+    }
+
+    fn read_head(
+        &self,
+        store: &Store,
+        head: &Path,
+        parent: &Tree,
+        feeder: Feeder,
+        limits: Limits,
+    ) -> Result<Scanned> {
+        stack::read_head(store, head, parent, feeder, limits)
+    }
+}

@@ -1,0 +1,203 @@
+//! Drivers: ways to show a tree as a root file system, a room for each behind [`Room`].
+//!
+//! A room knows what its plan holds, what it needs of the cache, how that is mounted, and what its heads
+//! look like when they are committed. Everything else asks through the functions of this module, which
+//! pick the room and nothing more.
+
+mod copy;
+mod erofs;
+mod erofs_loop;
+mod images;
+mod overlay;
+mod stack;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use cairn_layer::{Limits, Scanned, Tree};
+use cairn_model::{Driver, Head, Meta, MountPlan, TreeId};
+use cairn_store::{Feeder, Store};
+
+use crate::cache::Views;
+use crate::error::{Error, Result};
+use copy::Copy;
+use erofs::Erofs;
+use erofs_loop::ErofsLoop;
+use overlay::Overlay;
+
+/// The cache, and the store that fills it.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub views: &'a Views,
+    pub store: &'a Store,
+}
+
+/// What the file of a sample is called, and what is in it.
+pub(crate) const SAMPLE: (&str, [u8; 100]) = ("file", [b'x'; 100]);
+
+/// One driver.
+pub(crate) trait Room {
+    /// What a mount of it takes.
+    type Plan;
+
+    /// Makes a view with the file [`SAMPLE`] and nothing else in the empty directory `scratch`, over which
+    /// `head` is writable; to see whether it can be mounted.
+    fn sample(&self, scratch: &Path, head: &Path) -> Result<Self::Plan>;
+
+    /// How to mount the tree `id` under the head directory `head` (read-only without one), if all it
+    /// takes is there and whole.
+    fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<Self::Plan>>;
+
+    /// The same, and makes what is missing.
+    fn make(
+        &self,
+        at: Place<'_>,
+        id: &TreeId,
+        head: Option<&Path>,
+        tree: &Tree,
+    ) -> Result<Self::Plan>;
+
+    /// `plan` with the tree `points`, named `id`, on top of what is there. What that takes is kept as
+    /// `own`, out of reach of evictions.
+    fn add_points<E: From<Error>>(
+        &self,
+        at: Place<'_>,
+        plan: Self::Plan,
+        id: &TreeId,
+        own: &Path,
+        points: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<Self::Plan, E>;
+
+    /// Carries a plan out; the mount is detached.
+    fn mount(&self, plan: &Self::Plan) -> Result<OwnedFd>;
+
+    /// Gives the empty directory `upper` of a new head the attributes of `root`'s root directory.
+    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()>;
+
+    /// Reads what was changed in the head directory `head` over `parent`.
+    fn read_head(
+        &self,
+        store: &Store,
+        head: &Path,
+        parent: &Tree,
+        feeder: Feeder,
+        limits: Limits,
+    ) -> Result<Scanned>;
+}
+
+/// Finds or makes what `driver` needs for the tree `id`. `tree` is asked for only when something has to be
+/// made.
+pub(crate) fn prepare<E: From<Error>>(
+    driver: Driver,
+    at: Place<'_>,
+    id: &TreeId,
+    head: Option<&Path>,
+    tree: impl FnOnce() -> Result<Tree, E>,
+) -> Result<MountPlan, E> {
+    fn with<R: Room, E: From<Error>>(
+        room: &R,
+        at: Place<'_>,
+        id: &TreeId,
+        head: Option<&Path>,
+        tree: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<R::Plan, E> {
+        match room.ready(at, id, head)? {
+            Some(plan) => Ok(plan),
+            None => Ok(room.make(at, id, head, &tree()?)?),
+        }
+    }
+    Ok(match driver {
+        Driver::Erofs => MountPlan::Erofs(with(&Erofs, at, id, head, tree)?),
+        Driver::ErofsLoop => MountPlan::ErofsLoop(with(&ErofsLoop, at, id, head, tree)?),
+        Driver::Overlay => MountPlan::Overlay(with(&Overlay, at, id, head, tree)?),
+        Driver::Copy => MountPlan::Copy(with(&Copy, at, id, head, tree)?),
+    })
+}
+
+/// A plan for a view of [`SAMPLE`].
+pub(crate) fn sample(driver: Driver, scratch: &Path, head: &Path) -> Result<MountPlan> {
+    Ok(match driver {
+        Driver::Erofs => MountPlan::Erofs(Erofs.sample(scratch, head)?),
+        Driver::ErofsLoop => MountPlan::ErofsLoop(ErofsLoop.sample(scratch, head)?),
+        Driver::Overlay => MountPlan::Overlay(Overlay.sample(scratch, head)?),
+        Driver::Copy => MountPlan::Copy(Copy.sample(scratch, head)?),
+    })
+}
+
+/// `plan` with a small tree of mount points on top.
+pub(crate) fn add_points<E: From<Error>>(
+    at: Place<'_>,
+    plan: MountPlan,
+    id: &TreeId,
+    own: &Path,
+    points: impl FnOnce() -> Result<Tree, E>,
+) -> Result<MountPlan, E> {
+    Ok(match plan {
+        MountPlan::Erofs(plan) => MountPlan::Erofs(Erofs.add_points(at, plan, id, own, points)?),
+        MountPlan::ErofsLoop(plan) => {
+            MountPlan::ErofsLoop(ErofsLoop.add_points(at, plan, id, own, points)?)
+        }
+        MountPlan::Overlay(plan) => {
+            MountPlan::Overlay(Overlay.add_points(at, plan, id, own, points)?)
+        }
+        MountPlan::Copy(plan) => MountPlan::Copy(Copy.add_points(at, plan, id, own, points)?),
+    })
+}
+
+/// Makes the mount that `plan` describes, detached.
+pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
+    match plan {
+        MountPlan::Erofs(plan) => Erofs.mount(plan),
+        MountPlan::ErofsLoop(plan) => ErofsLoop.mount(plan),
+        MountPlan::Overlay(plan) => Overlay.mount(plan),
+        MountPlan::Copy(plan) => Copy.mount(plan),
+    }
+}
+
+/// Where a head's changes are, or all of it.
+pub fn upper(head: &Path) -> std::path::PathBuf {
+    head.join("upper")
+}
+
+/// The two directories of a head that overlayfs writes to.
+fn overlay_head(head: &Path) -> Head {
+    Head {
+        upper: upper(head),
+        work: head.join("work"),
+    }
+}
+
+/// Gives the upper directory of a new head, empty so far, the attributes of the root it will be over.
+pub fn start_head(store: &Store, driver: Driver, head: &Path, root: &Meta) -> Result<()> {
+    let mut tree = Tree::new();
+    *tree.meta_mut(tree.root()) = root.clone();
+    let upper = upper(head);
+    match driver {
+        Driver::Erofs => Erofs.start_head(store, &upper, &tree),
+        Driver::ErofsLoop => ErofsLoop.start_head(store, &upper, &tree),
+        Driver::Overlay => Overlay.start_head(store, &upper, &tree),
+        Driver::Copy => Copy.start_head(store, &upper, &tree),
+    }
+}
+
+/// True where a head holds everything instead of what was changed. It says so itself: the driver in use
+/// today need not be the one that filled it.
+pub fn is_full_copy(head: &Path) -> bool {
+    copy::is_copy(head)
+}
+
+/// Reads what was changed in a head over `parent`, the tree it was made over.
+pub fn read_head(
+    store: &Store,
+    head: &Path,
+    parent: &Tree,
+    feeder: Feeder,
+    limits: Limits,
+) -> Result<Scanned> {
+    if is_full_copy(head) {
+        Copy.read_head(store, head, parent, feeder, limits)
+    } else {
+        // Whatever is in the lowers, overlayfs writes the same.
+        Overlay.read_head(store, head, parent, feeder, limits)
+    }
+}

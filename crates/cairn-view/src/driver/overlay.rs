@@ -1,0 +1,100 @@
+//! The driver `overlay`: one flattened directory as the lower of a plain overlay.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use cairn_layer::{Limits, Scanned, Tree, checkout_for_overlay};
+use cairn_model::{Driver, StackPlan, TreeId};
+use cairn_store::{Feeder, Store};
+
+use super::stack::{self, Stack};
+use super::{Place, Room, SAMPLE, overlay_head};
+use crate::detached::clone;
+use crate::error::{At, Error, Result};
+use crate::flat::Flat;
+
+pub(super) struct Overlay;
+
+fn plan(at: Place<'_>, flat: PathBuf, head: Option<&Path>) -> Result<StackPlan> {
+    let mut lowers = vec![flat];
+    if head.is_none() {
+        // Overlayfs refuses a single lower where there is no upper.
+        lowers.push(at.views.empty()?);
+    }
+    Ok(StackPlan {
+        lowers,
+        head: head.map(overlay_head),
+    })
+}
+
+impl Room for Overlay {
+    type Plan = StackPlan;
+
+    fn sample(&self, scratch: &Path, head: &Path) -> Result<StackPlan> {
+        let lower = scratch.join("lower");
+        std::fs::create_dir_all(&lower).at("create directory", &lower)?;
+        std::fs::write(lower.join(SAMPLE.0), SAMPLE.1).at("write in", &lower)?;
+        Ok(StackPlan {
+            lowers: vec![lower],
+            head: Some(overlay_head(head)),
+        })
+    }
+
+    fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<StackPlan>> {
+        let flat = at.views.trusted_flat(id, Flat::Overlay);
+        flat.map(|flat| plan(at, flat, head)).transpose()
+    }
+
+    fn make(
+        &self,
+        at: Place<'_>,
+        id: &TreeId,
+        head: Option<&Path>,
+        tree: &Tree,
+    ) -> Result<StackPlan> {
+        at.views
+            .check_flat(at.store, id, Flat::Overlay, tree, &|_| ())?;
+        plan(at, at.views.flat_path(id, Flat::Overlay), head)
+    }
+
+    fn add_points<E: From<Error>>(
+        &self,
+        at: Place<'_>,
+        mut plan: StackPlan,
+        _id: &TreeId,
+        own: &Path,
+        points: impl FnOnce() -> Result<Tree, E>,
+    ) -> Result<StackPlan, E> {
+        std::fs::create_dir_all(own).at("create directory", own)?;
+        checkout_for_overlay(at.store, &points()?, own).map_err(Error::from)?;
+        plan.lowers.insert(0, own.to_owned());
+        Ok(plan)
+    }
+
+    fn mount(&self, plan: &StackPlan) -> Result<OwnedFd> {
+        let refused = |e| Error::mount(Driver::Overlay, e);
+        let lowers = plan.lowers.iter().map(|path| clone(path, false));
+        let lowers = lowers.collect::<Result<Vec<_>, _>>().map_err(refused)?;
+        let stack = Stack {
+            lowers: &lowers,
+            data: &[],
+            head: plan.head.as_ref(),
+        };
+        stack::overlay(&stack).map_err(refused)
+    }
+
+    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
+        stack::start_head(store, upper, root)
+    }
+
+    fn read_head(
+        &self,
+        store: &Store,
+        head: &Path,
+        parent: &Tree,
+        feeder: Feeder,
+        limits: Limits,
+    ) -> Result<Scanned> {
+        stack::read_head(store, head, parent, feeder, limits)
+    }
+}
