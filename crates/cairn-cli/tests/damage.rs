@@ -479,3 +479,22 @@ fn no_damage_gives_wrong_data_or_stays_unmended() {
         }
     });
 }
+
+#[test]
+fn a_segment_of_the_index_in_the_place_of_another_loses_nothing() {
+    let sound = sound();
+    let all: BTreeSet<String> = sound.contents.keys().cloned().collect();
+    let is_segment = |name: &PathBuf| name.extension().is_some_and(|e| e == "idx");
+    let mut segments = files(&sound.cairn.root());
+    segments.retain(is_segment);
+    assert!(segments.len() > 1);
+    for (one, other) in segments.iter().zip(segments.iter().cycle().skip(1)) {
+        let what = format!("{} copied over {}", one.display(), other.display());
+        let cairn = copy(&sound);
+        std::fs::copy(cairn.root().join(one), cairn.root().join(other)).unwrap();
+        run(&cairn, &["check"], &[3], &what);
+        run(&cairn, &["check", "--repair"], &[0], &what);
+        run(&cairn, &["check"], &[0], &what);
+        assert_eq!(read_all(&sound, &cairn, &what), all, "{what}");
+    }
+}

@@ -276,7 +276,10 @@ fn pack(
         );
         out.damage.push(Damage::Pack { id: *id, error });
     }
-    let known = index.packs().any(|pack| pack == *id) && !index.hidden().contains(id);
+    let hidden = index.hidden().contains(id);
+    let known = !hidden && index.packs().any(|pack| pack == *id);
+    // The segment of a pack in force may be gone as a whole, with a sound one of another pack in its place.
+    let in_force = known || (!hidden && row.condemned.is_none());
     let mut lost = 0;
     let mut scratch = Vec::new();
     for slot in &directory.slots {
@@ -284,7 +287,10 @@ fn pack(
         let Ok(found) = index.find(&slot.id) else {
             continue;
         };
-        lost += u64::from(known && found.is_none_or(|at| at.pack == *id && at.slot != *slot));
+        lost += u64::from(match found {
+            None => in_force,
+            Some(at) => known && at.pack == *id && at.slot != *slot,
+        });
         out.blobs += 1;
         out.bytes += slot.record_bytes();
         if content {
@@ -302,7 +308,8 @@ fn pack(
             progress(slot.record_bytes());
         }
     }
-    if lost > 0 {
+    // Unless a collection took the pack since the rows were read.
+    if lost > 0 && (known || is_live(store, id)) {
         out.damage.push(Damage::Index(Error::corrupt(
             "the index",
             format!("it does not say where {lost} blobs of pack {id} are"),
