@@ -97,6 +97,78 @@ fn want_of_descriptors_or_memory_is_neither_damage_nor_a_panic() {
     cairn.ok(&["check"]);
 }
 
+/// An id that runs nothing else.
+const USER: u32 = 61_234;
+
+/// A user's bound on processes counts threads too. Whatever can do with fewer does; the rest says it.
+#[test]
+fn a_thread_that_is_refused_is_one_line() {
+    if !common::is_root() {
+        skip!("needs root, to become a user without any process");
+    }
+    let cairn = Cairn::new();
+    some(&cairn);
+    let archive = cairn.path("app.tar");
+    cairn.ok(&["export", "app:0", "-o", archive.to_str().unwrap()]);
+    let chown = Command::new("chown")
+        .args(["-R", &format!("{USER}:{USER}")])
+        .arg(cairn.path("."))
+        .status();
+    assert!(chown.unwrap().success());
+    let out = cairn.path("out");
+    for processes in 1..8 {
+        for args in [
+            &["check"][..],
+            &["stats"],
+            &["gc"],
+            &["import", archive.to_str().unwrap(), "--name", "again:0"],
+            &[
+                "export",
+                "app:0",
+                "--format",
+                "tar",
+                "-o",
+                out.to_str().unwrap(),
+            ],
+            &[
+                "export",
+                "app:0",
+                "--format",
+                "oci-archive",
+                "-o",
+                out.to_str().unwrap(),
+            ],
+            &[
+                "import",
+                cairn.path("tree").to_str().unwrap(),
+                "--name",
+                "tree:0",
+            ],
+        ] {
+            let done = Command::new("setpriv")
+                .args([&format!("--reuid={USER}"), &format!("--regid={USER}")])
+                .args(["--clear-groups", "prlimit"])
+                .arg(format!("--nproc={processes}"))
+                .arg(env!("CARGO_BIN_EXE_cairn"))
+                .arg("--root")
+                .arg(cairn.root())
+                .args(args)
+                .env_remove("CAIRN_ROOT")
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            let what = format!("{processes} processes, {args:?}: {:?} {said}", done.status);
+            assert!(matches!(done.status.code(), Some(0 | 1)), "{what}");
+            assert!(!said.contains("panicked"), "{what}");
+            assert!(
+                done.status.success() || said.contains("temporarily unavailable"),
+                "{what}"
+            );
+        }
+    }
+    cairn.ok(&["check"]);
+}
+
 /// A pack that may not be read is nothing that a repair could mend.
 #[test]
 fn a_refused_read_is_not_damage() {

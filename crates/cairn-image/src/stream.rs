@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::thread::JoinHandle;
 
 use cairn_model::Digest;
+use cairn_sys::threads;
 use sha2::Digest as _;
 
 use crate::archive::Blob;
@@ -110,15 +111,18 @@ impl LayerStream {
     /// Starts reading `blob`, which should have `digest` if one is known.
     pub fn start(blob: Blob, digest: Option<Digest>) -> Self {
         let (sender, receiver) = std::sync::mpsc::sync_channel(BLOCKS_AHEAD);
-        let thread = std::thread::spawn(move || {
+        let refused = sender.clone();
+        let thread = threads::start(move || {
             let mut send = |block| sender.send(block).is_ok();
             if let Err(e) = pump(blob, digest, &mut send) {
                 send(Err(e));
             }
         });
+        // Told to whoever reads; there is room for it, since nobody else sent anything.
+        let thread = thread.map_err(|e| refused.send(Err(e))).ok();
         Self {
             receiver: Some(receiver),
-            thread: Some(thread),
+            thread,
             block: Vec::new(),
             at: 0,
         }

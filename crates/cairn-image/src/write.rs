@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use cairn_model::{Digest, ImageRef};
+use cairn_sys::threads;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
@@ -209,19 +210,11 @@ impl ImageWriter {
         compression: Compression,
         spool: &Path,
     ) -> Result<()> {
-        let mut packed: Vec<Option<Result<(File, u64, Digest)>>> =
-            layers.iter().map(|_| None).collect();
         let mut descriptors = Vec::new();
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        for (layers, packed) in layers.chunks(threads).zip(packed.chunks_mut(threads)) {
-            std::thread::scope(|scope| {
-                for (layer, slot) in layers.iter().zip(packed.iter_mut()) {
-                    scope.spawn(move || *slot = Some(compress(layer, compression, spool)));
-                }
-            });
-            for slot in packed {
-                let died = || Error::invalid("layer", "the compression thread failed");
-                let (mut file, size, digest) = slot.take().ok_or_else(died)??;
+        let cores = threads::cores();
+        for layers in layers.chunks(cores) {
+            let packed = threads::map(cores, layers, |layer| compress(layer, compression, spool))?;
+            for (mut file, size, digest) in packed {
                 file.rewind().at("read", spool)?;
                 self.put(&format!("blobs/sha256/{}", digest.hex()), size, &mut file)?;
                 descriptors.push(json!({"mediaType": compression.media_type(), "digest": digest.to_string(), "size": size}));

@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use cairn_image::{Found, ImageConfig, LayerSource, Platform, Source, SourceImage, Spool};
 use cairn_layer::{Layer, Tree, import_tar};
 use cairn_model::{BlobId, Digest, Entry, ImageRef, Kind, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
 use cairn_store::{Ingest, IngestStats, StreamRef, Txn, put_stream};
+use cairn_sys::threads;
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -287,49 +287,23 @@ impl Repo {
         for i in &todo {
             progress.total(image.layers[*i].stored_bytes()?);
         }
-        todo.reverse();
-        let queue = Mutex::new(todo);
-        let results: Mutex<Vec<Option<NewLayer>>> =
-            Mutex::new(known.iter().map(|_| None).collect());
-        let failed: Mutex<Option<Error>> = Mutex::new(None);
-        let threads = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .min(4);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    cairn_store::give_way();
-                    loop {
-                        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                        let Some(i) = next else { return };
-                        match self.read_layer(ingest, &image.layers[i], i, diff_ids[i], progress) {
-                            Ok(new) => {
-                                results.lock().unwrap_or_else(PoisonError::into_inner)[i] =
-                                    Some(new)
-                            }
-                            Err(e) => {
-                                queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                                let layer = format!("{} ({})", i + 1, diff_ids[i]);
-                                let e = Error::InLayer {
-                                    image: title.to_owned(),
-                                    layer,
-                                    source: Box::new(e),
-                                };
-                                failed
-                                    .lock()
-                                    .unwrap_or_else(PoisonError::into_inner)
-                                    .get_or_insert(e);
-                                return;
-                            }
-                        }
-                    }
-                });
+        let caller = std::thread::current().id();
+        let read = threads::map(threads::cores().min(4), &todo, |i| {
+            // This thread takes the repository's lock afterwards.
+            if std::thread::current().id() != caller {
+                cairn_store::give_way();
             }
-        });
-        if let Some(e) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            return Err(e);
+            let done = self.read_layer(ingest, &image.layers[*i], *i, diff_ids[*i], progress);
+            done.map_err(|e| Error::InLayer {
+                image: title.to_owned(),
+                layer: format!("{} ({})", i + 1, diff_ids[*i]),
+                source: Box::new(e),
+            })
+        })?;
+        let mut results: Vec<Option<NewLayer>> = known.iter().map(|_| None).collect();
+        for (i, new) in todo.into_iter().zip(read) {
+            results[i] = Some(new);
         }
-        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         for i in 0..results.len() {
             if results[i].is_none()
                 && let Some(twin) = (0..i).find(|j| diff_ids[*j] == diff_ids[i])

@@ -25,7 +25,6 @@ mod scrub;
 mod staged;
 mod store;
 mod stream;
-mod threads;
 
 pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
@@ -41,4 +40,3 @@ pub use rows::PackRowV1;
 pub use scrub::{Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
 pub use store::{Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};
-pub use threads::on_threads;

@@ -5,17 +5,16 @@
 //! them in turn, those that were read longest ago first.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use cairn_model::{BlobId, Class, PackId};
+use cairn_sys::threads;
 
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::rows::{PackRowV1, VERIFIED, VerifiedV1, pack_rows};
 use crate::store::Store;
-use crate::threads::on_threads;
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -184,30 +183,28 @@ pub fn scrub(
     let content = options.scope != Scope::Structure;
     let index = store.reload_index()?;
     let throttle = Throttle::new(options.rate);
-    let next = AtomicUsize::new(0);
     let total = Mutex::new(Scrub::default());
     let failed = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    on_threads(threads, &|| {
-        while let Some((id, row)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let part = pack(store, &index, (id, row), content, &|bytes| {
-                throttle.spend(bytes);
-                progress(bytes);
-            });
-            if content && let Err(e) = remember(store, id, &part) {
-                failed
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .get_or_insert(e);
-            }
-            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
-            total.packs += 1;
-            total.blobs += part.blobs;
-            total.bytes += part.bytes;
-            total.damage.extend(part.damage);
-            total.unread.extend(part.unread);
+    let done = threads::for_each(threads::cores(), &rows, |_, (id, row)| {
+        let part = pack(store, &index, (id, row), content, &|bytes| {
+            throttle.spend(bytes);
+            progress(bytes);
+        });
+        if content && let Err(e) = remember(store, id, &part) {
+            failed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(e);
         }
+        let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+        total.packs += 1;
+        total.blobs += part.blobs;
+        total.bytes += part.bytes;
+        total.damage.extend(part.damage);
+        total.unread.extend(part.unread);
+        Ok::<_, std::convert::Infallible>(())
     });
+    let Ok(()) = done;
     let mut scrub = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     scrub.skipped = skipped;
     scrub.forgotten = failed.into_inner().unwrap_or_else(PoisonError::into_inner);

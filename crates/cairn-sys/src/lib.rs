@@ -2,6 +2,8 @@
 //!
 //! Promises: each function here is safe to call with any argument. Nothing here knows what Cairn is.
 
+pub mod threads;
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

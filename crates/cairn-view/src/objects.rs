@@ -8,16 +8,15 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use cairn_layer::{NodeKind, Tree, write_pieces};
 use cairn_model::{Content, ObjectId};
 use cairn_store::Store;
+use cairn_sys::threads;
 
 use crate::checked::{open_regular, remove_other_than_file};
 use crate::erofs::INLINE_BYTES_MAX;
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::verified::Verified;
 use crate::verify::{Fingerprint, Verify, holds};
 
@@ -62,26 +61,7 @@ pub(crate) fn contents(tree: &Tree) -> Vec<Content> {
 
 /// Does `work` for every item on all cores, and ends with the first error.
 pub(crate) fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    let next = AtomicUsize::new(0);
-    let failed: Mutex<Option<Error>> = Mutex::new(None);
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads.min(items.len()) {
-            scope.spawn(|| {
-                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(e) = work(item) {
-                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
-                        failed.get_or_insert(e);
-                        next.store(items.len(), Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    failed
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner)
-        .map_or(Ok(()), Err)
+    threads::for_each(threads::cores(), items, |_, item| work(item))
 }
 
 impl ObjectCache {

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use cairn_model::{Content, Meta, Piece, Timestamp};
 use cairn_store::Store;
+use cairn_sys::threads;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
     linkat, makedev, mkdirat, mknodat, openat, symlinkat, utimensat,
@@ -171,30 +170,9 @@ impl Checkout<'_> {
     }
 
     fn files(&self, files: &[(&Vec<u8>, NodeId, &Content)]) -> Result<()> {
-        let next = AtomicUsize::new(0);
-        let failed = Mutex::new(None);
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some((path, id, content)) =
-                        files.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        if let Err(e) = self.file(path, *id, content) {
-                            failed
-                                .lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .get_or_insert(e);
-                            next.store(files.len(), Ordering::Relaxed);
-                        }
-                    }
-                });
-            }
-        });
-        failed
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map_or(Ok(()), Err)
+        threads::for_each(threads::cores(), files, |_, (path, id, content)| {
+            self.file(path, *id, content)
+        })
     }
 
     fn file(&self, path: &[u8], id: NodeId, content: &Content) -> Result<()> {

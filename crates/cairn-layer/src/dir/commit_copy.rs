@@ -35,7 +35,7 @@ pub fn commit_copy(
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let privileged = rustix::process::geteuid().is_root();
     let mut commit = Commit {
-        emitter: Emitter::new(store, feeder, limits),
+        emitter: Emitter::new(store, feeder, limits)?,
         parent,
         ignore,
         privileged,

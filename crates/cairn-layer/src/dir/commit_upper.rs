@@ -35,7 +35,7 @@ pub fn commit_upper(
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut commit = Commit {
-        emitter: Emitter::new(store, feeder, limits),
+        emitter: Emitter::new(store, feeder, limits)?,
         parent,
     };
     let (marks, xattrs) = marks(inode::xattrs_of(&dir, b"")?, b"")?;

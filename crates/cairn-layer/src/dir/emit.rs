@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use cairn_model::{Content, Digest, Entry, Kind, Meta};
 use cairn_store::{CHUNK_BYTES_AVG, Cutter, Feeder, Store};
+use cairn_sys::threads;
 use rustix::fs::{SeekFrom, Stat, seek};
 use sha2::Digest as _;
 
@@ -37,10 +38,10 @@ pub struct HashSink {
 }
 
 impl HashSink {
-    fn start() -> Self {
+    fn start() -> Result<Self> {
         let (sender, full) = sync_channel::<Vec<u8>>(HASH_BLOCKS_AHEAD);
         let (empty, used) = sync_channel(HASH_BLOCKS_AHEAD + 1);
-        let thread = std::thread::spawn(move || {
+        let thread = threads::start(move || {
             cairn_store::give_way();
             let mut hasher = sha2::Sha256::new();
             for mut block in full {
@@ -50,14 +51,15 @@ impl HashSink {
                 let _ = empty.try_send(block);
             }
             hasher
-        });
-        Self {
+        })
+        .map_err(|e| Error::file("start a thread to hash", b"the layer", e))?;
+        Ok(Self {
             sender,
             used,
             thread,
             block: Vec::new(),
             bytes: 0,
-        }
+        })
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -115,18 +117,18 @@ pub struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    pub fn new(store: &'a Store, feeder: Feeder, limits: Limits) -> Self {
-        Self {
+    pub fn new(store: &'a Store, feeder: Feeder, limits: Limits) -> Result<Self> {
+        Ok(Self {
             store,
             writer: LayerWriter::new(feeder, limits),
-            tar: CanonicalTar::new(HashSink::start()),
+            tar: CanonicalTar::new(HashSink::start()?),
             cutter: Cutter::default(),
             scratch: vec![0; 1 << 18],
             links: HashMap::new(),
             has_maps: false,
             report: CommitReport::default(),
             progress: &|_| (),
-        }
+        })
     }
 
     /// An entry whose content, if it has any, is in the store.

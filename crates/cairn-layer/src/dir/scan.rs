@@ -29,7 +29,7 @@ pub fn scan(
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut walk = Walk {
-        emitter: Emitter::new(store, feeder, limits),
+        emitter: Emitter::new(store, feeder, limits)?,
         device: stat.st_dev,
     };
     let ahead = ReadAhead::start(root);

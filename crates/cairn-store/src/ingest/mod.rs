@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use cairn_model::PackId;
+use cairn_sys::threads;
 use crossbeam_channel::{Sender, bounded};
 
 use crate::disk::Disk;
@@ -32,7 +33,6 @@ use crate::error::{Error, IoContext, Result};
 use crate::index::Index;
 use crate::lease::Lease;
 use crate::staged::{StagedPack, stage};
-use crate::threads;
 use feeder::Batch;
 use in_flight::InFlight;
 use shared::{Shared, lock};
@@ -83,9 +83,7 @@ impl Ingest {
             bytes_stored: Default::default(),
         });
         let (sender, receiver) = bounded(QUEUE_BATCHES);
-        let count = std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .min(16);
+        let count = threads::cores().min(16);
         let worker = |_| {
             let (shared, receiver) = (shared.clone(), receiver.clone());
             threads::start(move || worker::work(&shared, &receiver))

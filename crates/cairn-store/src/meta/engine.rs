@@ -58,9 +58,25 @@ impl Trouble {
     }
 }
 
+/// Threads that sled starts: seven that work for it, one that flushes.
+const SLED_THREADS: usize = 8;
+
+/// Without the first sled waits for ever, without the last it panics.
+fn has_threads() -> std::io::Result<()> {
+    static PROVED: Once = Once::new();
+    if !PROVED.is_completed() {
+        cairn_sys::threads::can_start(SLED_THREADS)
+            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot start a thread: {e}")))?;
+        PROVED.call_once(|| ());
+    }
+    Ok(())
+}
+
 /// Opens the database in `path`, makes it if it is not there, and says how far it has the journal.
 pub fn open(path: &Path) -> Result<(sled::Db, Mark), Trouble> {
-    prepare(path).map_err(Trouble::unavailable)?;
+    prepare(path)
+        .and_then(|()| has_threads())
+        .map_err(Trouble::unavailable)?;
     let start = Instant::now();
     loop {
         match guarded(|| {

@@ -18,7 +18,7 @@ impl SyncAhead {
     pub fn start(file: &File) -> io::Result<Self> {
         let file = file.try_clone()?;
         let (sender, wishes) = sync_channel(1);
-        let thread = crate::threads::start(move || {
+        let thread = cairn_sys::threads::start(move || {
             // The kernel reports a failed write once to whoever syncs next, so an error here must not
             // be lost: it is handed over in `finish`.
             wishes.into_iter().try_for_each(|()| file.sync_data())
