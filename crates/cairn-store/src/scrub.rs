@@ -276,7 +276,7 @@ fn pack(
     let hidden = index.hidden().contains(id);
     let known = !hidden && index.packs().any(|pack| pack == *id);
     // The segment of a pack in force may be gone as a whole, with a sound one of another pack in its place.
-    let in_force = known || (!hidden && row.condemned.is_none());
+    let in_force = known || (!hidden && row.retired.is_none());
     let mut lost = 0;
     let mut scratch = Vec::new();
     for slot in &directory.slots {
