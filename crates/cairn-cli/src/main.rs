@@ -10,7 +10,6 @@ mod output;
 mod args;
 mod commands;
 mod progress;
-mod units;
 
 use std::process::ExitCode;
 

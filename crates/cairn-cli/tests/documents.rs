@@ -156,7 +156,7 @@ impl Help {
         };
         // `cairn snapshot prepare|view|…`
         let below = match name {
-            "snapshot" => words.next_if(|word| !word.starts_with('-')),
+            "snapshot" | "config" => words.next_if(|word| !word.starts_with('-')),
             _ => None,
         };
         let commands: Vec<String> = match below {
@@ -256,13 +256,11 @@ fn the_examples_in_help_can_be_given() {
         text.lines().filter_map(line).collect()
     };
     let mut commands = listed(&top);
-    let snapshot = help.of("snapshot").unwrap().to_owned();
-    commands.extend(
-        listed(&snapshot)
-            .iter()
-            .map(|name| format!("snapshot {name}")),
-    );
-    commands.retain(|name| name != "snapshot");
+    for group in ["snapshot", "config"] {
+        let below = listed(help.of(group).unwrap());
+        commands.extend(below.iter().map(|name| format!("{group} {name}")));
+        commands.retain(|name| name != group);
+    }
     assert!(commands.len() > 30, "{commands:?}");
     for command in commands {
         let text = help

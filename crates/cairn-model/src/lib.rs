@@ -10,6 +10,7 @@ mod name;
 mod plan;
 mod reference;
 mod text;
+pub mod units;
 
 pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};

@@ -18,6 +18,7 @@ use cairn_store::{AllRows, Disk, Store, gc};
 use crate::check::without_dangling;
 use crate::error::{At, Error, Result};
 use crate::repo::{PLACES, Repo};
+use crate::settings::SettingsFile;
 
 /// What a backup did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -91,6 +92,7 @@ impl Repo {
                 disk.unlink(&path)?;
             }
         }
+        self.bring_settings(to, &disk)?;
         drop(target);
         // The index is made of the packs' own directories.
         Self::open(to, crate::repo::Options::default())?;
@@ -118,6 +120,15 @@ impl Repo {
         // Containers, and what is known of directories of this machine.
         rows.retain(|key, _| !matches!(key.first(), Some(b'r' | b'f')));
         Ok(without_dangling(rows))
+    }
+
+    /// The copy has the settings of the repository, or none.
+    fn bring_settings(&self, to: &Path, disk: &Disk) -> Result<()> {
+        let target = SettingsFile::path(to);
+        match SettingsFile::read(self.root())?.text() {
+            "" => Ok(disk.unlink(&target)?),
+            text => Ok(disk.replace(&target, text.as_bytes())?),
+        }
     }
 
     fn bring(&self, target: &Self, id: &PackId, report: &mut Backup) -> Result<()> {

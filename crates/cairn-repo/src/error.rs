@@ -87,6 +87,19 @@ pub enum Error {
     /// A layer that an import found present was removed before it could publish.
     #[error("a layer of the image was removed during the import; run the import again")]
     LayerGone,
+    /// A line of the file of settings that cannot be followed.
+    #[error("{}, line {line}: {why}", .file.display())]
+    BadSettings {
+        /// The file.
+        file: PathBuf,
+        /// Which line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is no such setting, or it does not take this value.
+    #[error("{0}")]
+    Setting(String),
     /// The call makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -102,14 +115,16 @@ impl Error {
             Self::Image(e) => e.class(),
             Self::View(e) => e.class(),
             Self::InLayer { source, .. } => source.class(),
-            Self::Name(_) => Class::Usage,
+            Self::Name(_) | Self::Setting(_) => Class::Usage,
             Self::NoImage(_) | Self::NoContainer(_) => Class::NotFound,
             Self::ContainerExists(_) => Class::Exists,
             Self::InUse { .. } => Class::InUse,
             Self::Io { source, .. } => Class::of_io(source),
-            Self::DiffId { .. } | Self::Ambiguous(_) | Self::LayerGone | Self::Invalid(_) => {
-                Class::FailedPrecondition
-            }
+            Self::DiffId { .. }
+            | Self::Ambiguous(_)
+            | Self::LayerGone
+            | Self::BadSettings { .. }
+            | Self::Invalid(_) => Class::FailedPrecondition,
         }
     }
 

@@ -443,6 +443,7 @@ impl Repo {
             "format",
             "lock",
             "gc.lock",
+            "cairn.toml",
             "db.broken",
             "reserve",
         ] {

@@ -35,11 +35,12 @@ pub const BEGINNINGS: [&str; 10] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 19] = [
+pub const PRIVATE: [&str; 20] = [
     JOURNAL,
     JOURNAL_COPY,
     LOCK,
     "gc.lock",
+    "cairn.toml",
     "index/CURRENT",
     "index/lock",
     "db/db",

@@ -21,6 +21,16 @@ pub enum Verify {
     Never,
 }
 
+impl std::fmt::Display for Verify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Boot => "boot",
+            Self::Always => "always",
+            Self::Never => "never",
+        })
+    }
+}
+
 impl FromStr for Verify {
     type Err = String;
 

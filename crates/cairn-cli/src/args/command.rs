@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::containers::{Commit, Run};
 use super::images::{Export, Import};
-use super::repository::Check;
+use super::repository::{Check, Config};
 use super::snapshots::Snapshot;
 
 /// What to do.
@@ -183,6 +183,9 @@ pub enum Command {
         /// Empty or new directory, or an earlier backup to update
         directory: PathBuf,
     },
+    /// Show and change the settings of the repository
+    #[command(subcommand)]
+    Config(Config),
     /// Show which driver mounts views, and why no better one does
     #[command(after_help = "Example:\n  cairn driver")]
     Driver,

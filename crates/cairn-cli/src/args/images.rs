@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cairn_image::{Compression, Platform};
-use cairn_model::ImageRef;
+use cairn_model::{ImageRef, units};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -15,19 +15,19 @@ pub struct Import {
     /// Name of the image, instead of the names in the archive
     #[arg(long)]
     pub name: Option<ImageRef>,
-    /// Platform to choose from a multi-platform image
-    #[arg(long, value_name = "OS/ARCH", default_value_t = Platform::host())]
-    pub platform: Platform,
+    /// Platform to choose from a multi-platform image [default: the host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
     /// Read and verify everything again, including layers that are already present and directories
     /// that have not changed
     #[arg(long)]
     pub read_all: bool,
-    /// Largest number of entries allowed in a layer
-    #[arg(long, value_name = "N", default_value_t = 4_000_000)]
-    pub max_entries: u64,
-    /// Largest uncompressed size allowed for a layer, and for a compressed or piped archive
-    #[arg(long, value_name = "BYTES", default_value_t = 64 << 30)]
-    pub max_bytes: u64,
+    /// Largest number of entries allowed in a layer [default: 4000000]
+    #[arg(long, value_name = "N")]
+    pub max_entries: Option<u64>,
+    /// Largest uncompressed size allowed for a layer, and for a compressed or piped archive [default: 64 GiB]
+    #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
+    pub max_bytes: Option<u64>,
 }
 
 /// Form of an export.

@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser};
 pub use command::Command;
 pub use containers::{Commit, NetworkName, Run};
 pub use images::{Export, ExportFormat, Import};
-pub use repository::Check;
+pub use repository::{Check, Config};
 pub use snapshots::Snapshot;
 
 const GLOBAL: &str = "Global options";
@@ -39,7 +39,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     ("Snapshots", &["snapshot", "mount", "unmount"]),
     (
         "Repository",
-        &["init", "stats", "gc", "check", "backup", "driver"],
+        &["init", "config", "stats", "gc", "check", "backup", "driver"],
     ),
     ("Other", &["quickstart", "completions", "man", "help"]),
 ];
@@ -93,17 +93,16 @@ pub struct Cli {
     )]
     pub driver: Option<Driver>,
 
-    /// How often to verify cached files: once after each boot, on every mount, or never
+    /// How often to verify cached files: once after each boot, on every mount, or never [default: boot]
     #[arg(
         long,
         env = "CAIRN_VERIFY",
         global = true,
         value_name = "WHEN",
-        default_value = "boot",
         value_parser = verifications(),
         help_heading = GLOBAL
     )]
-    pub verify: Verify,
+    pub verify: Option<Verify>,
 
     #[command(subcommand)]
     pub command: Command,

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Args;
-
-use crate::units;
+use cairn_model::units;
+use clap::{Args, Subcommand};
 
 /// Arguments of `check`.
 #[derive(Debug, Args)]
@@ -30,4 +29,32 @@ pub struct Check {
     /// Repair what can be repaired
     #[arg(long, conflicts_with_all = ["extent", "rate", "cache"])]
     pub repair: bool,
+}
+
+/// What to do with settings.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print the value of a setting
+    #[command(after_help = "Example:\n  cairn config get import.max-bytes")]
+    Get {
+        /// Setting
+        key: String,
+    },
+    /// Change a setting
+    #[command(after_help = "Example:\n  cairn config set verify always")]
+    Set {
+        /// Setting
+        key: String,
+        /// New value
+        value: String,
+    },
+    /// List all settings, their values, and where each value comes from
+    #[command(after_help = "Example:\n  cairn config list")]
+    List,
+    /// Return a setting to its default
+    #[command(after_help = "Example:\n  cairn config unset verify")]
+    Unset {
+        /// Setting
+        key: String,
+    },
 }

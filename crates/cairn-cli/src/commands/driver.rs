@@ -23,7 +23,7 @@ pub fn show(env: &Env) -> Result<()> {
         }))?);
     }
     let why = if report.forced {
-        "named with --driver"
+        "named with --driver or in cairn.toml"
     } else {
         "the best that works here"
     };

@@ -16,7 +16,7 @@ use crate::progress::Bar;
 
 /// `cairn init`
 pub fn init(env: &Env) -> Result<()> {
-    let there = Repo::open(&env.root, env.options()).is_ok();
+    let there = Repo::open(&env.root, env.options()?).is_ok();
     let repo = env.open_or_create()?;
     let root = repo.root().display();
     if env.json {
@@ -244,7 +244,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
     };
     let progress = |bytes| bar.add(bytes);
     let (repo, report) = if args.repair {
-        Repo::repair_at(&env.root, env.options(), &progress)?
+        Repo::repair_at(&env.root, env.options()?, &progress)?
     } else {
         let repo = env.open()?;
         // What is damaged may keep this from being known; the check itself says so.

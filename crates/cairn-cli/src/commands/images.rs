@@ -1,6 +1,7 @@
 //! `import`, `export`, `images`, `inspect`, `history`, `tag`, `rmi`.
 
 use anyhow::Result;
+use cairn_image::Platform;
 use cairn_model::{ImageRef, path_display};
 use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed, time};
 use serde_json::{Value, json};
@@ -12,16 +13,19 @@ use crate::progress::Bar;
 
 /// `cairn import`
 pub fn import(env: &Env, args: Import) -> Result<()> {
-    let mut options = env.options();
-    options.limits.entries_max = args.max_entries;
-    options.limits.bytes_max = args.max_bytes;
+    let settings = env.settings()?;
+    let mut options = env.options_by(&settings);
+    let limits = &mut options.limits;
+    limits.entries_max = args.max_entries.unwrap_or(limits.entries_max);
+    limits.bytes_max = args.max_bytes.unwrap_or(limits.bytes_max);
+    let platform = args.platform.or(settings.platform);
     let repo = env.open_with(options)?;
     let bar = Bar::new("importing");
     let imported = repo.import(
         &args.source,
         &ImportOptions {
             name: args.name,
-            platform: args.platform,
+            platform: platform.unwrap_or_else(Platform::host),
             read_all: args.read_all,
         },
         &bar,

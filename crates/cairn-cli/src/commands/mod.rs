@@ -1,6 +1,7 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
 mod commit;
+mod config;
 mod documents;
 mod driver;
 mod housekeeping;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_model::Driver;
-use cairn_repo::{GcOptions, MountOptions, Options, Repo, Verify};
+use cairn_repo::{GcOptions, MountOptions, Options, Repo, Settings, SettingsFile, Verify};
 use cairn_store::{LockWatch, command};
 
 use crate::args::{Cli, Command};
@@ -64,18 +65,31 @@ pub struct Env {
     pub root: PathBuf,
     /// True where JSON was asked for.
     pub json: bool,
-    driver: Option<Driver>,
+    /// The driver that was named, for this command alone.
+    pub driver: Option<Driver>,
+    /// When to verify, as given for this command alone.
+    pub verify: Option<Verify>,
     /// Nothing is said on standard error but what went wrong.
     quiet: bool,
-    verify: Verify,
 }
 
 impl Env {
-    /// Options for opening the repository.
-    pub fn options(&self) -> Options {
+    /// What the repository's file of settings says.
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(SettingsFile::read(&self.root)?.settings()?)
+    }
+
+    /// Options for opening the repository: this command's, else the repository's, else the defaults.
+    pub fn options(&self) -> Result<Options> {
+        Ok(self.options_by(&self.settings()?))
+    }
+
+    /// The same where the settings are known.
+    pub fn options_by(&self, settings: &Settings) -> Options {
         Options {
-            driver: self.driver,
-            verify: self.verify,
+            limits: settings.limits(),
+            driver: self.driver.or(settings.driver),
+            verify: self.verify.or(settings.verify).unwrap_or_default(),
             notice: Some(Arc::new(Waits {
                 trace: std::env::var_os("CAIRN_LOCK_TRACE").map(PathBuf::from),
                 quiet: self.quiet,
@@ -86,12 +100,12 @@ impl Env {
 
     /// The repository, which has to be there.
     pub fn open(&self) -> Result<Repo> {
-        Ok(Repo::open(&self.root, self.options())?)
+        Ok(Repo::open(&self.root, self.options()?)?)
     }
 
     /// The repository, made if it is not there yet: for commands that bring something.
     pub fn open_or_create(&self) -> Result<Repo> {
-        self.open_with(self.options())
+        self.open_with(self.options()?)
     }
 
     /// The same with other options.
@@ -167,6 +181,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
             },
         ),
         Command::Backup { directory } => housekeeping::backup(&env, &directory),
+        Command::Config(command) => config::run(&env, &command),
         Command::Driver => driver::show(&env),
         Command::Stats => housekeeping::stats(&env),
         Command::Check(args) => return housekeeping::check(&env, &args),

@@ -99,7 +99,7 @@ impl Cairn<'_> {
         println!("$ cairn {}", quoted.join(" "));
         let mut command = Command::new(std::env::current_exe().context("find this program")?);
         command.arg("--root").arg(self.root).args(args);
-        if let Some(driver) = self.env.options().driver {
+        if let Some(driver) = self.env.driver {
             command.args(["--driver", &driver.to_string()]);
         }
         Ok(command.status().context("run this program")?.success())

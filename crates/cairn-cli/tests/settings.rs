@@ -1,0 +1,258 @@
+//! `cairn config` and the file `cairn.toml`: what is set is honoured, what is wrong is refused with its line.
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Cairn, noise};
+
+fn created() -> Cairn {
+    let cairn = Cairn::new();
+    cairn.ok(&["init"]);
+    cairn
+}
+
+fn text(cairn: &Cairn) -> String {
+    std::fs::read_to_string(cairn.root().join("cairn.toml")).unwrap()
+}
+
+fn write(cairn: &Cairn, text: &str) {
+    std::fs::write(cairn.root().join("cairn.toml"), text).unwrap();
+}
+
+fn of_list(cairn: &Cairn, key: &str) -> serde_json::Value {
+    let list = cairn.json(&["config", "list"]);
+    let found = list.as_array().unwrap().iter().find(|s| s["key"] == key);
+    found
+        .unwrap_or_else(|| panic!("{key} is not in {list}"))
+        .clone()
+}
+
+#[test]
+fn reading_creates_no_file_and_shows_the_defaults() {
+    let cairn = created();
+    let list = cairn.ok(&["config", "list"]);
+    for key in [
+        "verify",
+        "driver",
+        "platform",
+        "import.max-entries",
+        "import.max-bytes",
+    ] {
+        assert!(list.contains(key), "{list}");
+    }
+    assert_eq!(cairn.ok(&["config", "get", "verify"]), "boot\n");
+    assert_eq!(of_list(&cairn, "driver")["source"], "default");
+    cairn.ok(&["images"]);
+    cairn.ok(&["config", "unset", "verify"]);
+    assert!(!cairn.root().join("cairn.toml").exists());
+}
+
+#[test]
+fn no_repository_is_made_by_config() {
+    let cairn = Cairn::new();
+    for args in [
+        &["config", "list"][..],
+        &["config", "set", "verify", "never"],
+    ] {
+        cairn.fails(args, 1, "no Cairn repository");
+    }
+    assert!(!cairn.root().exists());
+}
+
+#[test]
+fn a_change_keeps_comments_and_is_private() {
+    let cairn = created();
+    cairn.ok(&["config", "set", "import.max-bytes", "20G"]);
+    cairn.ok(&["config", "set", "verify", "never"]);
+    let head = text(&cairn);
+    assert!(
+        head.starts_with("# Settings of this Cairn repository"),
+        "{head}"
+    );
+    assert!(head.contains("\n# When cached files"), "{head}");
+    let path = cairn.root().join("cairn.toml");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    let own = "# ours: ask Ann\n\n# why always\nverify = \"always\" # since May\n\n[import]\n# big layers\nmax-bytes = \"20G\"\n";
+    write(&cairn, own);
+    cairn.ok(&["config", "set", "verify", "boot"]);
+    assert_eq!(text(&cairn), own.replace("\"always\"", "\"boot\""));
+    cairn.ok(&["config", "set", "import.max-entries", "7"]);
+    cairn.ok(&["config", "set", "platform", "linux/arm64"]);
+    let now = text(&cairn);
+    for comment in [
+        "# ours: ask Ann\n\n",
+        "# why always\n",
+        "# since May\n",
+        "# big layers\n",
+    ] {
+        assert!(now.contains(comment), "{now}");
+    }
+    assert_eq!(of_list(&cairn, "import.max-entries")["value"], "7");
+    for key in ["import.max-entries", "platform"] {
+        cairn.ok(&["config", "unset", key]);
+    }
+    cairn.ok(&["config", "set", "verify", "always"]);
+    assert_eq!(text(&cairn).trim_end(), own.trim_end());
+    assert!(!cairn.root().join("cairn.new").exists());
+}
+
+#[test]
+fn a_value_within_a_line_can_be_set_and_unset() {
+    let cairn = created();
+    write(
+        &cairn,
+        "import = { max-entries = 5, max-bytes = \"2M\" } # both\n",
+    );
+    cairn.ok(&["config", "set", "import.max-entries", "6"]);
+    assert_eq!(cairn.ok(&["config", "get", "import.max-entries"]), "6\n");
+    cairn.ok(&["config", "unset", "import.max-entries"]);
+    assert_eq!(of_list(&cairn, "import.max-entries")["source"], "default");
+    assert_eq!(cairn.ok(&["config", "get", "import.max-bytes"]), "2M\n");
+    assert!(text(&cairn).contains("# both"), "{}", text(&cairn));
+    write(&cairn, "import.max-bytes = \"3M\"\n");
+    cairn.ok(&["config", "unset", "import.max-bytes"]);
+    assert_eq!(of_list(&cairn, "import.max-bytes")["source"], "default");
+}
+
+#[test]
+fn what_is_unknown_or_out_of_bounds_is_refused_with_its_line() {
+    let cairn = created();
+    for (line, words) in [
+        ("verfy = \"boot\"", "did you mean \"verify\"?"),
+        (
+            "verify = \"sometimes\"",
+            "verify: \"sometimes\" is not one of",
+        ),
+        ("verify = true", "verify: must be a text or a number"),
+        ("driver = \"zfs\"", "unknown driver \"zfs\""),
+        ("platform = \"linux\"", "is not a platform"),
+        (
+            "[import]\nmax-bytes = 5",
+            "must be a number from 1000000 to",
+        ),
+        ("[import]\nmax-entries = -1", "must be a number from 1 to"),
+        (
+            "[import]\nmax-byte = 5",
+            "did you mean \"import.max-bytes\"?",
+        ),
+        (
+            "[imports.of]\nmax = 5",
+            "unknown setting \"imports.of.max\"",
+        ),
+        ("verify = ", "cairn.toml, line 3"),
+        (
+            "driver = \"copy\"\nverify = \"boot\"\nverify = \"boot\"",
+            "cairn.toml, line 5",
+        ),
+    ] {
+        write(&cairn, &format!("# mine\n\n{line}\n"));
+        let lines = 2 + line.lines().count();
+        for args in [
+            &["images"][..],
+            &["config", "list"],
+            &["config", "get", "verify"],
+            &["check"],
+        ] {
+            let err = cairn.fails(args, 1, words);
+            assert!(err.contains(&format!("cairn.toml, line {lines}")), "{err}");
+            assert_eq!(err.lines().count(), 1, "{err}");
+        }
+    }
+    write(&cairn, "colour = 1\nverify = \"never\"\n");
+    cairn.ok(&["config", "unset", "colour"]);
+    assert_eq!(text(&cairn), "verify = \"never\"\n");
+
+    for args in [
+        &["config", "set", "verfy", "boot"][..],
+        &["config", "set", "verify", "sometimes"],
+        &["config", "set", "import.max-bytes", "5"],
+        &["config", "get", "colour"],
+        &["config", "unset", "colour"],
+    ] {
+        cairn.fails(args, 2, "");
+    }
+    assert_eq!(text(&cairn), "verify = \"never\"\n");
+    write(&cairn, &"#".repeat(2 << 20));
+    cairn.fails(&["images"], 1, "is larger than");
+}
+
+#[test]
+fn settings_are_honoured_and_options_win() {
+    let cairn = created();
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(tree.join(name), noise(3, 1000)).unwrap();
+    }
+    let tree = tree.to_str().unwrap();
+    cairn.ok(&["config", "set", "import.max-entries", "2"]);
+    let import = ["import", tree, "--name", "app"];
+    cairn.fails(&import, 1, "2");
+    cairn.ok(&["import", tree, "--name", "app", "--max-entries", "9"]);
+
+    cairn.ok(&["config", "set", "driver", "copy"]);
+    assert_eq!(cairn.json(&["driver"])["driver"], "copy");
+    assert_eq!(
+        cairn.json(&["--driver", "overlay", "driver"])["driver"],
+        "overlay"
+    );
+    cairn.ok(&["config", "set", "driver", "auto"]);
+    assert_eq!(cairn.json(&["driver"])["forced"], false);
+
+    cairn.ok(&["config", "set", "verify", "always"]);
+    let shown = |cairn: &Cairn| of_list(cairn, "verify");
+    assert_eq!(
+        (
+            shown(&cairn)["value"].as_str(),
+            shown(&cairn)["source"].as_str()
+        ),
+        (Some("always"), Some("file"))
+    );
+    let mut command = cairn.command(&["config", "get", "verify"]);
+    let output = command.env("CAIRN_VERIFY", "never").output().unwrap();
+    assert_eq!(output.stdout, b"never\n");
+    let option = cairn.json(&["--verify", "boot", "config", "get", "verify"]);
+    assert_eq!(
+        (&option["value"], &option["source"]),
+        (&"boot".into(), &"option".into())
+    );
+}
+
+#[test]
+fn a_backup_has_the_settings_of_its_moment() {
+    let cairn = created();
+    let to = cairn.path("backup");
+    let backup = ["backup", to.to_str().unwrap()];
+    cairn.ok(&["config", "set", "verify", "always"]);
+    cairn.ok(&backup);
+    assert_eq!(
+        std::fs::read_to_string(to.join("cairn.toml")).unwrap(),
+        text(&cairn)
+    );
+    std::fs::remove_file(cairn.root().join("cairn.toml")).unwrap();
+    cairn.ok(&backup);
+    assert!(!to.join("cairn.toml").exists());
+}
+
+#[test]
+fn settings_that_many_set_at_once_are_all_there() {
+    let cairn = created();
+    let sets = [
+        ["config", "set", "verify", "never"],
+        ["config", "set", "driver", "copy"],
+        ["config", "set", "import.max-bytes", "9G"],
+        ["config", "set", "import.max-entries", "9"],
+    ];
+    let children: Vec<_> = sets
+        .iter()
+        .map(|args| cairn.command(args).spawn().unwrap())
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    for [_, _, key, value] in sets {
+        assert_eq!(cairn.ok(&["config", "get", key]), format!("{value}\n"));
+    }
+}
