@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::PackId;
 use cairn_snapshot::{Kind, graph};
-use cairn_store::{AllRows, Disk, Store, gc};
+use cairn_store::{AllRows, Disk, Store, gc, kinds};
 
 use crate::check::without_dangling;
 use crate::error::{At, Error, Result};
@@ -108,17 +108,20 @@ impl Repo {
         for snapshot in graph::list(&rows)? {
             if snapshot.kind != Kind::Committed {
                 let name = snapshot.key.to_string();
-                rows.remove(&[b"s", name.as_bytes()].concat());
+                rows.remove(&kinds::SNAPSHOT.key(name.as_bytes()));
                 report.left_out.push(name);
             }
         }
         for (id, row) in gc::pack_rows(&rows)? {
             if row.retired.is_some() {
-                rows.remove(&[b"p", &id.as_bytes()[..]].concat());
+                rows.remove(&kinds::PACK.key(id.as_bytes()));
             }
         }
         // Containers, and what is known of directories of this machine.
-        rows.retain(|key, _| !matches!(key.first(), Some(b'r' | b'f')));
+        rows.retain(|key, _| {
+            let kind = key.first().and_then(|prefix| kinds::of_prefix(*prefix));
+            !matches!(kind, Some(kinds::CONTAINER | kinds::KNOWN_TREE))
+        });
         Ok(without_dangling(rows))
     }
 

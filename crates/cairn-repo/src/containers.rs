@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use cairn_model::{Digest, PackId, SnapshotKey};
 use cairn_snapshot::{Kind, Labels, graph};
 use cairn_store::codec::Stored;
+use cairn_store::kinds;
 use cairn_store::{Rows, Table, Txn};
 use serde::{Deserialize, Serialize};
 
@@ -23,11 +24,10 @@ struct ContainerV1 {
 }
 
 impl Stored for ContainerV1 {
-    const TYPE: u8 = 30;
-    const NAME: &'static str = "container row";
+    const KIND: kinds::Kind = kinds::CONTAINER;
 }
 
-const CONTAINERS: Table<ContainerV1> = Table::new(b'r');
+const CONTAINERS: Table<ContainerV1> = Table::new();
 
 /// A container.
 #[derive(Debug, Clone, PartialEq, Eq)]

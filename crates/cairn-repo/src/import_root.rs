@@ -6,6 +6,7 @@ use cairn_image::{ImageConfig, LayerSource};
 use cairn_layer::{Fingerprint, Layer, Tree, import_tar, scan, survey};
 use cairn_model::{Digest, Entry, ImageRef};
 use cairn_store::codec::Stored;
+use cairn_store::kinds;
 use cairn_store::{Ingest, Rows, Table, Txn};
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +23,11 @@ struct KnownTreeV1 {
 }
 
 impl Stored for KnownTreeV1 {
-    const TYPE: u8 = 24;
-    const NAME: &'static str = "known tree row";
+    const KIND: kinds::Kind = kinds::KNOWN_TREE;
 }
 
 /// By device and inode of the root.
-const KNOWN_TREES: Table<KnownTreeV1> = Table::new(b'f');
+const KNOWN_TREES: Table<KnownTreeV1> = Table::new();
 
 fn key(fingerprint: &Fingerprint) -> [u8; 16] {
     let mut key = [0; 16];

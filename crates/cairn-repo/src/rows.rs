@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use cairn_layer::Layer;
 use cairn_model::{Digest, ImageRef, LayerId, SnapshotKey};
 use cairn_store::codec::Stored;
+use cairn_store::kinds;
 use cairn_store::{Rows, StreamRef, Table, Txn};
 use serde::{Deserialize, Serialize};
 
@@ -40,16 +41,14 @@ struct LayerV1 {
 }
 
 impl Stored for LayerV1 {
-    const TYPE: u8 = 20;
-    const NAME: &'static str = "layer row";
+    const KIND: kinds::Kind = kinds::LAYER;
 }
 
 #[derive(Serialize, Deserialize)]
 struct DiffV1([u8; 32]);
 
 impl Stored for DiffV1 {
-    const TYPE: u8 = 21;
-    const NAME: &'static str = "diff id row";
+    const KIND: kinds::Kind = kinds::DIFF;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,22 +59,20 @@ struct ImageV1 {
 }
 
 impl Stored for ImageV1 {
-    const TYPE: u8 = 22;
-    const NAME: &'static str = "image row";
+    const KIND: kinds::Kind = kinds::IMAGE;
 }
 
 #[derive(Serialize, Deserialize)]
 struct TagV1([u8; 32]);
 
 impl Stored for TagV1 {
-    const TYPE: u8 = 23;
-    const NAME: &'static str = "tag row";
+    const KIND: kinds::Kind = kinds::TAG;
 }
 
-const LAYERS: Table<LayerV1> = Table::new(b'l');
-const DIFFS: Table<DiffV1> = Table::new(b'd');
-const IMAGES: Table<ImageV1> = Table::new(b'm');
-const TAGS: Table<TagV1> = Table::new(b't');
+const LAYERS: Table<LayerV1> = Table::new();
+const DIFFS: Table<DiffV1> = Table::new();
+const IMAGES: Table<ImageV1> = Table::new();
+const TAGS: Table<TagV1> = Table::new();
 
 /// What the database knows of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]

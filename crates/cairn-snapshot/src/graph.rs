@@ -2,6 +2,7 @@
 
 use cairn_model::{LayerId, PackId, SnapshotKey, Timestamp};
 use cairn_store::codec::Stored;
+use cairn_store::kinds;
 use cairn_store::{Rows, Table, Txn};
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,7 @@ struct SnapshotV1 {
 }
 
 impl Stored for SnapshotV1 {
-    const TYPE: u8 = 10;
-    const NAME: &'static str = "snapshot row";
+    const KIND: kinds::Kind = kinds::SNAPSHOT;
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,23 +32,21 @@ struct LabelV1 {
 }
 
 impl Stored for LabelV1 {
-    const TYPE: u8 = 11;
-    const NAME: &'static str = "label row";
+    const KIND: kinds::Kind = kinds::LABEL;
 }
 
 #[derive(Serialize, Deserialize)]
 struct ChildV1;
 
 impl Stored for ChildV1 {
-    const TYPE: u8 = 12;
-    const NAME: &'static str = "child row";
+    const KIND: kinds::Kind = kinds::CHILD;
 }
 
-const SNAPSHOTS: Table<SnapshotV1> = Table::new(b's');
+const SNAPSHOTS: Table<SnapshotV1> = Table::new();
 /// Keyed by snapshot, NUL, and a hash of the label's name.
-const LABELS: Table<LabelV1> = Table::new(b'k');
+const LABELS: Table<LabelV1> = Table::new();
 /// Keyed by parent, NUL, child.
-const CHILDREN: Table<ChildV1> = Table::new(b'c');
+const CHILDREN: Table<ChildV1> = Table::new();
 const LABEL_BYTES_MAX: usize = 4096;
 
 fn label_prefix(key: &str) -> Vec<u8> {

@@ -7,6 +7,7 @@ use bincode::Options;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
+use crate::kinds::Kind;
 
 const MAGIC: u16 = 0xCA1E;
 const HEADER: usize = 12;
@@ -19,12 +20,10 @@ fn options() -> impl Options {
 
 /// A type with a frozen wire form.
 pub trait Stored: Serialize + DeserializeOwned {
-    /// Number of the type, unique in the project.
-    const TYPE: u8;
+    /// What it is, from the one list of all kinds.
+    const KIND: Kind;
     /// Version of its wire form.
     const VERSION: u8 = 1;
-    /// For messages.
-    const NAME: &'static str;
 }
 
 /// Bare bincode, for streams that carry their own frame and checksum.
@@ -49,7 +48,7 @@ pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
     let payload = encode_bare(value);
     let mut out = Vec::with_capacity(HEADER + payload.len());
     out.extend_from_slice(&MAGIC.to_le_bytes());
-    out.extend_from_slice(&[T::TYPE, T::VERSION]);
+    out.extend_from_slice(&[T::KIND.number, T::VERSION]);
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     out.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
     out.extend_from_slice(&payload);
@@ -61,7 +60,7 @@ pub fn encode<T: Stored>(value: &T) -> Vec<u8> {
 /// # Errors
 /// [`Error::Corrupt`] for anything that [`encode`] did not write.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
-    let bad = |why: String| Error::corrupt(T::NAME, why);
+    let bad = |why: String| Error::corrupt(T::KIND.name, why);
     let Some((header, payload)) = bytes.split_at_checked(HEADER) else {
         return Err(bad(format!(
             "it has {} bytes, fewer than its header",
@@ -71,7 +70,7 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
     let word = |at: usize| {
         u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
-    if header[..2] != MAGIC.to_le_bytes() || header[2] != T::TYPE {
+    if header[..2] != MAGIC.to_le_bytes() || header[2] != T::KIND.number {
         return Err(bad("its header is that of something else".into()));
     }
     if header[3] != T::VERSION {
@@ -125,8 +124,11 @@ mod tests {
     pub(super) struct Sample(pub u32, pub String, pub Option<[u8; 4]>);
 
     impl Stored for Sample {
-        const TYPE: u8 = 250;
-        const NAME: &'static str = "sample";
+        const KIND: crate::kinds::Kind = crate::kinds::Kind {
+            number: 250,
+            prefix: None,
+            name: "sample",
+        };
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub enum Error {
     #[error("{}: the file \"format\" of this repository is missing or damaged, its journal or packs are there; \"cairn check --repair\" writes it again", .0.display())]
     FormatLost(PathBuf),
     /// A newer or foreign repository.
-    #[error("{} has repository format {found:?}; this program knows {known:?}", .path.display())]
+    #[error("{} has repository format {found:?}; this program knows {known:?}; use a newer version of Cairn", .path.display())]
     Format {
         /// The file that says so.
         path: PathBuf,
@@ -52,6 +52,14 @@ pub enum Error {
         found: String,
         /// Ours.
         known: &'static str,
+    },
+    /// A repository that uses what this program does not know.
+    #[error("the repository in {} requires the feature {names}, which this version of Cairn does not know; use a newer version of Cairn", .root.display())]
+    UnknownFeature {
+        /// Its directory.
+        root: PathBuf,
+        /// The features.
+        names: String,
     },
     /// A value is over a limit that protects memory.
     #[error("{what} is too large: {size} bytes, the limit is {limit}")]
@@ -95,7 +103,9 @@ impl Error {
             | Self::FormatLost(_)
             | Self::Database { .. } => Class::Corrupt,
             Self::NotARepository(_) => Class::NotFound,
-            Self::Format { .. } | Self::TooLarge { .. } => Class::FailedPrecondition,
+            Self::Format { .. } | Self::UnknownFeature { .. } | Self::TooLarge { .. } => {
+                Class::FailedPrecondition
+            }
             Self::NoDatabase { .. } => Class::Unavailable,
             Self::Worker => Class::Internal,
         }

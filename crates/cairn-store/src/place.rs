@@ -6,11 +6,9 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
+use crate::format::{FORMAT, Fault, Format};
 use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
-
-/// First line of the file `format`.
-pub const FORMAT: &str = "cairn repository 1, fastcdc-2020 16/64/256 KiB";
 
 /// Takes from others what an earlier version, or a hand, gave them: images hold other people's files,
 /// setuid programs and secrets among them. For the owner; whoever only reads changes nothing.
@@ -33,8 +31,8 @@ pub fn can_write(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// Checks the file `format`.
-pub fn check_format(root: &Path) -> Result<()> {
+/// What the file `format` says.
+pub fn read_format(root: &Path) -> Result<Format> {
     let path = Layout::of(root).format();
     let text = match std::fs::read(&path) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -47,30 +45,19 @@ pub fn check_format(root: &Path) -> Result<()> {
         }
         Err(e) => return Err(e).at("read", &path),
     };
-    if text.trim_end() == FORMAT {
-        return Ok(());
+    match Format::parse(&text) {
+        Ok(format) => Ok(format),
+        Err(Fault::Unknown(names)) => Err(Error::UnknownFeature {
+            root: root.into(),
+            names: names.join(", "),
+        }),
+        Err(Fault::Damaged) if is_used(root) => Err(Error::FormatLost(root.into())),
+        Err(_) => Err(Error::Format {
+            path,
+            found: text.chars().take(100).collect(),
+            known: FORMAT,
+        }),
     }
-    if !is_well_formed(&text) && is_used(root) {
-        return Err(Error::FormatLost(root.into()));
-    }
-    Err(Error::Format {
-        path,
-        found: text.chars().take(100).collect(),
-        known: FORMAT,
-    })
-}
-
-/// True for a line that a newer version may have written.
-fn is_well_formed(text: &str) -> bool {
-    let Some(rest) = text.strip_prefix("cairn repository ") else {
-        return false;
-    };
-    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-    let end = rest.as_bytes().get(digits);
-    let newer = rest[..digits]
-        .parse::<u32>()
-        .is_ok_and(|version| version > 1);
-    newer && matches!(end, Some(b',' | b'\n')) && text.ends_with('\n')
 }
 
 /// True where a repository was made to its end and has something in it: a maker that was cut off leaves
@@ -87,9 +74,9 @@ fn is_used(root: &Path) -> bool {
 /// # Errors
 /// [`Error::NotARepository`] where nothing proves that this is one.
 pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
-    match check_format(root) {
+    match read_format(root) {
         Err(Error::FormatLost(_)) => {}
-        done => return done.map(|()| false),
+        done => return done.map(|_| false),
     }
     let is_pack = |path: &Path| crate::PackFile::open(path).is_ok_and(|p| p.directory().is_ok());
     let packs = std::fs::read_dir(Layout::of(root).packs()).at("list", root)?;
@@ -99,6 +86,7 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
     {
         return Err(Error::NotARepository(root.into()));
     }
-    disk.replace(&Layout::of(root).format(), format!("{FORMAT}\n").as_bytes())?;
+    let text = Format::default().text();
+    disk.replace(&Layout::of(root).format(), text.as_bytes())?;
     Ok(true)
 }

@@ -8,31 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::Stored;
 use crate::error::{Error, Result};
+use crate::kinds::{self, Kind};
 use crate::meta::{Rows, Table};
 
 /// Packs, by id.
-pub(crate) const PACKS: Table<PackRowV1> = Table::new(b'p');
+pub(crate) const PACKS: Table<PackRowV1> = Table::new();
 /// The one row about the store as a whole.
-pub(crate) const STATE: Table<StateV1> = Table::new(b'g');
+pub(crate) const STATE: Table<StateV1> = Table::new();
 /// When packs were read and found whole, by id.
-pub(crate) const VERIFIED: Table<VerifiedV1> = Table::new(b'v');
+pub(crate) const VERIFIED: Table<VerifiedV1> = Table::new();
 
 /// What the database knows of a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PackRowV1 {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackInfo {
     /// Length of the file, bytes.
     pub bytes: u64,
     /// Number of blobs.
     pub blobs: u32,
-    /// Index generation that brought it.
-    pub created: u64,
     /// Index generation that retired it: no longer found, unlinked when no older lease lives.
     pub retired: Option<u64>,
 }
 
+/// The same as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PackRowV1 {
+    pub bytes: u64,
+    pub blobs: u32,
+    /// Index generation that brought it.
+    pub created: u64,
+    pub retired: Option<u64>,
+}
+
 impl Stored for PackRowV1 {
-    const TYPE: u8 = 2;
-    const NAME: &'static str = "pack row";
+    const KIND: Kind = kinds::PACK;
 }
 
 /// How far the store is.
@@ -43,8 +51,7 @@ pub(crate) struct StateV1 {
 }
 
 impl Stored for StateV1 {
-    const TYPE: u8 = 3;
-    const NAME: &'static str = "store state";
+    const KIND: Kind = kinds::STATE;
 }
 
 /// When a pack was found whole.
@@ -55,21 +62,29 @@ pub(crate) struct VerifiedV1 {
 }
 
 impl Stored for VerifiedV1 {
-    const TYPE: u8 = 4;
-    const NAME: &'static str = "verified row";
+    const KIND: Kind = kinds::VERIFIED;
 }
 
 /// All packs and their rows.
-pub fn pack_rows(rows: &dyn Rows) -> Result<Vec<(PackId, PackRowV1)>> {
+pub fn pack_rows(rows: &dyn Rows) -> Result<Vec<(PackId, PackInfo)>> {
     let found = PACKS.scan(rows, [])?;
     let id = |key: &[u8]| key.try_into().map(PackId::from_bytes);
     found
         .into_iter()
         .map(|(key, row)| {
-            Ok((
-                id(&key).map_err(|_| Error::corrupt("pack row", "its key is no id"))?,
-                row,
-            ))
+            let id = id(&key).map_err(|_| Error::corrupt("pack row", "its key is no id"))?;
+            let PackRowV1 {
+                bytes,
+                blobs,
+                retired,
+                ..
+            } = row;
+            let info = PackInfo {
+                bytes,
+                blobs,
+                retired,
+            };
+            Ok((id, info))
         })
         .collect()
 }

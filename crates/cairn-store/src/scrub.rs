@@ -13,7 +13,7 @@ use cairn_sys::threads;
 
 use crate::error::{Error, Result};
 use crate::index::Index;
-use crate::rows::{PackRowV1, VERIFIED, VerifiedV1, pack_rows};
+use crate::rows::{PackInfo, VERIFIED, VerifiedV1, pack_rows};
 use crate::store::Store;
 
 /// What is read.
@@ -103,7 +103,7 @@ pub struct Scrub {
 }
 
 /// Packs whose content a scrub of `scope` would read, and how many it would not.
-pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<(PackId, PackRowV1)>, usize)> {
+pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<(PackId, PackInfo)>, usize)> {
     let (rows, verified) = store
         .db()
         .read::<_, Error>(|rows| Ok((pack_rows(rows)?, VERIFIED.scan(rows, [])?)))?;
@@ -112,7 +112,7 @@ pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<(PackId, PackRowV1)>, 
         .map(|(key, row)| (key, row.at))
         .collect();
     let at = |id: &PackId| verified.get(&id.as_bytes()[..]).copied().unwrap_or(0);
-    let mut packs: Vec<(PackId, PackRowV1)> = rows
+    let mut packs: Vec<(PackId, PackInfo)> = rows
         .into_iter()
         .filter(|(_, row)| row.retired.is_none())
         .collect();
@@ -242,7 +242,7 @@ fn is_live(store: &Store, id: &PackId) -> bool {
 fn pack(
     store: &Store,
     index: &Index,
-    (id, row): (&PackId, &PackRowV1),
+    (id, row): (&PackId, &PackInfo),
     content: bool,
     progress: &dyn Fn(u64),
 ) -> Scrub {

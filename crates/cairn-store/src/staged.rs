@@ -30,7 +30,7 @@ pub struct StagedPack {
 
 impl StagedPack {
     /// The row that makes it part of the repository.
-    pub fn row(&self, created: u64) -> PackRowV1 {
+    pub(crate) fn row(&self, created: u64) -> PackRowV1 {
         PackRowV1 {
             bytes: self.bytes,
             blobs: self.blobs,

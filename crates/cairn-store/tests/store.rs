@@ -154,3 +154,29 @@ fn a_missing_blob_stops_the_sweep() {
     let stopped = store.db().read(|rows| mark_all(rows, &mut marks));
     assert!(matches!(stopped, Err(Error::MissingBlob(_))));
 }
+
+#[test]
+fn a_repository_with_an_unknown_feature_is_left_alone_and_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("r");
+    drop(open(&root));
+    let path = root.join("format");
+    let first = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(first, "cairn repository 1, fastcdc-2020 16/64/256 KiB\n");
+    let second = "cairn repository 2, fastcdc-2020 16/64/256 KiB\nrequires: warp\n";
+    std::fs::write(&path, second).unwrap();
+    let tries = [
+        Store::open(&root, Disk::default(), None).map(drop),
+        Store::create(&root, Disk::default()),
+        cairn_store::restore_format(&root, &Disk::default()).map(drop),
+    ];
+    for tried in tries {
+        let error = tried.unwrap_err();
+        assert_eq!(error.class(), cairn_model::Class::FailedPrecondition);
+        let words = error.to_string();
+        let root = root.display().to_string();
+        assert!(words.contains("warp") && words.contains(&root), "{words}");
+        assert!(words.contains("newer version"), "{words}");
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), second);
+}

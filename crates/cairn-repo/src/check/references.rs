@@ -2,7 +2,7 @@
 
 use cairn_model::{Digest, ImageRef, SnapshotKey};
 use cairn_snapshot::graph;
-use cairn_store::{AllRows, codec};
+use cairn_store::{AllRows, codec, kinds};
 
 use crate::error::{At, Error, Result};
 use crate::repo::Repo;
@@ -41,7 +41,7 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
     };
     let (prefix, rest) = key.split_first()?;
     let text = || String::from_utf8_lossy(rest).into_owned();
-    let snapshot = |name: &[u8]| all.contains_key(&[b"s", name].concat());
+    let snapshot = |name: &[u8]| all.contains_key(&kinds::SNAPSHOT.key(name));
     let split = || {
         let at = rest.iter().position(|byte| *byte == 0)?;
         Some((&rest[..at], &rest[at + 1..]))
@@ -49,25 +49,28 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
     if !codec::is_whole(value) {
         return bad(Some(format!("a row of kind {:?}", char::from(*prefix))));
     }
-    match prefix {
-        b'p' | b'v' if rest.len() == 16 => None,
-        b'g' if rest.is_empty() => None,
-        b'f' => None,
-        b'l' if matches!(rest.len(), 32 | 64) => None,
-        b'k' => match split() {
+    let Some(kind) = kinds::of_prefix(*prefix) else {
+        return bad(Some("a row that refers to nothing".to_owned()));
+    };
+    match kind {
+        kinds::PACK | kinds::VERIFIED if rest.len() == 16 => None,
+        kinds::STATE if rest.is_empty() => None,
+        kinds::KNOWN_TREE => None,
+        kinds::LAYER if matches!(rest.len(), 32 | 64) => None,
+        kinds::LABEL => match split() {
             Some((name, _)) if snapshot(name) => None,
             _ => bad(None),
         },
-        b'c' => match split() {
+        kinds::CHILD => match split() {
             Some((parent, child)) if snapshot(parent) && snapshot(child) => None,
             _ => bad(None),
         },
-        b'd' => {
+        kinds::DIFF => {
             let id = <[u8; 32]>::try_from(rest).map(Digest::from_bytes);
             let there = id.is_ok_and(|id| matches!(rows::layer_of_diff(all, &id), Ok(Some(_))));
             if there { None } else { bad(None) }
         }
-        b's' => {
+        kinds::SNAPSHOT => {
             let found = text()
                 .parse::<SnapshotKey>()
                 .ok()
@@ -80,7 +83,7 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
             let words = format!("snapshot {}: its parent or layer is missing", text());
             if whole { None } else { bad(Some(words)) }
         }
-        b'm' => {
+        kinds::IMAGE => {
             let id = <[u8; 32]>::try_from(rest).map(Digest::from_bytes);
             let found = id
                 .as_ref()
@@ -98,19 +101,19 @@ fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
                 bad(Some(format!("image {name}: its layers are missing")))
             }
         }
-        b't' => {
+        kinds::TAG => {
             let id = text()
                 .parse::<ImageRef>()
                 .ok()
                 .and_then(|name| rows::tag(all, &name).ok().flatten());
-            let there = id.is_some_and(|id| all.contains_key(&[b"m", &id.as_bytes()[..]].concat()));
+            let there = id.is_some_and(|id| all.contains_key(&kinds::IMAGE.key(id.as_bytes())));
             if there {
                 None
             } else {
                 bad(Some(format!("image name {}: its image is missing", text())))
             }
         }
-        b'r' => {
+        kinds::CONTAINER => {
             let one: AllRows = [(key.to_vec(), value.to_vec())].into();
             let found = containers::all(&one).ok().and_then(|mut all| all.pop());
             match found {

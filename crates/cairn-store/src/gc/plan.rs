@@ -6,7 +6,7 @@ use cairn_model::PackId;
 
 use super::marks::Marks;
 use crate::pack::pack_bytes;
-use crate::rows::PackRowV1;
+use crate::rows::PackInfo;
 
 /// Packs are rewritten when more than this share of their records is dead.
 const DEAD_SHARE_MAX: f64 = 0.2;
@@ -72,13 +72,13 @@ impl Plan {
 }
 
 /// Bytes of the records of a pack.
-pub fn record_area(row: &PackRowV1) -> u64 {
+pub fn record_area(row: &PackInfo) -> u64 {
     row.bytes
         .saturating_sub(pack_bytes(u64::from(row.blobs), 0))
 }
 
 /// Decides what to do with each pack. `rows` are those of the moment at which the marking began.
-pub fn plan(rows: &[(PackId, PackRowV1)], marks: &Marks) -> Plan {
+pub fn plan(rows: &[(PackId, PackInfo)], marks: &Marks) -> Plan {
     let known: HashSet<PackId> = marks.index().packs().collect();
     let (mut packs, mut retired) = (Vec::new(), Vec::new());
     for (id, row) in rows.iter().copied() {

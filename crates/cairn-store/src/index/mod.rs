@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{self, Stored};
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::kinds::{self, Kind};
 use crate::layout::index_list;
 use crate::pack::Slot;
 
@@ -51,9 +52,8 @@ struct CurrentV2 {
 }
 
 impl Stored for CurrentV2 {
-    const TYPE: u8 = 1;
+    const KIND: Kind = kinds::INDEX_LIST;
     const VERSION: u8 = 2;
-    const NAME: &'static str = "index list";
 }
 
 /// What is in force: the content of `CURRENT`.

@@ -19,8 +19,12 @@ pub struct Table<V> {
 }
 
 impl<V: Stored> Table<V> {
-    /// The table whose keys start with `prefix`, unique in the project.
-    pub const fn new(prefix: u8) -> Self {
+    /// The table of rows of this kind; one that has no prefix does not compile.
+    #[expect(clippy::new_without_default, reason = "it is for constants")]
+    pub const fn new() -> Self {
+        let Some(prefix) = V::KIND.prefix else {
+            panic!("BUG: it is no kind of row");
+        };
         Self {
             prefix,
             value: PhantomData,
@@ -43,7 +47,7 @@ impl<V: Stored> Table<V> {
         let bytes = codec::encode(value);
         if bytes.len() as u64 > ROW_BYTES_MAX {
             return Err(Error::TooLarge {
-                what: V::NAME,
+                what: V::KIND.name,
                 size: bytes.len() as u64,
                 limit: ROW_BYTES_MAX,
             });

@@ -23,7 +23,7 @@ use crate::lease::Lease;
 use crate::meta::Db;
 use crate::pack::{PackFile, file_name};
 use crate::reserve;
-use crate::rows::{PackRowV1, pack_rows};
+use crate::rows::{PackInfo, pack_rows};
 
 pub use open::private_directory;
 pub(crate) use publish::Edit;
@@ -86,7 +86,7 @@ impl Store {
     }
 
     /// All packs and their rows.
-    pub fn pack_rows(&self) -> Result<Vec<(PackId, PackRowV1)>> {
+    pub fn pack_rows(&self) -> Result<Vec<(PackId, PackInfo)>> {
         self.0.db.read(|rows| pack_rows(rows))
     }
 }

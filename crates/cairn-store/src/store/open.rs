@@ -9,10 +9,11 @@ use super::reconcile::reconcile;
 use super::{Inner, Store};
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
+use crate::format::Format;
 use crate::index::{Index, List};
 use crate::layout::{BEGINNINGS, DIRECTORIES, Layout, index_list};
 use crate::meta::{Db, Notice};
-use crate::place::{FORMAT, check_format, mend_modes};
+use crate::place::{mend_modes, read_format};
 use crate::reserve;
 
 /// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
@@ -49,9 +50,9 @@ impl Store {
             }
             make_private(root)?;
         }
-        match check_format(root) {
+        match read_format(root) {
             Err(Error::NotARepository(_)) => {}
-            done => return done,
+            done => return done.map(drop),
         }
         // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
         let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
@@ -77,7 +78,8 @@ impl Store {
                 List::default().put(&disk, &Layout::of(root).index(), &[])?;
             }
             db.create()?;
-            disk.replace(&Layout::of(root).format(), format!("{FORMAT}\n").as_bytes())?;
+            let text = Format::default().text();
+            disk.replace(&Layout::of(root).format(), text.as_bytes())?;
             reserve::fill(root);
             Ok(())
         })
@@ -85,7 +87,7 @@ impl Store {
 
     /// Opens the store in `root`. `notice` is told when the repository lock is waited for.
     pub fn open(root: &Path, disk: Disk, notice: Option<Notice>) -> Result<Self> {
-        check_format(root)?;
+        read_format(root)?;
         mend_modes(root);
         let db = Db::new(root, disk.clone(), notice);
         let index = match Index::open(&Layout::of(root).index(), None) {

@@ -12,11 +12,14 @@ use cairn_store::{Error, Rows, Store, Table};
 pub struct Note(pub Vec<[u8; 32]>);
 
 impl Stored for Note {
-    const TYPE: u8 = 200;
-    const NAME: &'static str = "note";
+    const KIND: cairn_store::kinds::Kind = cairn_store::kinds::Kind {
+        number: 200,
+        prefix: Some(b'n'),
+        name: "note",
+    };
 }
 
-pub const NOTES: Table<Note> = Table::new(b'n');
+pub const NOTES: Table<Note> = Table::new();
 
 /// Stores blobs under a name; their ids.
 pub fn put(
