@@ -29,7 +29,7 @@ fn commit(cairn: &Cairn, name: &str) {
         ..Default::default()
     };
     let head = "head".parse().unwrap();
-    repo.commit_image(&head, None, &options).unwrap();
+    repo.images().commit(&head, None, &options).unwrap();
 }
 
 /// The image's tree in a new directory, which is what each driver shows of it where it can be mounted.

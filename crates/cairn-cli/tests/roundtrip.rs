@@ -347,7 +347,7 @@ fn round_trip(before: &[Step], after: &[Step]) -> Result<(), TestCaseError> {
         ..Default::default()
     };
     let key = "head".parse().unwrap();
-    repo.commit_image(&key, None, &options).unwrap();
+    repo.images().commit(&key, None, &options).unwrap();
     drop(repo);
     let truth = listing(&head);
 

@@ -32,27 +32,42 @@ fn key(text: &str) -> SnapshotKey {
 impl Drive for Library {
     fn prepare(&self, k: &str, parent: Option<&str>) -> Result<(), String> {
         self.0
+            .snapshots()
             .prepare(&key(k), parent.map(key).as_ref(), Labels::new())
             .map(drop)
             .map_err(|e| e.to_string())
     }
     fn view(&self, k: &str, parent: Option<&str>) -> Result<(), String> {
-        Snapshotter::view(&self.0, &key(k), parent.map(key).as_ref(), Labels::new())
-            .map(drop)
-            .map_err(|e| e.to_string())
+        Snapshotter::view(
+            &self.0.snapshots(),
+            &key(k),
+            parent.map(key).as_ref(),
+            Labels::new(),
+        )
+        .map(drop)
+        .map_err(|e| e.to_string())
     }
     fn commit(&self, name: &str, k: &str) -> Result<(), String> {
         self.0
+            .snapshots()
             .commit(&key(name), &key(k), Labels::new())
             .map_err(|e| e.to_string())
     }
     fn remove(&self, k: &str) -> Result<(), String> {
-        self.0.remove(&key(k)).map_err(|e| e.to_string())
+        self.0
+            .snapshots()
+            .remove(&key(k))
+            .map_err(|e| e.to_string())
     }
     fn stat(&self, k: &str) -> Result<Value, String> {
-        let s = self.0.stat(&key(k)).map_err(|e| e.to_string())?;
+        let s = self
+            .0
+            .snapshots()
+            .stat(&key(k))
+            .map_err(|e| e.to_string())?;
         assert_eq!(
             self.0
+                .snapshots()
                 .walk(&[])
                 .unwrap()
                 .into_iter()
@@ -73,6 +88,7 @@ impl Drive for Library {
             .map_err(|e: cairn_snapshot::Error| e.to_string())?;
         Ok(self
             .0
+            .snapshots()
             .walk(&filters)
             .map_err(|e| e.to_string())?
             .into_iter()
@@ -89,18 +105,21 @@ impl Drive for Library {
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
             .collect();
         self.0
+            .snapshots()
             .update(&key(k), labels, &fields)
             .map(drop)
             .map_err(|e| e.to_string())
     }
     fn usage(&self, k: &str) -> Result<(u64, u64), String> {
         self.0
+            .snapshots()
             .usage(&key(k))
             .map(|u| (u.bytes, u.inodes))
             .map_err(|e| e.to_string())
     }
     fn mounts(&self, k: &str) -> Result<Value, String> {
         self.0
+            .snapshots()
             .mounts(&key(k))
             .map(|plan| serde_json::to_value(plan).unwrap())
             .map_err(|e| e.to_string())

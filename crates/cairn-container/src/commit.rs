@@ -29,11 +29,11 @@ pub fn commit(
     options: Commit,
     changed: impl FnOnce(Value) -> Result<Value>,
 ) -> Result<Imported> {
-    let container = repo.container(name)?;
-    let directory = repo.container_dir(&container.id);
+    let container = repo.containers().find(name)?;
+    let directory = repo.containers().dir(&container.id);
     let base = container
         .image
-        .map(|id| repo.image(&id.to_string()))
+        .map(|id| repo.images().find(&id.to_string()))
         .transpose()?
         .map(|image| image.config);
     // Its own, as it was created; before it is frozen, for it may be wrong.
@@ -65,7 +65,9 @@ pub fn commit(
         created_by: container.command.join(" "),
         config: Some(config),
     };
-    let done = repo.commit_image(&container.snapshot, base.as_ref(), &options)?;
+    let done = repo
+        .images()
+        .commit(&container.snapshot, base.as_ref(), &options)?;
     drop(frozen);
     Ok(done)
 }

@@ -85,7 +85,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         }
     }
     // Finding out what works here takes trial mounts at its first time: not while others wait.
-    repo.driver()?;
+    repo.views().driver()?;
     // One opening of the database for all that follows.
     let hold = repo.store().db().hold();
     let (parent, image) = find(repo, &options.image)?;
@@ -102,7 +102,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         )));
     }
     let lock = std::cell::RefCell::new(None);
-    let container = repo.create_container(
+    let container = repo.containers().create(
         &NewContainer {
             name: options.name.as_deref(),
             parent: parent.as_ref(),
@@ -128,14 +128,14 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
     drop(hold);
     match prepared {
         Ok((spec, lock)) => Ok(Prepared {
-            directory: repo.container_dir(&container.id),
+            directory: repo.containers().dir(&container.id),
             name: container.name,
             spec,
             lock,
         }),
         Err(e) => {
             // The container never ran; the first error is the one to tell.
-            let _ = repo.remove_container(&container);
+            let _ = repo.containers().remove(&container);
             Err(e)
         }
     }
@@ -143,13 +143,13 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
 
 /// The snapshot to start from, and the image if it is one.
 fn find(repo: &Repo, name: &str) -> Result<(Option<SnapshotKey>, Option<Image>)> {
-    match repo.image(name) {
+    match repo.images().find(name) {
         Ok(image) => return Ok((image.row.top.clone(), Some(image))),
         Err(cairn_repo::Error::NoImage(_)) => {}
         Err(e) => return Err(e.into()),
     }
     if let Ok(key) = name.parse::<SnapshotKey>()
-        && repo.stat(&key).is_ok()
+        && repo.snapshots().stat(&key).is_ok()
     {
         return Ok((Some(key), None));
     }
@@ -166,7 +166,7 @@ fn prepare(
     line: &CommandLine,
     container: &Container,
 ) -> Result<LaunchSpec> {
-    let directory = repo.container_dir(&container.id);
+    let directory = repo.containers().dir(&container.id);
     let hostname = match &options.hostname {
         Some(name) => name.clone(),
         None => container.id.short(),
@@ -190,7 +190,7 @@ fn prepare(
                     .all(|mount| mounts::normal(mount.target.as_bytes()) != names)
         })
         .collect();
-    let sources = repo.seed_volumes(container, &declared)?;
+    let sources = repo.containers().seed_volumes(container, &declared)?;
     for (target, source) in declared.into_iter().zip(sources) {
         all.push(Mount {
             target: format!("/{target}").into(),
@@ -212,7 +212,9 @@ fn prepare(
     let bytes = |texts: &[Text]| -> Vec<Vec<u8>> {
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
     };
-    let plan = repo.launch_plan(container, &bytes(&directories), &bytes(&files))?;
+    let plan = repo
+        .containers()
+        .launch_plan(container, &bytes(&directories), &bytes(&files))?;
     let env = environment(config, &options.env_files, &options.env)?;
     let user = options.user.clone().unwrap_or_else(|| config.user.clone());
     let stop_signal = stop_signal(options, image)?;

@@ -17,16 +17,21 @@ pub struct Info {
 /// All containers, newest first.
 pub fn list(repo: &Repo) -> Result<Vec<Info>> {
     let with_state = |container: Container| Info {
-        state: State::load(&repo.container_dir(&container.id)),
+        state: State::load(&repo.containers().dir(&container.id)),
         container,
     };
-    Ok(repo.containers()?.into_iter().map(with_state).collect())
+    Ok(repo
+        .containers()
+        .list()?
+        .into_iter()
+        .map(with_state)
+        .collect())
 }
 
 /// One container, and how it was launched, if that was written down.
 pub fn info(repo: &Repo, name: &str) -> Result<(Info, Option<LaunchSpec>)> {
-    let container = repo.container(name)?;
-    let directory = repo.container_dir(&container.id);
+    let container = repo.containers().find(name)?;
+    let directory = repo.containers().dir(&container.id);
     let info = Info {
         state: State::load(&directory),
         container,

@@ -25,10 +25,10 @@ struct Target {
 
 impl Target {
     fn find(repo: &Repo, name: &str) -> Result<Self> {
-        let container = repo.container(name)?;
+        let container = repo.containers().find(name)?;
         Ok(Self {
             name: name.to_owned(),
-            directory: repo.container_dir(&container.id),
+            directory: repo.containers().dir(&container.id),
             container,
         })
     }
@@ -171,7 +171,8 @@ pub fn remove(repo: &Repo, names: &[String], force: bool) -> Outcomes {
         } else {
             // What a monitor that was killed left behind.
             remove_groups(&group_name(repo.root(), &target.container.id.hex()));
-            repo.remove_container(&target.container)
+            repo.containers()
+                .remove(&target.container)
                 .map_err(Error::from)
         };
         outcomes.push((name.clone(), done));
@@ -193,10 +194,10 @@ pub fn remove_when_ended(repo: &Repo, id: &str) -> Result<()> {
 /// Removes control groups that belong to no container that anybody watches: leftovers of monitors that were
 /// killed. For collections.
 pub fn sweep(repo: &Repo) -> Result<usize> {
-    let containers = repo.containers()?;
+    let containers = repo.containers().list()?;
     Ok(sweep_groups(repo.root(), |id| {
         containers.iter().any(|container| {
-            container.id.hex() == id && State::load(&repo.container_dir(&container.id)).is_busy()
+            container.id.hex() == id && State::load(&repo.containers().dir(&container.id)).is_busy()
         })
     }))
 }

@@ -1,15 +1,19 @@
-//! An open repository.
+//! An open repository, and the services that borrow it.
 
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Layer, Limits, Tree};
-use cairn_model::{Driver, LayerId, SnapshotKey, TreeId};
-use cairn_snapshot::graph;
+use cairn_layer::Limits;
+use cairn_model::Driver;
 use cairn_store::{Disk, Notice, Store};
-use cairn_view::{Verify, Views};
+use cairn_view::Verify;
 
-use crate::error::{Error, Result};
-use crate::rows;
+use crate::check::Check;
+use crate::containers::Containers;
+use crate::error::Result;
+use crate::gc::Gc;
+use crate::images::Images;
+use crate::snapshots::Snapshots;
+use crate::views::Views;
 
 /// Directories that every repository has.
 pub(crate) const PLACES: [&str; 7] = [
@@ -37,7 +41,8 @@ pub struct Options {
     pub disk: Disk,
 }
 
-/// A repository: a store, the rows that give it meaning, heads, views and containers beside it.
+/// A repository: a store, the rows that give it meaning, heads, views and containers beside it. What can
+/// be done with it is in the services that borrow it.
 pub struct Repo {
     pub(crate) store: Store,
     pub(crate) options: Options,
@@ -73,6 +78,36 @@ impl Repo {
         &self.store
     }
 
+    /// Images: import, export, names, removal, commit.
+    pub fn images(&self) -> Images<'_> {
+        Images { repo: self }
+    }
+
+    /// Snapshots: the contract of [`cairn_snapshot::Snapshotter`], and what differs between them.
+    pub fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots { repo: self }
+    }
+
+    /// Containers: a name, an active snapshot and a directory each.
+    pub fn containers(&self) -> Containers<'_> {
+        Containers { repo: self }
+    }
+
+    /// Views: drivers, the cache, and mounts at places of the host.
+    pub fn views(&self) -> Views<'_> {
+        Views { repo: self }
+    }
+
+    /// Garbage collection.
+    pub fn gc(&self) -> Gc<'_> {
+        Gc { repo: self }
+    }
+
+    /// Verification and repair.
+    pub fn check(&self) -> Check<'_> {
+        Check { repo: self }
+    }
+
     /// Directory for temporary files: the repository's own, where that can be written.
     pub(crate) fn spool(&self) -> PathBuf {
         let own = self.root().join("tmp");
@@ -82,58 +117,4 @@ impl Repo {
             std::env::temp_dir()
         }
     }
-
-    /// Where views are kept.
-    pub fn views(&self) -> Views {
-        Views::new(&self.root().join("cache")).verified(self.options.verify)
-    }
-
-    /// The driver that is forced or, by trying, the best that works here.
-    pub fn driver(&self) -> Result<Driver> {
-        match self.options.driver {
-            Some(driver) => Ok(driver),
-            None => Ok(self.views().detect(&self.root().join("heads"))?),
-        }
-    }
-
-    /// Records of these layers, in one look at the database.
-    pub(crate) fn layers(&self, ids: &[LayerId]) -> Result<Vec<Layer>> {
-        self.store
-            .db()
-            .read(|rows| ids.iter().map(|id| rows::layer(rows, id)).collect())
-    }
-
-    /// Layers of a snapshot, lowest first.
-    pub fn layers_of(&self, key: &SnapshotKey) -> Result<Vec<Layer>> {
-        let ids = self
-            .store
-            .db()
-            .read::<_, Error>(|rows| Ok(graph::layers(rows, key)?))?;
-        self.layers(&ids)
-    }
-
-    /// The tree a chain of layers merges to.
-    pub fn tree(&self, layers: &[Layer]) -> Result<Tree> {
-        // This takes long; nobody should wait for it.
-        self.store.db().release();
-        let mut tree = Tree::new();
-        for layer in layers {
-            tree.apply(&layer.read_entries(&self.store)?)?;
-        }
-        Ok(tree)
-    }
-
-    /// The tree that a process in this snapshot would see, without what an active one changed.
-    pub fn tree_of(&self, key: &SnapshotKey) -> Result<Tree> {
-        self.tree(&self.layers_of(key)?)
-    }
-}
-
-/// Name of the tree that a chain of layers merges to.
-pub(crate) fn tree_id(layers: &[Layer]) -> TreeId {
-    let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 tree of layers v1");
-    for layer in layers {
-        hasher.update(layer.id.as_bytes());
-    }
-    TreeId::from_bytes(*hasher.finalize().as_bytes())
 }

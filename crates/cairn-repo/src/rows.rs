@@ -361,13 +361,15 @@ mod tests {
         all.sort();
         assert_eq!(names(), all);
         // A name that is given anew has one row; what is removed does not come back in another spelling.
-        repo.tag("py", &"example/app:1".parse().unwrap()).unwrap();
+        repo.images()
+            .tag("py", &"example/app:1".parse().unwrap())
+            .unwrap();
         assert_eq!(find("example/app:1"), Some(1));
-        repo.remove_image("docker.io/example/app:1").unwrap();
+        repo.images().remove("docker.io/example/app:1").unwrap();
         assert_eq!(find("example/app:1"), None);
-        repo.remove_image("a:b:c").unwrap();
-        repo.remove_image("Upper/x").unwrap();
-        repo.remove_image(&id(5).hex()).unwrap();
+        repo.images().remove("a:b:c").unwrap();
+        repo.images().remove("Upper/x").unwrap();
+        repo.images().remove(&id(5).hex()).unwrap();
         assert_eq!(names(), ["old:1", "py:latest"]);
     }
 }

@@ -79,20 +79,20 @@ fn perform(repo: &Repo, trees: &Path, step: &Step) -> cairn_repo::Result<()> {
         }
         Step::Commit(n) => {
             let (base, key) = (name(*n, false), format!("work-{n}"));
-            if repo.image(&base).is_err() {
+            if repo.images().find(&base).is_err() {
                 return Ok(());
             }
             common::change(repo, &key, &base, format!("changed {n}").as_bytes())?;
             common::commit(repo, &key, &base, &name(*n, true))?;
-            repo.remove(&key.parse().unwrap())?;
+            repo.snapshots().remove(&key.parse().unwrap())?;
         }
         Step::Remove(n, committed) => {
             let name = name(*n, *committed);
-            if repo.image(&name).is_ok() {
-                repo.remove_image(&name)?;
+            if repo.images().find(&name).is_ok() {
+                repo.images().remove(&name)?;
             }
         }
-        Step::Collect => drop(repo.gc(&GcOptions::default())?),
+        Step::Collect => drop(repo.gc().run(&GcOptions::default())?),
         Step::Restart | Step::Crash(..) => {}
     }
     Ok(())
@@ -113,8 +113,8 @@ fn shown(repo: &Repo) -> Model {
 fn drop_leftovers(repo: &Repo) {
     for n in 0..TREES {
         let key = format!("work-{n}").parse().unwrap();
-        if repo.stat(&key).is_ok() {
-            repo.remove(&key).unwrap();
+        if repo.snapshots().stat(&key).is_ok() {
+            repo.snapshots().remove(&key).unwrap();
         }
     }
 }
@@ -153,16 +153,16 @@ fn run(steps: &[Step]) {
         }
         assert!(shown(&repo) == model, "after {step:?}");
     }
-    let report = repo.check(&ScrubOptions::all(), &|_| ()).unwrap();
+    let report = repo.check().packs(&ScrubOptions::all(), &|_| ()).unwrap();
     assert!(report.is_sound(), "{report:?}");
     for name in common::names(&repo) {
-        repo.remove_image(&name).unwrap();
+        repo.images().remove(&name).unwrap();
     }
     // An import under a name that was taken leaves the image that had it without one.
-    while let Some(image) = repo.images().unwrap().first() {
-        repo.remove_image(&image.row.id.to_string()).unwrap();
+    while let Some(image) = repo.images().readable().unwrap().first() {
+        repo.images().remove(&image.row.id.to_string()).unwrap();
     }
-    repo.gc(&GcOptions::default()).unwrap();
+    repo.gc().run(&GcOptions::default()).unwrap();
     let left = repo.store().pack_rows().unwrap();
     assert_eq!(left, [], "everything was removed and collected");
     for place in ["packs", "tmp", "leases", "heads"] {

@@ -50,7 +50,7 @@ impl Scenario<'_> {
         // While it goes, both answers are right.
         self.promises.images.remove(name);
         self.tell();
-        self.repo.remove_image(name).map(drop)
+        self.repo.images().remove(name).map(drop)
     }
 
     fn run(&mut self) -> cairn_repo::Result<()> {
@@ -66,12 +66,12 @@ impl Scenario<'_> {
         self.promises.images.insert("done:1".into(), changed);
         self.tell();
         self.remove("app:0")?;
-        self.repo.gc(&GcOptions::default())?;
+        self.repo.gc().run(&GcOptions::default())?;
         self.tell();
         self.import(3)?;
         self.promises.snapshots.clear();
         self.tell();
-        self.repo.remove(&"work".parse().unwrap())?;
+        self.repo.snapshots().remove(&"work".parse().unwrap())?;
         // A pack loses its end: every blob of it is still there, and a repair saves them all.
         self.promises.damaged = true;
         self.tell();
@@ -81,12 +81,12 @@ impl Scenario<'_> {
         let mut pack = disk.append(&self.repo.store().pack_path(id))?;
         pack.truncate(row.bytes - 10)?;
         pack.sync()?;
-        let report = self.repo.repair(&|_| ())?;
+        let report = self.repo.check().repair(&|_| ())?;
         assert!(report.is_sound(), "{report:?}");
         self.promises.damaged = false;
         self.tell();
         self.remove("app:2")?;
-        self.repo.gc(&GcOptions::default())?;
+        self.repo.gc().run(&GcOptions::default())?;
         Ok(())
     }
 }
@@ -121,12 +121,14 @@ fn assert_holds(root: &Path, trees: &Path, promises: &Promises, what: &str) {
     let hold = repo.store().db().hold();
     if promises.damaged {
         let report = repo
+            .check()
             .repair(&|_| ())
             .unwrap_or_else(|e| panic!("{what}: cannot repair: {e}"));
         assert!(report.is_sound(), "{what}: {report:?}");
     }
     let report = repo
-        .check(&ScrubOptions::all(), &|_| ())
+        .check()
+        .packs(&ScrubOptions::all(), &|_| ())
         .unwrap_or_else(|e| panic!("{what}: cannot check: {e}"));
     assert!(report.is_sound(), "{what}: {report:?}");
     for (name, files) in &promises.images {
@@ -135,7 +137,8 @@ fn assert_holds(root: &Path, trees: &Path, promises: &Promises, what: &str) {
     }
     for key in &promises.snapshots {
         let key = key.parse().unwrap();
-        repo.usage(&key)
+        repo.snapshots()
+            .usage(&key)
             .unwrap_or_else(|e| panic!("{what}: {key}: {e}"));
     }
     // Images that were on their way are whole or not there.
@@ -145,7 +148,8 @@ fn assert_holds(root: &Path, trees: &Path, promises: &Promises, what: &str) {
     drop(hold);
     common::import(&repo, &trees.join("8"), "after:1")
         .unwrap_or_else(|e| panic!("{what}: cannot import: {e}"));
-    repo.gc(&GcOptions::default())
+    repo.gc()
+        .run(&GcOptions::default())
         .unwrap_or_else(|e| panic!("{what}: cannot collect: {e}"));
     assert!(
         common::shown(&repo, "after:1").unwrap() == common::files(8),

@@ -1,5 +1,8 @@
 //! The rules, over rows of the database. Everything here runs inside somebody's transaction.
 
+use std::borrow::Borrow;
+use std::collections::HashSet;
+
 use cairn_model::{LayerId, PackId, SnapshotKey, Timestamp};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
@@ -203,15 +206,39 @@ pub fn children(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<SnapshotKey>> 
         .collect())
 }
 
+/// A snapshot and those below it, itself first, as far as `find` knows them. The one walk over a parent
+/// chain: whoever asks for layers, roots or removals goes this way.
+pub fn ancestors<S: Borrow<Snapshot>>(
+    top: Option<&SnapshotKey>,
+    mut find: impl FnMut(&SnapshotKey) -> Result<Option<S>>,
+) -> impl Iterator<Item = Result<S>> {
+    let mut next = top.cloned();
+    let mut seen = HashSet::new();
+    std::iter::from_fn(move || {
+        let key = next.take()?;
+        // Only damaged rows lead in a circle; without this the walk would never end.
+        if !seen.insert(key.clone()) {
+            let what = format!("row of snapshot {key}");
+            return Some(Err(cairn_store::Error::corrupt(
+                what,
+                "it is its own ancestor",
+            )
+            .into()));
+        }
+        let found = find(&key).transpose()?;
+        if let Ok(snapshot) = &found {
+            next.clone_from(&snapshot.borrow().parent);
+        }
+        Some(found)
+    })
+}
+
 /// Layers of a committed snapshot and all below it, lowest first; for an active one or view, those of
 /// its parent.
 pub fn layers(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<LayerId>> {
     let mut layers = Vec::new();
-    let mut at = Some(key.clone());
-    while let Some(key) = at {
-        let snapshot = stat(rows, &key)?;
-        layers.extend(snapshot.layer);
-        at = snapshot.parent;
+    for snapshot in ancestors(Some(key), |key| stat(rows, key).map(Some)) {
+        layers.extend(snapshot?.layer);
     }
     layers.reverse();
     Ok(layers)

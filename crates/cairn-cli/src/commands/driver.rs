@@ -8,7 +8,7 @@ use crate::output;
 
 /// `cairn driver`
 pub fn show(env: &Env) -> Result<()> {
-    let report = env.open()?.driver_report()?;
+    let report = env.open()?.views().report()?;
     if env.json {
         let refused: Vec<Value> = report
             .refused

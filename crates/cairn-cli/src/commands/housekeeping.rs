@@ -36,7 +36,7 @@ pub fn init(env: &Env) -> Result<()> {
 pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
     let repo = env.open()?;
     let dry_run = options.dry_run;
-    let report = repo.gc(options)?;
+    let report = repo.gc().run(options)?;
     // What a monitor that was killed left outside of the repository.
     let groups = if dry_run {
         0
@@ -145,7 +145,7 @@ fn shares_json(shares: &[Share]) -> Value {
 pub fn stats(env: &Env) -> Result<()> {
     let repo = env.open()?;
     let s = repo.stats()?;
-    super::images::note_damaged(&repo.list_images()?);
+    super::images::note_damaged(&repo.images().list()?);
     if env.json {
         return Ok(output::json(&stats_json(&s))?);
     }
@@ -258,11 +258,11 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         let mut report = if args.cache {
             CheckReport::default()
         } else {
-            repo.check(&options, &progress)?
+            repo.check().packs(&options, &progress)?
         };
         if args.cache || scope == Scope::All {
             // A cache that cannot be looked at says nothing of the rest.
-            match repo.check_cache(&options, &progress) {
+            match repo.check().cache(&options, &progress) {
                 Ok(cache) => report.cache = cache,
                 Err(e) if args.cache => return Err(e.into()),
                 Err(e) => report.unread.push(cairn_store::chain(&e)),
@@ -369,7 +369,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
 
 fn is_running(repo: &Repo, head: &AffectedHead) -> bool {
     head.container.as_ref().is_some_and(|container| {
-        let state = State::load(&repo.container_dir(&container.id));
+        let state = State::load(&repo.containers().dir(&container.id));
         state.status == Status::Running
     })
 }

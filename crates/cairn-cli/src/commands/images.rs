@@ -21,7 +21,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
     let platform = args.platform.or(settings.platform);
     let repo = env.open_with(options)?;
     let bar = Bar::new("importing");
-    let imported = repo.import(
+    let imported = repo.images().import(
         &args.source,
         &ImportOptions {
             name: args.name,
@@ -108,7 +108,7 @@ fn join(names: &[ImageRef]) -> String {
 /// `cairn export`
 pub fn export(env: &Env, args: Export) -> Result<()> {
     let repo = env.open()?;
-    let images = repo.images_to_export(&args.images)?;
+    let images = repo.images().to_export(&args.images)?;
     let format = match args.format {
         ExportFormat::Docker => Format::Docker,
         ExportFormat::Oci => Format::Oci,
@@ -117,7 +117,9 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         ExportFormat::Dir => Format::Directory,
     };
     if let (Format::Directory, [image]) = (format, &images[..]) {
-        let left_out = repo.export_root(image, &args.output, args.devices)?;
+        let left_out = repo
+            .images()
+            .export_root(image, &args.output, args.devices)?;
         if let Some(first) = left_out.first() {
             eprintln!(
                 "cairn: skipped {} device nodes, the first is /{}; use --devices to create them",
@@ -127,7 +129,9 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         }
         return exported(env, &args, &images, &left_out);
     }
-    let done = repo.export(&images, &args.output, format, args.compression);
+    let done = repo
+        .images()
+        .export(&images, &args.output, format, args.compression);
     if let Err(e) = &done
         && args.output == std::path::Path::new("-")
     {
@@ -179,7 +183,7 @@ fn listed_json(listed: &ListedImage) -> Value {
 
 /// `cairn images`
 pub fn list(env: &Env) -> Result<()> {
-    let images = env.open()?.list_images()?;
+    let images = env.open()?.images().list()?;
     if env.json {
         return Ok(output::json(&images.iter().map(listed_json).collect())?);
     }
@@ -229,7 +233,7 @@ pub fn note_damaged(images: &[ListedImage]) {
 /// `cairn inspect`
 pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
     let repo = env.open()?;
-    let image = match repo.image(name) {
+    let image = match repo.images().find(name) {
         Err(cairn_repo::Error::NoImage(_)) => {
             return Ok(output::json(&super::ps::inspect(&repo, name, show_env)?)?);
         }
@@ -273,7 +277,7 @@ pub fn redact(config: &mut Value) {
 
 /// `cairn history`
 pub fn history(env: &Env, name: &str) -> Result<()> {
-    let image = env.open()?.image(name)?;
+    let image = env.open()?.images().find(name)?;
     let mut layers = image.layers.iter();
     let steps: Vec<_> = image
         .config
@@ -319,9 +323,9 @@ pub fn history(env: &Env, name: &str) -> Result<()> {
 /// `cairn tag`
 pub fn tag(env: &Env, image: &str, name: &ImageRef) -> Result<()> {
     let repo = env.open()?;
-    repo.tag(image, name)?;
+    repo.images().tag(image, name)?;
     if env.json {
-        let id = repo.image(&name.to_string())?.row.id.to_string();
+        let id = repo.images().find(&name.to_string())?.row.id.to_string();
         output::json(&json!({"id": id, "name": name.to_string()}))?;
     }
     Ok(())
@@ -335,7 +339,7 @@ pub fn remove(env: &Env, images: &[String]) -> Result<u8> {
     for reference in images {
         let mut line =
             json!({"image": reference, "untagged": null, "removed": null, "error": null});
-        match repo.remove_image(reference) {
+        match repo.images().remove(reference) {
             Ok(Removed::Untagged(name)) if env.json => line["untagged"] = json!(name.to_string()),
             Ok(Removed::Image(id)) if env.json => line["removed"] = json!(id.to_string()),
             Ok(Removed::Untagged(name)) => println!("untagged {name}"),

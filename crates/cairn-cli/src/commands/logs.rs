@@ -8,7 +8,7 @@ use crate::output;
 /// `cairn logs`
 pub fn logs(env: &Env, name: &str, follow: bool) -> Result<()> {
     let repo = env.open()?;
-    let directory = repo.container_dir(&repo.container(name)?.id);
+    let directory = repo.containers().dir(&repo.containers().find(name)?.id);
     drop(repo);
     let done = cairn_container::logs(name, &directory, follow, &mut output::Stdout);
     match done {

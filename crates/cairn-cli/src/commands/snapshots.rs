@@ -42,7 +42,9 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             let parent = parent_key(&repo, parent.as_deref())?;
             print_plan(
                 env,
-                &repo.prepare(&key, parent.as_ref(), parse_labels(&labels)?)?,
+                &repo
+                    .snapshots()
+                    .prepare(&key, parent.as_ref(), parse_labels(&labels)?)?,
             )
         }
         Snapshot::View {
@@ -53,19 +55,22 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             let parent = parent_key(&repo, parent.as_deref())?;
             print_plan(
                 env,
-                &repo.view(&key, parent.as_ref(), parse_labels(&labels)?)?,
+                &repo
+                    .snapshots()
+                    .view(&key, parent.as_ref(), parse_labels(&labels)?)?,
             )
         }
         Snapshot::Commit { name, key, labels } => {
-            repo.commit(&name, &key, parse_labels(&labels)?)?;
+            repo.snapshots()
+                .commit(&name, &key, parse_labels(&labels)?)?;
             if env.json {
-                output::json(&snapshot_json(&repo.stat(&name)?))?;
+                output::json(&snapshot_json(&repo.snapshots().stat(&name)?))?;
             }
             Ok(())
         }
         Snapshot::Rm { keys } => remove(env, &repo, &keys),
         Snapshot::Ls { filters } => {
-            let found = repo.walk(&filters)?;
+            let found = repo.snapshots().walk(&filters)?;
             if env.json {
                 return Ok(output::json(&found.iter().map(snapshot_json).collect())?);
             }
@@ -97,9 +102,9 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             }
             Ok(table.print()?)
         }
-        Snapshot::Stat { key } => Ok(output::json(&snapshot_json(&repo.stat(&key)?))?),
+        Snapshot::Stat { key } => Ok(output::json(&snapshot_json(&repo.snapshots().stat(&key)?))?),
         Snapshot::Usage { key } => {
-            let usage = repo.usage(&key)?;
+            let usage = repo.snapshots().usage(&key)?;
             if env.json {
                 return Ok(output::json(
                     &json!({"bytes": usage.bytes, "inodes": usage.inodes}),
@@ -108,18 +113,18 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             println!("{} in {} files", size(usage.bytes), usage.inodes);
             Ok(())
         }
-        Snapshot::Mounts { key } => print_plan(env, &repo.mounts(&key)?),
+        Snapshot::Mounts { key } => print_plan(env, &repo.snapshots().mounts(&key)?),
         Snapshot::Diff { a, b } => {
             let changes = match b {
-                Some(b) => repo.diff(&a, &b)?,
-                None => repo.changes(&a)?,
+                Some(b) => repo.snapshots().diff(&a, &b)?,
+                None => repo.snapshots().changes(&a)?,
             };
             print_changes(env, &changes)
         }
         Snapshot::Label { key, labels } => {
             let labels = parse_labels(&labels)?;
             let fields: Vec<FieldPath> = labels.keys().cloned().map(FieldPath::Label).collect();
-            let snapshot = repo.update(&key, labels, &fields)?;
+            let snapshot = repo.snapshots().update(&key, labels, &fields)?;
             if env.json {
                 Ok(output::json(&snapshot_json(&snapshot))?)
             } else {
@@ -135,7 +140,7 @@ fn remove(env: &Env, repo: &Repo, keys: &[SnapshotKey]) -> Result<()> {
     let (mut removed, mut errors) = (Vec::new(), Vec::new());
     let mut failed: Option<anyhow::Error> = None;
     for key in keys {
-        let Err(e) = repo.remove(key) else {
+        let Err(e) = repo.snapshots().remove(key) else {
             removed.push(key.to_string());
             continue;
         };
@@ -155,11 +160,11 @@ fn remove(env: &Env, repo: &Repo, keys: &[SnapshotKey]) -> Result<()> {
 fn parent_key(repo: &Repo, name: Option<&str>) -> Result<Option<SnapshotKey>> {
     let Some(name) = name else { return Ok(None) };
     if let Ok(key) = name.parse::<SnapshotKey>()
-        && repo.stat(&key).is_ok()
+        && repo.snapshots().stat(&key).is_ok()
     {
         return Ok(Some(key));
     }
-    match repo.image(name) {
+    match repo.images().find(name) {
         Ok(image) => Ok(image.row.top),
         // Neither: say it of a snapshot, which is what the argument is first.
         Err(cairn_repo::Error::NoImage(_)) => {
@@ -264,7 +269,7 @@ fn print_changes(env: &Env, changes: &[Change]) -> Result<()> {
 }
 
 fn tree(env: &Env, repo: &Repo) -> Result<()> {
-    let all = repo.walk(&[])?;
+    let all = repo.snapshots().walk(&[])?;
     if env.json {
         return Ok(output::json(&all.iter().map(snapshot_json).collect())?);
     }
@@ -304,7 +309,7 @@ fn tree(env: &Env, repo: &Repo) -> Result<()> {
 
 /// `cairn mount`
 pub fn mount(env: &Env, name: &str, target: &Path, options: MountOptions) -> Result<()> {
-    let key = env.open()?.mount_at(name, target, options)?;
+    let key = env.open()?.views().mount(name, target, options)?;
     if env.json {
         output::json(
             &json!({"snapshot": key.to_string(), "target": target.canonicalize()?.to_string_lossy()}),
@@ -316,7 +321,7 @@ pub fn mount(env: &Env, name: &str, target: &Path, options: MountOptions) -> Res
 /// `cairn unmount`
 pub fn unmount(env: &Env, target: &Path, lazy: bool) -> Result<()> {
     let place = target.canonicalize().unwrap_or_else(|_| target.to_owned());
-    let keys = env.open()?.unmount_at(target, lazy)?;
+    let keys = env.open()?.views().unmount(target, lazy)?;
     if env.json {
         let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
         output::json(&json!({"unmounted": place.to_string_lossy(), "snapshots": keys}))?;

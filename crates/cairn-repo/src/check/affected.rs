@@ -1,36 +1,35 @@
 //! What damage touches: files, layers, images, snapshots, heads in use.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use cairn_layer::Layer;
 use cairn_model::{BlobId, Kind, LayerId, PackId, SnapshotKey};
 
-use super::{Affected, AffectedHead, CheckReport, Place};
+use super::{Affected, AffectedHead, Check, CheckReport, Place};
 use crate::error::{Error, Result};
 use crate::gc::roots;
-use crate::repo::Repo;
 use crate::rows;
 
-impl Repo {
+impl Check<'_> {
     pub(super) fn find_hits(
         &self,
         report: &mut CheckReport,
         bad: &BTreeMap<BlobId, String>,
         bad_packs: &HashSet<PackId>,
     ) -> Result<()> {
-        let index = self.store.index();
+        let store = &self.repo.store;
+        let index = store.index();
         let mut affected: BTreeMap<BlobId, Affected> = BTreeMap::new();
         let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
             (Some(why), _) => Some(why.clone()),
             (None, Err(e)) => e.is_corruption().then(|| e.to_string()),
             // Published, or moved by a collection, since the index was read.
-            (None, Ok(None)) => self
-                .store
+            (None, Ok(None)) => store
                 .find(id)
                 .is_err_and(|e| e.is_corruption())
                 .then(|| "it is not in any pack".to_owned()),
             (None, Ok(Some(found))) if bad_packs.contains(&found.pack) => {
-                let bad = self.store.get(id).is_err_and(|e| e.is_corruption());
+                let bad = self.repo.store.get(id).is_err_and(|e| e.is_corruption());
                 bad.then(|| format!("its pack {} is damaged", found.pack))
             }
             _ => None,
@@ -43,13 +42,12 @@ impl Repo {
             });
             hit.files.push(file);
         };
-        let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+        let roots = self.repo.store.db().read::<_, Error>(|rows| roots(rows))?;
         let mut hit_layers: HashSet<LayerId> = HashSet::new();
         for layer in &roots.layers {
             let mut sound = true;
             for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
-                let blobs = self
-                    .store
+                let blobs = store
                     .stream_blobs(stream)
                     .unwrap_or_else(|_| vec![stream.id]);
                 for id in blobs {
@@ -73,29 +71,17 @@ impl Repo {
                 hit_layers.insert(layer.id);
             }
         }
-        let (images, tags) = self
-            .store
+        let (images, tags) = store
             .db()
             .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::tags(rows)?)))?;
-        let chains: HashMap<&SnapshotKey, &cairn_snapshot::Snapshot> =
-            roots.snapshots.iter().map(|s| (&s.key, s)).collect();
         let chain_hit = |top: &SnapshotKey| {
-            let mut at = Some(top);
-            while let Some(snapshot) = at.and_then(|key| chains.get(key)) {
-                if snapshot
-                    .layer
-                    .is_some_and(|layer| hit_layers.contains(&layer))
-                {
-                    return true;
-                }
-                at = snapshot.parent.as_ref();
-            }
-            false
+            // What leads in a circle is told with the rows.
+            let chain = roots.ancestors(Some(top)).unwrap_or_default();
+            let mut layers = chain.iter().filter_map(|snapshot| snapshot.layer);
+            layers.any(|layer| hit_layers.contains(&layer))
         };
         for image in images {
-            let document = match self
-                .store
-                .read_stream(&image.config, crate::images::DOCUMENT_BYTES_MAX)
+            let document = match store.read_stream(&image.config, crate::images::DOCUMENT_BYTES_MAX)
             {
                 Err(e) if !e.is_corruption() => {
                     report.note(&e.into());
@@ -120,10 +106,10 @@ impl Repo {
                     .push(name.unwrap_or_else(|| image.id.to_string()));
             }
         }
-        let containers = self.containers()?;
+        let containers = self.repo.containers().list()?;
         for snapshot in roots.snapshots.iter().filter(|s| chain_hit(&s.key)) {
             let container = containers.iter().find(|c| c.snapshot == snapshot.key);
-            let mountpoint = snapshot.labels.get(crate::mounts::MOUNTPOINT);
+            let mountpoint = snapshot.labels.get(crate::views::MOUNTPOINT);
             if container.is_some() || mountpoint.is_some() {
                 report.heads.push(AffectedHead {
                     snapshot: snapshot.key.clone(),
@@ -148,7 +134,7 @@ impl Repo {
         why: &dyn Fn(&BlobId) -> Option<String>,
         hit: &mut dyn FnMut(BlobId, String, Place),
     ) -> Result<bool> {
-        let entries = match layer.read_entries(&self.store) {
+        let entries = match layer.read_entries(&self.repo.store) {
             Err(e) if e.is_corruption() => return Ok(false),
             done => done?,
         };

@@ -8,9 +8,11 @@ use cairn_model::{Content, Kind, ObjectId, TreeId};
 use cairn_store::{Scope, ScrubOptions, Throttle};
 use cairn_view::{CacheCheck, Found, oldest};
 
+use super::Check;
 use crate::error::{Error, Result};
 use crate::gc::roots;
-use crate::repo::{Repo, tree_id};
+use crate::repo::Repo;
+use crate::trees::tree_id;
 
 /// Something of the cache that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +55,10 @@ struct Checking<'a> {
     report: CacheReport,
 }
 
-impl Repo {
+impl Check<'_> {
     /// Checks as much of the cache as `options` say, and makes again what is not whole. `progress` is told
     /// of bytes read. Keeps evictions away meanwhile.
-    pub fn check_cache(
+    pub fn cache(
         &self,
         options: &ScrubOptions,
         progress: &(dyn Fn(u64) + Sync),
@@ -68,13 +70,14 @@ impl Repo {
             progress(n);
             bytes.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
         };
-        let views = self.views();
+        let repo = self.repo;
+        let views = repo.views().cache();
         // A disk without an inode left has no room for the lock of an empty cache.
         if !views.were_used() {
             return Ok(CacheReport::default());
         }
-        let cache = views.check(&self.store, &|| self.store.db().release())?;
-        let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+        let cache = views.check(&repo.store, &|| repo.store.db().release())?;
+        let roots = repo.store.db().read::<_, Error>(|rows| roots(rows))?;
         let mut trees = HashMap::new();
         for snapshot in &roots.snapshots {
             // A broken chain is told with the packs.
@@ -84,7 +87,7 @@ impl Repo {
         }
         let chosen = chosen(&cache, options.scope);
         let mut checking = Checking {
-            repo: self,
+            repo,
             cache,
             trees,
             read: options.scope != Scope::Structure,
@@ -142,7 +145,7 @@ impl Checking<'_> {
         for id in self.cache.images() {
             self.report.views += 1;
             let view = format!("the image of view {}", id.short());
-            if let Some(objects) = self.repo.views().whole_image(&id) {
+            if let Some(objects) = self.repo.views().cache().whole_image(&id) {
                 self.objects(&objects, true);
                 continue;
             }
@@ -157,7 +160,12 @@ impl Checking<'_> {
                 None => Ok(()),
             };
             if self.trees.contains_key(&id) && remade.is_ok() {
-                let objects = self.repo.views().whole_image(&id).unwrap_or_default();
+                let objects = self
+                    .repo
+                    .views()
+                    .cache()
+                    .whole_image(&id)
+                    .unwrap_or_default();
                 self.objects(&objects, true);
             } else {
                 self.cache.drop_image(&id);
@@ -185,7 +193,7 @@ impl Checking<'_> {
     }
 
     fn objects(&mut self, contents: &[Content], needed: bool) {
-        let objects = self.repo.views().objects();
+        let objects = self.repo.views().cache().objects();
         let mut todo: Vec<(ObjectId, &Content)> = Vec::new();
         for content in contents {
             let id = content.object();
@@ -228,7 +236,7 @@ impl Checking<'_> {
             self.report.views += 1;
             let view = format!("the directory of view {}", id.short());
             let compared = self.repo.tree(&layers).and_then(|tree| {
-                let views = self.repo.views();
+                let views = self.repo.views().cache();
                 Ok(views.check_flat(&self.repo.store, &id, flat, &tree, self.spent)?)
             });
             match compared {
@@ -243,13 +251,13 @@ impl Checking<'_> {
 
     /// The remembered attributes of root directories.
     fn root_records(&mut self) {
-        for (id, path) in self.repo.root_records() {
-            if cairn_view::read_checked(&path, crate::snapshots::ROOT_BYTES_MAX).is_some() {
+        for (id, path) in self.repo.views().root_records() {
+            if cairn_view::read_checked(&path, crate::views::ROOT_BYTES_MAX).is_some() {
                 continue;
             }
             let _ = std::fs::remove_file(&path);
             let remade = match self.trees.get(&id) {
-                Some(layers) => self.repo.root_meta(layers).map(drop),
+                Some(layers) => self.repo.views().root_meta(layers).map(drop),
                 None => Ok(()),
             };
             let what = format!(

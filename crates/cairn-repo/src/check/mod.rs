@@ -14,10 +14,15 @@ use cairn_store::{Damage, ScrubOptions, scrub};
 
 use crate::containers::Container;
 use crate::error::{Error, Result};
-use crate::images::Image;
 use crate::repo::{PLACES, Repo};
 
 pub use cache::{CacheFault, CacheReport};
+
+/// Verification and repair of a repository.
+#[derive(Clone, Copy)]
+pub struct Check<'a> {
+    pub(crate) repo: &'a Repo,
+}
 
 /// A blob that is damaged or gone, and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,16 +103,16 @@ impl CheckReport {
     }
 }
 
-impl Repo {
+impl Check<'_> {
     /// Checks journal, database, index, packs and as many of their bytes as `options` say; then that every
     /// blob a layer or image needs is there.
-    pub fn check(
+    pub fn packs(
         &self,
         options: &ScrubOptions,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<CheckReport> {
         let mut report = CheckReport::default();
-        if let Err(e) = self.store.db().verify() {
+        if let Err(e) = self.repo.store.db().verify() {
             report.note(&e.into());
         }
         match self.broken_references() {
@@ -117,14 +122,14 @@ impl Repo {
         for name in PLACES
             .iter()
             // The cache is made again by whoever needs it.
-            .filter(|name| **name != "cache" && !self.root().join(name).is_dir())
+            .filter(|name| **name != "cache" && !self.repo.root().join(name).is_dir())
         {
             report.faults.push(format!(
                 "the directory {} is missing",
-                self.root().join(name).display()
+                self.repo.root().join(name).display()
             ));
         }
-        let scrub = match scrub(&self.store, options, progress) {
+        let scrub = match scrub(&self.repo.store, options, progress) {
             Ok(scrub) => scrub,
             Err(e) => {
                 report.note(&e.into());
@@ -155,17 +160,5 @@ impl Repo {
             report.note(&e);
         }
         Ok(report)
-    }
-
-    /// Names of the images that have a layer; for reports.
-    pub fn images_of_layer(images: &[Image], layer: &LayerId) -> Vec<String> {
-        let has = |image: &&Image| image.layers.iter().any(|l| l.id == *layer);
-        let name = |image: &Image| {
-            image
-                .names
-                .first()
-                .map_or_else(|| image.row.id.short(), ToString::to_string)
-        };
-        images.iter().filter(has).map(name).collect()
     }
 }

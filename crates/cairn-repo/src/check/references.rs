@@ -4,8 +4,8 @@ use cairn_model::{Digest, ImageRef, SnapshotKey};
 use cairn_snapshot::graph;
 use cairn_store::{AllRows, codec, kinds};
 
+use super::Check;
 use crate::error::{At, Error, Result};
-use crate::repo::Repo;
 use crate::{containers, rows};
 
 /// A row that nothing can be done with: its key, and what it was where that tells somebody something.
@@ -137,9 +137,10 @@ pub(crate) fn without_dangling(mut all: AllRows) -> AllRows {
     all
 }
 
-impl Repo {
+impl Check<'_> {
     fn all_rows(&self) -> Result<AllRows> {
-        self.store
+        self.repo
+            .store
             .db()
             .read::<_, Error>(|rows| Ok(rows.scan(&[])?.into_iter().collect()))
     }
@@ -159,7 +160,7 @@ impl Repo {
             left.remove(&row.key);
         }
         let snapshots = graph::list(&left)?;
-        self.store.db().write::<_, Error>(|txn| {
+        self.repo.store.db().write::<_, Error>(|txn| {
             for row in &bad {
                 txn.remove_row(&row.key);
             }
@@ -176,16 +177,16 @@ impl Repo {
     /// Directories of changes and containers whose rows are lost are kept in `quarantine/`: a collection
     /// would take them for left-overs.
     pub(super) fn keep_unknown_heads(&self) -> Result<Vec<String>> {
-        let (heads, containers) = self.store.db().read::<_, Error>(|rows| {
+        let (heads, containers) = self.repo.store.db().read::<_, Error>(|rows| {
             let heads = graph::list(rows)?.into_iter().filter_map(|s| s.head);
             let containers = containers::all(rows)?.into_iter().map(|c| c.id);
             Ok((heads.collect::<Vec<_>>(), containers.collect::<Vec<_>>()))
         })?;
-        let disk = self.store.disk();
-        let kept = self.root().join("quarantine");
+        let disk = self.repo.store.disk();
+        let kept = self.repo.root().join("quarantine");
         let mut out = Vec::new();
         for (place, known) in [("heads", heads), ("containers", containers)] {
-            let directory = self.root().join(place);
+            let directory = self.repo.root().join(place);
             let entries = std::fs::read_dir(&directory).at("list", &directory)?;
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();

@@ -8,7 +8,7 @@ use std::path::Path;
 use cairn_model::{BlobId, Kind, LayerId, PackId, Piece};
 use cairn_store::{Damage, Db, PackFile, ScrubOptions, salvage, scrub};
 
-use super::CheckReport;
+use super::{Check, CheckReport};
 use crate::error::{At, Error, Result};
 use crate::repo::{Options, PLACES, Repo};
 
@@ -35,13 +35,17 @@ impl Repo {
         let metadata = Db::new(root, disk, options.notice.clone()).repair()?;
         done.extend(metadata.done);
         let repo = Self::open(root, options)?;
-        let mut report = repo.repair_all(!metadata.lost.is_empty(), progress)?;
+        let mut report = repo
+            .check()
+            .repair_all(!metadata.lost.is_empty(), progress)?;
         done.append(&mut report.repaired);
         report.repaired = done;
         report.lost.splice(..0, metadata.lost);
         Ok((repo, report))
     }
+}
 
+impl Check<'_> {
     /// Makes good what can be: the index from the packs, the database from the journal, and packs that
     /// are damaged by saving each whole blob of them into a new pack. The damaged file is kept in
     /// `quarantine/`.
@@ -51,16 +55,16 @@ impl Repo {
 
     fn repair_all(&self, keep_heads: bool, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
         let mut done = Vec::new();
-        let _one = self.only_collector()?;
-        self.store.may_spend_reserve();
-        let metadata = self.store.db().repair()?;
+        let _one = self.repo.only_collector()?;
+        self.repo.store.may_spend_reserve();
+        let metadata = self.repo.store.db().repair()?;
         done.extend(metadata.done);
         let mut lost = metadata.lost;
         lost.extend(self.drop_broken_references()?);
         if keep_heads || !lost.is_empty() {
             lost.extend(self.keep_unknown_heads()?);
         }
-        let scrub = scrub(&self.store, &ScrubOptions::all(), progress)?;
+        let scrub = scrub(&self.repo.store, &ScrubOptions::all(), progress)?;
         let mut packs: HashSet<PackId> = HashSet::new();
         let mut index = false;
         for damage in scrub.damage {
@@ -72,7 +76,7 @@ impl Repo {
             }
         }
         // A repair that was cut off may have left a pack that no row names any more.
-        let directory = self.root().join("packs");
+        let directory = self.repo.root().join("packs");
         let files = std::fs::read_dir(&directory)
             .at("list", &directory)?
             .flatten();
@@ -80,6 +84,7 @@ impl Repo {
             .filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok())
             .collect();
         let known: HashSet<PackId> = self
+            .repo
             .store
             .pack_rows()?
             .into_iter()
@@ -91,17 +96,17 @@ impl Repo {
             index = true;
         }
         if index {
-            self.store.rebuild_index()?;
+            self.repo.store.rebuild_index()?;
             done.push("rebuilt the index from the packs".to_owned());
         }
-        let mut report = self.check(&ScrubOptions::all(), &|_| ())?;
+        let mut report = self.packs(&ScrubOptions::all(), &|_| ())?;
         let restored = self.restore_from_cache(&report)?;
         if restored > 0 {
             done.push(format!("restored {restored} files from the object cache"));
-            report = self.check(&ScrubOptions::structure(), &|_| ())?;
+            report = self.packs(&ScrubOptions::structure(), &|_| ())?;
         }
         // Last, because what is lost in the packs may be in the cache, and not the other way round.
-        report.cache = self.check_cache(&ScrubOptions::all(), progress)?;
+        report.cache = self.cache(&ScrubOptions::all(), progress)?;
         report.cache.faults.retain(|fault| {
             if fault.stays.is_none() {
                 done.push(format!("{}; recreated it", fault.what));
@@ -116,16 +121,16 @@ impl Repo {
     }
 
     fn quarantine(&self, id: &PackId) -> Result<String> {
-        let path = self.store.pack_path(id);
+        let path = self.repo.store.pack_path(id);
         let known = PackFile::open(&path)
             .and_then(|pack| pack.directory())
             .map(|directory| directory.slots.len());
         // Its blobs count as gone from here on, so that what is saved is stored anew. The file stays where
         // it is until then: whenever this is cut off, the next repair finds it.
-        self.store.forget_pack(id)?;
+        self.repo.store.forget_pack(id)?;
         let mut count = 0;
         if path.exists() {
-            let ingest = self.store.ingest()?;
+            let ingest = self.repo.store.ingest()?;
             let mut feeder = ingest.feeder();
             count = salvage::<Error>(&path, |content| {
                 feeder.put(&content)?;
@@ -133,16 +138,21 @@ impl Repo {
             })?;
             feeder.ids()?;
             drop(feeder);
-            self.store
+            self.repo
+                .store
                 .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         }
-        let directory = self.root().join("quarantine");
+        let directory = self.repo.root().join("quarantine");
         let kept = directory.join(path.file_name().unwrap_or_default());
         if path.exists() {
-            let disk = self.store.disk();
+            let disk = self.repo.store.disk();
             disk.mkdir(&directory)?;
             disk.rename(&path, &kept)?;
-            for place in [&directory, self.root(), &self.root().join("packs")] {
+            for place in [
+                &directory,
+                self.repo.root(),
+                &self.repo.root().join("packs"),
+            ] {
                 disk.sync_dir(place)?;
             }
         }
@@ -164,19 +174,19 @@ impl Repo {
             }
         }
         let lost: HashSet<BlobId> = report.affected.iter().map(|blob| blob.blob).collect();
-        let ingest = self.store.ingest()?;
+        let ingest = self.repo.store.ingest()?;
         let mut feeder = ingest.feeder();
         let mut restored = 0;
         for (layer, paths) in wanted {
-            let layer = self.layers(&[layer])?;
-            for entry in layer[0].read_entries(&self.store)? {
+            let layer = self.repo.layers(&[layer])?;
+            for entry in layer[0].read_entries(&self.repo.store)? {
                 let Kind::File(content) = &entry.kind else {
                     continue;
                 };
                 if !paths.contains(&entry.path[..]) {
                     continue;
                 }
-                let objects = self.views().objects();
+                let objects = self.repo.views().cache().objects();
                 let Ok(file) = File::open(objects.path(&content.object())) else {
                     continue;
                 };
@@ -201,7 +211,8 @@ impl Repo {
         feeder.ids()?;
         drop(feeder);
         if restored > 0 {
-            self.store
+            self.repo
+                .store
                 .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         }
         Ok(restored)

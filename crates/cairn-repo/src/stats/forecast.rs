@@ -7,7 +7,8 @@ use cairn_model::{BlobId, LayerId, SnapshotKey};
 use cairn_snapshot::{Kind, Snapshot};
 use cairn_store::gc;
 
-use super::{Ledger, Stats};
+use super::Stats;
+use super::ledger::Ledger;
 use crate::containers::Container;
 use crate::error::Result;
 use crate::gc::Roots;
@@ -33,11 +34,11 @@ impl Repo {
         ledger: &mut Ledger,
         stats: &mut Stats,
     ) -> Result<()> {
-        let containers = self.containers()?;
+        let containers = self.containers().list()?;
         let packs = self.store.pack_rows()?;
         let ids: HashMap<usize, BlobId> = ledger.places.iter().map(|(id, at)| (*at, *id)).collect();
         for (i, image) in images.iter().enumerate() {
-            let dead = match removal(image, images, roots, &containers) {
+            let dead = match removal(image, images, roots, &containers)? {
                 Removal::Refused => {
                     stats.images[i].freed_bytes = 0;
                     continue;
@@ -92,44 +93,46 @@ impl Repo {
     }
 }
 
-/// As [`Repo::remove_image`] does it, by the image's first name.
-fn removal(image: &Image, images: &[Image], roots: &Roots, containers: &[Container]) -> Removal {
+/// As [`Images::remove`] does it, by the image's first name.
+fn removal(
+    image: &Image,
+    images: &[Image],
+    roots: &Roots,
+    containers: &[Container],
+) -> Result<Removal> {
     if image.names.len() > 1 {
-        return Removal::Untagged;
+        return Ok(Removal::Untagged);
     }
     if containers.iter().any(|c| c.image == Some(image.row.id)) {
-        return Removal::Refused;
+        return Ok(Removal::Refused);
     }
     let others: HashSet<&SnapshotKey> = images
         .iter()
         .filter(|other| other.row.id != image.row.id)
         .filter_map(|other| other.row.top.as_ref())
         .collect();
-    let by_key: HashMap<&SnapshotKey, &Snapshot> =
-        roots.snapshots.iter().map(|s| (&s.key, s)).collect();
     let mut gone = HashSet::new();
-    let mut at = image.row.top.as_ref();
+    let top = image.row.top.as_ref();
     let children = |key: &SnapshotKey, gone: &HashSet<SnapshotKey>| -> Vec<&Snapshot> {
         let all = roots.snapshots.iter();
         all.filter(|s| s.parent.as_ref() == Some(key) && !gone.contains(&s.key))
             .collect()
     };
-    if let Some(top) = at
+    if let Some(top) = top
         && !others.contains(top)
         && children(top, &gone)
             .iter()
             .any(|s| s.kind != Kind::Committed)
     {
-        return Removal::Refused;
+        return Ok(Removal::Refused);
     }
-    while let Some(snapshot) = at.and_then(|key| by_key.get(key)) {
+    for snapshot in roots.ancestors(top)? {
         let key = &snapshot.key;
         let needed = !children(key, &gone).is_empty() || others.contains(key);
         if needed || !snapshot.labels.contains_key(IMPORTED) {
             break;
         }
         gone.insert(key.clone());
-        at = snapshot.parent.as_ref();
     }
-    Removal::Image(gone)
+    Ok(Removal::Image(gone))
 }

@@ -62,15 +62,15 @@ pub fn import(repo: &Repo, directory: &Path, name: &str) -> cairn_repo::Result<(
         platform: cairn_image::Platform::host(),
         read_all: false,
     };
-    repo.import(directory, &options, &()).map(drop)
+    repo.images().import(directory, &options, &()).map(drop)
 }
 
 /// What an image shows.
 pub fn shown(repo: &Repo, name: &str) -> cairn_repo::Result<Files> {
-    let image = repo.image(name)?;
+    let image = repo.images().find(name)?;
     let top = image.row.top.expect("an image with layers");
     let mut files = Files::new();
-    let tree = repo.tree_of(&top)?;
+    let tree = repo.snapshots().tree(&top)?;
     for (path, id) in tree.walk() {
         if let NodeKind::File(content) = &tree.node(id).kind {
             let mut bytes = Vec::new();
@@ -83,7 +83,7 @@ pub fn shown(repo: &Repo, name: &str) -> cairn_repo::Result<Files> {
 
 /// Names of all images.
 pub fn names(repo: &Repo) -> Vec<String> {
-    let images = repo.images().unwrap();
+    let images = repo.images().readable().unwrap();
     let mut names: Vec<String> = images
         .iter()
         .flat_map(|image| image.names.iter().map(ToString::to_string))
@@ -94,10 +94,20 @@ pub fn names(repo: &Repo) -> Vec<String> {
 
 /// Makes an active snapshot over an image and changes a file in its head.
 pub fn change(repo: &Repo, key: &str, image: &str, content: &[u8]) -> cairn_repo::Result<()> {
-    let top = repo.image(image)?.row.top.expect("an image with layers");
+    let top = repo
+        .images()
+        .find(image)?
+        .row
+        .top
+        .expect("an image with layers");
     let key = key.parse().unwrap();
-    repo.prepare(&key, Some(&top), Default::default())?;
-    let head = repo.stat(&key)?.head.expect("a writable snapshot");
+    repo.snapshots()
+        .prepare(&key, Some(&top), Default::default())?;
+    let head = repo
+        .snapshots()
+        .stat(&key)?
+        .head
+        .expect("a writable snapshot");
     let upper = repo.root().join("heads").join(head.hex()).join("upper");
     std::fs::write(upper.join("own"), content).unwrap();
     Ok(())
@@ -105,11 +115,11 @@ pub fn change(repo: &Repo, key: &str, image: &str, content: &[u8]) -> cairn_repo
 
 /// Makes an image of a snapshot.
 pub fn commit(repo: &Repo, key: &str, base: &str, name: &str) -> cairn_repo::Result<()> {
-    let base = repo.image(base)?.config;
+    let base = repo.images().find(base)?.config;
     let options = cairn_repo::CommitOptions {
         name: Some(name.parse().unwrap()),
         ..Default::default()
     };
     let key = key.parse().unwrap();
-    repo.commit_image(&key, Some(&base), &options).map(drop)
+    repo.images().commit(&key, Some(&base), &options).map(drop)
 }

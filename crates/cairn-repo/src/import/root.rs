@@ -10,9 +10,8 @@ use cairn_store::kinds;
 use cairn_store::{Ingest, Rows, Table, Txn};
 use serde::{Deserialize, Serialize};
 
+use super::{Import, Imported, Reading};
 use crate::error::{Error, Result};
-use crate::import::{ImportOptions, Imported, Progress, Reading};
-use crate::repo::Repo;
 use crate::{rows, time};
 
 /// A directory as it was when it was imported last, and the layer it became.
@@ -46,21 +45,15 @@ pub(crate) fn forget_trees(txn: &mut Txn<'_>) -> Result<()> {
     Ok(())
 }
 
-impl Repo {
-    pub(crate) fn import_root_tar(
-        &self,
-        path: &Path,
-        source: &LayerSource,
-        options: &ImportOptions,
-        progress: &dyn Progress,
-    ) -> Result<Imported> {
-        let ingest = self.store.ingest()?;
-        progress.total(source.stored_bytes()?);
+impl Import<'_> {
+    pub(super) fn root_tar(&self, path: &Path, source: &LayerSource) -> Result<Imported> {
+        let ingest = self.repo.store.ingest()?;
+        self.progress.total(source.stored_bytes()?);
         let mut stream = Reading {
             inner: source.open()?,
-            progress,
+            progress: self.progress,
         };
-        let tar = import_tar(&mut stream, ingest.feeder(), self.options.limits)?;
+        let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;
         if !tar.ended {
             return Err(Error::Invalid(format!(
                 "{} is truncated: the end-of-archive mark is missing",
@@ -68,31 +61,26 @@ impl Repo {
             )));
         }
         check(&tar.entries)?;
-        self.publish_root(ingest, path, options, tar.diff_id, &tar.layer, &[])
+        self.publish_root(ingest, path, tar.diff_id, &tar.layer, &[])
     }
 
-    pub(crate) fn import_directory(
-        &self,
-        path: &Path,
-        options: &ImportOptions,
-        progress: &dyn Progress,
-    ) -> Result<Imported> {
+    pub(super) fn directory(&self, path: &Path) -> Result<Imported> {
         // Taken before anything is read: what changes from here on changes the next one.
         let survey = survey(path)?;
         let now = survey.fingerprint;
-        progress.total(survey.bytes);
+        self.progress.total(survey.bytes);
         let known = match &now {
-            Some(now) if !options.read_all => self.known_tree(now)?,
+            Some(now) if !self.options.read_all => self.known_tree(now)?,
             _ => None,
         };
-        let ingest = self.store.ingest()?;
+        let ingest = self.repo.store.ingest()?;
         if let Some((layer, diff_id)) = known
-            && self.is_whole(&layer)
+            && self.repo.is_whole(&layer)
         {
-            let done = self.publish_root(ingest, path, options, diff_id, &layer, &[layer]);
+            let done = self.publish_root(ingest, path, diff_id, &layer, &[layer]);
             return match done {
                 // Removed and collected meanwhile.
-                Err(Error::LayerGone) => self.read_directory(path, options, now, progress),
+                Err(Error::LayerGone) => self.read_directory(path, now),
                 Err(e) => Err(e),
                 Ok(imported) => Ok(Imported {
                     layers_present: 1,
@@ -101,30 +89,24 @@ impl Repo {
             };
         }
         drop(ingest);
-        self.read_directory(path, options, now, progress)
+        self.read_directory(path, now)
     }
 
-    fn read_directory(
-        &self,
-        path: &Path,
-        options: &ImportOptions,
-        state: Option<Fingerprint>,
-        progress: &dyn Progress,
-    ) -> Result<Imported> {
-        let ingest = self.store.ingest()?;
-        let read = |bytes| progress.read(bytes);
-        let (feeder, limits) = (ingest.feeder(), self.options.limits);
-        let scanned = scan(&self.store, path, feeder, limits, &read)?;
+    fn read_directory(&self, path: &Path, state: Option<Fingerprint>) -> Result<Imported> {
+        let ingest = self.repo.store.ingest()?;
+        let read = |bytes| self.progress.read(bytes);
+        let (feeder, limits) = (ingest.feeder(), self.repo.options.limits);
+        let scanned = scan(&self.repo.store, path, feeder, limits, &read)?;
         check(&scanned.entries)?;
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
-        let imported =
-            self.publish_root(ingest, path, options, scanned.diff_id, &scanned.layer, &[])?;
+        let imported = self.publish_root(ingest, path, scanned.diff_id, &scanned.layer, &[])?;
         if let Some(now) = state.filter(|_| left_out.is_empty()) {
             let row = KnownTreeV1 {
                 state: now.state,
                 diff_id: *scanned.diff_id.as_bytes(),
             };
-            self.store
+            self.repo
+                .store
                 .db()
                 .write::<_, Error>(|txn| Ok(KNOWN_TREES.put(txn, key(&now), &row)?))?;
         }
@@ -135,7 +117,7 @@ impl Repo {
     }
 
     fn known_tree(&self, now: &Fingerprint) -> Result<Option<(Layer, Digest)>> {
-        self.store.db().read(|rows: &dyn Rows| {
+        self.repo.store.db().read(|rows: &dyn Rows| {
             let Some(known) = KNOWN_TREES.get(rows, key(now))? else {
                 return Ok(None);
             };
@@ -150,7 +132,6 @@ impl Repo {
         &self,
         ingest: Ingest,
         path: &Path,
-        options: &ImportOptions,
         diff_id: Digest,
         layer: &Layer,
         relied_on: &[Layer],
@@ -160,13 +141,14 @@ impl Repo {
             .unwrap_or(path.as_os_str())
             .to_string_lossy();
         let config = ImageConfig::new(
-            &options.platform,
+            &self.options.platform,
             &[diff_id],
             &time::rfc3339_now(),
             &format!("cairn import {source}"),
         );
-        let names: Vec<ImageRef> = options.name.iter().cloned().collect();
-        self.publish_image(ingest, &config, &[*layer], relied_on, &names)
+        let names: Vec<ImageRef> = self.options.name.iter().cloned().collect();
+        self.repo
+            .publish_image(ingest, &config, &[*layer], relied_on, &names)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use cairn_model::Driver;
 
+use super::Views;
 use crate::error::{At, Result};
-use crate::repo::Repo;
 
 /// What `cairn driver` says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,23 +18,23 @@ pub struct DriverReport {
     pub fs_verity: bool,
 }
 
-impl Repo {
+impl Views<'_> {
     /// Tries the drivers anew, whatever is remembered of an earlier trial, and asks for fs-verity.
-    pub fn driver_report(&self) -> Result<DriverReport> {
-        let heads = self.root().join("heads");
+    pub fn report(&self) -> Result<DriverReport> {
+        let heads = self.repo.heads().place();
         let scratch = tempfile::tempfile_in(&heads).at("make a temporary file in", &heads)?;
         let fs_verity = cairn_sys::has_fs_verity(&scratch).at("ask for fs-verity in", &heads)?;
-        let (driver, refused) = if let Some(driver) = self.options.driver {
+        let (driver, refused) = if let Some(driver) = self.repo.options.driver {
             (driver, Vec::new())
         } else {
-            let trial = self.views().trial(&heads);
+            let trial = self.cache().trial(&heads);
             let words = |(driver, e)| (driver, cairn_store::chain(&crate::Error::from(e)));
             let refused = trial.refused.into_iter().map(words).collect();
             (trial.driver, refused)
         };
         Ok(DriverReport {
             driver,
-            forced: self.options.driver.is_some(),
+            forced: self.repo.options.driver.is_some(),
             refused,
             fs_verity,
         })

@@ -1,18 +1,19 @@
 //! Images out.
 
-use std::collections::HashSet;
+mod new_directory;
+mod root;
+mod target;
+
 use std::io::Write;
 use std::path::Path;
 
 use cairn_image::{Compression, ExportLayer, ImageWriter};
-use cairn_layer::{Tree, checkout, export_layer};
-use cairn_model::Kind;
+use cairn_layer::export_layer;
 
 use crate::error::{At, Error, Result};
-use crate::images::Image;
-use crate::new_directory::NewDirectory;
-use crate::repo::Repo;
-use crate::target::Target;
+use crate::images::{Image, Images};
+use new_directory::NewDirectory;
+use target::Target;
 
 /// What an export writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub enum Format {
     Directory,
 }
 
-impl Repo {
+impl Images<'_> {
     /// Writes images, with the names they have here, to `output`; `-` is standard output for the archive
     /// formats. A file appears under its name only when it is whole; what is not a regular file is written
     /// into, and links are followed.
@@ -61,10 +62,10 @@ impl Repo {
     }
 
     /// The images of these names and ids, each once, with the names that were given and no others.
-    pub fn images_to_export(&self, references: &[String]) -> Result<Vec<Image>> {
+    pub fn to_export(&self, references: &[String]) -> Result<Vec<Image>> {
         let mut out: Vec<Image> = Vec::new();
         for reference in references {
-            let (mut image, name) = self.image_named(reference)?;
+            let (mut image, name) = self.find_named(reference)?;
             image.names = name.into_iter().collect();
             match out.iter_mut().find(|other| other.row.id == image.row.id) {
                 None => out.push(image),
@@ -100,32 +101,6 @@ impl Repo {
         self.export_root(image, output, false).map(drop)
     }
 
-    /// Writes the merged root file system of an image into `output`, a new or empty directory, which only
-    /// its owner can enter until it is complete. Device nodes are made where `devices` says so; returns
-    /// the paths of those that were left out.
-    pub fn export_root(&self, image: &Image, output: &Path, devices: bool) -> Result<Vec<Vec<u8>>> {
-        let made = NewDirectory::prepare(output, 0o700)?;
-        let mut tree = self.tree(&image.layers)?;
-        let left_out = if devices {
-            Vec::new()
-        } else {
-            leave_out_devices(&mut tree)?
-        };
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(output, mode).at("change the mode of", output)?;
-        // The root gets its own mode last.
-        let skipped = checkout(&self.store, &tree, output)?;
-        made.keep();
-        if let Some(first) = skipped.first() {
-            let path = cairn_model::path_display(first);
-            return Err(Error::Invalid(format!(
-                "creating device nodes requires root; {} were skipped, the first is {path}; everything else was written",
-                skipped.len()
-            )));
-        }
-        Ok(left_out)
-    }
-
     fn export_archive(
         &self,
         images: &[Image],
@@ -138,8 +113,8 @@ impl Repo {
             let [image] = images else {
                 return Err(one_image());
             };
-            let tree = self.tree(&image.layers)?;
-            match cairn_layer::write_tree(&self.store, &tree, &mut out) {
+            let tree = self.repo.tree(&image.layers)?;
+            match cairn_layer::write_tree(&self.repo.store, &tree, &mut out) {
                 Err(cairn_layer::Error::Write(e)) => return Err(e).at("write", output),
                 done => done?,
             };
@@ -163,7 +138,7 @@ impl Repo {
                     diff_id: layer.diff_id.ok_or_else(unknown)?,
                     tar_bytes: layer.tar_bytes.ok_or_else(unknown)?,
                     write: Box::new(move |out| {
-                        export_layer(&self.store, &layer, out)
+                        export_layer(&self.repo.store, &layer, out)
                             .map(drop)
                             .map_err(std::io::Error::other)
                     }),
@@ -177,37 +152,12 @@ impl Repo {
                     &image.config,
                     &layers,
                     compression,
-                    &self.spool(),
+                    &self.repo.spool(),
                 )?,
             }
         }
         Ok(writer.finish()?)
     }
-}
-
-/// Takes device nodes and all their names out of a tree; returns their paths.
-fn leave_out_devices(tree: &mut Tree) -> Result<Vec<Vec<u8>>> {
-    let is_device = |id| {
-        matches!(
-            tree.kind(id),
-            Kind::CharDevice { .. } | Kind::BlockDevice { .. }
-        )
-    };
-    let devices: Vec<Vec<u8>> = tree
-        .walk()
-        .into_iter()
-        .filter(|(_, id)| is_device(*id))
-        .map(|(path, _)| path)
-        .collect();
-    if !devices.is_empty() {
-        let gone: HashSet<&Vec<u8>> = devices.iter().collect();
-        let mut entries = tree.entries();
-        entries.retain(|entry| !gone.contains(&entry.path));
-        let mut rest = Tree::new();
-        rest.apply(&entries)?;
-        *tree = rest;
-    }
-    Ok(devices)
 }
 
 fn one_image() -> Error {

@@ -5,9 +5,9 @@ use cairn_model::{ImageRef, SnapshotKey};
 use cairn_snapshot::Snapshotter;
 use serde_json::Value;
 
+use super::Images;
 use crate::error::{Error, Result};
 use crate::import::Imported;
-use crate::repo::Repo;
 use crate::time;
 
 /// What a new image says beside its layers.
@@ -25,20 +25,20 @@ pub struct CommitOptions {
     pub config: Option<Value>,
 }
 
-impl Repo {
+impl Images<'_> {
     /// Makes an image of the active snapshot `key`, which stays as it is. `base` is the image it was
     /// made of, if it was.
-    pub fn commit_image(
+    pub fn commit(
         &self,
         key: &SnapshotKey,
         base: Option<&ImageConfig>,
         options: &CommitOptions,
     ) -> Result<Imported> {
-        let snapshot = self.stat(key)?;
-        let mut layers = self.layers_of(key)?;
-        let parent = self.tree(&layers)?;
-        let ingest = self.store.ingest()?;
-        let scanned = self.read_head(&snapshot, &parent, &ingest)?;
+        let snapshot = self.repo.snapshots().stat(key)?;
+        let mut layers = self.repo.layers_of(key)?;
+        let parent = self.repo.tree(&layers)?;
+        let ingest = self.repo.store.ingest()?;
+        let scanned = self.repo.heads().read(&snapshot, &parent, &ingest)?;
         let history = History {
             created: time::rfc3339_now(),
             created_by: options.created_by.clone(),
@@ -78,7 +78,9 @@ impl Repo {
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
         Ok(Imported {
             left_out,
-            ..self.publish_image(ingest, &config, &layers, &relied_on, &names)?
+            ..self
+                .repo
+                .publish_image(ingest, &config, &layers, &relied_on, &names)?
         })
     }
 }

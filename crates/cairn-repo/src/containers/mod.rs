@@ -1,5 +1,8 @@
 //! Containers: a name, an active snapshot, and the directory where its process keeps its state.
 
+mod launch;
+mod volumes;
+
 use std::path::{Path, PathBuf};
 
 use cairn_model::{Digest, PackId, SnapshotKey};
@@ -48,6 +51,12 @@ pub struct Container {
     pub created: i64,
 }
 
+/// The containers of a repository.
+#[derive(Clone, Copy)]
+pub struct Containers<'a> {
+    pub(crate) repo: &'a Repo,
+}
+
 /// A container to be created.
 #[derive(Debug, Clone, Copy)]
 pub struct NewContainer<'a> {
@@ -63,15 +72,15 @@ pub struct NewContainer<'a> {
     pub command: &'a [String],
 }
 
-impl Repo {
+impl Containers<'_> {
     /// Directory of a container's own files.
-    pub fn container_dir(&self, id: &PackId) -> PathBuf {
-        self.root().join("containers").join(id.hex())
+    pub fn dir(&self, id: &PackId) -> PathBuf {
+        self.repo.root().join("containers").join(id.hex())
     }
 
     /// Makes a container with an active snapshot of its own. `claim` is called with its directory before
     /// anybody can see the container.
-    pub fn create_container(
+    pub fn create(
         &self,
         new: &NewContainer<'_>,
         claim: &dyn Fn(&Path) -> std::io::Result<()>,
@@ -91,7 +100,7 @@ impl Repo {
             }
             None => id.short(),
         };
-        if self.containers()?.iter().any(|other| other.name == name) {
+        if self.list()?.iter().any(|other| other.name == name) {
             return Err(Error::ContainerExists(name));
         }
         let snapshot: SnapshotKey = format!("container/{name}").parse()?;
@@ -107,17 +116,20 @@ impl Repo {
                 .collect(),
             created: time::now_secs(),
         };
-        let directory = self.container_dir(&id);
+        let directory = self.dir(&id);
         // Snapshot and container appear together or not at all, and a collection, which takes away
         // directories that no row names, never sees one without the other.
         let put = |txn: &mut Txn<'_>| {
-            self.store.disk().mkdir(&directory)?;
+            self.repo.store.disk().mkdir(&directory)?;
             claim(&directory).at("claim", &directory)?;
             Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)
         };
-        let made = self.create_snapshot(&snapshot, Kind::Active, parent, Labels::new(), &put);
+        let made =
+            self.repo
+                .snapshots()
+                .create(&snapshot, Kind::Active, parent, Labels::new(), &put);
         let container = || {
-            self.containers()?
+            self.list()?
                 .into_iter()
                 .find(|c| c.id == id)
                 .ok_or_else(|| Error::NoContainer(name.clone()))
@@ -126,12 +138,12 @@ impl Repo {
             Ok(_) => container(),
             Err(e) => {
                 // Whatever of it is there goes; the first error is the one to tell.
-                let _ = container().and_then(|container| self.remove_container(&container));
+                let _ = container().and_then(|container| self.remove(&container));
                 let _ = std::fs::remove_dir_all(&directory);
                 match e {
                     // Somebody else was quicker.
                     Error::Snapshot(cairn_snapshot::Error::Exists(_)) => {
-                        match self.containers()?.iter().any(|other| other.name == name) {
+                        match self.list()?.iter().any(|other| other.name == name) {
                             true => Err(Error::ContainerExists(name)),
                             false => Err(e),
                         }
@@ -143,15 +155,15 @@ impl Repo {
     }
 
     /// All containers, newest first.
-    pub fn containers(&self) -> Result<Vec<Container>> {
-        let mut all = self.store.db().read(all)?;
+    pub fn list(&self) -> Result<Vec<Container>> {
+        let mut all = self.repo.store.db().read(all)?;
         all.sort_by_key(|container| std::cmp::Reverse(container.created));
         Ok(all)
     }
 
     /// The container of a name, an id or the start of an id.
-    pub fn container(&self, name: &str) -> Result<Container> {
-        let all = self.containers()?;
+    pub fn find(&self, name: &str) -> Result<Container> {
+        let all = self.list()?;
         // An id is never another container's name.
         let by_id = || all.iter().find(|container| container.id.hex() == name);
         let by_name = || all.iter().find(|container| container.name == name);
@@ -169,9 +181,9 @@ impl Repo {
     }
 
     /// Removes a container, its snapshot and its files. The caller has made sure that it does not run.
-    pub fn remove_container(&self, container: &Container) -> Result<()> {
-        self.store.may_spend_reserve();
-        let gone = self.store.db().write::<_, Error>(|txn| {
+    pub fn remove(&self, container: &Container) -> Result<()> {
+        self.repo.store.may_spend_reserve();
+        let gone = self.repo.store.db().write::<_, Error>(|txn| {
             CONTAINERS.delete(txn, container.id.as_bytes());
             match graph::find(txn, &container.snapshot)? {
                 Some(snapshot) if snapshot.kind == Kind::Active => {
@@ -181,9 +193,9 @@ impl Repo {
             }
         })?;
         if let Some(snapshot) = gone {
-            self.drop_head(&snapshot)?;
+            self.repo.heads().remove_of(&snapshot)?;
         }
-        let directory = self.container_dir(&container.id);
+        let directory = self.dir(&container.id);
         match std::fs::remove_dir_all(&directory) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
             _ => Ok(()),

@@ -1,16 +1,14 @@
-//! What a launch needs of the repository: a mount plan with every mount point in place, and volumes.
+//! What a launch needs of the repository: a mount plan with every mount point in place.
 
-use std::path::{Path, PathBuf};
-
-use cairn_layer::{NodeKind, Tree, checkout, split};
+use cairn_layer::{NodeKind, Tree, split};
 use cairn_model::{Kind, Meta, MountPlan, TreeId};
 use cairn_snapshot::Snapshotter;
 
-use crate::containers::Container;
-use crate::error::{At, Error, Result};
-use crate::repo::{Repo, tree_id};
+use super::{Container, Containers};
+use crate::error::{Error, Result};
+use crate::trees::tree_id;
 
-impl Repo {
+impl Containers<'_> {
     /// How to mount a container's snapshot with these directories and files (absolute, in the container)
     /// there to be mounted on. What the snapshot lacks of them comes from a lower layer of its own, so
     /// that the upper holds what the process changed and nothing else.
@@ -21,9 +19,10 @@ impl Repo {
         files: &[Vec<u8>],
     ) -> Result<MountPlan> {
         let key = &container.snapshot;
-        self.refuse_if_mounted(&self.stat(key)?)?;
-        let plan = self.mounts(key)?;
-        let layers = self.layers_of(key)?;
+        let (repo, snapshots) = (self.repo, self.repo.snapshots());
+        repo.views().refuse_if_mounted(&snapshots.stat(key)?)?;
+        let plan = snapshots.mounts(key)?;
+        let layers = snapshots.layers(key)?;
         let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 mount points v1");
         hasher.update(tree_id(&layers).as_bytes());
         for (sign, paths) in [(b"d", directories), (b"f", files)] {
@@ -35,50 +34,14 @@ impl Repo {
             }
         }
         let id = TreeId::from_bytes(*hasher.finalize().as_bytes());
-        let place = self.container_dir(&container.id);
-        let wait = || self.store.db().release();
-        self.views()
-            .under_mounts(&self.store, plan, &id, &place, &wait, || {
-                let tree = self.tree(&layers)?;
+        let place = self.dir(&container.id);
+        let wait = || repo.store.db().release();
+        repo.views()
+            .cache()
+            .under_mounts(&repo.store, plan, &id, &place, &wait, || {
+                let tree = repo.tree(&layers)?;
                 mount_points(&tree, directories, files)
             })
-    }
-
-    /// Makes directories for volumes that an image declares, with what the image has there, and the owner and
-    /// mode it has there; in the order of `targets`.
-    pub fn seed_volumes(&self, container: &Container, targets: &[&String]) -> Result<Vec<PathBuf>> {
-        if targets.is_empty() {
-            return Ok(Vec::new());
-        }
-        let place = self.container_dir(&container.id).join("volumes");
-        let tree = self.tree_of(&container.snapshot)?;
-        let seed = |target: &&String| self.seed_volume(&tree, &place, target.as_bytes());
-        targets.iter().map(seed).collect()
-    }
-
-    fn seed_volume(&self, tree: &Tree, place: &Path, target: &[u8]) -> Result<PathBuf> {
-        let directory = place.join(cairn_model::BlobId::of(target).to_string());
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let mut seed = Tree::new();
-        if let Some(id) = tree.resolve(target).and_then(|path| tree.get(&path))
-            && matches!(tree.node(id).kind, NodeKind::Directory(_))
-        {
-            let mut below = Vec::new();
-            tree.walk_below(b"", id, &mut below);
-            *seed.meta_mut(seed.root()) = tree.node(id).meta.clone();
-            for (path, id) in below {
-                // A volume is not part of the image's root, where devices are shut off.
-                if matches!(
-                    tree.kind(id),
-                    Kind::CharDevice { .. } | Kind::BlockDevice { .. }
-                ) {
-                    continue;
-                }
-                seed.insert(&path, tree.node(id).meta.clone(), tree.kind(id))?;
-            }
-        }
-        checkout(&self.store, &seed, &directory)?;
-        Ok(directory)
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cairn_model::{BlobId, MountPlan, SnapshotKey};
 use cairn_snapshot::{FieldPath, Kind, Labels, Snapshot, Snapshotter};
 use cairn_view::{Mounted, attach, is_mountpoint, mount, restrict, unmount};
 
+use super::Views;
 use crate::error::{At, Error, Result};
-use crate::repo::Repo;
 
 /// Label that says where a snapshot is mounted.
 pub(crate) const MOUNTPOINT: &str = "cairn.mountpoint";
@@ -57,15 +57,11 @@ fn lock_directory(path: &Path, exclusive: bool) -> Result<File> {
     Ok(file)
 }
 
-impl Repo {
+impl Views<'_> {
     /// Mounts a snapshot, or an image read-only, at `target`. A committed snapshot and an image get a
     /// view that goes with the mount. Returns the key of what is mounted.
-    pub fn mount_at(
-        &self,
-        name: &str,
-        target: &Path,
-        options: MountOptions,
-    ) -> Result<SnapshotKey> {
+    pub fn mount(&self, name: &str, target: &Path, options: MountOptions) -> Result<SnapshotKey> {
+        let snapshots = self.repo.snapshots();
         let target = target.canonicalize().at("mount at", target)?;
         if !target.is_dir() {
             return Err(Error::Invalid(format!(
@@ -82,11 +78,11 @@ impl Repo {
         self.refuse_around_repository(&target)?;
         let place = text(&target)?;
         // Keeps a collection from taking the view for one that was left behind.
-        let _mounting = lock_directory(&self.heads(), false)?;
+        let _mounting = lock_directory(&self.repo.heads().place(), false)?;
         let snapshot = name
             .parse::<SnapshotKey>()
             .ok()
-            .and_then(|key| self.stat(&key).ok());
+            .and_then(|key| snapshots.stat(&key).ok());
         let label = Labels::from([(MOUNTPOINT.to_owned(), place)]);
         match snapshot {
             Some(snapshot) if snapshot.kind != Kind::Committed => {
@@ -96,16 +92,16 @@ impl Repo {
             found => {
                 let parent = match found {
                     Some(snapshot) => Some(snapshot.key),
-                    None => self.image(name)?.row.top,
+                    None => self.repo.images().find(name)?.row.top,
                 };
                 let key = view_key(&target)?;
-                if let Ok(stale) = self.stat(&key) {
-                    self.remove(&stale.key)?;
+                if let Ok(stale) = snapshots.stat(&key) {
+                    snapshots.remove(&stale.key)?;
                 }
-                let plan = self.view(&key, parent.as_ref(), label)?;
+                let plan = snapshots.view(&key, parent.as_ref(), label)?;
                 if let Err(e) = put_in_place(&plan, &target, options) {
                     // The mount's own error is the one to tell.
-                    let _ = self.remove(&key);
+                    let _ = snapshots.remove(&key);
                     return Err(e);
                 }
                 Ok(key)
@@ -121,8 +117,9 @@ impl Repo {
         label: Labels,
         options: MountOptions,
     ) -> Result<()> {
+        let snapshots = self.repo.snapshots();
         // Two that mount one head at once: the second finds it locked, or sees the first one's mount.
-        let head = snapshot.head.map(|head| self.head_dir(&head));
+        let head = snapshot.head.map(|head| self.repo.heads().dir(&head));
         let in_use = |_| {
             Error::from(cairn_snapshot::Error::InUse {
                 key: snapshot.key.to_string(),
@@ -134,7 +131,7 @@ impl Repo {
             .transpose()
             .map_err(in_use)?;
         self.refuse_if_mounted(snapshot)?;
-        let plan = self.mounts(&snapshot.key)?;
+        let plan = snapshots.mounts(&snapshot.key)?;
         let field = [FieldPath::Label(MOUNTPOINT.into())];
         let before: Labels = snapshot
             .labels
@@ -142,20 +139,20 @@ impl Repo {
             .map(|(name, value)| (name.clone(), value.clone()))
             .into_iter()
             .collect();
-        self.update(&snapshot.key, label, &field)?;
+        snapshots.update(&snapshot.key, label, &field)?;
         put_in_place(&plan, target, options).inspect_err(|_| {
             // The mount's own error is the one to tell.
-            let _ = self.update(&snapshot.key, before, &field);
+            let _ = snapshots.update(&snapshot.key, before, &field);
         })
-    }
-
-    fn heads(&self) -> PathBuf {
-        self.root().join("heads")
     }
 
     /// Nothing is mounted over the repository, above it or in it: nothing would work afterwards.
     fn refuse_around_repository(&self, target: &Path) -> Result<()> {
-        let root = self.root().canonicalize().at("find", self.root())?;
+        let root = self
+            .repo
+            .root()
+            .canonicalize()
+            .at("find", self.repo.root())?;
         // By inode, because a bind mount gives a directory another path.
         let inode = |path: &Path| path.metadata().ok().map(|m| (m.dev(), m.ino()));
         let (at, of) = (inode(target), inode(&root));
@@ -186,10 +183,10 @@ impl Repo {
         let Some(head) = &snapshot.head else {
             return Ok(());
         };
-        let Some(place) = Mounted::now().writer(&self.head_dir(head)) else {
+        let Some(place) = Mounted::now().writer(&self.repo.heads().dir(head)) else {
             return Ok(());
         };
-        let containers = self.containers()?;
+        let containers = self.repo.containers().list()?;
         match containers.iter().find(|c| c.snapshot == snapshot.key) {
             Some(container) => refuse(format!(
                 "container {0}, which is running; run \"cairn stop {0}\" and \"cairn rm {0}\" first",
@@ -200,7 +197,8 @@ impl Repo {
     }
 
     /// Takes a mount away again, and the view that was made for it. Returns the keys of what was mounted.
-    pub fn unmount_at(&self, target: &Path, lazy: bool) -> Result<Vec<SnapshotKey>> {
+    pub fn unmount(&self, target: &Path, lazy: bool) -> Result<Vec<SnapshotKey>> {
+        let snapshots = self.repo.snapshots();
         let target = target.canonicalize().at("unmount", target)?;
         if !is_mountpoint(&target) {
             return Err(Error::Invalid(format!(
@@ -211,14 +209,14 @@ impl Repo {
         unmount(&target, lazy)?;
         let place = text(&target)?;
         let mut keys = Vec::new();
-        for snapshot in self.walk(&[])? {
+        for snapshot in snapshots.walk(&[])? {
             if snapshot.labels.get(MOUNTPOINT) != Some(&place) {
                 continue;
             }
             if is_made_for_a_mount(&snapshot) {
-                self.remove(&snapshot.key)?;
+                snapshots.remove(&snapshot.key)?;
             } else {
-                self.update(
+                snapshots.update(
                     &snapshot.key,
                     Labels::new(),
                     &[FieldPath::Label(MOUNTPOINT.into())],
@@ -231,11 +229,12 @@ impl Repo {
 
     /// Removes views made for mounts that are no more: the command was killed before it mounted, somebody
     /// used umount(8), or the machine was started anew. Leaves them while something is being mounted.
-    pub(crate) fn drop_stale_views(&self) -> Result<u64> {
-        let Ok(_none_mounting) = lock_directory(&self.heads(), true) else {
+    pub(crate) fn drop_stale(&self) -> Result<u64> {
+        let Ok(_none_mounting) = lock_directory(&self.repo.heads().place(), true) else {
             return Ok(0);
         };
-        let mut views = self.walk(&[])?;
+        let snapshots = self.repo.snapshots();
+        let mut views = snapshots.walk(&[])?;
         views.retain(is_made_for_a_mount);
         if views.is_empty() {
             return Ok(0);
@@ -248,7 +247,7 @@ impl Repo {
                 continue;
             };
             if !mounted.is_point(Path::new(place)) {
-                self.remove(&view.key)?;
+                snapshots.remove(&view.key)?;
                 count += 1;
             }
         }

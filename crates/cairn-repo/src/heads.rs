@@ -1,0 +1,143 @@
+//! Heads: the directories that active snapshots write to.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use cairn_layer::{Scanned, Tree};
+use cairn_model::{Meta, PackId};
+use cairn_snapshot::{Snapshot, graph};
+use cairn_store::{Ingest, Lease};
+
+use crate::error::{At, Error, Result};
+use crate::repo::Repo;
+
+const HEAD_ID_BYTES: usize = 16;
+
+/// The heads of a repository.
+#[derive(Clone, Copy)]
+pub(crate) struct Heads<'a> {
+    repo: &'a Repo,
+}
+
+impl Repo {
+    pub(crate) fn heads(&self) -> Heads<'_> {
+        Heads { repo: self }
+    }
+}
+
+/// A head that is complete but not in its place yet.
+pub(crate) struct NewHead {
+    pub id: PackId,
+    /// Keeps a collection away from it.
+    _lease: Lease,
+    path: PathBuf,
+}
+
+impl Heads<'_> {
+    /// The directory that all of them are in.
+    pub fn place(&self) -> PathBuf {
+        self.repo.root().join("heads")
+    }
+
+    pub fn dir(&self, head: &PackId) -> PathBuf {
+        self.place().join(head.hex())
+    }
+
+    /// An empty upper whose root has the attributes that the tree's root has, durable, in the directory of
+    /// a lease.
+    pub fn make(&self, root: &Meta) -> Result<NewHead> {
+        let id = PackId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?);
+        let store = &self.repo.store;
+        let lease = store.lease()?;
+        let directory = lease.directory().join("head");
+        let upper = directory.join("upper");
+        let disk = store.disk();
+        for path in [&directory, &upper, &directory.join("work")] {
+            disk.mkdir(path)?;
+        }
+        cairn_view::start_head(store, self.repo.views().driver()?, &directory, root)?;
+        for path in [&upper, &directory] {
+            disk.sync_dir(path)?;
+        }
+        Ok(NewHead {
+            id,
+            _lease: lease,
+            path: directory,
+        })
+    }
+
+    /// Puts a new head in its place, durably.
+    pub fn install(&self, new: &NewHead) -> Result<()> {
+        let disk = self.repo.store.disk();
+        disk.rename(&new.path, &self.dir(&new.id))?;
+        Ok(disk.sync_dir(&self.place())?)
+    }
+
+    /// Reads what the active snapshot changed, into `ingest`.
+    pub fn read(&self, snapshot: &Snapshot, parent: &Tree, ingest: &Ingest) -> Result<Scanned> {
+        let not_active = || cairn_snapshot::Error::NotActive {
+            key: snapshot.key.to_string(),
+            kind: snapshot.kind.as_str(),
+            action: "committed",
+        };
+        let directory = self.dir(snapshot.head.as_ref().ok_or_else(not_active)?);
+        Ok(cairn_view::read_head(
+            &self.repo.store,
+            &directory,
+            parent,
+            ingest.feeder(),
+            self.repo.options.limits,
+        )?)
+    }
+
+    /// Removes the head of a snapshot that is gone.
+    pub fn remove_of(&self, snapshot: &Snapshot) -> Result<()> {
+        let Some(head) = &snapshot.head else {
+            return Ok(());
+        };
+        let directory = self.dir(head);
+        match std::fs::remove_dir_all(&directory) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
+            _ => Ok(()),
+        }
+    }
+
+    /// Heads of snapshots and directories of containers that are gone: left by a kill in the middle of
+    /// a removal, or of a creation.
+    pub fn drop_orphans(&self) -> Result<u64> {
+        self.repo.store.db().read::<_, Error>(|rows| {
+            let heads = graph::list(rows)?.into_iter().filter_map(|s| s.head);
+            let containers = crate::containers::all(rows)?.into_iter().map(|c| c.id);
+            Ok(self.drop_unknown("heads", heads.collect())?
+                + self.drop_unknown("containers", containers.collect())?)
+        })
+    }
+
+    fn drop_unknown(&self, place: &str, known: HashSet<PackId>) -> Result<u64> {
+        let directory = self.repo.root().join(place);
+        let mut count = 0;
+        let mut failed = None;
+        for entry in std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten()
+        {
+            let id = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse::<PackId>().ok());
+            if id.is_some_and(|id| !known.contains(&id)) {
+                match std::fs::remove_dir_all(entry.path()) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                        // The others go nevertheless.
+                        failed.get_or_insert((e, entry.path()));
+                    }
+                    _ => count += 1,
+                }
+            }
+        }
+        match failed {
+            Some((e, path)) => Err(e).at("remove", &path),
+            None => Ok(count),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The removal of names, and with the last one of an image and its snapshots.
+
+use cairn_model::{Digest, ImageRef, SnapshotKey};
+use cairn_snapshot::{Snapshot, graph};
+use cairn_store::Txn;
+
+use super::{Images, resolve};
+use crate::containers;
+use crate::error::{Error, Result};
+use crate::import::IMPORTED;
+use crate::rows;
+
+/// What [`Images::remove`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removed {
+    /// The name is gone, the image has others.
+    Untagged(ImageRef),
+    /// The image is gone.
+    Image(Digest),
+}
+
+impl Images<'_> {
+    /// Removes a name; with the last one, or by id, the image and the snapshots that only it needed.
+    pub fn remove(&self, reference: &str) -> Result<Removed> {
+        self.repo.store.may_spend_reserve();
+        self.repo.store.db().write(|txn| {
+            let (image, name) = resolve(txn, reference)?;
+            let tags: Vec<ImageRef> = rows::tags(txn)?
+                .into_iter()
+                .filter(|(_, id)| *id == image.id)
+                .map(|(name, _)| name)
+                .collect();
+            if let Some(name) = &name
+                && tags.len() > 1
+            {
+                rows::delete_tag(txn, name)?;
+                return Ok(Removed::Untagged(name.clone()));
+            }
+            if let Some(container) = containers::all(txn)?
+                .into_iter()
+                .find(|container| container.image == Some(image.id))
+            {
+                return Err(Error::InUse {
+                    what: format!("image {reference}"),
+                    by: format!("container {}", container.name),
+                    next: format!("remove it first with \"cairn rm {}\"", container.name),
+                });
+            }
+            if let Some(top) = &image.top {
+                refuse_if_used(txn, reference, top, &image.id)?;
+            }
+            for tag in &tags {
+                rows::delete_tag(txn, tag)?;
+            }
+            rows::delete_image(txn, &image.id);
+            remove_chain(txn, image.top.as_ref())?;
+            Ok(Removed::Image(image.id))
+        })
+    }
+}
+
+/// Active snapshots and views over the image's top keep it.
+fn refuse_if_used(txn: &Txn<'_>, reference: &str, top: &SnapshotKey, id: &Digest) -> Result<()> {
+    if rows::images(txn)?
+        .iter()
+        .any(|other| other.id != *id && other.top.as_ref() == Some(top))
+    {
+        return Ok(());
+    }
+    for child in graph::children(txn, top)? {
+        if graph::stat(txn, &child)?.kind != cairn_snapshot::Kind::Committed {
+            let next = format!("remove it first with \"cairn snapshot rm {child}\"");
+            return Err(Error::InUse {
+                what: format!("image {reference}"),
+                by: format!("snapshot {child}"),
+                next,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Removes imported snapshots from `top` down as far as nothing else needs them.
+fn remove_chain(txn: &mut Txn<'_>, top: Option<&SnapshotKey>) -> Result<()> {
+    // Read first: the walk cannot go over rows that are being removed.
+    let chain: Vec<Snapshot> =
+        graph::ancestors(top, |key| graph::find(txn, key)).collect::<Result<_, _>>()?;
+    for snapshot in chain {
+        let key = &snapshot.key;
+        let needed = !graph::children(txn, key)?.is_empty()
+            || rows::images(txn)?
+                .iter()
+                .any(|image| image.top.as_ref() == Some(key));
+        if needed || !snapshot.labels.contains_key(IMPORTED) {
+            break;
+        }
+        graph::remove(txn, key)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! Layers of an image: read where they are not there yet, several at once.
+
+use cairn_image::{LayerSource, SourceImage};
+use cairn_layer::{Layer, import_tar};
+use cairn_model::{BlobId, Digest, Entry, Kind};
+use cairn_store::Ingest;
+use cairn_sys::threads;
+
+use super::{Import, Reading};
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+
+pub(super) struct NewLayer {
+    pub layer: Layer,
+    pub entries: Vec<Entry>,
+}
+
+impl Import<'_> {
+    /// Reads the layers that are not known, as many at once as there are cores.
+    pub(super) fn read_layers(
+        &self,
+        ingest: &Ingest,
+        image: &SourceImage,
+        known: &[Option<Layer>],
+        title: &str,
+    ) -> Result<Vec<Option<NewLayer>>> {
+        let diff_ids = image.config.diff_ids();
+        let mut todo: Vec<usize> = (0..known.len()).filter(|i| known[*i].is_none()).collect();
+        // A layer that occurs twice (an empty one, mostly) is read once.
+        todo.retain(|i| {
+            diff_ids[..*i]
+                .iter()
+                .all(|earlier| *earlier != diff_ids[*i])
+        });
+        for i in &todo {
+            self.progress.total(image.layers[*i].stored_bytes()?);
+        }
+        let caller = std::thread::current().id();
+        let read = threads::map(threads::cores().min(4), &todo, |i| {
+            // This thread takes the repository's lock afterwards.
+            if std::thread::current().id() != caller {
+                cairn_store::give_way();
+            }
+            let done = self.read_layer(ingest, &image.layers[*i], *i, diff_ids[*i]);
+            done.map_err(|e| Error::InLayer {
+                image: title.to_owned(),
+                layer: format!("{} ({})", i + 1, diff_ids[*i]),
+                source: Box::new(e),
+            })
+        })?;
+        let mut results: Vec<Option<NewLayer>> = known.iter().map(|_| None).collect();
+        for (i, new) in todo.into_iter().zip(read) {
+            results[i] = Some(new);
+        }
+        for i in 0..results.len() {
+            if results[i].is_none()
+                && let Some(twin) = (0..i).find(|j| diff_ids[*j] == diff_ids[i])
+            {
+                results[i] = results[twin].as_ref().map(|new| NewLayer {
+                    layer: new.layer,
+                    entries: new.entries.clone(),
+                });
+            }
+        }
+        Ok(results)
+    }
+
+    fn read_layer(
+        &self,
+        ingest: &Ingest,
+        source: &LayerSource,
+        number: usize,
+        expected: Digest,
+    ) -> Result<NewLayer> {
+        let mut stream = Reading {
+            inner: source.open()?,
+            progress: self.progress,
+        };
+        let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;
+        if tar.diff_id != expected {
+            return Err(Error::DiffId {
+                layer: number + 1,
+                expected: expected.to_string(),
+                actual: tar.diff_id.to_string(),
+            });
+        }
+        Ok(NewLayer {
+            layer: tar.layer,
+            entries: tar.entries,
+        })
+    }
+}
+
+impl Repo {
+    /// True where the index has every blob of a layer.
+    pub(crate) fn is_whole(&self, layer: &Layer) -> bool {
+        let index = self.store.index();
+        let has = |id: &BlobId| index.find(id).is_ok_and(|found| found.is_some());
+        let streams = std::iter::once(&layer.manifest).chain(&layer.framing);
+        let stored = |stream| {
+            self.store
+                .stream_blobs(stream)
+                .is_ok_and(|blobs| blobs.iter().all(has))
+        };
+        let files = || {
+            layer.read_entries(&self.store).is_ok_and(|entries| {
+                entries.iter().all(|entry| match &entry.kind {
+                    Kind::File(content) => content.blobs().all(|(id, _)| has(&id)),
+                    _ => true,
+                })
+            })
+        };
+        streams.into_iter().all(stored) && files()
+    }
+}

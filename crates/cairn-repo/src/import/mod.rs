@@ -1,0 +1,145 @@
+//! Images in: content first, without any lock; then one short transaction.
+
+mod archive;
+mod layers;
+mod names;
+mod publish;
+mod root;
+
+use std::path::Path;
+
+use cairn_image::{Found, Platform, Source, Spool};
+use cairn_model::{Digest, ImageRef};
+use cairn_store::IngestStats;
+
+use crate::error::{Error, Result};
+use crate::images::Images;
+use crate::repo::Repo;
+
+pub(crate) use publish::IMPORTED;
+pub(crate) use root::forget_trees;
+
+/// What is told while an import runs.
+pub trait Progress: Sync {
+    /// Bytes that will be read, as far as known.
+    fn total(&self, _bytes: u64) {}
+    /// Bytes read.
+    fn read(&self, _bytes: u64) {}
+    /// Something in the archive that is no image, and why it is passed over.
+    fn passed_over(&self, _what: &str, _why: &str) {}
+}
+
+impl Progress for () {}
+
+/// What an import brought.
+#[derive(Debug, Clone)]
+pub struct Imported {
+    /// Id of the image.
+    pub id: Digest,
+    /// Names it has now through this import.
+    pub names: Vec<ImageRef>,
+    /// Number of layers.
+    pub layers: usize,
+    /// Layers that were there before and were not read.
+    pub layers_present: usize,
+    /// What the store did.
+    pub stats: IngestStats,
+    /// Sockets and mounts that were left out of a directory.
+    pub left_out: Vec<Vec<u8>>,
+    /// Names in the archive that cannot be names here.
+    pub names_left_out: Vec<NameLeftOut>,
+    /// Names that another image had before.
+    pub taken: Vec<Renamed>,
+}
+
+/// A name that an image has in its archive and not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NameLeftOut {
+    /// As the archive has it.
+    pub name: String,
+    /// Why it is no name.
+    pub why: String,
+}
+
+/// A name that went from one image to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// The name.
+    pub name: ImageRef,
+    /// The image that had it.
+    pub from: Digest,
+}
+
+/// What an import is asked.
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    /// Name for the image, instead of those it has in the archive.
+    pub name: Option<ImageRef>,
+    /// Which image of a multi-platform index.
+    pub platform: Platform,
+    /// Read a directory again although nothing in it changed since the last import, and every layer of
+    /// an archive although the repository has it: what is there is then compared with its digests.
+    pub read_all: bool,
+}
+
+impl Images<'_> {
+    /// Imports whatever `path` is: archive, layout, root file system tar, directory, `-` for a stream.
+    pub fn import(
+        &self,
+        path: &Path,
+        options: &ImportOptions,
+        progress: &dyn Progress,
+    ) -> Result<Vec<Imported>> {
+        let repo = self.repo;
+        let import = Import {
+            repo,
+            options,
+            progress,
+        };
+        let spool = Spool {
+            directory: repo.spool(),
+            bytes_max: repo.options.limits.bytes_max,
+        };
+        match cairn_image::detect(path, &options.platform, &spool)? {
+            Source::Images(Found {
+                images,
+                passed_over,
+            }) => {
+                for item in &passed_over {
+                    progress.passed_over(&item.what, &item.why);
+                }
+                if images.len() > 1 && options.name.is_some() {
+                    return Err(Error::Invalid(format!(
+                        "{} has {} images; --name can only be used with one",
+                        path.display(),
+                        images.len()
+                    )));
+                }
+                import.images(&images)
+            }
+            Source::RootTar(source) => Ok(vec![import.root_tar(path, &source)?]),
+            Source::Directory(directory) => Ok(vec![import.directory(&directory)?]),
+        }
+    }
+}
+
+/// An import under way.
+#[derive(Clone, Copy)]
+struct Import<'a> {
+    repo: &'a Repo,
+    options: &'a ImportOptions,
+    progress: &'a dyn Progress,
+}
+
+pub(crate) struct Reading<'a, R> {
+    pub inner: R,
+    pub progress: &'a dyn Progress,
+}
+
+impl<R: std::io::Read> std::io::Read for Reading<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(out)?;
+        self.progress.read(read as u64);
+        Ok(read)
+    }
+}

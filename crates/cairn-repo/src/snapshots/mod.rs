@@ -1,0 +1,260 @@
+//! The snapshot contract over this repository.
+
+mod changes;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use cairn_layer::{Layer, Tree};
+use cairn_model::{MountPlan, SnapshotKey};
+use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
+use cairn_store::{Rows, Txn};
+
+use crate::error::{At, Error, Result};
+use crate::repo::Repo;
+use crate::rows;
+
+/// The snapshots of a repository. What every snapshotter does is in its [`Snapshotter`].
+#[derive(Clone, Copy)]
+pub struct Snapshots<'a> {
+    pub(crate) repo: &'a Repo,
+}
+
+impl Snapshots<'_> {
+    /// Layers of a snapshot, lowest first.
+    pub fn layers(&self, key: &SnapshotKey) -> Result<Vec<Layer>> {
+        self.repo.layers_of(key)
+    }
+
+    /// The tree that a process in this snapshot would see, without what an active one changed.
+    pub fn tree(&self, key: &SnapshotKey) -> Result<Tree> {
+        self.repo.tree(&self.layers(key)?)
+    }
+
+    /// Makes a snapshot, and what `also` writes with it, in one transaction.
+    pub(crate) fn create(
+        &self,
+        key: &SnapshotKey,
+        kind: Kind,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+        also: &dyn Fn(&mut Txn<'_>) -> Result<()>,
+    ) -> Result<MountPlan> {
+        let layers = match parent {
+            Some(parent) => self.layers(parent)?,
+            None => Vec::new(),
+        };
+        let (views, heads) = (self.repo.views(), self.repo.heads());
+        let root = views.root_meta(&layers)?;
+        // Made under a lease, where no collection takes it away; it gets its place in the transaction.
+        let new = match kind {
+            Kind::Active => Some(heads.make(&root)?),
+            _ => None,
+        };
+        let head = new.as_ref().map(|new| new.id);
+        self.repo.store.db().write_after::<_, Error>(
+            |txn| {
+                graph::create(txn, key, kind, parent, labels, head)?;
+                also(txn)
+            },
+            |_| new.iter().try_for_each(|new| heads.install(new)),
+        )?;
+        drop(new);
+        match views.plan(&layers, head.as_ref()) {
+            Ok(plan) => Ok(plan),
+            Err(e) => {
+                // A snapshot that cannot be mounted is not left behind; its first error counts.
+                let _ = self.remove(key);
+                Err(e)
+            }
+        }
+    }
+}
+
+impl Snapshotter for Snapshots<'_> {
+    type Error = Error;
+
+    fn prepare(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan> {
+        self.create(key, Kind::Active, parent, labels, &|_| Ok(()))
+    }
+
+    fn view(
+        &self,
+        key: &SnapshotKey,
+        parent: Option<&SnapshotKey>,
+        labels: Labels,
+    ) -> Result<MountPlan> {
+        self.create(key, Kind::View, parent, labels, &|_| Ok(()))
+    }
+
+    fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan> {
+        let snapshot = self.stat(key)?;
+        if snapshot.kind == Kind::Committed {
+            return Err(cairn_snapshot::Error::NotActive {
+                key: key.to_string(),
+                kind: "committed",
+                action: "mounted; create a view of it first",
+            }
+            .into());
+        }
+        self.repo
+            .views()
+            .plan(&self.layers(key)?, snapshot.head.as_ref())
+    }
+
+    fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
+        let snapshot = self.stat(key)?;
+        self.repo.views().refuse_if_mounted(&snapshot)?;
+        // Also asked before anything is read: a container's head may change under the reader.
+        self.repo.store.db().read::<_, Error>(|rows| {
+            refuse_if_container(rows, key)?;
+            match graph::find(rows, name)? {
+                Some(_) => Err(cairn_snapshot::Error::Exists(name.to_string()).into()),
+                None => Ok(()),
+            }
+        })?;
+        let parent = self.tree(key)?;
+        let ingest = self.repo.store.ingest()?;
+        let scanned = self.repo.heads().read(&snapshot, &parent, &ingest)?;
+        let usage = Usage {
+            bytes: scanned.layer.content_bytes,
+            inodes: scanned.layer.entries,
+        };
+        let gone = self
+            .repo
+            .store
+            .publish::<_, Error>(ingest.finish()?, |txn| {
+                refuse_if_container(txn, key)?;
+                rows::put_layer(txn, &scanned.layer)?;
+                Ok(graph::commit(
+                    txn,
+                    name,
+                    key,
+                    scanned.layer.id,
+                    usage,
+                    labels,
+                )?)
+            })?;
+        self.repo.heads().remove_of(&gone)
+    }
+
+    fn remove(&self, key: &SnapshotKey) -> Result<()> {
+        self.repo.store.may_spend_reserve();
+        let snapshot = self.stat(key)?;
+        self.repo.views().refuse_if_mounted(&snapshot)?;
+        let gone = self.repo.store.db().write::<_, Error>(|txn| {
+            refuse_if_container(txn, key)?;
+            if let Some(image) = rows::images(txn)?
+                .into_iter()
+                .find(|image| image.top.as_ref() == Some(key))
+            {
+                return Err(cairn_snapshot::Error::InUse {
+                    key: key.to_string(),
+                    by: format!("image {}; \"cairn rmi\" removes both", image.id.short()),
+                }
+                .into());
+            }
+            Ok(graph::remove(txn, key)?)
+        })?;
+        self.repo.heads().remove_of(&gone)
+    }
+
+    fn stat(&self, key: &SnapshotKey) -> Result<Snapshot> {
+        self.repo
+            .store
+            .db()
+            .read(|rows| Ok(graph::stat(rows, key)?))
+    }
+
+    fn update(&self, key: &SnapshotKey, labels: Labels, fields: &[FieldPath]) -> Result<Snapshot> {
+        self.repo
+            .store
+            .db()
+            .write(|txn| Ok(graph::update(txn, key, labels, fields)?))
+    }
+
+    fn walk(&self, filters: &[Filter]) -> Result<Vec<Snapshot>> {
+        let mut all = self
+            .repo
+            .store
+            .db()
+            .read::<_, Error>(|rows: &dyn Rows| Ok(graph::list(rows)?))?;
+        all.retain(|snapshot| {
+            filters.is_empty() || filters.iter().any(|filter| filter.accepts(snapshot))
+        });
+        Ok(all)
+    }
+
+    fn usage(&self, key: &SnapshotKey) -> Result<Usage> {
+        let snapshot = self.stat(key)?;
+        let Some(head) = snapshot.head else {
+            return Ok(snapshot.usage);
+        };
+        let directory = self.repo.heads().dir(&head);
+        if cairn_view::is_full_copy(&directory) {
+            let mut usage = Usage::default();
+            for change in self.changes(key)? {
+                usage.bytes += if change.kind == cairn_layer::ChangeKind::Deleted {
+                    0
+                } else {
+                    change.bytes
+                };
+                usage.inodes += 1;
+            }
+            return Ok(usage);
+        }
+        disk_usage(&cairn_view::upper(&directory))
+    }
+
+    fn cleanup(&self) -> Result<()> {
+        self.repo.gc().run(&crate::GcOptions::default()).map(drop)
+    }
+}
+
+/// A container's snapshot goes with the container, which may be writing to it.
+fn refuse_if_container(rows: &dyn Rows, key: &SnapshotKey) -> Result<()> {
+    match crate::containers::all(rows)?
+        .into_iter()
+        .find(|container| container.snapshot == *key)
+    {
+        Some(container) => Err(cairn_snapshot::Error::InUse {
+            key: key.to_string(),
+            by: format!(
+                "container {0}; \"cairn rm {0}\" removes both",
+                container.name
+            ),
+        }
+        .into()),
+        None => Ok(()),
+    }
+}
+
+/// Bytes on disk and inodes below a directory, the directory itself not counted.
+pub(crate) fn disk_usage(root: &Path) -> Result<Usage> {
+    let mut usage = Usage::default();
+    let mut seen = std::collections::HashSet::new();
+    let mut stack = vec![root.to_owned()];
+    while let Some(directory) = stack.pop() {
+        for entry in std::fs::read_dir(&directory)
+            .at("list", &directory)?
+            .flatten()
+        {
+            let Ok(meta) = entry.path().symlink_metadata() else {
+                continue;
+            };
+            if seen.insert((meta.dev(), meta.ino())) {
+                usage.inodes += 1;
+                usage.bytes += meta.blocks() * 512;
+            }
+            if meta.is_dir() {
+                stack.push(entry.path());
+            }
+        }
+    }
+    Ok(usage)
+}

@@ -1,0 +1,97 @@
+//! What the files of a repository take.
+
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use cairn_store::gc::{Marks, record_area};
+use cairn_store::pack_bytes;
+
+use super::Stats;
+use crate::error::{At, Result};
+use crate::repo::Repo;
+
+impl Repo {
+    pub(super) fn count_disk(&self, marks: &Marks, stats: &mut Stats) -> Result<()> {
+        let (mut live, mut packs_bytes) = (0, 0);
+        let framing = |blobs: u64| pack_bytes(blobs, 0) - pack_bytes(0, 0);
+        for (id, row) in self.store.pack_rows()? {
+            let marked = marks.live(&id);
+            live += marked.stored();
+            stats.dead += record_area(&row).saturating_sub(marked.bytes)
+                + framing(u64::from(row.blobs).saturating_sub(marked.blobs));
+            stats.packs += 1;
+            packs_bytes += row.bytes;
+        }
+        stats.pack_overhead = packs_bytes.saturating_sub(live + stats.dead);
+        let mut apparent = packs_bytes;
+        let mut count = |name: &str| -> Result<u64> {
+            let path = self.root().join(name);
+            if !path.exists() {
+                return Ok(0);
+            }
+            let bytes = apparent_bytes(&path)?;
+            apparent += bytes;
+            Ok(bytes)
+        };
+        stats.index = count("index")?;
+        stats.database = count("db")? + count("journal")? + count("journal.copy")?;
+        stats.cache = count("cache")?;
+        stats.heads = count("heads")?;
+        for name in [
+            "containers",
+            "leases",
+            "tmp",
+            "quarantine",
+            "format",
+            "lock",
+            "gc.lock",
+            "db.broken",
+            "reserve",
+            "cairn.toml",
+        ] {
+            stats.other += count(name)?;
+        }
+        stats.disk = disk_bytes(self.root())?;
+        stats.rounding = stats.disk.saturating_sub(apparent);
+        Ok(())
+    }
+}
+
+fn walk(root: &Path, count: &mut dyn FnMut(&std::fs::Metadata)) -> Result<()> {
+    let mut seen = HashSet::new();
+    let mut stack = vec![root.to_owned()];
+    while let Some(path) = stack.pop() {
+        // Files of a live repository come and go under a walk.
+        let Ok(meta) = path.symlink_metadata() else {
+            continue;
+        };
+        if seen.insert((meta.dev(), meta.ino())) {
+            count(&meta);
+        }
+        if meta.is_dir() {
+            for entry in std::fs::read_dir(&path).at("list", &path)?.flatten() {
+                stack.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lengths of all files, holes left out.
+fn apparent_bytes(root: &Path) -> Result<u64> {
+    let mut sum = 0;
+    walk(root, &mut |meta| {
+        if !meta.is_dir() {
+            sum += meta.len().min(meta.blocks() * 512);
+        }
+    })?;
+    Ok(sum)
+}
+
+/// As `du` counts: blocks of files and directories.
+fn disk_bytes(root: &Path) -> Result<u64> {
+    let mut sum = 0;
+    walk(root, &mut |meta| sum += meta.blocks() * 512)?;
+    Ok(sum)
+}

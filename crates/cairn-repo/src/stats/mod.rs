@@ -1,0 +1,151 @@
+//! Where every byte is: from what users think they have down to what `du` says, line by line, each line
+//! the difference to the one before.
+
+mod disk;
+mod forecast;
+mod ledger;
+mod shares;
+
+use cairn_layer::Layer;
+use cairn_model::LayerId;
+use cairn_store::gc::Marks;
+
+use crate::error::{Error, Result};
+use crate::gc::roots;
+use crate::repo::Repo;
+use ledger::Ledger;
+
+/// What one image, layer or snapshot takes, bytes as stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Name or id.
+    pub name: String,
+    /// Bytes of file content it shows.
+    pub content_bytes: u64,
+    /// Stored bytes that only it needs.
+    pub exclusive_bytes: u64,
+    /// Stored bytes that others need too.
+    pub shared_bytes: u64,
+    /// Of an image: bytes of packs that `gc` would free now, right after its name is removed; 0 where it
+    /// cannot be removed. Of a layer or snapshot: what its own blobs take.
+    pub freed_bytes: u64,
+}
+
+/// The whole report. All numbers are bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// File content of all images and snapshots, each counted as if it were alone.
+    pub logical: u64,
+    /// Zeros that no blob holds.
+    pub holes: u64,
+    /// Counted more than once because whole layers are shared.
+    pub shared_layers: u64,
+    /// Content that occurs more than once inside its layer.
+    pub shared_within: u64,
+    /// Content that other layers have too.
+    pub shared_between: u64,
+    /// What is left: each piece of content once.
+    pub unique: u64,
+    /// Saved by compression.
+    pub compression: u64,
+    /// Content as stored.
+    pub stored_content: u64,
+    /// Manifests, tar framing and image documents, as stored.
+    pub stored_metadata: u64,
+    /// Blobs that nothing needs and that are not collected yet.
+    pub dead: u64,
+    /// Headers, directories and trailers of packs; packs that wait for a lease.
+    pub pack_overhead: u64,
+    /// The index.
+    pub index: u64,
+    /// Database and journal.
+    pub database: u64,
+    /// Cached views and objects.
+    pub cache: u64,
+    /// What active snapshots changed.
+    pub heads: u64,
+    /// Containers, leases, unfinished imports, quarantine.
+    pub other: u64,
+    /// What the file system rounds up to, and directories.
+    pub rounding: u64,
+    /// All of it, as `du` counts.
+    pub disk: u64,
+    /// Blobs that are needed.
+    pub blobs: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Per image.
+    pub images: Vec<Share>,
+    /// Per layer.
+    pub layers: Vec<Share>,
+    /// Per committed snapshot.
+    pub snapshots: Vec<Share>,
+}
+
+impl Stats {
+    /// What all lines below content come to: the sum that has to be [`Stats::disk`].
+    pub fn sum(&self) -> u64 {
+        let below = [
+            self.stored_content,
+            self.stored_metadata,
+            self.dead,
+            self.pack_overhead,
+            self.index,
+            self.database,
+        ];
+        below.iter().sum::<u64>() + self.cache + self.heads + self.other + self.rounding
+    }
+
+    /// How many times smaller the stored content and metadata are than what they stand for.
+    pub fn ratio(&self) -> f64 {
+        self.logical as f64
+            / (self.stored_content + self.stored_metadata + self.pack_overhead + self.index).max(1)
+                as f64
+    }
+}
+
+impl Repo {
+    /// Counts everything. Reads metadata only, and takes no lock but for two moments.
+    pub fn stats(&self) -> Result<Stats> {
+        let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+        let images = self.images().readable()?;
+        let mut stats = Stats::default();
+        let marks = Marks::new(&self.store)?;
+        let mut ledger = Ledger::new(marks);
+        let mut unique_layers = 0;
+        for (number, layer) in roots.layers.iter().enumerate() {
+            unique_layers += layer.content_bytes;
+            ledger.layer(&self.store, layer, number as u32, &mut stats)?;
+        }
+        for document in &roots.documents {
+            // The list of images tells which one is damaged; the others are counted all the same.
+            match ledger.document(&self.store, document) {
+                Err(e) if e.is_corruption() => {}
+                counted => counted?,
+            }
+        }
+        let chains = shares::chains(&roots, &images)?;
+        stats.logical = chains
+            .iter()
+            .flat_map(|(_, layers)| layers)
+            .map(|l| content_of(&roots.layers, l))
+            .sum();
+        stats.shared_layers = stats.logical.saturating_sub(unique_layers);
+        // Layers that only removed images had are in no chain; they count as logical until they go.
+        stats.logical = stats.logical.max(unique_layers);
+        shares::count(&roots, images.len(), &chains, &mut ledger, &mut stats);
+        self.forecast_removals(&roots, &images, &mut ledger, &mut stats)?;
+        (stats.stored_content, stats.stored_metadata) = ledger.stored();
+        stats.compression = stats.unique.saturating_sub(stats.stored_content);
+        stats.blobs = ledger.blobs.len() as u64;
+        self.count_disk(&ledger.marks, &mut stats)?;
+        Ok(stats)
+    }
+}
+
+fn content_of(layers: &[Layer], id: &LayerId) -> u64 {
+    layers
+        .iter()
+        .find(|layer| layer.id == *id)
+        .map_or(0, |layer| layer.content_bytes)
+}

@@ -1,0 +1,47 @@
+//! Layers of a chain, and the tree they merge to.
+
+use cairn_layer::{Layer, Tree};
+use cairn_model::{LayerId, SnapshotKey, TreeId};
+use cairn_snapshot::graph;
+
+use crate::error::{Error, Result};
+use crate::repo::Repo;
+use crate::rows;
+
+impl Repo {
+    /// Records of these layers, in one look at the database.
+    pub(crate) fn layers(&self, ids: &[LayerId]) -> Result<Vec<Layer>> {
+        self.store
+            .db()
+            .read(|rows| ids.iter().map(|id| rows::layer(rows, id)).collect())
+    }
+
+    /// Layers of a snapshot, lowest first.
+    pub(crate) fn layers_of(&self, key: &SnapshotKey) -> Result<Vec<Layer>> {
+        let ids = self
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok(graph::layers(rows, key)?))?;
+        self.layers(&ids)
+    }
+
+    /// The tree a chain of layers merges to.
+    pub(crate) fn tree(&self, layers: &[Layer]) -> Result<Tree> {
+        // This takes long; nobody should wait for it.
+        self.store.db().release();
+        let mut tree = Tree::new();
+        for layer in layers {
+            tree.apply(&layer.read_entries(&self.store)?)?;
+        }
+        Ok(tree)
+    }
+}
+
+/// Name of the tree that a chain of layers merges to.
+pub(crate) fn tree_id(layers: &[Layer]) -> TreeId {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 tree of layers v1");
+    for layer in layers {
+        hasher.update(layer.id.as_bytes());
+    }
+    TreeId::from_bytes(*hasher.finalize().as_bytes())
+}
