@@ -263,14 +263,15 @@ fn inode(image: &mut [u8], plan: &Plan, node: &Node, number: u32) {
         NodeKind::BlockDevice(major, minor) => (0o060_000, device(major, minor)),
         NodeKind::Fifo => (0o010_000, 0),
     };
+    let mode = match node.kind {
+        // What a tar says of a link's mode is nothing that a file system keeps.
+        NodeKind::Symlink(_) => 0o777,
+        _ => node.meta.mode & 0o7777,
+    };
     let at = |field: usize| plan.offset + field;
     put(image, at(0), &(1 | plan.layout << 1).to_le_bytes());
     put(image, at(2), &plan.xattr_count.to_le_bytes());
-    put(
-        image,
-        at(4),
-        &((kind | (node.meta.mode & 0o7777)) as u16).to_le_bytes(),
-    );
+    put(image, at(4), &((kind | mode) as u16).to_le_bytes());
     put(image, at(8), &plan.size.to_le_bytes());
     put(image, at(16), &union.to_le_bytes());
     put(image, at(20), &number.to_le_bytes());

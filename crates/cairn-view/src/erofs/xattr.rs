@@ -67,12 +67,16 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Encod
     }
 }
 
-/// Appends one attribute; false where it does not fit.
+/// Appends one attribute; false where it does not fit, or the kernel would list it and not give it out.
 fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
     let known = PREFIXES
         .iter()
         .find_map(|(prefix, index)| Some((name.strip_prefix(*prefix)?, *index)));
     let (rest, index) = known.unwrap_or((name, 0));
+    // Only the names of ACLs are whole prefixes; "user." names nothing.
+    if rest.is_empty() && name.ends_with(b".") {
+        return false;
+    }
     let bytes = 4 + (rest.len() + value.len()).next_multiple_of(4);
     let (Ok(name_len), Ok(value_len)) = (u8::try_from(rest.len()), u16::try_from(value.len()))
     else {
