@@ -1,10 +1,11 @@
 //! An open repository, and the services that borrow it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cairn_layer::Limits;
 use cairn_model::Driver;
-use cairn_store::{Disk, Notice, Store};
+use cairn_store::{Disk, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
 use crate::check::Check;
@@ -39,6 +40,8 @@ pub struct Options {
     pub notice: Option<Notice>,
     /// Where file operations of the store go.
     pub disk: Disk,
+    /// Where packs are read from, instead of the repository's directory.
+    pub packs: Option<Arc<dyn PackSource>>,
 }
 
 /// A repository: a store, the rows that give it meaning, heads, views and containers beside it. What can
@@ -64,7 +67,12 @@ impl Repo {
 
     /// Opens the repository in `root`; makes nothing where there is none.
     pub fn open(root: &Path, options: Options) -> Result<Self> {
-        let store = Store::open(root, options.disk.clone(), options.notice.clone())?;
+        let open = OpenOptions {
+            disk: options.disk.clone(),
+            notice: options.notice.clone(),
+            packs: options.packs.clone(),
+        };
+        let store = Store::open_with(root, open)?;
         Ok(Self { store, options })
     }
 

@@ -36,9 +36,12 @@ pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, command, journal_rows};
 pub use os::{give_way, random};
-pub use pack::{BLOB_BYTES_MAX, Codec, Directory, PackFile, Slot, pack_bytes, salvage};
+pub use pack::{
+    BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Slot,
+    pack_bytes, salvage,
+};
 pub use place::{can_write, restore_format};
 pub use rows::PackInfo;
 pub use scrub::{Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
-pub use store::{Store, private_directory};
+pub use store::{OpenOptions, Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};

@@ -9,6 +9,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::format::{FORMAT, Fault, Format};
 use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
+use crate::pack::{PackDirectory, PackSource};
 
 /// Takes from others what an earlier version, or a hand, gave them: images hold other people's files,
 /// setuid programs and secrets among them. For the owner; whoever only reads changes nothing.
@@ -78,11 +79,11 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
         Err(Error::FormatLost(_)) => {}
         done => return done.map(|_| false),
     }
-    let is_pack = |path: &Path| crate::PackFile::open(path).is_ok_and(|p| p.directory().is_ok());
-    let packs = std::fs::read_dir(Layout::of(root).packs()).at("list", root)?;
+    let packs = PackDirectory::new(&Layout::of(root).packs());
+    let is_pack = |id| packs.open(id).is_ok_and(|pack| pack.directory().is_ok());
     if !is_journal(&Layout::of(root).journal())
         && !is_journal(&Layout::of(root).journal_copy())
-        && !packs.flatten().any(|pack| is_pack(&pack.path()))
+        && !packs.list()?.iter().any(is_pack)
     {
         return Err(Error::NotARepository(root.into()));
     }

@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::{Index, NewSegment, Segment, write_sorted};
 use crate::os::random;
-use crate::pack::{FinishedPack, PackFile, PackWriter, Slot};
+use crate::pack::{FinishedPack, PackReader, PackWriter, Slot};
 use crate::rows::PackRowV1;
 
 /// A durable pack and its durable segment, both under temporary names.
@@ -78,7 +78,7 @@ pub fn drop_stored(
     }
     keep.sort_unstable_by_key(|slot| slot.offset);
     let directory = pack.path.parent().unwrap_or(Path::new("."));
-    let file = PackFile::open(&pack.path)?;
+    let file = PackReader::open(&pack.path)?;
     let fresh = if keep.is_empty() {
         None
     } else {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cairn_model::BlobId;
-use cairn_store::{BLOB_BYTES_MAX, Cutter, Disk, PackFile, Segment, Store, cut_all, salvage};
+use cairn_store::{BLOB_BYTES_MAX, Cutter, Disk, PackReader, Segment, Store, cut_all, salvage};
 
 /// A repository that all runs of one process share, and a place for files.
 pub(crate) struct Place {
@@ -35,7 +35,7 @@ fn with_file(name: &str, bytes: &[u8], f: impl FnOnce(PathBuf)) {
 /// A pack: every blob its directory names is whole or refused, and what is saved of it hashes to itself.
 pub fn pack(bytes: &[u8]) {
     with_file("fuzzed.pack", bytes, |path| {
-        let Ok(pack) = PackFile::open(&path) else {
+        let Ok(pack) = PackReader::open(&path) else {
             return;
         };
         if let Ok(directory) = pack.directory() {
@@ -50,7 +50,7 @@ pub fn pack(bytes: &[u8]) {
             assert!(content.len() <= BLOB_BYTES_MAX);
             Ok::<_, cairn_store::Error>(())
         };
-        salvage(&path, save).expect("what cannot be saved is passed over");
+        salvage(&pack, save).expect("what cannot be saved is passed over");
     });
 }
 

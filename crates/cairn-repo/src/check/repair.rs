@@ -5,11 +5,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use cairn_model::{BlobId, Kind, LayerId, PackId, Piece};
-use cairn_store::{Damage, Db, PackFile, ScrubOptions, salvage, scrub};
+use cairn_model::{BlobId, Class, Kind, LayerId, PackId, Piece};
+use cairn_store::{Damage, Db, PackReader, ScrubOptions, salvage, scrub};
 
 use super::{Check, CheckReport};
-use crate::error::{At, Error, Result};
+use crate::error::{Error, Result};
 use crate::repo::{Options, PLACES, Repo};
 
 impl Repo {
@@ -76,13 +76,7 @@ impl Check<'_> {
             }
         }
         // A repair that was cut off may have left a pack that no row names any more.
-        let directory = self.repo.root().join("packs");
-        let files = std::fs::read_dir(&directory)
-            .at("list", &directory)?
-            .flatten();
-        let on_disk: Vec<PackId> = files
-            .filter_map(|file| file.path().file_stem()?.to_str()?.parse().ok())
-            .collect();
+        let on_disk = self.repo.store.packs().list()?;
         let known: HashSet<PackId> = self
             .repo
             .store
@@ -122,17 +116,22 @@ impl Check<'_> {
 
     fn quarantine(&self, id: &PackId) -> Result<String> {
         let path = self.repo.store.pack_path(id);
-        let known = PackFile::open(&path)
-            .and_then(|pack| pack.directory())
-            .map(|directory| directory.slots.len());
+        let opened = match self.repo.store.packs().open(id) {
+            Ok(pack) => Some(pack),
+            Err(e) if e.class() == Class::NotFound => None,
+            // What cannot be read now may be whole: it keeps its place.
+            Err(e) => return Err(e.into()),
+        };
+        let directory = opened.as_ref().map(PackReader::directory);
+        let known = directory.and_then(|d| Some(d.ok()?.slots.len()));
         // Its blobs count as gone from here on, so that what is saved is stored anew. The file stays where
         // it is until then: whenever this is cut off, the next repair finds it.
         self.repo.store.forget_pack(id)?;
         let mut count = 0;
-        if path.exists() {
+        if let Some(pack) = opened {
             let ingest = self.repo.store.ingest()?;
             let mut feeder = ingest.feeder();
-            count = salvage::<Error>(&path, |content| {
+            count = salvage::<Error>(&pack, |content| {
                 feeder.put(&content)?;
                 Ok(())
             })?;
@@ -156,7 +155,7 @@ impl Check<'_> {
                 disk.sync_dir(place)?;
             }
         }
-        let of = known.map_or_else(|_| "an unknown number of".to_owned(), |n| n.to_string());
+        let of = known.map_or_else(|| "an unknown number of".to_owned(), |n| n.to_string());
         Ok(format!(
             "recovered {count} of {of} blobs from pack {id}; the damaged file was moved to {}",
             kept.display()

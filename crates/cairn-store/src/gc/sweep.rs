@@ -8,7 +8,7 @@ use super::marks::Marks;
 use super::outcome::Outcome;
 use super::plan::{PackPlan, Plan};
 use super::round::{Round, free_space, live_slots, next_round};
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lease;
 use crate::meta::Txn;
@@ -163,24 +163,13 @@ pub fn reap(store: &Store) -> Result<Outcome> {
 /// Gives rows to pack files that have none (left by a crash between rename and transaction), so that
 /// the marking sees them.
 pub fn adopt_orphans(store: &Store) -> Result<()> {
-    let directory = Layout::of(store.root()).packs();
     store.db().write::<_, Error>(|txn| {
         let index = store.consistent_index(txn)?;
         let known: HashSet<PackId> = pack_rows(txn)?.into_iter().map(|(id, _)| id).collect();
-        for file in std::fs::read_dir(&directory)
-            .at("list", &directory)?
-            .flatten()
-        {
-            let path = file.path();
-            let id = path
-                .file_stem()
-                .and_then(|stem| stem.to_str())
-                .and_then(|stem| stem.parse::<PackId>().ok());
-            if id.is_some_and(|id| !known.contains(&id)) {
-                return reconcile(store.root(), store.disk(), txn, &index);
-            }
+        if store.packs().list()?.iter().all(|id| known.contains(id)) {
+            return Ok(());
         }
-        Ok(())
+        reconcile(store.root(), store.disk(), store.packs(), txn, &index)
     })?;
     store.reload_index()?;
     Ok(())

@@ -10,8 +10,10 @@
 //! content, so a pack that lost its directory still says what it holds. A pack is written under a
 //! temporary name, synced, and renamed; from then on it never changes.
 
+mod opened;
 mod reader;
 mod salvage;
+mod source;
 mod sync_ahead;
 mod writer;
 
@@ -19,8 +21,10 @@ use cairn_model::{BlobId, PackId};
 
 use crate::error::{Error, Result};
 
-pub use reader::{Directory, PackFile};
+pub use opened::OpenPacks;
+pub use reader::{Directory, PackReader};
 pub use salvage::salvage;
+pub use source::{PackBytes, PackDirectory, PackSource};
 pub use writer::{FinishedPack, PackWriter, frame};
 
 /// Largest content of one blob, bytes (24 bits of the directory entry).

@@ -1,14 +1,13 @@
 //! Reads packs: a blob at a slot, the directory, or whatever can be saved of a damaged one.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use cairn_model::{BlobId, PackId};
 
 use super::{
-    Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER,
-    VERSION, array_at, codec, u32_at, u64_at,
+    Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, PackBytes, RECORD_HEADER, RECORD_MAGIC, Slot,
+    TRAILER, VERSION, array_at, codec, u32_at, u64_at,
 };
 use crate::error::{Error, IoContext, Result};
 
@@ -25,19 +24,35 @@ pub struct Directory {
 
 /// An open pack.
 #[derive(Debug)]
-pub struct PackFile {
+pub struct PackReader {
     path: PathBuf,
-    file: File,
+    bytes: Box<dyn PackBytes>,
 }
 
-impl PackFile {
+impl PackReader {
     /// Opens the pack at `path`.
     pub fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).at("open pack", path)?;
-        Ok(Self {
+        Ok(Self::new(path, file))
+    }
+
+    /// A pack of these bytes; `path` names it in messages.
+    pub fn new(path: &Path, bytes: impl PackBytes + 'static) -> Self {
+        Self {
             path: path.to_owned(),
-            file,
-        })
+            bytes: Box::new(bytes),
+        }
+    }
+
+    /// Its length, bytes.
+    pub fn size(&self) -> Result<u64> {
+        self.bytes.size().at("stat pack", &self.path)
+    }
+
+    pub(super) fn read(&self, out: &mut [u8], offset: u64) -> Result<()> {
+        self.bytes
+            .read_exact_at(out, offset)
+            .at("read pack", &self.path)
     }
 
     fn corrupt(&self, why: impl Into<String>) -> Error {
@@ -52,7 +67,7 @@ impl PackFile {
             return Err(self.corrupt(format!("blob {} is longer packed than plain", slot.id)));
         }
         out.resize(slot.record_bytes() as usize, 0);
-        if let Err(e) = self.file.read_exact_at(out, u64::from(slot.offset)) {
+        if let Err(e) = self.bytes.read_exact_at(out, u64::from(slot.offset)) {
             if e.kind() == std::io::ErrorKind::UnexpectedEof {
                 return Err(self.corrupt(format!("it ends inside blob {}", slot.id)));
             }
@@ -85,21 +100,17 @@ impl PackFile {
 
     /// The directory at the pack's end.
     pub fn directory(&self) -> Result<Directory> {
-        let bytes = self.file.metadata().at("stat pack", &self.path)?.len();
+        let bytes = self.size()?;
         if bytes < (HEADER + TRAILER) as u64 {
             return Err(self.corrupt("it is shorter than an empty pack"));
         }
         let mut header = [0; HEADER];
-        self.file
-            .read_exact_at(&mut header, 0)
-            .at("read pack", &self.path)?;
+        self.read(&mut header, 0)?;
         if header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
             return Err(self.corrupt("its header is not that of a pack"));
         }
         let mut trailer = [0; TRAILER];
-        self.file
-            .read_exact_at(&mut trailer, bytes - TRAILER as u64)
-            .at("read pack", &self.path)?;
+        self.read(&mut trailer, bytes - TRAILER as u64)?;
         if trailer[..8] != *END_MAGIC || u32_at(&trailer, 56) != crc32fast::hash(&trailer[..56]) {
             return Err(self.corrupt("its trailer is missing or wrong"));
         }
@@ -109,9 +120,7 @@ impl PackFile {
             return Err(self.corrupt("its trailer and its length disagree"));
         }
         let mut directory = vec![0; length as usize];
-        self.file
-            .read_exact_at(&mut directory, offset)
-            .at("read pack", &self.path)?;
+        self.read(&mut directory, offset)?;
         if *blake3::hash(&directory).as_bytes() != array_at::<32>(&trailer, 24) {
             return Err(self.corrupt("its directory has another hash than its trailer says"));
         }
@@ -191,7 +200,7 @@ mod tests {
     fn blobs_come_back_through_the_directory() {
         let dir = tempfile::tempdir().unwrap();
         let (path, contents) = sample(dir.path());
-        let pack = PackFile::open(&path).unwrap();
+        let pack = PackReader::open(&path).unwrap();
         let directory = pack.directory().unwrap();
         assert_eq!(directory.id, PackId::from_bytes([9; 16]));
         let records: u64 = directory.slots.iter().map(Slot::record_bytes).sum();
@@ -206,12 +215,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, contents) = sample(dir.path());
         let good = std::fs::read(&path).unwrap();
-        let slots = PackFile::open(&path).unwrap().directory().unwrap().slots;
+        let slots = PackReader::open(&path).unwrap().directory().unwrap().slots;
         for at in (0..good.len()).step_by(7) {
             let mut bad = good.clone();
             bad[at] ^= 0x10;
             std::fs::write(&path, &bad).unwrap();
-            let pack = PackFile::open(&path).unwrap();
+            let pack = PackReader::open(&path).unwrap();
             let whole = slots
                 .iter()
                 .filter(|slot| pack.blob(slot, &mut Vec::new()).is_ok())
@@ -221,7 +230,7 @@ mod tests {
             let slack = at < HEADER || at >= good.len() - 4;
             assert!(noticed || slack, "byte {at}");
             let mut saved = 0;
-            salvage::<Error>(&path, |_| {
+            salvage::<Error>(&pack, |_| {
                 saved += 1;
                 Ok(())
             })
@@ -231,7 +240,7 @@ mod tests {
         for len in (0..good.len()).step_by(13) {
             std::fs::write(&path, &good[..len]).unwrap();
             assert!(
-                PackFile::open(&path).unwrap().directory().is_err(),
+                PackReader::open(&path).unwrap().directory().is_err(),
                 "cut at {len}"
             );
         }

@@ -1,14 +1,10 @@
 //! What can be saved of a damaged pack.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-
 use cairn_model::BlobId;
 
 use super::reader::decompress;
-use super::{BLOB_BYTES_MAX, HEADER, RECORD_HEADER, RECORD_MAGIC, Slot, codec, u32_at};
-use crate::error::{IoContext, Result};
+use super::{BLOB_BYTES_MAX, HEADER, PackReader, RECORD_HEADER, RECORD_MAGIC, Slot, codec, u32_at};
+use crate::error::Result;
 
 /// Bytes looked at in one go; holds the longest record twice.
 const WINDOW: usize = 48 << 20;
@@ -20,13 +16,12 @@ const SECTOR: u64 = 4096;
 /// is passed over. Ids are for the caller to compute from contents. Returns the number of blobs.
 ///
 /// # Errors
-/// Those of `save`, and of opening the file.
+/// Those of `save`, and of asking for the pack's length.
 pub fn salvage<E: From<crate::Error>>(
-    path: &Path,
+    pack: &PackReader,
     mut save: impl FnMut(Vec<u8>) -> Result<(), E>,
 ) -> Result<u64, E> {
-    let file = File::open(path).at("open pack", path)?;
-    let end = file.metadata().at("stat pack", path)?.len();
+    let end = pack.size()?;
     let mut found = 0;
     let mut at = HEADER as u64;
     let mut window = Vec::new();
@@ -39,7 +34,7 @@ pub fn salvage<E: From<crate::Error>>(
         {
             start = at;
             window.resize(WINDOW.min((end - at) as usize), 0);
-            fill(&file, &mut window, start);
+            fill(pack, &mut window, start);
         }
         let within = (at - start) as usize;
         match whole_record(&window[within..]) {
@@ -55,15 +50,15 @@ pub fn salvage<E: From<crate::Error>>(
 }
 
 /// Reads what can be read; zeros stand for the rest.
-fn fill(file: &File, out: &mut [u8], start: u64) {
-    if file.read_exact_at(out, start).is_ok() {
+fn fill(pack: &PackReader, out: &mut [u8], start: u64) {
+    if pack.read(out, start).is_ok() {
         return;
     }
     let mut at = 0;
     while at < out.len() {
         let length = ((SECTOR - (start + at as u64) % SECTOR) as usize).min(out.len() - at);
         let sector = &mut out[at..at + length];
-        if file.read_exact_at(sector, start + at as u64).is_err() {
+        if pack.read(sector, start + at as u64).is_err() {
             sector.fill(0);
         }
         at += length;

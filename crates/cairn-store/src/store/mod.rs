@@ -9,9 +9,8 @@ mod publish;
 mod read;
 mod reconcile;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use cairn_model::PackId;
 
@@ -21,11 +20,11 @@ use crate::index::Index;
 use crate::layout::Layout;
 use crate::lease::Lease;
 use crate::meta::Db;
-use crate::pack::{PackFile, file_name};
+use crate::pack::{OpenPacks, PackSource, file_name};
 use crate::reserve;
 use crate::rows::{PackInfo, pack_rows};
 
-pub use open::private_directory;
+pub use open::{OpenOptions, private_directory};
 pub(crate) use publish::Edit;
 pub(crate) use reconcile::reconcile;
 
@@ -39,7 +38,7 @@ struct Inner {
     disk: Disk,
     db: Db,
     index: RwLock<Arc<Index>>,
-    packs: Mutex<HashMap<PackId, Arc<PackFile>>>,
+    packs: OpenPacks,
 }
 
 impl Store {
@@ -72,7 +71,12 @@ impl Store {
         Layout::of(&self.0.root).index()
     }
 
-    /// Path of a published pack.
+    /// Where published packs are read from.
+    pub fn packs(&self) -> &dyn PackSource {
+        self.0.packs.source()
+    }
+
+    /// Where the file of a published pack is, for what moves, links or unlinks it.
     pub fn pack_path(&self, id: &PackId) -> PathBuf {
         Layout::of(&self.0.root).packs().join(file_name(id))
     }

@@ -1,7 +1,7 @@
 //! How a store is made, and opened.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, RwLock};
 
 use cairn_model::Class;
 
@@ -13,8 +13,20 @@ use crate::format::Format;
 use crate::index::{Index, List};
 use crate::layout::{BEGINNINGS, DIRECTORIES, Layout, index_list};
 use crate::meta::{Db, Notice};
+use crate::pack::{OpenPacks, PackDirectory, PackSource};
 use crate::place::{mend_modes, read_format};
 use crate::reserve;
+
+/// How a store is opened.
+#[derive(Clone, Default)]
+pub struct OpenOptions {
+    /// Where changes of files go.
+    pub disk: Disk,
+    /// Told when the repository lock is waited for.
+    pub notice: Option<Notice>,
+    /// Where published packs are read from, instead of the repository's directory.
+    pub packs: Option<Arc<dyn PackSource>>,
+}
 
 /// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
 fn make_private(path: &Path) -> Result<()> {
@@ -87,9 +99,28 @@ impl Store {
 
     /// Opens the store in `root`. `notice` is told when the repository lock is waited for.
     pub fn open(root: &Path, disk: Disk, notice: Option<Notice>) -> Result<Self> {
+        Self::open_with(
+            root,
+            OpenOptions {
+                disk,
+                notice,
+                ..OpenOptions::default()
+            },
+        )
+    }
+
+    /// Opens the store in `root`.
+    pub fn open_with(root: &Path, options: OpenOptions) -> Result<Self> {
+        let OpenOptions {
+            disk,
+            notice,
+            packs,
+        } = options;
         read_format(root)?;
         mend_modes(root);
         let db = Db::new(root, disk.clone(), notice);
+        let packs =
+            packs.unwrap_or_else(|| Arc::new(PackDirectory::new(&Layout::of(root).packs())));
         let index = match Index::open(&Layout::of(root).index(), None) {
             Ok(index) => index,
             // Short of descriptors or memory, refused: nothing that a new index would change.
@@ -103,7 +134,7 @@ impl Store {
                     // Another process was first.
                     Ok(_) => Ok(()),
                     Err(e) if !is_derivable(&e) => Err(e),
-                    Err(_) => reconcile(root, &disk, txn, &Index::default()),
+                    Err(_) => reconcile(root, &disk, &*packs, txn, &Index::default()),
                 })?;
                 Index::open(&Layout::of(root).index(), None)?
             }
@@ -113,7 +144,7 @@ impl Store {
             disk,
             db,
             index: RwLock::new(Arc::new(index)),
-            packs: Mutex::default(),
+            packs: OpenPacks::new(packs),
         };
         Ok(Self(Arc::new(inner)))
     }

@@ -2,14 +2,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use cairn_model::{BlobId, Class, PackId};
+use cairn_model::{BlobId, PackId};
 
 use super::Store;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
-use crate::pack::PackFile;
-
-const OPEN_PACKS_MAX: usize = 128;
+use crate::pack::PackReader;
 
 impl Store {
     /// The index as last loaded.
@@ -30,21 +28,8 @@ impl Store {
     }
 
     /// An open pack.
-    pub fn pack(&self, id: &PackId) -> Result<Arc<PackFile>> {
-        let mut packs = self.0.packs.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pack) = packs.get(id) {
-            return Ok(pack.clone());
-        }
-        let opened = PackFile::open(&self.pack_path(id)).map_err(|e| match e.class() {
-            Class::NotFound => Error::MissingPack(*id),
-            _ => e,
-        });
-        let pack = Arc::new(opened?);
-        if packs.len() >= OPEN_PACKS_MAX {
-            packs.clear();
-        }
-        packs.insert(*id, pack.clone());
-        Ok(pack)
+    pub fn pack(&self, id: &PackId) -> Result<Arc<PackReader>> {
+        self.0.packs.get(id)
     }
 
     /// Where a blob is; looks at the index on disk again before it says that it is missing.

@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use cairn_model::{Class, PackId};
 
 use super::Store;
 use crate::disk::Disk;
-use crate::error::{Error, IoContext, Result};
+use crate::error::{Error, Result};
 use crate::index::{Index, List, write_sorted};
 use crate::layout::Layout;
 use crate::meta::Txn;
-use crate::pack::{Directory, PackFile};
+use crate::pack::{Directory, PackSource};
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED};
 
 /// Entries that are sorted at a time when the index is made anew.
@@ -26,7 +26,7 @@ impl Store {
         if index.generation() == state.generation {
             return Ok(index);
         }
-        reconcile(&self.0.root, &self.0.disk, txn, &index)?;
+        reconcile(&self.0.root, &self.0.disk, self.packs(), txn, &index)?;
         self.reload_index()
     }
 
@@ -35,17 +35,13 @@ impl Store {
         let (root, disk) = (&self.0.root, &self.0.disk);
         self.0
             .db
-            .write(|txn| reconcile(root, disk, txn, &Index::default()))?;
+            .write(|txn| reconcile(root, disk, self.packs(), txn, &Index::default()))?;
         self.compact_index()
     }
 
     /// Takes a pack out of index and database; its file stays where it is. For repairs.
     pub fn forget_pack(&self, id: &PackId) -> Result<()> {
-        self.0
-            .packs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(id);
+        self.0.packs.forget(id);
         self.0.db.write::<_, Error>(|txn| {
             let index = self.consistent_index(txn)?;
             PACKS.delete(txn, id.as_bytes());
@@ -66,8 +62,14 @@ impl Store {
 /// Brings index, rows and pack files together: whole packs without a row get one, packs in force that
 /// `index` lacks get entries from their own directories, and all others are hidden. Packs whose
 /// directory is damaged are left out, for `check` to name and repair.
-pub(crate) fn reconcile(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Index) -> Result<()> {
-    let (packs, directory) = (Layout::of(root).packs(), Layout::of(root).index());
+pub(crate) fn reconcile(
+    root: &Path,
+    disk: &Disk,
+    packs: &dyn PackSource,
+    txn: &mut Txn<'_>,
+    index: &Index,
+) -> Result<()> {
+    let directory = Layout::of(root).index();
     let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
     // A list that does not read may have been of any generation before the one that comes now.
     let current = List::read(&directory).map_or(0, |list| list.generation);
@@ -76,20 +78,14 @@ pub(crate) fn reconcile(root: &Path, disk: &Disk, txn: &mut Txn<'_>, index: &Ind
     let mut live = HashSet::new();
     let mut entries = Vec::new();
     let mut add = Vec::new();
-    for file in std::fs::read_dir(&packs).at("list", &packs)?.flatten() {
-        let path = file.path();
-        let stem = path.file_stem().and_then(|stem| stem.to_str());
-        let named = stem.and_then(|stem| stem.parse::<PackId>().ok());
-        let Some(named) = named.filter(|_| path.extension().is_some_and(|e| e == "pack")) else {
-            continue;
-        };
+    for named in packs.list()? {
         let row = PACKS.get(txn, named.as_bytes())?;
         if row.is_some_and(|row| row.retired.is_some()) {
             continue;
         }
         if row.is_none() || !known.contains(&named) {
             let Directory { id, slots, bytes } =
-                match PackFile::open(&path).and_then(|pack| pack.directory()) {
+                match packs.open(&named).and_then(|pack| pack.directory()) {
                     Err(e) if e.is_corruption() || e.class() == Class::NotFound => continue,
                     done => done?,
                 };
