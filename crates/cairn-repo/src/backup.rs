@@ -49,7 +49,9 @@ impl Repo {
                 to.display()
             )));
         }
-        Store::create(to, disk.clone())?;
+        // A copy of a repository above a base stands above the same one.
+        let base = self.store.base().map(|base| base.root());
+        Store::create_above(to, disk.clone(), base)?;
         for name in PLACES {
             cairn_store::private_directory(&to.join(name), &disk)?;
         }

@@ -42,6 +42,9 @@ pub struct Options {
     pub disk: Disk,
     /// Where packs are read from, instead of the repository's directory.
     pub packs: Option<Arc<dyn PackSource>>,
+    /// The repository below this one: what it holds is read from there and not stored again. A repository
+    /// that is made is put above it; in one that has a base, this is where that is now.
+    pub base: Option<PathBuf>,
 }
 
 /// A repository: a store, the rows that give it meaning, heads, views and containers beside it. What can
@@ -54,7 +57,7 @@ pub struct Repo {
 impl Repo {
     /// Makes a repository in `root` if there is none, and opens it.
     pub fn open_or_create(root: &Path, options: Options) -> Result<Self> {
-        Store::create(root, options.disk.clone())?;
+        Store::create_above(root, options.disk.clone(), options.base.as_deref())?;
         let places = ["heads", "containers", "cache"].map(|name| root.join(name));
         if !places.iter().all(|place| place.is_dir()) {
             for place in &places {
@@ -71,6 +74,7 @@ impl Repo {
             disk: options.disk.clone(),
             notice: options.notice.clone(),
             packs: options.packs.clone(),
+            base: options.base.clone(),
         };
         let store = Store::open_with(root, open)?;
         Ok(Self { store, options })

@@ -61,6 +61,24 @@ pub enum Error {
         /// The features.
         names: String,
     },
+    /// The repository below this one does not open.
+    #[error("the repository in {} needs its base {}, which does not open; mount it, or say with --base-root or CAIRN_BASE_ROOT where it is now", .root.display(), .base.display())]
+    NoBase {
+        /// The repository.
+        root: PathBuf,
+        /// Its base.
+        base: PathBuf,
+        /// Why not.
+        source: Box<Error>,
+    },
+    /// Something is wrong in the repository below this one.
+    #[error("base repository {}, which only its owner can repair", .base.display())]
+    InBase {
+        /// The base.
+        base: PathBuf,
+        /// What.
+        source: Box<Error>,
+    },
     /// A value is over a limit that protects memory.
     #[error("{what} is too large: {size} bytes, the limit is {limit}")]
     TooLarge {
@@ -106,7 +124,8 @@ impl Error {
             Self::Format { .. } | Self::UnknownFeature { .. } | Self::TooLarge { .. } => {
                 Class::FailedPrecondition
             }
-            Self::NoDatabase { .. } => Class::Unavailable,
+            Self::NoDatabase { .. } | Self::NoBase { .. } => Class::Unavailable,
+            Self::InBase { source, .. } => source.class(),
             Self::Worker => Class::Internal,
         }
     }

@@ -20,8 +20,11 @@ pub const FORMAT: &str = "cairn repository 1, fastcdc-2020 16/64/256 KiB";
 const WITH_FEATURES: &str = "cairn repository 2, fastcdc-2020 16/64/256 KiB";
 const REQUIRES: &str = "requires: ";
 
+/// Blobs may be in another repository, see [`crate::base`].
+pub const BASE: &str = "base";
+
 /// Features that this program knows.
-pub const FEATURES: [&str; 0] = [];
+pub const FEATURES: [&str; 1] = [BASE];
 
 /// What is known of a repository's format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

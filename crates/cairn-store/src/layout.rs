@@ -14,6 +14,7 @@ const JOURNAL_COPY: &str = "journal.copy";
 const DB: &str = "db";
 const DB_NEW: &str = "db.new";
 const DB_BROKEN: &str = "db.broken";
+const BASE: &str = "base";
 const RESERVE: &str = "reserve";
 const CURRENT: &str = "CURRENT";
 
@@ -21,7 +22,7 @@ const CURRENT: &str = "CURRENT";
 pub const DIRECTORIES: [&str; 4] = [PACKS, INDEX, LEASES, TMP];
 
 /// What there may be before a repository has its file `format`.
-pub const BEGINNINGS: [&str; 10] = [
+pub const BEGINNINGS: [&str; 12] = [
     LOCK,
     PACKS,
     INDEX,
@@ -31,6 +32,8 @@ pub const BEGINNINGS: [&str; 10] = [
     "journal.new",
     JOURNAL_COPY,
     "format.new",
+    BASE,
+    "base.new",
     "lost+found",
 ];
 
@@ -71,6 +74,11 @@ impl<'a> Layout<'a> {
     /// What says that this is a repository, and of which format.
     pub fn format(self) -> PathBuf {
         self.0.join(FORMAT)
+    }
+
+    /// Where the base is.
+    pub fn base(self) -> PathBuf {
+        self.0.join(BASE)
     }
 
     /// The repository lock.

@@ -6,6 +6,7 @@
 //!
 //! Nothing here knows what blobs mean.
 
+mod base;
 mod chunk;
 pub mod codec;
 mod disk;
@@ -28,6 +29,7 @@ mod staged;
 mod store;
 mod stream;
 
+pub use base::Base;
 pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
 pub use error::{Error, IoContext, Result, chain};
@@ -42,6 +44,6 @@ pub use pack::{
 };
 pub use place::{can_write, restore_format};
 pub use rows::PackInfo;
-pub use scrub::{Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
+pub use scrub::{Chosen, Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
 pub use store::{OpenOptions, Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::format::{FORMAT, Fault, Format};
+use crate::format::{BASE, FORMAT, Fault, Format};
 use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
 use crate::pack::{PackDirectory, PackSource};
@@ -87,7 +87,12 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
     {
         return Err(Error::NotARepository(root.into()));
     }
-    let text = Format::default().text();
+    let mut format = Format::default();
+    // Nothing else makes this file, and without the feature blobs of the base would count as lost.
+    if Layout::of(root).base().exists() {
+        format.requires.insert(BASE);
+    }
+    let text = format.text();
     disk.replace(&Layout::of(root).format(), text.as_bytes())?;
     Ok(true)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use cairn_model::{BlobId, Class, PackId};
 use cairn_sys::threads;
 
+use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::rows::{PackInfo, VERIFIED, VerifiedV1, pack_rows};
@@ -77,6 +78,15 @@ pub enum Damage {
     },
     /// A file of the index; made anew by a repair.
     Index(Error),
+    /// Something in the base, which no repair here touches.
+    Base {
+        /// Which pack; none for a file of its index.
+        pack: Option<PackId>,
+        /// Which blob, where it is one.
+        blob: Option<BlobId>,
+        /// How it shows.
+        error: Error,
+    },
 }
 
 fn is_damage(error: &Error) -> bool {
@@ -96,14 +106,41 @@ pub struct Scrub {
     pub bytes: u64,
     /// What was wrong.
     pub damage: Vec<Damage>,
+    /// Packs of the base among those that were read.
+    pub base_packs: usize,
     /// What the system did not let be read, so that nothing is known of it.
     pub unread: Vec<Error>,
     /// Why it could not be written down what was found whole.
     pub forgotten: Option<Error>,
 }
 
+/// A pack that is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen {
+    /// Which.
+    pub id: PackId,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// What its row says; none for a pack of the base.
+    row: Option<PackInfo>,
+}
+
+/// Packs of the base. One that does not open is chosen too, so that it is said.
+fn base_packs(store: &Store) -> Result<Vec<Chosen>> {
+    let Some(base) = store.base() else {
+        return Ok(Vec::new());
+    };
+    base.reload()?;
+    let chosen = |id: PackId| Chosen {
+        id,
+        bytes: base.pack(&id).and_then(|pack| pack.size()).unwrap_or(0),
+        row: None,
+    };
+    Ok(base.pack_ids().into_iter().map(chosen).collect())
+}
+
 /// Packs whose content a scrub of `scope` would read, and how many it would not.
-pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<(PackId, PackInfo)>, usize)> {
+pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<Chosen>, usize)> {
     let (rows, verified) = store
         .db()
         .read::<_, Error>(|rows| Ok((pack_rows(rows)?, VERIFIED.scan(rows, [])?)))?;
@@ -112,27 +149,30 @@ pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<(PackId, PackInfo)>, u
         .map(|(key, row)| (key, row.at))
         .collect();
     let at = |id: &PackId| verified.get(&id.as_bytes()[..]).copied().unwrap_or(0);
-    let mut packs: Vec<(PackId, PackInfo)> = rows
-        .into_iter()
-        .filter(|(_, row)| row.retired.is_none())
-        .collect();
+    let mut packs = base_packs(store)?;
+    let own = rows.into_iter().filter(|(_, row)| row.retired.is_none());
+    packs.extend(own.map(|(id, row)| Chosen {
+        id,
+        bytes: row.bytes,
+        row: Some(row),
+    }));
     let all = packs.len();
-    packs.sort_by_key(|(id, _)| at(id));
+    packs.sort_by_key(|pack| at(&pack.id));
     match scope {
         Scope::Structure | Scope::All => {}
         Scope::Share(share) => {
-            let total: u64 = packs.iter().map(|(_, row)| row.bytes).sum();
+            let total: u64 = packs.iter().map(|pack| pack.bytes).sum();
             let mut left = total as f64 * share;
-            packs.retain(|(_, row)| {
+            packs.retain(|pack| {
                 let wanted = left > 0.0;
-                left -= row.bytes as f64;
+                left -= pack.bytes as f64;
                 wanted
             });
         }
         Scope::OlderThan(age) => {
             let limit = now().saturating_sub(age.as_secs());
             // A moment in the future is a clock that was wrong: read again.
-            packs.retain(|(id, _)| at(id) <= limit || at(id) > now());
+            packs.retain(|pack| at(&pack.id) <= limit || at(&pack.id) > now());
         }
     }
     let skipped = all - packs.len();
@@ -179,17 +219,22 @@ pub fn scrub(
     options: &ScrubOptions,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Scrub> {
-    let (rows, skipped) = choose(store, options.scope)?;
+    let (chosen, skipped) = choose(store, options.scope)?;
     let content = options.scope != Scope::Structure;
     let index = store.reload_index()?;
     let throttle = Throttle::new(options.rate);
     let total = Mutex::new(Scrub::default());
     let failed = Mutex::new(None);
-    let done = threads::for_each(threads::cores(), &rows, |_, (id, row)| {
-        let part = pack(store, &index, (id, row), content, &|bytes| {
+    let done = threads::for_each(threads::cores(), &chosen, |_, Chosen { id, row, .. }| {
+        let spend = |bytes| {
             throttle.spend(bytes);
             progress(bytes);
-        });
+        };
+        let part = match (row, store.base()) {
+            (None, Some(base)) => base_pack(base, &index, id, content, &spend),
+            (None, None) => return Ok(()),
+            (Some(row), _) => pack(store, &index, (id, row), content, &spend),
+        };
         if content && let Err(e) = remember(store, id, &part) {
             failed
                 .lock()
@@ -198,6 +243,7 @@ pub fn scrub(
         }
         let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
         total.packs += 1;
+        total.base_packs += usize::from(row.is_none());
         total.blobs += part.blobs;
         total.bytes += part.bytes;
         total.damage.extend(part.damage);
@@ -215,7 +261,68 @@ pub fn scrub(
             Ok(()) => {}
         }
     }
+    if let Some(base) = store.base() {
+        for segment in base.index().segments() {
+            let verified = segment.verify();
+            blame(base, &mut scrub, verified.err(), None, None);
+        }
+    }
     Ok(scrub)
+}
+
+/// Puts an error of the base where it belongs.
+fn blame(
+    base: &Base,
+    out: &mut Scrub,
+    error: Option<Error>,
+    pack: Option<PackId>,
+    blob: Option<BlobId>,
+) {
+    let Some(error) = error else { return };
+    let error = match error {
+        wrapped @ Error::InBase { .. } => wrapped,
+        bare => base.wrap(bare),
+    };
+    if is_damage(&error) {
+        out.damage.push(Damage::Base { pack, blob, error });
+    } else if out.unread.is_empty() {
+        // One line says it for all of them.
+        out.unread.push(error);
+    }
+}
+
+/// Reads a pack of the base.
+fn base_pack(
+    base: &Base,
+    own: &Index,
+    id: &PackId,
+    content: bool,
+    progress: &dyn Fn(u64),
+) -> Scrub {
+    let mut out = Scrub::default();
+    let opened = base.pack(id).and_then(|file| Ok((file.directory()?, file)));
+    let (directory, file) = match opened {
+        Ok(opened) => opened,
+        Err(e) => {
+            // Its owner's collection may have taken it since the index was read.
+            let gone = base.reload().is_ok() && !base.pack_ids().contains(id);
+            blame(base, &mut out, (!gone).then_some(e), Some(*id), None);
+            return out;
+        }
+    };
+    let mut scratch = Vec::new();
+    for slot in &directory.slots {
+        out.blobs += 1;
+        out.bytes += slot.record_bytes();
+        // A copy here is the one that is read, whatever the base's is like.
+        let needed = !matches!(own.find(&slot.id), Ok(Some(_)));
+        if content && needed {
+            let read = file.blob(slot, &mut scratch);
+            blame(base, &mut out, read.err(), Some(*id), Some(slot.id));
+        }
+        progress(slot.record_bytes());
+    }
+    out
 }
 
 fn remember(store: &Store, id: &PackId, part: &Scrub) -> Result<()> {

@@ -79,6 +79,16 @@ pub struct Cli {
     )]
     pub root: Option<PathBuf>,
 
+    /// Repository to share content with: init and import store only what it lacks; it is never written to
+    #[arg(
+        long,
+        env = "CAIRN_BASE_ROOT",
+        global = true,
+        value_name = "DIR",
+        help_heading = GLOBAL
+    )]
+    pub base_root: Option<PathBuf>,
+
     /// Print JSON instead of text
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,

@@ -158,6 +158,13 @@ pub fn stats(env: &Env) -> Result<()> {
     line("-", "shared: between layers", s.shared_between);
     line("=", "content, each piece once", s.unique);
     line("-", "saved by compression", s.compression);
+    if let Some(base) = &s.base_root {
+        line(
+            "-",
+            &format!("in the base {}", base.display()),
+            s.base_content,
+        );
+    }
     line("=", "content as stored", s.stored_content);
     line("+", "manifests, tar framing, documents", s.stored_metadata);
     line("+", "dead, not yet collected", s.dead);
@@ -175,6 +182,14 @@ pub fn stats(env: &Env) -> Result<()> {
         s.packs,
         s.ratio()
     );
+    if s.base_root.is_some() {
+        println!(
+            "{} more blobs are read from the base: {} of content, {} of manifests, framing and documents",
+            s.base_blobs,
+            size(s.base_content),
+            size(s.base_metadata)
+        );
+    }
     for (title, shares) in [("IMAGE", &s.images), ("LAYER", &s.layers)] {
         if shares.is_empty() {
             continue;
@@ -214,6 +229,10 @@ fn stats_json(s: &Stats) -> Value {
         "shared_between_bytes": s.shared_between,
         "unique_bytes": s.unique,
         "compression_saved_bytes": s.compression,
+        "base_root": s.base_root.as_ref().map(|base| base.display().to_string()),
+        "base_content_bytes": s.base_content,
+        "base_metadata_bytes": s.base_metadata,
+        "base_blobs": s.base_blobs,
         "stored_content_bytes": s.stored_content,
         "stored_metadata_bytes": s.stored_metadata,
         "dead_bytes": s.dead,
@@ -251,7 +270,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         if !args.cache
             && let Ok((packs, _)) = choose(repo.store(), scope)
         {
-            bar.expect(packs.iter().map(|(_, row)| row.bytes).sum());
+            bar.expect(packs.iter().map(|pack| pack.bytes).sum());
         }
         let rate = args.rate;
         let options = ScrubOptions { scope, rate };

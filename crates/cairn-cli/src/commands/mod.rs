@@ -63,6 +63,8 @@ impl LockWatch for Waits {
 pub struct Env {
     /// The repository's directory.
     pub root: PathBuf,
+    /// The repository below it, where that is given.
+    base: Option<PathBuf>,
     /// True where JSON was asked for.
     pub json: bool,
     /// The driver that was named, for this command alone.
@@ -88,6 +90,7 @@ impl Env {
     pub fn options_by(&self, settings: &Settings) -> Options {
         Options {
             limits: settings.limits(),
+            base: self.base.clone(),
             driver: self.driver.or(settings.driver),
             verify: self.verify.or(settings.verify).unwrap_or_default(),
             notice: Some(Arc::new(Waits {
@@ -134,6 +137,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
     let root = std::path::absolute(&root).context("resolve the repository path")?;
     let env = Env {
         root,
+        base: cli.base_root,
         json: cli.json,
         driver: cli.driver,
         quiet: matches!(cli.command, Command::Run(_) | Command::After { .. }),

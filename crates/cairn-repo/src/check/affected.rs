@@ -18,19 +18,16 @@ impl Check<'_> {
         bad_packs: &HashSet<PackId>,
     ) -> Result<()> {
         let store = &self.repo.store;
-        let index = store.index();
         let mut affected: BTreeMap<BlobId, Affected> = BTreeMap::new();
-        let why = |id: &BlobId| match (bad.get(id), index.find(id)) {
+        let why = |id: &BlobId| match (bad.get(id), store.pack_of(id)) {
             (Some(why), _) => Some(why.clone()),
+            (None, Err(cairn_store::Error::MissingBlob(_))) => {
+                Some("it is not in any pack".to_owned())
+            }
             (None, Err(e)) => e.is_corruption().then(|| e.to_string()),
-            // Published, or moved by a collection, since the index was read.
-            (None, Ok(None)) => store
-                .find(id)
-                .is_err_and(|e| e.is_corruption())
-                .then(|| "it is not in any pack".to_owned()),
-            (None, Ok(Some(found))) if bad_packs.contains(&found.pack) => {
-                let bad = self.repo.store.get(id).is_err_and(|e| e.is_corruption());
-                bad.then(|| format!("its pack {} is damaged", found.pack))
+            (None, Ok(pack)) if bad_packs.contains(&pack) => {
+                let bad = store.get(id).is_err_and(|e| e.is_corruption());
+                bad.then(|| format!("its pack {pack} is damaged"))
             }
             _ => None,
         };

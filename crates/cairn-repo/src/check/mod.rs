@@ -154,6 +154,15 @@ impl Check<'_> {
                     bad.insert(*id, cairn_store::chain(error));
                 }
                 Damage::Index(error) => report.faults.push(cairn_store::chain(error)),
+                Damage::Base { pack, blob, error } => {
+                    let words = cairn_store::chain(error);
+                    match blob {
+                        // Whether anything here needs it comes out below; it is the base's damage all the same.
+                        Some(blob) => drop(bad.insert(*blob, words.clone())),
+                        None => bad_packs.extend(*pack),
+                    }
+                    report.faults.push(words);
+                }
             }
         }
         if let Err(e) = self.find_hits(&mut report, &bad, &bad_packs) {

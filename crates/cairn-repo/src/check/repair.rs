@@ -73,6 +73,8 @@ impl Check<'_> {
                     packs.insert(id);
                 }
                 Damage::Index(_) => index = true,
+                // Not ours: the check that follows names it.
+                Damage::Base { .. } => {}
             }
         }
         // A repair that was cut off may have left a pack that no row names any more.

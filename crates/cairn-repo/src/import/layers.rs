@@ -92,10 +92,9 @@ impl Import<'_> {
 }
 
 impl Repo {
-    /// True where the index has every blob of a layer.
+    /// True where every blob of a layer is there, here or in the base.
     pub(crate) fn is_whole(&self, layer: &Layer) -> bool {
-        let index = self.store.index();
-        let has = |id: &BlobId| index.find(id).is_ok_and(|found| found.is_some());
+        let has = |id: &BlobId| self.store.pack_of(id).is_ok();
         let streams = std::iter::once(&layer.manifest).chain(&layer.framing);
         let stored = |stream| {
             self.store

@@ -39,6 +39,7 @@ impl Repo {
         stats.cache = count("cache")?;
         stats.heads = count("heads")?;
         for name in [
+            "base",
             "containers",
             "leases",
             "tmp",

@@ -32,6 +32,8 @@ pub(super) struct Blob {
     pub image: u32,
     /// How many layers and documents have it.
     pub users: u32,
+    /// Whoever removes something here frees nothing there.
+    pub in_base: bool,
 }
 
 /// Directory and index entry of a blob and its record header, bytes.
@@ -63,19 +65,26 @@ impl Ledger {
             return Ok(*place);
         }
         let missing = || Error::from(cairn_store::Error::MissingBlob(*id));
-        let found = match self.marks.mark(id)? {
+        let mut own = self.marks.mark(id)?;
+        if own.is_none() {
+            own = self.marks.index().find(id)?;
+        }
+        let in_base = own.is_none();
+        let found = match own {
             Some(found) => found,
-            None => self.marks.index().find(id)?.ok_or_else(missing)?,
+            None => self.marks.find_below(id)?.ok_or_else(missing)?,
         };
         self.blobs.push(Blob {
             stored: found.slot.stored,
             layer: NONE,
             image: NONE,
             users: 0,
+            in_base,
         });
         self.places.insert(*id, self.blobs.len() - 1);
         Ok(self.blobs.len() - 1)
     }
+
     /// Counts a stored document.
     pub fn document(&mut self, store: &Store, document: &StreamRef) -> Result<()> {
         let mut mine = HashSet::new();
@@ -131,10 +140,11 @@ impl Ledger {
         Ok(())
     }
 
-    /// Stored bytes of content, and of metadata.
-    pub fn stored(&self) -> (u64, u64) {
+    /// Stored bytes of content, and of metadata, of the blobs that are here or of those in the base.
+    pub fn stored(&self, in_base: bool) -> (u64, u64) {
         let (mut content, mut metadata) = (0, 0);
-        for (place, blob) in self.blobs.iter().enumerate() {
+        let blobs = self.blobs.iter().enumerate();
+        for (place, blob) in blobs.filter(|(_, blob)| blob.in_base == in_base) {
             match self.metadata.contains(&place) {
                 true => metadata += u64::from(blob.stored),
                 false => content += u64::from(blob.stored),

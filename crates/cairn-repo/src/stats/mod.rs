@@ -6,6 +6,8 @@ mod forecast;
 mod ledger;
 mod shares;
 
+use std::path::PathBuf;
+
 use cairn_layer::Layer;
 use cairn_model::LayerId;
 use cairn_store::gc::Marks;
@@ -48,6 +50,14 @@ pub struct Stats {
     pub unique: u64,
     /// Saved by compression.
     pub compression: u64,
+    /// The repository below this one.
+    pub base_root: Option<PathBuf>,
+    /// Content that the base holds, as stored there.
+    pub base_content: u64,
+    /// The same of manifests, tar framing and image documents.
+    pub base_metadata: u64,
+    /// Blobs of both that are needed here.
+    pub base_blobs: u64,
     /// Content as stored.
     pub stored_content: u64,
     /// Manifests, tar framing and image documents, as stored.
@@ -135,9 +145,14 @@ impl Repo {
         stats.logical = stats.logical.max(unique_layers);
         shares::count(&roots, images.len(), &chains, &mut ledger, &mut stats);
         self.forecast_removals(&roots, &images, &mut ledger, &mut stats)?;
-        (stats.stored_content, stats.stored_metadata) = ledger.stored();
-        stats.compression = stats.unique.saturating_sub(stats.stored_content);
-        stats.blobs = ledger.blobs.len() as u64;
+        (stats.stored_content, stats.stored_metadata) = ledger.stored(false);
+        (stats.base_content, stats.base_metadata) = ledger.stored(true);
+        stats.compression = stats
+            .unique
+            .saturating_sub(stats.stored_content + stats.base_content);
+        stats.base_root = self.store.base().map(|base| base.root().to_owned());
+        stats.base_blobs = ledger.blobs.iter().filter(|blob| blob.in_base).count() as u64;
+        stats.blobs = ledger.blobs.len() as u64 - stats.base_blobs;
         self.count_disk(&ledger.marks, &mut stats)?;
         Ok(stats)
     }

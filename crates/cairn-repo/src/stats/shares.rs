@@ -114,6 +114,9 @@ fn share(
     };
     for place in places {
         let blob = &ledger.blobs[place];
+        if blob.in_base {
+            continue;
+        }
         let stored = u64::from(blob.stored);
         if mine(blob) {
             out.exclusive_bytes += stored;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cairn_model::{BlobId, PackId};
 
+use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
 use crate::pack::{RECORD_HEADER, Slot};
@@ -32,6 +33,7 @@ pub struct Marks {
     index: Arc<Index>,
     /// The index as it is when everything is marked again.
     pub(super) newer: Option<Arc<Index>>,
+    base: Option<Arc<Base>>,
     bits: Vec<Vec<u64>>,
     live: HashMap<PackId, Live>,
 }
@@ -48,6 +50,7 @@ impl Marks {
         Ok(Self {
             index,
             newer: None,
+            base: store.base().cloned(),
             bits,
             live: HashMap::new(),
         })
@@ -63,9 +66,10 @@ impl Marks {
     /// Marks a blob; says where it is if it was not marked before.
     pub fn mark(&mut self, id: &BlobId) -> Result<Option<Location>> {
         let Some(found) = self.index.find(id)? else {
-            // Stored after the marking began: its pack is not in question.
+            // Stored after the marking began, or in the base: its pack is not in question.
             return match &self.newer {
                 Some(newer) if newer.find(id)?.is_some() => Ok(None),
+                _ if self.find_below(id)?.is_some() => Ok(None),
                 _ => Err(Error::MissingBlob(*id)),
             };
         };
@@ -79,6 +83,18 @@ impl Marks {
         live.blobs += 1;
         live.bytes += found.slot.record_bytes();
         Ok(Some(found))
+    }
+
+    /// Where the base has a blob, if it does.
+    pub fn find_below(&self, id: &BlobId) -> Result<Option<Location>> {
+        let Some(base) = &self.base else {
+            return Ok(None);
+        };
+        match base.find(id)? {
+            // It may have come there meanwhile.
+            None => base.reload()?.find(id).map_err(|e| base.wrap(e)),
+            found => Ok(found),
+        }
     }
 
     /// Takes the mark of a blob away again, for a forecast of what its loss would do.

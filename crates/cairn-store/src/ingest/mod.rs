@@ -65,12 +65,18 @@ pub struct Prepared {
 }
 
 impl Ingest {
-    pub(crate) fn start(disk: Disk, index: Arc<Index>, lease: Lease) -> Result<Self> {
+    pub(crate) fn start(
+        disk: Disk,
+        index: Arc<Index>,
+        base: Option<Arc<Index>>,
+        lease: Lease,
+    ) -> Result<Self> {
         let lease = Arc::new(lease);
         let shared = Arc::new(Shared {
             disk,
             lease: lease.clone(),
             index,
+            base,
             in_flight: InFlight::new(),
             relied_on: Default::default(),
             output: Default::default(),

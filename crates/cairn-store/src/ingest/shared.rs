@@ -24,6 +24,8 @@ pub struct Shared {
     pub disk: Disk,
     pub lease: Arc<Lease>,
     pub index: Arc<Index>,
+    /// Of the base: what it has is not stored, and no lease can keep it there.
+    pub base: Option<Arc<Index>>,
     /// New blobs, and the segments of staged packs.
     pub in_flight: InFlight<BlobId, Arc<Segment>>,
     pub relied_on: Mutex<HashSet<PackId>>,
@@ -87,6 +89,14 @@ impl Shared {
         drop(output);
         // The others go on with the next pack while this one becomes durable.
         full.map_or(Ok(()), |pack| self.stage(pack))
+    }
+
+    /// True where the base has a blob.
+    pub fn is_below(&self, id: &BlobId) -> Result<bool> {
+        match &self.base {
+            Some(base) => Ok(base.find(id)?.is_some()),
+            None => Ok(false),
+        }
     }
 
     fn stage(&self, pack: PackWriter) -> Result<()> {

@@ -75,7 +75,7 @@ impl Worker<'_> {
                 if relied_on.last() != Some(&found.pack) {
                     relied_on.push(found.pack);
                 }
-            } else if self.shared.is_new(&id)? {
+            } else if !self.shared.is_below(&id)? && self.shared.is_new(&id)? {
                 bytes_new += content.len() as u64;
                 self.store(id, content)?;
             }

@@ -63,7 +63,10 @@ impl PackSource for PackDirectory {
             let path = entry.at("list", &self.0)?.path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
             let is_pack = path.extension().is_some_and(|e| e == "pack");
-            ids.extend(stem.filter(|_| is_pack).and_then(|stem| stem.parse().ok()));
+            ids.extend(
+                stem.filter(|_| is_pack)
+                    .and_then(|stem| stem.parse::<PackId>().ok()),
+            );
         }
         Ok(ids)
     }

@@ -14,6 +14,7 @@ use std::sync::{Arc, RwLock};
 
 use cairn_model::PackId;
 
+use crate::base::Base;
 use crate::disk::Disk;
 use crate::error::Result;
 use crate::index::Index;
@@ -39,6 +40,7 @@ struct Inner {
     db: Db,
     index: RwLock<Arc<Index>>,
     packs: OpenPacks,
+    base: Option<Arc<Base>>,
 }
 
 impl Store {
@@ -74,6 +76,11 @@ impl Store {
     /// Where published packs are read from.
     pub fn packs(&self) -> &dyn PackSource {
         self.0.packs.source()
+    }
+
+    /// The repository below this one.
+    pub fn base(&self) -> Option<&Arc<Base>> {
+        self.0.base.as_ref()
     }
 
     /// Where the file of a published pack is, for what moves, links or unlinks it.

@@ -1,12 +1,13 @@
 //! How a store is made, and opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
 use cairn_model::Class;
 
 use super::reconcile::reconcile;
 use super::{Inner, Store};
+use crate::base;
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::format::Format;
@@ -26,6 +27,8 @@ pub struct OpenOptions {
     pub notice: Option<Notice>,
     /// Where published packs are read from, instead of the repository's directory.
     pub packs: Option<Arc<dyn PackSource>>,
+    /// Where the base of a repository that has one is, instead of where it was last.
+    pub base: Option<PathBuf>,
 }
 
 /// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
@@ -44,6 +47,18 @@ pub fn private_directory(path: &Path, disk: &Disk) -> Result<()> {
     make_private(path)
 }
 
+/// Puts a repository that is there above `base`.
+fn put_above(root: &Path, disk: &Disk, before: Format, base: &Path) -> Result<()> {
+    let mut format = before.clone();
+    Db::new(root, disk.clone(), None).locked(|| {
+        base::adopt(root, disk, &mut format, base)?;
+        if format == before {
+            return Ok(());
+        }
+        disk.replace(&Layout::of(root).format(), format.text().as_bytes())
+    })
+}
+
 /// True where an index does not open for a reason that making it anew takes away.
 fn is_derivable(error: &Error) -> bool {
     matches!(error.class(), Class::Corrupt | Class::NotFound)
@@ -52,6 +67,11 @@ fn is_derivable(error: &Error) -> bool {
 impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
+        Self::create_above(root, disk, None)
+    }
+
+    /// As [`Store::create`], above the repository in `base`; a store that is there is put above it.
+    pub fn create_above(root: &Path, disk: Disk, base: Option<&Path>) -> Result<()> {
         if !root.exists() {
             let missing = root.ancestors().take_while(|path| !path.exists()).count();
             disk.mkdir(root)?;
@@ -64,7 +84,10 @@ impl Store {
         }
         match read_format(root) {
             Err(Error::NotARepository(_)) => {}
-            done => return done.map(drop),
+            done => {
+                let before = done?;
+                return base.map_or(Ok(()), |base| put_above(root, &disk, before, base));
+            }
         }
         // What an earlier try left behind when it was cut off is ours; anything else is somebody's.
         let mut present = std::fs::read_dir(root).at("list", root)?.flatten();
@@ -90,7 +113,11 @@ impl Store {
                 List::default().put(&disk, &Layout::of(root).index(), &[])?;
             }
             db.create()?;
-            let text = Format::default().text();
+            let mut format = Format::default();
+            if let Some(base) = base {
+                base::adopt(root, &disk, &mut format, base)?;
+            }
+            let text = format.text();
             disk.replace(&Layout::of(root).format(), text.as_bytes())?;
             reserve::fill(root);
             Ok(())
@@ -115,8 +142,10 @@ impl Store {
             disk,
             notice,
             packs,
+            base,
         } = options;
-        read_format(root)?;
+        let format = read_format(root)?;
+        let base = base::open(root, &format, base.as_deref())?;
         mend_modes(root);
         let db = Db::new(root, disk.clone(), notice);
         let packs =
@@ -145,6 +174,7 @@ impl Store {
             db,
             index: RwLock::new(Arc::new(index)),
             packs: OpenPacks::new(packs),
+            base,
         };
         Ok(Self(Arc::new(inner)))
     }

@@ -28,7 +28,11 @@ impl Store {
     /// Starts an import of content under a lease of its own.
     pub fn ingest(&self) -> Result<Ingest> {
         let lease = self.lease()?;
-        Ingest::start(self.0.disk.clone(), self.index(), lease)
+        let base = match self.base() {
+            Some(base) => Some(base.reload()?),
+            None => None,
+        };
+        Ingest::start(self.0.disk.clone(), self.index(), base, lease)
     }
 
     /// Makes prepared content part of the repository together with the rows that `decide` writes: all

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use cairn_model::{BlobId, PackId};
 
 use super::Store;
+use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
 use crate::pack::PackReader;
@@ -32,26 +33,79 @@ impl Store {
         self.0.packs.get(id)
     }
 
-    /// Where a blob is; looks at the index on disk again before it says that it is missing.
-    pub fn find(&self, id: &BlobId) -> Result<Location> {
-        if let Some(found) = self.index().find(id)? {
+    /// Looks a blob up here, then in the base; asks the files on disk again before it says that it is
+    /// missing.
+    fn locate(&self, id: &BlobId) -> Result<Found<'_>> {
+        if let Some(found) = self.loaded(id)? {
             return Ok(found);
         }
-        let again = self.reload_index()?.find(id)?;
-        again.ok_or(Error::MissingBlob(*id))
+        self.reload_index()?;
+        if let Some(base) = self.base() {
+            base.reload()?;
+        }
+        self.loaded(id)?.ok_or(Error::MissingBlob(*id))
+    }
+
+    fn loaded(&self, id: &BlobId) -> Result<Option<Found<'_>>> {
+        if let Some(at) = self.index().find(id)? {
+            return Ok(Some(Found { at, base: None }));
+        }
+        let Some(base) = self.base() else {
+            return Ok(None);
+        };
+        let base_has = base.find(id)?;
+        Ok(base_has.map(|at| Found {
+            at,
+            base: Some(base),
+        }))
+    }
+
+    /// The pack that a blob is read from, here or in the base.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlob`] where there is none.
+    pub fn pack_of(&self, id: &BlobId) -> Result<PackId> {
+        Ok(self.locate(id)?.at.pack)
     }
 
     /// Content of a blob, checked against its id.
     pub fn get(&self, id: &BlobId) -> Result<Vec<u8>> {
-        let found = self.find(id)?;
-        let read = |found: &Location| self.pack(&found.pack)?.blob(&found.slot, &mut Vec::new());
-        match read(&found) {
-            // A collection may have moved the blob since the index was loaded.
-            Err(Error::Io { .. } | Error::MissingPack(_)) => {
-                let again = self.reload_index()?.find(id)?;
-                read(&again.ok_or(Error::MissingBlob(*id))?)
+        match self.read(&self.locate(id)?) {
+            // A collection, here or in the base, may have moved the blob since the index was loaded.
+            Err(e) if may_have_moved(&e) => {
+                self.reload_index()?;
+                if let Some(base) = self.base() {
+                    base.reload()?;
+                }
+                self.read(&self.locate(id)?)
             }
             done => done,
         }
+    }
+
+    fn read(&self, found: &Found<'_>) -> Result<Vec<u8>> {
+        let Found { at, base } = found;
+        match base {
+            None => self.pack(&at.pack)?.blob(&at.slot, &mut Vec::new()),
+            Some(base) => {
+                let pack = base.pack(&at.pack)?;
+                let content = pack.blob(&at.slot, &mut Vec::new());
+                content.map_err(|e| base.wrap(e))
+            }
+        }
+    }
+}
+
+/// Where a blob is, and whose pack that is.
+struct Found<'a> {
+    at: Location,
+    base: Option<&'a Arc<Base>>,
+}
+
+fn may_have_moved(error: &Error) -> bool {
+    match error {
+        Error::Io { .. } | Error::MissingPack(_) => true,
+        Error::InBase { source, .. } => may_have_moved(source),
+        _ => false,
     }
 }
