@@ -36,7 +36,7 @@ pub use error::{Error, IoContext, Result, chain};
 pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
-pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, command, journal_rows};
+pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journal_rows};
 pub use os::{give_way, random};
 pub use pack::{
     BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Slot,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cairn_model::Driver;
 use cairn_repo::{GcOptions, MountOptions, Options, Repo, Settings, SettingsFile, Verify};
-use cairn_store::{LockWatch, command};
+use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
 
@@ -46,6 +46,10 @@ impl LockWatch for Waits {
         eprintln!("cairn: {words}");
     }
 
+    fn holder(&self) -> String {
+        command()
+    }
+
     fn let_go(&self, waited: Duration, held: Duration) {
         let Some(path) = &self.trace else { return };
         let (waited, held) = (waited.as_micros(), held.as_micros());
@@ -57,6 +61,19 @@ impl LockWatch for Waits {
             eprintln!("cairn: cannot write {}: {e}", path.display());
         }
     }
+}
+
+/// Name and verb of this process, for those who wait for it.
+fn command() -> String {
+    let mut args = std::env::args_os();
+    let name = args.next().map(PathBuf::from).unwrap_or_default();
+    let name = name.file_name().unwrap_or_default().to_string_lossy();
+    let verb = args
+        .map(|arg| arg.to_string_lossy().into_owned())
+        .find(|arg| !arg.starts_with(['-', '/']));
+    format!("{name} {}", verb.unwrap_or_default())
+        .trim()
+        .to_owned()
 }
 
 /// What every command gets.

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{IoContext, Result};
 
-/// Told how the repository lock goes.
+/// Told how the repository lock goes, and asked who takes it.
 pub trait LockWatch: Send + Sync {
     /// The lock was not had within a second; `holder` is the pid and command of who has it.
     fn waits_for(&self, holder: &str);
@@ -21,6 +21,11 @@ pub trait LockWatch: Send + Sync {
 
     /// Something the user should know, which stops nothing.
     fn says(&self, _words: &str) {}
+
+    /// What takes the lock, in a word or two, for those who wait for it.
+    fn holder(&self) -> String {
+        String::new()
+    }
 }
 
 /// A watch that is shared.
@@ -98,7 +103,7 @@ impl RepositoryLock {
             std::thread::sleep(POLL);
         }
         let waited = start.elapsed();
-        let words = format!("process {} ({})\n", std::process::id(), command());
+        let words = holder(notice);
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -112,6 +117,15 @@ impl RepositoryLock {
             waited,
             since: Instant::now(),
         })
+    }
+}
+
+/// The line in the lock file: this process, and what its caller calls it.
+fn holder(notice: Option<&Notice>) -> String {
+    let pid = std::process::id();
+    match notice.map(|notice| notice.holder()) {
+        Some(name) if !name.is_empty() => format!("process {pid} ({name})\n"),
+        _ => format!("process {pid}\n"),
     }
 }
 
@@ -130,23 +144,4 @@ fn is_read_only(error: &std::io::Error) -> bool {
         error.kind(),
         std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied
     )
-}
-
-/// Name and verb of this process, as a lock's holder gives them.
-pub fn command() -> String {
-    let name = std::env::args_os()
-        .next()
-        .map(PathBuf::from)
-        .unwrap_or_default();
-    let name = name
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let verb = std::env::args_os()
-        .skip(1)
-        .map(|a| a.to_string_lossy().into_owned())
-        .find(|a| !a.starts_with(['-', '/']));
-    format!("{name} {}", verb.unwrap_or_default())
-        .trim()
-        .to_owned()
 }

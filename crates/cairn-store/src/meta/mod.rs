@@ -25,7 +25,7 @@ mod txn;
 
 pub use db::Db;
 pub use journal::{AllRows, is_journal, is_worth_keeping, journal_rows};
-pub use lock::{LockWatch, Notice, command};
+pub use lock::{LockWatch, Notice};
 pub use mend::DbRepair;
 pub use rows::Rows;
 pub use table::Table;
