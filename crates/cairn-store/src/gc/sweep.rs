@@ -39,6 +39,7 @@ pub fn apply<E: From<Error>>(
             marks.newer = Some(index.clone());
             remark(txn, &mut marks)?;
             let mut goes = goes;
+            // What became reachable while the rest was copied keeps its pack: it was not copied.
             goes.retain(|id, plan| marks.live(id).blobs == plan.live_blobs);
             let generation = index.generation() + 1;
             for (id, pack) in &goes {

@@ -1,6 +1,7 @@
 //! Verification and repair of journal and database.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::db::Db;
 use super::engine;
@@ -128,61 +129,121 @@ impl Db {
         gate.session = None;
         let _lock = self.lock()?;
         let path = self.journal_path();
-        let mut states = Vec::new();
-        let mut generation = 0;
-        if let Ok((db, mark)) = engine::open(&self.sled_path()) {
-            if mark != Mark::default()
-                && let Ok(rows) = engine::all_rows(&db)
-            {
-                generation = mark.generation;
-                let mut all = AllRows::new();
-                journal::change(&mut all, rows);
-                states.push(State {
-                    from: "the database",
-                    sequence: mark.sequence,
-                    rows: all,
-                });
-            }
-            engine::close(db);
+        let mut remains = Remains::default();
+        remains.add_database(&self.sled_path());
+        for (file, from) in [
+            (&path, "what can be read of it"),
+            (&mirror::path_of(&path), "its copy"),
+        ] {
+            remains.add_journal(file, from)?;
         }
-        let mut records: BTreeMap<u64, Changes> = BTreeMap::new();
-        let mut rows = Vec::new();
-        let copy = mirror::path_of(&path);
-        for (file, from) in [(&path, "what can be read of it"), (&copy, "its copy")] {
-            let saved = salvage(file)?;
-            generation = generation.max(saved.generation.unwrap_or(0));
-            // The first record of a journal holds all rows.
-            if let Some((first, all)) = saved.records.first().filter(|_| !saved.lost_first) {
-                let mut rows = AllRows::new();
-                journal::change(&mut rows, all.clone());
-                states.push(State {
-                    from,
-                    sequence: *first,
-                    rows,
-                });
-            }
-            let whole = saved.lost_bytes == 0;
-            for (sequence, changes) in saved.records {
-                if whole {
-                    records.insert(sequence, changes);
-                } else {
-                    records.entry(sequence).or_insert(changes);
-                }
-            }
-            rows.extend(saved.rows);
-        }
-        let last = states.iter().map(|s| s.sequence);
-        let last = last.chain(records.keys().copied()).max().unwrap_or(0);
-        let missing = |from: u64| last - from - records.range(from + 1..).count() as u64;
-        let best = states
-            .into_iter()
-            .min_by_key(|state| (missing(state.sequence), u64::MAX - state.sequence));
-        if best.is_none() && records.is_empty() && rows.is_empty() {
+        if remains.is_empty() {
             return Err(Error::corrupt(
                 format!("the metadata of {}", self.root.display()),
                 "nothing is left of its journal, the journal's copy and the database; nothing was changed, and the packs are kept",
             ));
         }
+        let generation = remains.generation;
+        let Restored { from, last, rows } = remains.restore(out);
+        let mark = Mark {
+            generation,
+            offset: 0,
+            sequence: last,
+        };
+        let rows = rows.into_iter().map(|(key, value)| (key, Some(value)));
+        // The journal first: it is the truth, and sled is filled from it when it is gone. The other way
+        // round a crash between the two would leave neither.
+        Journal::checkpoint(&self.disk, &path, mark, rows.collect())?;
+        mirror::follow(&path);
+        self.drop_sled()?;
+        out.done.push(format!("made the journal anew from {from}"));
+        Ok(())
+    }
+}
+
+/// What can be read of database, journal and the journal's copy.
+#[derive(Default)]
+struct Remains {
+    /// All rows as of one moment, from each that has them.
+    states: Vec<State>,
+    /// Transactions by their number.
+    records: BTreeMap<u64, Changes>,
+    /// Rows that stand alone: nothing says of which moment they are.
+    rows: Vec<(Vec<u8>, Vec<u8>)>,
+    generation: u64,
+}
+
+/// The rows that come of [`Remains`].
+struct Restored {
+    from: &'static str,
+    /// Number of the last transaction that is known to have been.
+    last: u64,
+    rows: AllRows,
+}
+
+impl Remains {
+    /// Rows that sled serves, where it says how far it has the journal: without that they could be of any
+    /// moment.
+    fn add_database(&mut self, path: &Path) {
+        let Ok((db, mark)) = engine::open(path) else {
+            return;
+        };
+        if mark != Mark::default()
+            && let Ok(rows) = engine::all_rows(&db)
+        {
+            self.generation = mark.generation;
+            let mut all = AllRows::new();
+            journal::change(&mut all, rows);
+            self.states.push(State {
+                from: "the database",
+                sequence: mark.sequence,
+                rows: all,
+            });
+        }
+        engine::close(db);
+    }
+
+    fn add_journal(&mut self, file: &Path, from: &'static str) -> Result<()> {
+        let saved = salvage(file)?;
+        self.generation = self.generation.max(saved.generation.unwrap_or(0));
+        // The first record of a journal holds all rows.
+        if let Some((first, all)) = saved.records.first().filter(|_| !saved.lost_first) {
+            let mut rows = AllRows::new();
+            journal::change(&mut rows, all.clone());
+            self.states.push(State {
+                from,
+                sequence: *first,
+                rows,
+            });
+        }
+        let whole = saved.lost_bytes == 0;
+        for (sequence, changes) in saved.records {
+            // Both may have a record of one number; that of a file without damage is the better one.
+            if whole {
+                self.records.insert(sequence, changes);
+            } else {
+                self.records.entry(sequence).or_insert(changes);
+            }
+        }
+        self.rows.extend(saved.rows);
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.states.is_empty() && self.records.is_empty() && self.rows.is_empty()
+    }
+
+    /// The state after which the fewest transactions are missing, and those that are there; says what is
+    /// lost.
+    fn restore(mut self, out: &mut DbRepair) -> Restored {
+        let last = self.states.iter().map(|s| s.sequence);
+        let last = last.chain(self.records.keys().copied()).max().unwrap_or(0);
+        let records = &self.records;
+        let missing = |from: u64| last - from - records.range(from + 1..).count() as u64;
+        let best = std::mem::take(&mut self.states)
+            .into_iter()
+            // Of two that miss as many, the later one.
+            .min_by_key(|state| (missing(state.sequence), u64::MAX - state.sequence));
         let (from, sequence, mut all) = match best {
             Some(state) => (state.from, state.sequence, state.rows),
             None => ("the rows that can be read of it", 0, AllRows::new()),
@@ -191,30 +252,26 @@ impl Db {
         if sequence == 0 {
             out.lost.push(format!(
                 "the record of all rows is damaged in journal, copy and database; {} rows of it could be read",
-                rows.len()
+                self.rows.len()
             ));
         } else if gone > 0 {
             out.lost
                 .push(format!("{gone} transactions of the journal cannot be read"));
         }
+        // A row that stands alone may be older than what replaced or removed it, so it only fills gaps, and
+        // only where something is missing.
         if gone > 0 || sequence == 0 {
-            for (key, value) in rows {
+            for (key, value) in self.rows {
                 all.entry(key).or_insert(value);
             }
         }
-        for (_, changes) in records.split_off(&(sequence + 1)) {
+        for (_, changes) in self.records.split_off(&(sequence + 1)) {
             journal::change(&mut all, changes);
         }
-        let mark = Mark {
-            generation,
-            offset: 0,
-            sequence: last,
-        };
-        let all = all.into_iter().map(|(key, value)| (key, Some(value)));
-        Journal::checkpoint(&self.disk, &path, mark, all.collect())?;
-        mirror::follow(&path);
-        self.drop_sled()?;
-        out.done.push(format!("made the journal anew from {from}"));
-        Ok(())
+        Restored {
+            from,
+            last,
+            rows: all,
+        }
     }
 }

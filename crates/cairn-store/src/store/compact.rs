@@ -46,6 +46,8 @@ impl Store {
                 let now = Index::open(&self.index_dir(), Some(&index))?;
                 let mut list = now.list().clone();
                 let there = gone.iter().all(|id| list.segments.contains(id));
+                // Another process merged, or a publication found a pack again that was hidden when the merge
+                // began: what was written does not fit any more and goes with the lease.
                 if !there || !dropped.iter().all(|pack| list.hidden.contains(pack)) {
                     return Ok(false);
                 }
@@ -56,6 +58,7 @@ impl Store {
                     self.0.disk.rename(&new.path, &path)?;
                     list.segments.insert(at.unwrap_or(0), new.id);
                 }
+                // A hidden pack that no segment names any more needs no mention.
                 let left: HashSet<PackId> = now
                     .segments()
                     .iter()

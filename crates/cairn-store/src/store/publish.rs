@@ -108,6 +108,7 @@ impl Store {
             self.restore(txn, &known, pack, &mut edit)?;
         }
         let out = decide(txn)?;
+        // Index and rows carry the same number; where a crash leaves them different, `reconcile` follows.
         edit.list.generation += 1;
         let generation = edit.list.generation;
         for pack in &prepared.packs {
@@ -123,6 +124,8 @@ impl Store {
 
     /// Gives staged packs their names, then installs the index that knows them.
     pub(crate) fn install(&self, edit: &mut Edit, packs: &[StagedPack]) -> Result<()> {
+        // Packs before the index that names them: a crash between leaves packs that no row names, which the
+        // next collection adopts, never an index that points at nothing.
         for pack in packs {
             self.0.disk.rename(&pack.path, &self.pack_path(&pack.id))?;
         }
@@ -146,6 +149,7 @@ impl Store {
         let row = PACKS
             .get(txn, id.as_bytes())?
             .ok_or(Error::MissingPack(*id))?;
+        // A merge may have dropped its entries already; its own directory still has them.
         if !known.contains(id) {
             let slots = self.pack(id)?.directory()?.slots;
             let entries = slots.into_iter().map(|slot| (*id, slot)).collect();

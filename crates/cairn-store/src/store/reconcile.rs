@@ -80,6 +80,7 @@ pub(crate) fn reconcile(
     let mut add = Vec::new();
     for named in packs.list()? {
         let row = PACKS.get(txn, named.as_bytes())?;
+        // It waits for a lease to end, and nobody finds it meanwhile.
         if row.is_some_and(|row| row.retired.is_some()) {
             continue;
         }
@@ -89,9 +90,12 @@ pub(crate) fn reconcile(
                     Err(e) if e.is_corruption() || e.class() == Class::NotFound => continue,
                     done => done?,
                 };
+            // Copied there by hand under another's name: its blobs would be found in the wrong file.
             if id != named {
                 continue;
             }
+            // Renamed into place by a publication whose transaction a crash cut off: it holds whole blobs, and
+            // the next collection decides whether anybody needs them.
             if row.is_none() {
                 let row = PackRowV1 {
                     bytes,
@@ -120,6 +124,7 @@ pub(crate) fn reconcile(
         segments: index.list().segments.clone(),
         hidden: known.difference(&live).copied().collect(),
     };
+    // The list before the row: a crash between leaves two numbers, and this runs again.
     list.put(disk, &directory, &add)?;
     STATE.put(txn, [], &StateV1 { generation })
 }
