@@ -169,10 +169,14 @@ fn each_read_fails(changes: bool, what: &dyn Fn(&Repo, &Path) -> Outcome) {
             let root = prepared(&place);
             let faults = Faults::of(fault);
             let repo = open(&root, &faults);
-            match what(&repo, &place) {
+            let done = what(&repo, &place);
+            // Threads that meet at a pack open it once or twice, so the last reads may not happen.
+            let hit = faults.reads.load(Ordering::SeqCst) > n;
+            match done {
                 // A blob is looked up again after a read that failed; a single fault is overcome by that.
                 Ok(Some(out)) => {
-                    assert!(matches!(fault, Fault::Only(_)), "{fault:?} was not noticed");
+                    let may = !hit || matches!(fault, Fault::Only(_));
+                    assert!(may, "{fault:?} was not noticed");
                     assert!(Some(out) == expected, "{fault:?} changed what came out");
                 }
                 Ok(None) => {}

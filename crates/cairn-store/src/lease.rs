@@ -4,6 +4,9 @@
 //! which it began, and a directory of its own under `tmp/` for unfinished packs. The kernel drops the
 //! lock with the process, so a lease is never mistaken for alive or dead by a clock. A pack that was
 //! retired in generation *g* is unlinked only when every living lease began at *g* or later.
+//!
+//! None of this goes through [`crate::Disk`]: a lease is worth nothing after a crash, so nothing of it has
+//! to be durable or in order. The packs in its directory are written through it.
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;

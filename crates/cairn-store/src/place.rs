@@ -1,4 +1,6 @@
 //! The directory of a repository: whether there is one, and who may look into it.
+//!
+//! Modes are set without [`crate::Disk`]: they are set again with the next opening.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -3,6 +3,8 @@
 //! What frees space needs some first: a transaction in the journal, a new list of the index, a lease. Where
 //! not a byte or not an inode is free, these are given up: `ROOT/reserve/` holds a few files, one of them
 //! with blocks. Only what removes things may spend it.
+//!
+//! It does not go through [`crate::Disk`]: whether it is there after a crash makes no difference.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};

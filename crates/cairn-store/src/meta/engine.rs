@@ -4,6 +4,9 @@
 //! The journal is the truth, so sled is never needed. It *may* fail because the system lacks something
 //! (space, descriptors, memory, threads, permission), because its files are still locked by threads of a
 //! process that is just ending, or because they are damaged. Only the last is a reason to replace it.
+//!
+//! sled writes by itself, and its files are moved and removed without [`crate::Disk`] by this module and by
+//! `db` and `mend`: whatever a crash leaves of them, the journal makes up for it.
 
 use std::io::ErrorKind;
 use std::path::Path;

@@ -1,4 +1,7 @@
 //! One process at a time changes metadata; the others wait, and can say for whom.
+//!
+//! The file is made and written without [`crate::Disk`]: the lock is the kernel's and ends with a process,
+//! and what the file says is only for people.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};

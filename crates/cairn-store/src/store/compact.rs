@@ -1,4 +1,6 @@
 //! The index is kept short: segments that have become many are merged.
+//!
+//! Its lock file is made without [`crate::Disk`]: nothing depends on it after a crash.
 
 use std::collections::HashSet;
 use std::fs::File;
