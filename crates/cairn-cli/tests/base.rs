@@ -136,7 +136,7 @@ fn two_repositories_share_a_base_on_a_read_only_mount() {
         cairn.ok(&["rmi", "app"]);
         cairn.ok(&["gc"]);
         assert!(pack_bytes(&cairn) < 50_000, "{}", pack_bytes(&cairn));
-        assert_eq!(cairn.image_names(), ["shell"]);
+        assert_eq!(cairn.image_names(), ["shell:latest"]);
         cairn.ok(&["check"]);
     }
     assert!(
