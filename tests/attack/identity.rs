@@ -74,6 +74,10 @@ fn raw_packets_are_for_networks_of_their_own() {
         let net_raw = 1 << 13;
         assert_eq!(caps(&[]) & net_raw, 0);
         assert_eq!(caps(&["--network", "none"]) & net_raw, net_raw);
-        assert_eq!(caps(&[]) & (1 << 27), 0, "no CAP_MKNOD");
+        assert_ne!(
+            caps(&[]) & (1 << 27),
+            0,
+            "CAP_MKNOD, where devices are controlled"
+        );
     });
 }

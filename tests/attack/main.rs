@@ -8,8 +8,10 @@
 mod common;
 
 mod archives;
+mod calls;
 mod documents;
 mod identity;
+mod limits;
 mod links;
 mod program;
 mod statements;

@@ -13,6 +13,8 @@ use crate::command::CommandLine;
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
 use crate::interrupt::Interrupts;
+use crate::limits::LimitOptions;
+use crate::security::Security;
 use crate::{generated, mounts};
 
 /// File in a container's directory that holds its configuration: the image's, with what the user changed.
@@ -57,8 +59,10 @@ pub struct RunOptions {
     pub network: Network,
     /// A small init stays process 1.
     pub init: bool,
-    /// No set-user-id programs and their like.
-    pub no_new_privileges: bool,
+    /// What the process may do.
+    pub security: Security,
+    /// What it may use.
+    pub limits: LimitOptions,
     /// Signal that asks it to end, instead of the image's.
     pub stop_signal: Option<String>,
 }
@@ -218,6 +222,14 @@ fn prepare(
     let env = environment(config, &options.env_files, &options.env)?;
     let user = options.user.clone().unwrap_or_else(|| config.user.clone());
     let stop_signal = stop_signal(options, image)?;
+    let controlled = cairn_runtime::can_control_devices();
+    let settled = options.security.settle(&options.network, controlled)?;
+    let (rules, nodes) = options.limits.devices()?;
+    if !nodes.is_empty() && !rustix::process::geteuid().is_root() {
+        return Err(Error::Refused(
+            "--device is available to root only: others may not make device nodes".into(),
+        ));
+    }
     let changed = changed(image, options, line, &env, &cwd, &user);
     write_config(&directory, &changed)?;
     let spec = LaunchSpec {
@@ -235,7 +247,13 @@ fn prepare(
         interactive: options.interactive,
         detach: options.detach,
         init: options.init,
-        no_new_privileges: options.no_new_privileges,
+        no_new_privileges: settled.no_new_privileges,
+        capabilities: settled.capabilities,
+        ambient: settled.ambient,
+        seccomp: settled.seccomp,
+        limits: options.limits.limits()?,
+        devices: controlled.then_some(rules),
+        nodes,
         stop_signal,
         after: if options.remove {
             removal(repo, container)?

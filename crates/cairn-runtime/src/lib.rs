@@ -15,14 +15,17 @@
 //!                  host's namespaces   dies with the monitor                sees only its own
 //! ```
 
+mod capability;
 mod cgroup;
 mod control;
 mod detached;
 mod error;
 mod init;
+mod limits;
 mod monitor;
 mod rootfs;
 mod sealed;
+pub mod seccomp;
 mod spec;
 mod state;
 mod text;
@@ -35,10 +38,14 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-pub use cgroup::{group_name, kill_and_remove as remove_groups, sweep as sweep_groups};
+pub use capability::Capabilities;
+pub use cgroup::{
+    can_control_devices, group_name, kill_and_remove as remove_groups, sweep as sweep_groups,
+};
 pub use control::{FrozenContainer, freeze};
 pub use error::{Error, Result};
-pub use monitor::{block_signals, pending_signal, signal_named};
+pub use limits::{DeviceKind, DeviceNode, DeviceRule, Limits, PIDS_USUAL, Pids, Swap};
+pub use monitor::{Ended, block_signals, pending_signal, signal_named};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin};
 pub use state::{ContainerLock, State, Status};
 pub use text::Text;
@@ -53,13 +60,13 @@ enum Stage {
     Init(init::Order),
 }
 
-/// Runs the stage that the sealed descriptor `fd` tells; its exit code. Anything else than such a descriptor
+/// Runs the stage that the sealed descriptor `fd` tells; how it ended. Anything else than such a descriptor
 /// is refused, whoever calls.
-pub fn stage(fd: i32) -> Result<u8> {
+pub fn stage(fd: i32) -> Result<Ended> {
     let foreign = |_| Error::Invalid("this is an internal step of \"cairn run\"".into());
     match sealed::read_order(cairn_sys::inherited(fd).map_err(foreign)?)? {
         Stage::Monitor(order) => monitor::main(order),
-        Stage::Init(order) => Ok(init::main(order)),
+        Stage::Init(order) => Ok(init::main(order).into()),
     }
 }
 

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use cairn_model::MountPlan;
 use serde::{Deserialize, Serialize};
 
+use crate::capability::Capabilities;
 use crate::error::{Error, Result, Step};
+use crate::limits::{DeviceNode, DeviceRule, Limits};
+use crate::seccomp::Filter;
 use crate::text::Text;
 
 /// Something mounted on the root file system.
@@ -97,6 +100,23 @@ pub struct LaunchSpec {
     pub init: bool,
     /// The process and its children may not gain privileges, as through set-user-id programs.
     pub no_new_privileges: bool,
+    /// What the process may do at most.
+    pub capabilities: Capabilities,
+    /// What it keeps when its user is not root.
+    #[serde(default)]
+    pub ambient: Capabilities,
+    /// Which system calls it may make; all where there is none.
+    #[serde(default)]
+    pub seccomp: Option<Filter>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Devices it may use; all where there is no list.
+    #[serde(default)]
+    pub devices: Option<Vec<DeviceRule>>,
+    /// Nodes in its `/dev` beside the usual ones.
+    #[serde(default)]
+    pub nodes: Vec<DeviceNode>,
     /// Number of the signal that asks the process to end.
     pub stop_signal: i32,
     /// Program and arguments that the monitor runs when the process has ended (removal, for `--rm`).

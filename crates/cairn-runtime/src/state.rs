@@ -46,6 +46,9 @@ pub struct State {
     /// When the monitor started, in clock ticks since boot.
     #[serde(default)]
     pub monitor_ticks: u64,
+    /// The kernel killed a process of it because its memory was used up.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// Somebody holds the container's lock: it is being started, runs, or is about to be recorded.
     #[serde(skip)]
     pub watched: bool,
@@ -129,6 +132,7 @@ impl State {
             finished: 0,
             monitor: pid,
             monitor_ticks: start_ticks(pid).unwrap_or(0),
+            out_of_memory: false,
             watched: true,
         }
     }
@@ -146,6 +150,7 @@ impl State {
             finished: 0,
             monitor: 0,
             monitor_ticks: 0,
+            out_of_memory: false,
             watched,
         };
         let mut state = match read {

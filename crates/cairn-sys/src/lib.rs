@@ -3,6 +3,11 @@
 //! Promises: each function here is safe to call with any argument. Nothing here knows what Cairn is.
 
 pub mod threads;
+mod ebpf;
+mod seccomp;
+
+pub use ebpf::{EbpfInstruction, attach_device_program, load_device_program};
+pub use seccomp::{BpfInstruction, install_seccomp_filter};
 
 use std::fs::File;
 use std::io;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use cairn_model::ImageRef;
 use clap::Subcommand;
 
-use super::containers::{Commit, Run};
+use super::containers::Commit;
 use super::images::{Export, Import};
 use super::repository::{Check, Config};
+use super::run::Run;
 use super::snapshots::Snapshot;
 
 /// What to do.

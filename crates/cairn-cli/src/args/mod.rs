@@ -7,6 +7,7 @@ mod command;
 mod containers;
 mod images;
 mod repository;
+mod run;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -17,9 +18,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, Parser};
 
 pub use command::Command;
-pub use containers::{Commit, NetworkName, Run};
+pub use containers::Commit;
 pub use images::{Export, ExportFormat, Import};
 pub use repository::{Check, Config};
+pub use run::{NetworkName, Run};
 pub use snapshots::Snapshot;
 
 const GLOBAL: &str = "Global options";

@@ -179,7 +179,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Commit(args) => commit::commit(&env, &args),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { directory } => documents::man(&directory),
-        Command::Stage { order } => return Ok(cairn_runtime::stage(order)?),
+        Command::Stage { order } => return run::step(order),
         Command::After { id } => stop::after(&env, &id),
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount {

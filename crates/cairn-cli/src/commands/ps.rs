@@ -16,7 +16,14 @@ fn status_text(state: &State) -> String {
             "running for {}",
             ago(state.started as i64).trim_end_matches(" ago")
         ),
-        Status::Exited(code) => format!("exited ({code}) {}", ago(state.finished as i64)),
+        Status::Exited(code) => {
+            let why = if state.out_of_memory {
+                ", out of memory"
+            } else {
+                ""
+            };
+            format!("exited ({code}{why}) {}", ago(state.finished as i64))
+        }
         Status::Lost => "lost (monitor was killed)".into(),
     }
 }
@@ -38,6 +45,7 @@ fn container_json(Info { container, state }: &Info) -> Value {
         "created": time::rfc3339(container.created),
         "status": status,
         "exit_code": code,
+        "out_of_memory": state.out_of_memory,
         "pid": state.is_running().then_some(state.pid),
         "monitor": state.is_running().then_some(state.monitor),
     })
@@ -78,6 +86,8 @@ pub fn inspect(repo: &Repo, name: &str, show_env: bool) -> Result<Value> {
             super::images::redact(&mut config);
             spec["env"] = config["config"]["Env"].take();
         }
+        // The program is for the kernel; people want to know where it is from.
+        spec["seccomp"] = spec["seccomp"]["profile"].take();
         value["launch"] = spec;
     }
     Ok(value)

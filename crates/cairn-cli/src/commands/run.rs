@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use anyhow::Result;
-use cairn_container::{Interrupts, RunOptions, create};
+use cairn_container::{Interrupts, LimitOptions, RunOptions, Security, create};
 use cairn_runtime::{Network, Text};
 
 use super::Env;
@@ -19,6 +19,17 @@ pub fn run(env: &Env, args: Run) -> Result<u8> {
         1 => e.context(output::Exit(RUN_FAILED, String::new())),
         _ => e,
     })
+}
+
+/// A hidden step of a launch, or the monitor that `run` became.
+pub fn step(order: i32) -> Result<u8> {
+    let ended = cairn_runtime::stage(order)?;
+    if ended.out_of_memory {
+        eprintln!(
+            "cairn: the kernel killed a process of the container because its memory was used up; see --memory"
+        );
+    }
+    Ok(ended.code)
 }
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
@@ -72,25 +83,23 @@ fn options(args: Run) -> Result<RunOptions> {
             NetworkName::None => Network::None,
         },
         init: args.init,
-        no_new_privileges: no_new_privileges(&args.security_opt)?,
+        limits: LimitOptions {
+            memory: args.limits.memory,
+            memory_swap: args.limits.memory_swap,
+            memory_reservation: args.limits.memory_reservation,
+            cpus: args.limits.cpus,
+            cpu_shares: args.limits.cpu_shares,
+            cpuset: args.limits.cpuset_cpus,
+            pids: args.limits.pids_limit,
+            blkio_weight: args.limits.blkio_weight,
+            devices: args.limits.device,
+            device_rules: args.limits.device_cgroup_rule,
+        },
+        security: Security {
+            cap_add: args.security.cap_add,
+            cap_drop: args.security.cap_drop,
+            options: args.security.security_opt,
+        },
         stop_signal: args.stop_signal,
     })
-}
-
-/// What `--security-opt` says of new privileges; they are refused unless it allows them.
-fn no_new_privileges(options: &[String]) -> Result<bool, Usage> {
-    let mut refused = true;
-    for option in options {
-        refused = match option.split_once(['=', ':']) {
-            None if option == "no-new-privileges" => true,
-            Some(("no-new-privileges", "true")) => true,
-            Some(("no-new-privileges", "false")) => false,
-            _ => {
-                return Err(Usage(format!(
-                    "--security-opt {option}: must be no-new-privileges=true or no-new-privileges=false"
-                )));
-            }
-        };
-    }
-    Ok(refused)
 }

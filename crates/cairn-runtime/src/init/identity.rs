@@ -1,39 +1,20 @@
-//! Who the process is and what it may do: groups, ids, capabilities (capabilities(7)).
+//! Who the process is and what it may do: groups, ids, capabilities, system calls (capabilities(7)).
 
-use std::collections::HashSet;
-
-use caps::{CapSet, Capability};
+use caps::{CapSet, CapsHashSet};
 use nix::unistd::{Gid, Uid};
 
 use super::user::User;
 use crate::error::{Error, Result, Step};
-use crate::spec::{LaunchSpec, Network};
+use crate::spec::LaunchSpec;
 
-/// Docker's default capabilities without CAP_MKNOD: there is no device control yet that would make a node
-/// harmless. CAP_NET_RAW goes, too, where the network is the host's.
-const CAPABILITIES: [Capability; 13] = [
-    Capability::CAP_CHOWN,
-    Capability::CAP_DAC_OVERRIDE,
-    Capability::CAP_FSETID,
-    Capability::CAP_FOWNER,
-    Capability::CAP_NET_RAW,
-    Capability::CAP_SETGID,
-    Capability::CAP_SETUID,
-    Capability::CAP_SETFCAP,
-    Capability::CAP_SETPCAP,
-    Capability::CAP_NET_BIND_SERVICE,
-    Capability::CAP_SYS_CHROOT,
-    Capability::CAP_KILL,
-    Capability::CAP_AUDIT_WRITE,
-];
+fn failed(e: caps::errors::CapsError) -> std::io::Error {
+    std::io::Error::other(e.to_string())
+}
 
-/// Becomes the user, for good.
+/// Becomes the user, for good. Where the process may gain privileges later, its filter of system calls is
+/// installed as long as there is the privilege to do so; else [`shut`] does it at the very end.
 pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
-    let failed = |e: caps::errors::CapsError| std::io::Error::other(e.to_string());
-    let mut keep: HashSet<Capability> = CAPABILITIES.into_iter().collect();
-    if spec.network == Network::Host {
-        keep.remove(&Capability::CAP_NET_RAW);
-    }
+    let keep = spec.capabilities.set();
     for capability in caps::all() {
         if !keep.contains(&capability)
             && caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false)
@@ -51,6 +32,48 @@ pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
             "only the user root is available when cairn is not run as root; omit -u".into(),
         ));
     }
+    if let (false, Some(filter)) = (spec.no_new_privileges, &spec.seccomp) {
+        filter.install()?;
+    }
+    // What is permitted is chosen below, for root and for others.
+    rustix::thread::set_keep_capabilities(true).step("keep capabilities")?;
+    become_user(user)?;
+    let have = caps::read(None, CapSet::Permitted)
+        .map_err(failed)
+        .step("read capabilities")?;
+    let ambient = spec.ambient.set();
+    let wanted = if user.uid == 0 { &keep } else { &ambient };
+    let wanted: CapsHashSet = have.intersection(wanted).copied().collect();
+    let inherited = if user.uid == 0 {
+        CapsHashSet::new()
+    } else {
+        wanted.clone()
+    };
+    for (set, capabilities) in [
+        (CapSet::Effective, &wanted),
+        (CapSet::Permitted, &wanted),
+        (CapSet::Inheritable, &inherited),
+    ] {
+        caps::set(None, set, capabilities)
+            .map_err(failed)
+            .step("set capabilities")?;
+    }
+    caps::clear(None, CapSet::Ambient)
+        .map_err(failed)
+        .step("set capabilities")?;
+    for capability in &inherited {
+        caps::raise(None, CapSet::Ambient, *capability)
+            .map_err(failed)
+            .step("set capabilities")?;
+    }
+    rustix::thread::set_keep_capabilities(false).step("keep capabilities")?;
+    if spec.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
+    }
+    Ok(())
+}
+
+fn become_user(user: &User) -> Result<()> {
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
     nix::unistd::setresgid(gid, gid, gid).step("set the group")?;
     nix::unistd::setresuid(uid, uid, uid).step("set the user")?;
@@ -63,24 +86,14 @@ pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
             "could not switch to user {uid} and group {gid}"
         )));
     }
-    let have = caps::read(None, CapSet::Permitted)
-        .map_err(failed)
-        .step("read capabilities")?;
-    let wanted = if user.uid == 0 {
-        have.intersection(&keep).copied().collect()
-    } else {
-        HashSet::new()
-    };
-    caps::clear(None, CapSet::Inheritable)
-        .map_err(failed)
-        .step("drop capabilities")?;
-    for set in [CapSet::Effective, CapSet::Permitted] {
-        caps::set(None, set, &wanted)
-            .map_err(failed)
-            .step("drop capabilities")?;
-    }
-    if spec.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
-    }
     Ok(())
+}
+
+/// The last step before the program is executed, or forked from: from here on only what the filter lets
+/// through.
+pub fn shut(spec: &LaunchSpec) -> Result<()> {
+    match &spec.seccomp {
+        Some(filter) if spec.no_new_privileges => filter.install(),
+        _ => Ok(()),
+    }
 }

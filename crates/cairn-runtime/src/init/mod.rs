@@ -106,9 +106,13 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     }
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     if spec.init {
+        // Process 1 is within reach of the processes beside it: it is under the filter, too.
+        reap::block_signals()?;
+        identity::shut(spec)?;
         return stay(&program, slot);
     }
     reset::signals()?;
+    identity::shut(spec)?;
     program.execute()
 }
 
@@ -180,7 +184,6 @@ fn enter(rootfs: Rootfs) -> Result<()> {
 
 /// Stays process 1 and has a child become the program.
 fn stay(program: &Program, socket: &mut Option<OwnedFd>) -> Result<Infallible> {
-    reap::block_signals()?;
     let Some(child) = cairn_sys::fork_alone(false).step("start the process")? else {
         // In the child, whose end of the socket closes as it executes, or says why it did not.
         reset::signals()?;

@@ -46,9 +46,27 @@ pub struct Order {
     pub started: Option<i32>,
 }
 
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Exit code of its process.
+    pub code: u8,
+    /// The kernel killed a process of it because its memory was used up.
+    pub out_of_memory: bool,
+}
+
+impl From<u8> for Ended {
+    fn from(code: u8) -> Self {
+        Self {
+            code,
+            out_of_memory: false,
+        }
+    }
+}
+
 /// Runs as monitor, and returns the process's exit code. In the background, what went wrong was said to
 /// whoever started it; else it is for the caller to say.
-pub fn main(order: Order) -> Result<u8> {
+pub fn main(order: Order) -> Result<Ended> {
     cairn_sys::ignore_broken_pipe();
     let lock = cairn_sys::inherited(order.lock).step("take over the container's lock")?;
     let lock = ContainerLock::from_inherited(lock);
@@ -75,7 +93,7 @@ pub fn main(order: Order) -> Result<u8> {
             let words = crate::error::chain(&e);
             // The one who waits has gone; then nobody does.
             let _ = rustix::io::write(fd, &[&[e.exit_code()], words.as_bytes()].concat());
-            Ok(e.exit_code())
+            Ok(e.exit_code().into())
         }
         (done, _) => done,
     }
@@ -120,7 +138,7 @@ impl After {
     }
 }
 
-fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> Result<u8> {
+fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> Result<Ended> {
     let (spec, directory) = (&order.spec, &order.directory);
     let signals = Signals::watch()?;
     let mut state = State::created();
@@ -147,6 +165,7 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
         }
         pumps => pumps,
     };
+    state.out_of_memory = cgroup::ran_out_of_memory(&spec.group);
     cgroup::remove(&spec.group);
     state.status = Status::Exited(match &code {
         Ok(code) => *code,
@@ -163,7 +182,10 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
         pumps.finish();
     }
     saved?;
-    code
+    code.map(|code| Ended {
+        code,
+        out_of_memory: state.out_of_memory,
+    })
 }
 
 /// Starts the container up to the moment its process has begun.
@@ -187,7 +209,14 @@ fn begin(
         },
         ends,
     )?;
-    let started = signals.converse(&socket, |pid| cgroup::place(&spec.group, pid));
+    let started = signals.converse(
+        &socket,
+        |pid| cgroup::place(&spec.group, &spec.limits, pid),
+        || match &spec.devices {
+            Some(rules) => cgroup::restrict_devices(&spec.group, rules),
+            None => Ok(()),
+        },
+    );
     let started = match started {
         Ok(started) => started,
         Err(e) => {

@@ -114,8 +114,14 @@ impl Signals {
         Ok(info.map(|info| info.ssi_signo as i32))
     }
 
-    /// Talks to init until the process has begun. `place` is told its number as soon as it is known.
-    pub fn converse(&self, socket: &OwnedFd, place: impl Fn(i32)) -> Result<Started> {
+    /// Talks to init until the process has begun. `place` is told its number as soon as it is known, `ready`
+    /// is called when its root is built.
+    pub fn converse(
+        &self,
+        socket: &OwnedFd,
+        place: impl Fn(i32) -> Result<()>,
+        ready: impl Fn() -> Result<()>,
+    ) -> Result<Started> {
         let (mut process, mut terminal) = (None, None);
         loop {
             let mut fds = [
@@ -140,7 +146,7 @@ impl Signals {
                 Message::Process(fd) => {
                     // Where it has failed since, it said why; that comes next.
                     if let Ok(pid) = pid_of(&fd) {
-                        place(pid);
+                        place(pid)?;
                         process = Some((fd, pid));
                     }
                 }
@@ -148,7 +154,10 @@ impl Signals {
                     super::terminal::copy_size(std::io::stdin(), &fd);
                     terminal = Some(fd);
                 }
-                Message::Ready => wire::go(socket)?,
+                Message::Ready => {
+                    ready()?;
+                    wire::go(socket)?;
+                }
                 Message::Failed(code, words) => return Err(Error::Init { code, words }),
                 Message::Begun => {
                     let (process, pid) = process.ok_or_else(|| {

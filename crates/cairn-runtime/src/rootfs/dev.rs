@@ -10,6 +10,7 @@ use rustix::mount::MountAttrFlags;
 
 use crate::detached::{QUIET, attach, clone, filesystem, open_exact};
 use crate::error::{Error, Result, Step};
+use crate::limits::{DeviceKind, DeviceNode};
 
 const NODES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
@@ -37,13 +38,16 @@ pub struct Dev {
 
 impl Dev {
     /// Builds `/dev` on the open directory `target`.
-    pub fn mount(target: &OwnedFd, privileged: bool) -> Result<Self> {
+    pub fn mount(target: &OwnedFd, nodes: &[DeviceNode], privileged: bool) -> Result<Self> {
         let dev = filesystem(
             "tmpfs",
             "mode=755,size=64m",
             MountAttrFlags::MOUNT_ATTR_NOSUID,
         )?;
         fill(&dev, privileged)?;
+        for node in nodes {
+            add(&dev, node)?;
+        }
         attach(&dev, target, "/dev")?;
         if !privileged {
             for (name, ..) in NODES {
@@ -108,6 +112,48 @@ impl Dev {
 fn exact(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
     open_exact(directory, name)?
         .ok_or_else(|| Error::Invalid(format!("/dev/{name} of the container is missing")))
+}
+
+/// Makes a node that the user named, and the directories above it. Names of the usual ones are theirs.
+fn add(dev: &OwnedFd, node: &DeviceNode) -> Result<()> {
+    let made = || format!("make /dev/{}", node.path);
+    let mut above = dev.try_clone().step(made())?;
+    let mut names: Vec<&str> = node.path.split('/').collect();
+    let Some(name) = names.pop() else {
+        return Ok(());
+    };
+    for directory in names {
+        match mkdirat(&above, directory, Mode::from_raw_mode(0o755)) {
+            Err(rustix::io::Errno::EXIST) => {}
+            done => done.step(made())?,
+        }
+        above = exact(&above, directory)?;
+    }
+    let kind = match node.kind {
+        DeviceKind::Block => FileType::BlockDevice,
+        DeviceKind::Character => FileType::CharacterDevice,
+    };
+    let mode = Mode::from_raw_mode(node.mode);
+    match mknodat(&above, name, kind, mode, makedev(node.major, node.minor)) {
+        Err(rustix::io::Errno::EXIST) if is_device(&above, name, node) => return Ok(()),
+        done => done.step(made())?,
+    }
+    rustix::fs::chmodat(&above, name, mode, AtFlags::empty()).step(made())?;
+    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+    chownat(
+        &above,
+        name,
+        Some(uid),
+        Some(gid),
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .step(made())
+}
+
+/// True where the name is that device already.
+fn is_device(directory: &OwnedFd, name: &str, node: &DeviceNode) -> bool {
+    rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|stat| stat.st_rdev == makedev(node.major, node.minor))
 }
 
 fn fill(dev: &OwnedFd, privileged: bool) -> Result<()> {

@@ -45,7 +45,7 @@ pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs
     attach(&proc, &own_directory(&root, "proc")?, "/proc")?;
     let sys = sysfs(privileged)?;
     attach(&sys, &own_directory(&root, "sys")?, "/sys")?;
-    let dev = Dev::mount(&own_directory(&root, "dev")?, privileged)?;
+    let dev = Dev::mount(&own_directory(&root, "dev")?, &spec.nodes, privileged)?;
     protect::apply(&proc, &sys, &dev)?;
     for (path, mount) in order {
         add(&root, &path, mount)?;

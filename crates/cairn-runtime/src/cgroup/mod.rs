@@ -4,13 +4,18 @@
 //! Version 2 freezes and kills the group with everything below it, whatever groups the container made for
 //! itself. A host that lets us make no groups is no reason not to run; only freezing needs one, and says so.
 
+mod devices;
+mod frozen;
+mod limits;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result, Step};
+pub use self::frozen::Frozen;
+use crate::error::Result;
+use crate::limits::{DeviceRule, Limits};
 
-const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(2);
 const PREFIX: &str = "cairn-";
 
@@ -59,23 +64,52 @@ fn repository_prefix(repository: &Path) -> String {
     format!("{PREFIX}{}-", &hash[..8])
 }
 
-/// Makes the groups and puts a process into them.
-pub fn place(group: &str, pid: i32) {
-    for hierarchy in hierarchies() {
+/// Makes the groups, sets their limits and puts a process into them.
+pub fn place(group: &str, limits: &Limits, pid: i32) -> Result<()> {
+    let hierarchies = hierarchies();
+    make(&hierarchies, group);
+    for hierarchy in &hierarchies {
+        let path = hierarchy.root.join(group);
+        if fs::write(path.join("cgroup.procs"), pid.to_string()).is_err() {
+            // Without limits, sharing the caller's group is no reason not to run.
+            let _ = fs::remove_dir(&path);
+        }
+    }
+    // The process is ours until its root is built: nothing is lost by limits that come after it.
+    limits::apply(&hierarchies, group, limits)
+}
+
+/// Denies the container all devices but those of the rules: once its root is built, for some drivers mount
+/// block devices.
+pub fn restrict_devices(group: &str, rules: &[DeviceRule]) -> Result<()> {
+    devices::restrict(&hierarchies(), group, rules)
+}
+
+/// True where this process can control the devices of a container.
+pub fn can_control_devices() -> bool {
+    rustix::process::geteuid().is_root() && devices::possible(&hierarchies())
+}
+
+/// True where the kernel killed a process of the container because its memory was used up.
+pub fn ran_out_of_memory(group: &str) -> bool {
+    limits::ran_out_of_memory(&hierarchies(), group)
+}
+
+fn make(hierarchies: &[Hierarchy], group: &str) {
+    for hierarchy in hierarchies {
         let path = hierarchy.root.join(group);
         if fs::create_dir(&path).is_err() && !path.is_dir() {
             continue;
         }
-        if !hierarchy.unified {
+        if hierarchy.unified {
+            limits::enable_controllers(&hierarchy.root);
+        } else {
             // A group of cpusets takes no process before it has processors and memory.
             for file in ["cpuset.cpus", "cpuset.mems"] {
                 if let Ok(all) = fs::read(hierarchy.root.join(file)) {
                     let _ = fs::write(path.join(file), all);
                 }
             }
-        }
-        if fs::write(path.join("cgroup.procs"), pid.to_string()).is_err() {
-            let _ = fs::remove_dir(&path);
         }
     }
 }
@@ -161,59 +195,4 @@ pub fn sweep(repository: &Path, keep: impl Fn(&str) -> bool) -> usize {
     }
     groups.iter().for_each(|group| kill_and_remove(group));
     groups.len()
-}
-
-fn frozen(path: &Path) -> bool {
-    fs::read_to_string(path.join("cgroup.events"))
-        .is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
-}
-
-/// All processes of a container held still, until dropped.
-#[derive(Debug)]
-#[must_use = "the container runs on as soon as this is dropped"]
-pub struct Frozen(PathBuf);
-
-impl Frozen {
-    /// Freezes the container, whose process 1 is `pid`; fails where it cannot be sure that it stands
-    /// still.
-    pub fn freeze(group: &str, pid: i32) -> Result<Self> {
-        let cannot = || {
-            Error::Invalid(
-                "the container cannot be paused (it has no version 2 control group); stop it first"
-                    .into(),
-            )
-        };
-        let unified = hierarchies().into_iter().find(|h| h.unified);
-        let path = unified.ok_or_else(cannot)?.root.join(group);
-        // The process may have made groups of its own below its group, never beside it.
-        let member = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| cannot())?;
-        let mut places = member.lines().filter_map(|line| line.strip_prefix("0::/"));
-        let inside = |place: &str| {
-            place
-                .strip_prefix(group)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if !places.any(inside) {
-            return Err(cannot());
-        }
-        fs::write(path.join("cgroup.freeze"), "1").step("freeze the container")?;
-        let guard = Self(path);
-        let start = Instant::now();
-        while !frozen(&guard.0) {
-            if start.elapsed() > FREEZE_TIMEOUT {
-                return Err(Error::Invalid(
-                    "the container could not be paused within 5 seconds; stop it first".into(),
-                ));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(guard)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        // There is no better moment to thaw it, and nobody to tell.
-        let _ = fs::write(self.0.join("cgroup.freeze"), "0");
-    }
 }

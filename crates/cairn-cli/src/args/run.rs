@@ -1,0 +1,132 @@
+//! Arguments of `run`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Allocate a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Run in the background and print the container name
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub rm: bool,
+    /// Name of the container [default: its id]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Mount a file or directory of the host in the container
+    #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
+    pub volume: Vec<OsString>,
+    /// Set an environment variable, or pass on the caller's if no value is given
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Working directory in the container
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<OsString>,
+    /// User and group to run as, by name or number
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Program to run instead of the image's entrypoint
+    #[arg(long, value_name = "PROGRAM")]
+    pub entrypoint: Option<OsString>,
+    /// Host name of the container
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Mount a temporary file system in memory
+    #[arg(long, value_name = "DIR[:OPTIONS]")]
+    pub tmpfs: Vec<String>,
+    /// Network of the container
+    #[arg(long, value_enum, default_value_t = NetworkName::Host)]
+    pub network: NetworkName,
+    /// Signal that stops the container, instead of the image's
+    #[arg(long, value_name = "SIGNAL")]
+    pub stop_signal: Option<String>,
+    /// Run an init process that forwards signals and reaps orphans
+    #[arg(long)]
+    pub init: bool,
+    /// What it may use.
+    #[command(flatten)]
+    pub limits: Limits,
+    /// What the process may do.
+    #[command(flatten)]
+    pub security: Security,
+    /// Image or committed snapshot, then a command with its arguments to run instead of the image's
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"])]
+    pub image_and_command: Vec<OsString>,
+}
+
+/// Which network a container sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// The host's network
+    Host,
+    /// Loopback only
+    None,
+}
+
+/// What a process in a container may do.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Security")]
+pub struct Security {
+    /// Security option: seccomp=FILE or seccomp=unconfined choose which system calls are allowed;
+    /// no-new-privileges=false allows set-user-ID programs such as sudo
+    #[arg(long, value_name = "OPTION")]
+    pub security_opt: Vec<String>,
+    /// Add a capability, or ALL
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub cap_add: Vec<String>,
+    /// Drop a capability, or ALL
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub cap_drop: Vec<String>,
+}
+
+/// What a container may use.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits and devices")]
+pub struct Limits {
+    /// Memory limit, for example 512m or 1g
+    #[arg(short, long, value_name = "BYTES")]
+    pub memory: Option<String>,
+    /// Limit of memory and swap together; -1 for unlimited swap [default: twice --memory]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    pub memory_swap: Option<String>,
+    /// Memory to leave to the container when the host runs short
+    #[arg(long, value_name = "BYTES")]
+    pub memory_reservation: Option<String>,
+    /// Number of processors it may use, for example 1.5
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<String>,
+    /// Share of processor time when others want it too [default: 1024]
+    #[arg(short = 'c', long, value_name = "N")]
+    pub cpu_shares: Option<u64>,
+    /// Processors it may run on, for example 0-3,6
+    #[arg(long, value_name = "LIST")]
+    pub cpuset_cpus: Option<String>,
+    /// Largest number of processes and threads; -1 for unlimited [default: 4096]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub pids_limit: Option<i64>,
+    /// Share of disk time when others want it too, 10 to 1000
+    #[arg(long, value_name = "N")]
+    pub blkio_weight: Option<u64>,
+    /// Make a device of the host available
+    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
+    pub device: Vec<String>,
+    /// Allow access to devices, for example "c 13:* rwm"
+    #[arg(long, value_name = "RULE")]
+    pub device_cgroup_rule: Vec<String>,
+}

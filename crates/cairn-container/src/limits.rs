@@ -1,0 +1,431 @@
+//! Limits and devices, as the user writes them: each bounded where it is read.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path};
+
+use cairn_runtime::{DeviceKind, DeviceNode, DeviceRule, Limits, Pids, Swap};
+
+use crate::error::{Error, Result, Step};
+
+/// As Docker: less is not enough to start a program in.
+const MEMORY_BYTES_MIN: u64 = 6 << 20;
+const BYTES_MAX: f64 = (1_u64 << 60) as f64;
+const PIDS_MAX: i64 = 4_194_304;
+
+/// What the user says of limits; every field as written.
+#[derive(Debug, Clone, Default)]
+pub struct LimitOptions {
+    /// `--memory`
+    pub memory: Option<String>,
+    /// `--memory-swap`
+    pub memory_swap: Option<String>,
+    /// `--memory-reservation`
+    pub memory_reservation: Option<String>,
+    /// `--cpus`
+    pub cpus: Option<String>,
+    /// `--cpu-shares`
+    pub cpu_shares: Option<u64>,
+    /// `--cpuset-cpus`
+    pub cpuset: Option<String>,
+    /// `--pids-limit`
+    pub pids: Option<i64>,
+    /// `--blkio-weight`
+    pub blkio_weight: Option<u64>,
+    /// `--device`
+    pub devices: Vec<String>,
+    /// `--device-cgroup-rule`
+    pub device_rules: Vec<String>,
+}
+
+fn usage<T>(option: &str, text: &str, why: &str) -> Result<T> {
+    Err(Error::Usage(format!("{option} {text}: {why}")))
+}
+
+/// A size by Docker's grammar: a number, maybe with a fraction, and `b`, `k`, `m`, `g` or `t` for powers of
+/// 1024, maybe followed by `b` or `ib`.
+pub(crate) fn bytes(option: &str, text: &str) -> Result<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let end = lower.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = lower.split_at(end.unwrap_or(lower.len()));
+    let shift = match unit.trim() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return usage(option, text, "must be a size such as 512k, 64m or 1g"),
+    };
+    match number.parse::<f64>() {
+        Ok(n) if number.starts_with(|c: char| c.is_ascii_digit()) => {
+            let bytes = n * (1_u64 << shift) as f64;
+            if bytes < BYTES_MAX {
+                Ok(bytes as u64)
+            } else {
+                usage(option, text, "is too large")
+            }
+        }
+        _ => usage(option, text, "must be a size such as 512k, 64m or 1g"),
+    }
+}
+
+/// Numbers of processors in a list such as `0-3,6`; none where it is not one.
+fn processors(list: &str) -> Option<Vec<u32>> {
+    const PROCESSORS_MAX: u32 = 8192;
+    let mut all = Vec::new();
+    for part in list.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse::<u32>().ok().filter(|_| digits)
+        };
+        let (first, last) = (number(first)?, number(last)?);
+        if first > last || last >= PROCESSORS_MAX {
+            return None;
+        }
+        all.extend(first..=last);
+    }
+    Some(all)
+}
+
+fn online() -> Vec<u32> {
+    let list = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    processors(&list).unwrap_or_else(|| vec![0])
+}
+
+impl LimitOptions {
+    /// The limits, within bounds.
+    pub(crate) fn limits(&self) -> Result<Limits> {
+        let memory = match self
+            .memory
+            .as_deref()
+            .map(|text| (text, bytes("--memory", text)))
+        {
+            None => None,
+            Some((_, Ok(0))) => None,
+            Some((text, Ok(n))) if n < MEMORY_BYTES_MIN => {
+                return usage("--memory", text, "the minimum is 6m");
+            }
+            Some((_, n)) => Some(n?),
+        };
+        let reservation = self.memory_reservation.as_deref();
+        let reservation = match reservation.map(|t| (t, bytes("--memory-reservation", t))) {
+            None | Some((_, Ok(0))) => None,
+            Some((text, Ok(n))) if n < MEMORY_BYTES_MIN => {
+                return usage("--memory-reservation", text, "the minimum is 6m");
+            }
+            Some((text, Ok(n))) if memory.is_some_and(|m| n > m) => {
+                return usage("--memory-reservation", text, "must not exceed --memory");
+            }
+            Some((_, n)) => Some(n?),
+        };
+        Ok(Limits {
+            memory_bytes: memory,
+            swap: self.swap(memory)?,
+            memory_reservation_bytes: reservation,
+            cpu_quota: self
+                .cpus
+                .as_deref()
+                .and_then(|t| quota(t).transpose())
+                .transpose()?,
+            cpu_shares: within("--cpu-shares", self.cpu_shares, 2, 262_144)?,
+            cpuset: self.cpuset.as_deref().map(cpuset).transpose()?,
+            pids: match self.pids {
+                None => Pids::Usual,
+                Some(-1 | 0) => Pids::Unlimited,
+                Some(n) if (1..=PIDS_MAX).contains(&n) => Pids::Most(n.unsigned_abs()),
+                Some(n) => {
+                    let why = format!("must be -1 (unlimited) or 1 to {PIDS_MAX}");
+                    return usage("--pids-limit", &n.to_string(), &why);
+                }
+            },
+            blkio_weight: within("--blkio-weight", self.blkio_weight, 10, 1000)?,
+        })
+    }
+
+    fn swap(&self, memory: Option<u64>) -> Result<Swap> {
+        const OPTION: &str = "--memory-swap";
+        match (self.memory_swap.as_deref(), memory) {
+            (None, _) => Ok(Swap::Usual),
+            (Some("-1"), _) => Ok(Swap::Unlimited),
+            (Some(text), memory) => match (bytes(OPTION, text)?, memory) {
+                (0, _) => Ok(Swap::Usual),
+                (_, None) => usage(OPTION, text, "needs --memory, too"),
+                (both, Some(memory)) if both < memory => usage(
+                    OPTION,
+                    text,
+                    "is memory and swap together, so it must not be less than --memory",
+                ),
+                (both, Some(_)) => Ok(Swap::Bytes(both)),
+            },
+        }
+    }
+
+    /// Which devices may be used, and which nodes are there beside the usual ones.
+    pub(crate) fn devices(&self) -> Result<(Vec<DeviceRule>, Vec<DeviceNode>)> {
+        let mut rules = DeviceRule::usual();
+        let mut nodes = Vec::new();
+        for text in &self.devices {
+            let (node, rule) = device(text)?;
+            rules.push(rule);
+            nodes.push(node);
+        }
+        for text in &self.device_rules {
+            rules.push(rule(text)?);
+        }
+        Ok((rules, nodes))
+    }
+}
+
+/// Zero is as if it were not given, as Docker has it.
+fn within(option: &str, value: Option<u64>, least: u64, most: u64) -> Result<Option<u64>> {
+    match value {
+        None | Some(0) => Ok(None),
+        Some(n) if (least..=most).contains(&n) => Ok(Some(n)),
+        Some(n) => usage(
+            option,
+            &n.to_string(),
+            &format!("must be {least} to {most}"),
+        ),
+    }
+}
+
+/// Hundred-thousandths of a processor.
+fn quota(text: &str) -> Result<Option<u64>> {
+    let there = online().len();
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|_| text.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    match number {
+        Some(0.0) => Ok(None),
+        Some(n) if n >= 0.01 && n <= there as f64 => Ok(Some((n * 100_000.0).round() as u64)),
+        _ => usage(
+            "--cpus",
+            text,
+            &format!("must be 0.01 to {there}, the number of processors"),
+        ),
+    }
+}
+
+fn cpuset(text: &str) -> Result<String> {
+    let there = online();
+    match processors(text) {
+        None => usage("--cpuset-cpus", text, "must be a list such as 0-3,6"),
+        Some(all) => match all.iter().find(|n| !there.contains(n)) {
+            Some(n) => usage("--cpuset-cpus", text, &format!("there is no processor {n}")),
+            None => Ok(text.trim().to_owned()),
+        },
+    }
+}
+
+fn access(letters: &str) -> Option<(bool, bool, bool)> {
+    let known = !letters.is_empty() && letters.chars().all(|c| "rwm".contains(c));
+    let has = |c| letters.contains(c);
+    known.then(|| (has('r'), has('w'), has('m')))
+}
+
+/// `HOST[:CONTAINER][:rwm]`
+fn device(text: &str) -> Result<(DeviceNode, DeviceRule)> {
+    const OPTION: &str = "--device";
+    let parts: Vec<&str> = text.split(':').collect();
+    let (host, target, letters) = match parts[..] {
+        [host] => (host, host, "rwm"),
+        [host, letters] if access(letters).is_some() => (host, host, letters),
+        [host, target] => (host, target, "rwm"),
+        [host, target, letters] => (host, target, letters),
+        _ => return usage(OPTION, text, "must be HOST[:CONTAINER][:rwm]"),
+    };
+    let Some((read, write, make)) = access(letters) else {
+        return usage(OPTION, text, "access must be letters of rwm");
+    };
+    let below = Path::new(target).strip_prefix("/dev").ok();
+    let plain = |path: &&Path| {
+        path.components().count() > 0
+            && path.components().all(|c| matches!(c, Component::Normal(_)))
+    };
+    let Some(path) = below.filter(plain).and_then(Path::to_str) else {
+        return usage(OPTION, text, "the path in the container must be below /dev");
+    };
+    let meta = std::fs::metadata(host).step(format!("{OPTION} {host}"))?;
+    let kind = match meta.file_type() {
+        kind if kind.is_block_device() => DeviceKind::Block,
+        kind if kind.is_char_device() => DeviceKind::Character,
+        _ => return usage(OPTION, text, "is not a device"),
+    };
+    let (major, minor) = (
+        rustix::fs::major(meta.rdev()),
+        rustix::fs::minor(meta.rdev()),
+    );
+    let node = DeviceNode {
+        path: path.to_owned(),
+        kind,
+        major,
+        minor,
+        mode: meta.mode() & 0o777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+    };
+    let rule = DeviceRule {
+        kind: Some(kind),
+        major: Some(major),
+        minor: Some(minor),
+        read,
+        write,
+        make,
+    };
+    Ok((node, rule))
+}
+
+/// `TYPE MAJOR:MINOR ACCESS`, where numbers may be `*`.
+fn rule(text: &str) -> Result<DeviceRule> {
+    const OPTION: &str = "--device-cgroup-rule";
+    let refused = || {
+        usage(
+            OPTION,
+            text,
+            "must be TYPE MAJOR:MINOR ACCESS, such as \"c 13:* rwm\"",
+        )
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [kind, numbers, letters] = words[..] else {
+        return refused();
+    };
+    let kind = match kind {
+        "a" => None,
+        "b" => Some(DeviceKind::Block),
+        "c" => Some(DeviceKind::Character),
+        _ => return refused(),
+    };
+    let number = |text: &str, most: u32| match text {
+        "*" => Some(None),
+        text if text.bytes().all(|b| b.is_ascii_digit()) => {
+            text.parse().ok().filter(|n| *n <= most).map(Some)
+        }
+        _ => None,
+    };
+    let Some((major, minor)) = numbers.split_once(':') else {
+        return refused();
+    };
+    let numbers = (number(major, 0xfff), number(minor, 0xf_ffff));
+    match (numbers, access(letters)) {
+        ((Some(major), Some(minor)), Some((read, write, make))) => Ok(DeviceRule {
+            kind,
+            major,
+            minor,
+            read,
+            write,
+            make,
+        }),
+        _ => refused(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(options: LimitOptions) -> Result<Limits, String> {
+        options.limits().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn sizes_are_read_as_docker_reads_them() {
+        for (text, bytes_wanted) in [
+            ("6m", Some(6 << 20)),
+            ("6291456", Some(6 << 20)),
+            ("1G", Some(1 << 30)),
+            ("1.5g", Some(3 << 29)),
+            ("64mb", Some(64 << 20)),
+            ("64MiB", Some(64 << 20)),
+            ("512K", Some(512 << 10)),
+            ("0", Some(0)),
+            ("", None),
+            ("m", None),
+            ("-1", None),
+            ("1e9", None),
+            (".5g", None),
+            ("1x", None),
+            ("inf", None),
+            ("99999999999t", None),
+        ] {
+            assert_eq!(bytes("--memory", text).ok(), bytes_wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_have_bounds() {
+        let text = |t: &str| Some(t.to_owned());
+        let with = |change: &dyn Fn(&mut LimitOptions)| {
+            let mut options = LimitOptions::default();
+            change(&mut options);
+            limits(options)
+        };
+        assert_eq!(with(&|_| ()), Ok(Limits::default()));
+        for (words, change) in [
+            (
+                "the minimum is 6m",
+                (&|o| o.memory = text("5m")) as &dyn Fn(&mut LimitOptions),
+            ),
+            ("needs --memory", &|o| o.memory_swap = text("1g")),
+            ("less than --memory", &|o| {
+                (o.memory, o.memory_swap) = (text("1g"), text("512m"))
+            }),
+            ("exceed --memory", &|o| {
+                (o.memory, o.memory_reservation) = (text("8m"), text("9m"))
+            }),
+            ("number of processors", &|o| o.cpus = text("4000")),
+            ("number of processors", &|o| o.cpus = text("0.001")),
+            ("number of processors", &|o| o.cpus = text("nan")),
+            ("2 to 262144", &|o| o.cpu_shares = Some(1)),
+            ("no processor 8000", &|o| o.cpuset = text("0,8000")),
+            ("a list", &|o| o.cpuset = text("3-1")),
+            ("a list", &|o| o.cpuset = text("0-99999999")),
+            ("-1 (unlimited)", &|o| o.pids = Some(-2)),
+            ("10 to 1000", &|o| o.blkio_weight = Some(9)),
+        ] {
+            let e = with(change).unwrap_err();
+            assert!(e.contains(words), "{words}: {e}");
+        }
+        let limits = with(&|o| {
+            (o.memory, o.memory_swap, o.cpus) = (text("1g"), text("-1"), text("0.5"));
+            (o.cpuset, o.pids) = (text("0"), Some(-1));
+        });
+        let limits = limits.unwrap();
+        assert_eq!(
+            (limits.swap, limits.pids),
+            (Swap::Unlimited, Pids::Unlimited)
+        );
+        assert_eq!(limits.cpu_quota, Some(50_000));
+    }
+
+    #[test]
+    fn devices_are_named_by_path_and_by_rule() {
+        let (node, given) = device("/dev/null:/dev/zip:r").unwrap();
+        assert_eq!((node.path.as_str(), node.major, node.minor), ("zip", 1, 3));
+        assert!(given.read && !given.write && !given.make);
+        assert_eq!(device("/dev/null:rw").unwrap().0.path, "null");
+        for bad in [
+            "/etc/passwd",
+            "/dev/null:/etc/x",
+            "/dev/null:/dev/../etc/x",
+            "/dev/null:/dev",
+            "/dev/null:/dev/x:rwx",
+            "/dev/nonexistent",
+            "a:b:c:d",
+        ] {
+            assert!(device(bad).is_err(), "{bad}");
+        }
+        let all = rule("c 13:* rw").unwrap();
+        assert_eq!((all.major, all.minor, all.make), (Some(13), None, false));
+        assert_eq!(rule("a *:* m").unwrap().kind, None);
+        for bad in [
+            "",
+            "c 13 rw",
+            "x 1:1 r",
+            "c 1:1",
+            "c -1:1 r",
+            "c 1:1 rz",
+            "c 9999:0 r",
+        ] {
+            assert!(rule(bad).is_err(), "{bad}");
+        }
+    }
+}
