@@ -16,6 +16,7 @@ mod links;
 mod program;
 mod statements;
 mod streams;
+mod surroundings;
 mod ties;
 
 use common::{Cairn, Tar, docker_archive, shell_tree};

@@ -79,7 +79,14 @@ fn a_container_is_in_groups_of_its_own_and_does_not_get_out_of_them() {
         let script =
             "cat /proc/self/cgroup > /seen; exec unshare -U -C -m sh -c 'echo ready; sleep 1000'";
         // The filter of system calls would keep it from trying.
-        let run = ["run", "-d", "--name", "c", "--security-opt", "seccomp=unconfined"];
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "c",
+            "--security-opt",
+            "seccomp=unconfined",
+        ];
         let run = [&run[..], &["hostile", "/bin/sh", "-c", script]].concat();
         bench.cairn.ok(&run);
         eventually("it has begun", || {

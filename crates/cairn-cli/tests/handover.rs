@@ -190,11 +190,11 @@ fn set_user_id_programs_work_where_the_user_says_so() {
         "run",
         "--rm",
         "--security-opt",
-        "seccomp=unconfined",
+        "apparmor=unconfined",
         "shell",
         "/bin/true",
     ];
-    cairn.fails(&run, 2, "seccomp=unconfined");
+    cairn.fails(&run, 2, "apparmor");
 }
 
 /// runc#2894, crun#794.

@@ -194,8 +194,8 @@ fn the_container_is_shut_in() {
     assert_eq!(sh(&cairn, &[], "echo $$"), "1");
     let status = sh(&cairn, &[], "cat /proc/self/status");
     for line in [
-        "CapEff:\t00000000a00405fb",
-        "CapBnd:\t00000000a00405fb",
+        "CapEff:\t00000000a80405fb",
+        "CapBnd:\t00000000a80405fb",
         "CapInh:\t0000000000000000",
         "NoNewPrivs:\t1",
     ] {

@@ -1,21 +1,24 @@
 //! Creation: from an image and what the user wants to a container whose launch is written down.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cairn_image::ContainerConfig;
 use cairn_model::SnapshotKey;
 use cairn_repo::{Container, Image, NewContainer, Repo};
-use cairn_runtime::{ContainerLock, LaunchSpec, Mount, MountKind, Network, Origin, Text};
+use cairn_runtime::{ContainerLock, LaunchSpec, Mount, MountKind, Network, Origin, Space, Text};
 use cairn_snapshot::Snapshotter;
 use serde_json::{Value, json};
 
 use crate::command::CommandLine;
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
+use crate::generated::Names;
 use crate::interrupt::Interrupts;
 use crate::limits::LimitOptions;
 use crate::security::Security;
-use crate::{generated, mounts};
+use crate::surroundings::Surroundings;
+use crate::{generated, limits, mounts, sysctl, ulimit};
 
 /// File in a container's directory that holds its configuration: the image's, with what the user changed.
 pub(crate) const CONFIG: &str = "config.json";
@@ -63,6 +66,14 @@ pub struct RunOptions {
     pub security: Security,
     /// What it may use.
     pub limits: LimitOptions,
+    /// Namespaces, kernel parameters and limits of the process.
+    pub surroundings: Surroundings,
+    /// What is added to its files of names.
+    pub names: Names,
+    /// `NAME[=VALUE]`
+    pub labels: Vec<String>,
+    /// Seconds between the stop signal and the end.
+    pub stop_timeout_secs: Option<u64>,
     /// Signal that asks it to end, instead of the image's.
     pub stop_signal: Option<String>,
 }
@@ -71,7 +82,9 @@ pub struct RunOptions {
 #[derive(Debug)]
 #[must_use = "a container that is never started stays as it is"]
 pub struct Prepared {
+    pub(crate) id: String,
     pub(crate) name: String,
+    pub(crate) warnings: Vec<String>,
     pub(crate) directory: PathBuf,
     pub(crate) spec: LaunchSpec,
     pub(crate) lock: ContainerLock,
@@ -126,14 +139,27 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
     )?;
     let lock = lock.into_inner();
     let lock = lock.ok_or_else(|| Error::Refused("the container is not locked".into()));
+    let mut warnings = Vec::new();
     let prepared = lock.and_then(|lock| {
-        prepare(repo, options, &config, image.as_ref(), &line, &container).map(|spec| (spec, lock))
+        let image = image.as_ref();
+        let prepared = prepare(
+            repo,
+            options,
+            &config,
+            image,
+            &line,
+            &container,
+            &mut warnings,
+        );
+        prepared.map(|spec| (spec, lock))
     });
     drop(hold);
     match prepared {
         Ok((spec, lock)) => Ok(Prepared {
             directory: repo.containers().dir(&container.id),
+            id: container.id.hex(),
             name: container.name,
+            warnings,
             spec,
             lock,
         }),
@@ -169,12 +195,11 @@ fn prepare(
     image: Option<&Image>,
     line: &CommandLine,
     container: &Container,
+    warnings: &mut Vec<String>,
 ) -> Result<LaunchSpec> {
     let directory = repo.containers().dir(&container.id);
-    let hostname = match &options.hostname {
-        Some(name) => name.clone(),
-        None => container.id.short(),
-    };
+    let (ipc, uts) = options.surroundings.spaces(repo)?;
+    let hostname = hostname(options, &uts, container)?;
     generated::check_hostname(&hostname)?;
     let mut all = Vec::new();
     for text in &options.tmpfs {
@@ -203,7 +228,12 @@ fn prepare(
             origin: Origin::Image,
         });
     }
-    all.extend(generated::files(&directory, &hostname, options.network)?);
+    all.extend(generated::files(
+        &directory,
+        &hostname,
+        &options.network,
+        &options.names,
+    )?);
     let cwd = match (&options.workdir, config.working_dir.as_str()) {
         (Some(dir), _) => dir.clone(),
         (None, dir) => Text::from(dir),
@@ -224,7 +254,13 @@ fn prepare(
     let stop_signal = stop_signal(options, image)?;
     let controlled = cairn_runtime::can_control_devices();
     let settled = options.security.settle(&options.network, controlled)?;
-    let (rules, nodes) = options.limits.devices()?;
+    let privileged = options.security.privileged;
+    let (rules, mut nodes) = options.limits.devices()?;
+    if privileged {
+        nodes.extend(limits::all_devices()?);
+    }
+    let (ulimits, warned) = ulimit::ulimits(&options.surroundings.ulimits)?;
+    *warnings = warned;
     if !nodes.is_empty() && !rustix::process::geteuid().is_root() {
         return Err(Error::Refused(
             "--device is available to root only: others may not make device nodes".into(),
@@ -242,7 +278,7 @@ fn prepare(
         hostname,
         read_only: options.read_only,
         mounts: all,
-        network: options.network,
+        network: options.network.clone(),
         terminal: options.terminal,
         interactive: options.interactive,
         detach: options.detach,
@@ -252,8 +288,20 @@ fn prepare(
         ambient: settled.ambient,
         seccomp: settled.seccomp,
         limits: options.limits.limits()?,
-        devices: controlled.then_some(rules),
+        devices: (controlled && !privileged).then_some(rules),
         nodes,
+        privileged,
+        ulimits,
+        sysctls: sysctl::sysctls(
+            &options.surroundings.sysctls,
+            &options.network,
+            ipc != Space::Host,
+        )?,
+        shm_bytes: options.surroundings.shm_bytes()?,
+        ipc,
+        uts,
+        labels: labels(&options.labels)?,
+        stop_timeout_secs: options.stop_timeout_secs,
         stop_signal,
         after: if options.remove {
             removal(repo, container)?
@@ -263,6 +311,34 @@ fn prepare(
     };
     spec.save(&directory)?;
     Ok(spec)
+}
+
+/// The host name that the process sees.
+fn hostname(options: &RunOptions, uts: &Space, container: &Container) -> Result<String> {
+    match (&options.hostname, uts) {
+        (Some(_), Space::Host | Space::Container(..)) => Err(Error::Usage(
+            "--hostname needs a host name of the container's own; omit --uts".into(),
+        )),
+        (Some(name), Space::Private) => Ok(name.clone()),
+        (None, Space::Private) => Ok(container.id.short()),
+        (None, _) => std::fs::read_to_string("/proc/sys/kernel/hostname")
+            .map(|name| name.trim().to_owned())
+            .step("read the host name"),
+    }
+}
+
+/// `NAME[=VALUE]`, by name.
+fn labels(texts: &[String]) -> Result<BTreeMap<String, String>> {
+    let split = |text: &String| {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        if name.trim().is_empty() {
+            return Err(Error::Usage(format!(
+                "--label {text:?}: must be NAME[=VALUE]"
+            )));
+        }
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    texts.iter().map(split).collect()
 }
 
 /// The command that removes the container when it has ended.
@@ -324,6 +400,13 @@ fn changed(
     }
     if options.user.is_some() {
         config["User"] = json!(user);
+    }
+    for label in &options.labels {
+        let (name, value) = label.split_once('=').unwrap_or((label, ""));
+        if !config["Labels"].is_object() {
+            config["Labels"] = json!({});
+        }
+        config["Labels"][name] = json!(value);
     }
     if let Some(signal) = &options.stop_signal {
         config["StopSignal"] = json!(signal);

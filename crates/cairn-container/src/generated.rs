@@ -1,5 +1,6 @@
 //! The files that the network decides and not the image: `/etc/hosts`, `/etc/hostname`, `/etc/resolv.conf`.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use cairn_runtime::{Mount, MountKind, Network, Origin};
@@ -26,20 +27,100 @@ pub fn check_hostname(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// What the user adds to the files; every field as written.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// `--add-host`
+    pub hosts: Vec<String>,
+    /// `--dns`
+    pub dns: Vec<String>,
+    /// `--dns-search`
+    pub dns_search: Vec<String>,
+    /// `--dns-option`
+    pub dns_options: Vec<String>,
+}
+
+impl Names {
+    /// Lines of `/etc/hosts`, from `NAME:ADDRESS`.
+    fn host_lines(&self) -> Result<String> {
+        let mut lines = String::new();
+        for text in &self.hosts {
+            let refused = |why: &str| Error::Usage(format!("--add-host {text}: {why}"));
+            let parts = text.split_once(['=', ':']);
+            let (name, address) = parts.ok_or_else(|| refused("must be NAME:ADDRESS"))?;
+            check_hostname(name)?;
+            if address == "host-gateway" {
+                return Err(refused("host-gateway is not supported; name an address"));
+            }
+            let bare = address.trim_start_matches('[').trim_end_matches(']');
+            let address: IpAddr = bare.parse().map_err(|_| refused("is not an IP address"))?;
+            lines.push_str(&format!("{address}\t{name}\n"));
+        }
+        Ok(lines)
+    }
+
+    /// `/etc/resolv.conf`: the host's, where the user says nothing; each kind of line that is given takes the
+    /// place of the host's.
+    fn resolv_conf(&self, host: &str) -> Result<String> {
+        let mut lines = String::new();
+        for (option, keyword, words) in [
+            ("--dns", "nameserver", &self.dns),
+            ("--dns-search", "search", &self.dns_search),
+            ("--dns-option", "options", &self.dns_options),
+        ] {
+            for word in words {
+                let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_graphic());
+                let address = option != "--dns" || word.parse::<IpAddr>().is_ok();
+                if !plain || !address {
+                    return Err(Error::Usage(format!("{option} {word:?} is not valid")));
+                }
+            }
+            let of_host = host.lines().filter(|line| {
+                let first = line.split_whitespace().next();
+                first == Some(keyword) || keyword == "search" && first == Some("domain")
+            });
+            match (keyword, words.is_empty()) {
+                (_, true) => of_host.for_each(|line| lines.push_str(&format!("{line}\n"))),
+                ("nameserver", false) => words
+                    .iter()
+                    .for_each(|word| lines.push_str(&format!("nameserver {word}\n"))),
+                // A dot alone means no search list, as for Docker.
+                ("search", false) if words == &["."] => {}
+                (_, false) => lines.push_str(&format!("{keyword} {}\n", words.join(" "))),
+            }
+        }
+        Ok(lines)
+    }
+}
+
 /// Writes the files into the container's directory; the mounts that show them.
-pub fn files(directory: &Path, hostname: &str, network: Network) -> Result<Vec<Mount>> {
+pub fn files(
+    directory: &Path,
+    hostname: &str,
+    network: &Network,
+    names: &Names,
+) -> Result<Vec<Mount>> {
     let local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
     let resolv = match network {
-        Network::Host => std::fs::read("/etc/resolv.conf").unwrap_or_default(),
-        Network::None => Vec::new(),
+        Network::Host | Network::Namespace(_) => {
+            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+        }
+        Network::None => String::new(),
     };
+    let asked = [&names.dns, &names.dns_search, &names.dns_options];
+    let resolv = if asked.iter().all(|words| words.is_empty()) {
+        resolv
+    } else {
+        names.resolv_conf(&resolv)?
+    };
+    let added = names.host_lines()?;
     let files = [
         (
             "hosts",
-            format!("{local}127.0.1.1\t{hostname}\n").into_bytes(),
+            format!("{local}127.0.1.1\t{hostname}\n{added}").into_bytes(),
         ),
         ("hostname", format!("{hostname}\n").into_bytes()),
-        ("resolv.conf", resolv),
+        ("resolv.conf", resolv.into_bytes()),
     ];
     let mut mounts = Vec::new();
     for (name, text) in files {
@@ -57,7 +138,49 @@ pub fn files(directory: &Path, hostname: &str, network: Network) -> Result<Vec<M
 
 #[cfg(test)]
 mod tests {
-    use super::check_hostname;
+    use super::{Names, check_hostname};
+
+    #[test]
+    fn what_the_user_says_of_names_takes_the_place_of_the_hosts() {
+        let host = "domain old.example\nnameserver 10.0.0.1\noptions ndots:2\n";
+        let names = |dns: &[&str], search: &[&str]| {
+            let words = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
+            let names = Names {
+                dns: words(dns),
+                dns_search: words(search),
+                ..Names::default()
+            };
+            names.resolv_conf(host).ok()
+        };
+        assert_eq!(
+            names(&["10.1.1.1", "::1"], &["a.example"]).unwrap(),
+            "nameserver 10.1.1.1\nnameserver ::1\nsearch a.example\noptions ndots:2\n"
+        );
+        assert_eq!(
+            names(&[], &["."]).unwrap(),
+            "nameserver 10.0.0.1\noptions ndots:2\n"
+        );
+        assert_eq!(names(&["dns.example"], &[]), None);
+        assert_eq!(names(&[], &["a\nnameserver 6.6.6.6"]), None);
+        let lines = |text: &str| {
+            let names = Names {
+                hosts: vec![text.to_owned()],
+                ..Names::default()
+            };
+            names.host_lines().ok()
+        };
+        assert_eq!(lines("db:10.0.0.9").as_deref(), Some("10.0.0.9\tdb\n"));
+        assert_eq!(lines("db=[::1]").as_deref(), Some("::1\tdb\n"));
+        for bad in [
+            "db",
+            "db:",
+            "db:host-gateway",
+            "d b:1.1.1.1",
+            "db:1.1.1.1\n2.2.2.2 x",
+        ] {
+            assert_eq!(lines(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_host_name_that_the_kernel_refuses_is_refused_first() {

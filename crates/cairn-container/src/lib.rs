@@ -22,13 +22,18 @@ mod mounts;
 mod security;
 mod start;
 mod stop;
+mod surroundings;
+mod sysctl;
+mod ulimit;
 
 pub use commit::{Commit, commit};
 pub use create::{Prepared, RunOptions, create};
 pub use error::{Error, Result};
+pub use generated::Names;
 pub use interrupt::Interrupts;
 pub use limits::LimitOptions;
 pub use list::{Info, info, list};
 pub use logs::logs;
 pub use security::{Seccomp, Security};
 pub use stop::{kill, remove, remove_when_ended, stop, sweep};
+pub use surroundings::{Surroundings, network};

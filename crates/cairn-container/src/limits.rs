@@ -1,7 +1,7 @@
 //! Limits and devices, as the user writes them: each bounded where it is read.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use cairn_runtime::{DeviceKind, DeviceNode, DeviceRule, Limits, Pids, Swap};
 
@@ -174,6 +174,49 @@ impl LimitOptions {
         }
         Ok((rules, nodes))
     }
+}
+
+/// Nodes for all devices of the host that are not in every container anyway.
+pub(crate) fn all_devices() -> Result<Vec<DeviceNode>> {
+    const NODES_MAX: usize = 10_000;
+    const OWN: [&str; 12] = [
+        "pts",
+        "shm",
+        "mqueue",
+        "hugepages",
+        "console",
+        "ptmx",
+        "tty",
+        "null",
+        "zero",
+        "full",
+        "random",
+        "urandom",
+    ];
+    let mut nodes = Vec::new();
+    let mut ahead = vec![PathBuf::from("/dev")];
+    while let Some(directory) = ahead.pop() {
+        let entries =
+            std::fs::read_dir(&directory).step(format!("read {}", directory.display()))?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let name = path.strip_prefix("/dev").unwrap_or(&path);
+            // What has gone since is not there.
+            let Ok(meta) = path.symlink_metadata() else {
+                continue;
+            };
+            if OWN.iter().any(|own| name == Path::new(own)) || nodes.len() >= NODES_MAX {
+                continue;
+            }
+            let kind = meta.file_type();
+            if kind.is_dir() {
+                ahead.push(path);
+            } else if kind.is_block_device() || kind.is_char_device() {
+                nodes.extend(device(&path.to_string_lossy()).map(|(node, _)| node).ok());
+            }
+        }
+    }
+    nodes.sort_by(|a: &DeviceNode, b| a.path.cmp(&b.path));
+    Ok(nodes)
 }
 
 /// Zero is as if it were not given, as Docker has it.
@@ -359,11 +402,9 @@ mod tests {
             limits(options)
         };
         assert_eq!(with(&|_| ()), Ok(Limits::default()));
-        for (words, change) in [
-            (
-                "the minimum is 6m",
-                (&|o| o.memory = text("5m")) as &dyn Fn(&mut LimitOptions),
-            ),
+        type Change<'a> = (&'a str, &'a dyn Fn(&mut LimitOptions));
+        let bad: [Change<'_>; 13] = [
+            ("the minimum is 6m", &|o| o.memory = text("5m")),
             ("needs --memory", &|o| o.memory_swap = text("1g")),
             ("less than --memory", &|o| {
                 (o.memory, o.memory_swap) = (text("1g"), text("512m"))
@@ -380,7 +421,8 @@ mod tests {
             ("a list", &|o| o.cpuset = text("0-99999999")),
             ("-1 (unlimited)", &|o| o.pids = Some(-2)),
             ("10 to 1000", &|o| o.blkio_weight = Some(9)),
-        ] {
+        ];
+        for (words, change) in bad {
             let e = with(change).unwrap_err();
             assert!(e.contains(words), "{words}: {e}");
         }

@@ -26,6 +26,8 @@ pub enum Seccomp {
 /// What the user says of it.
 #[derive(Debug, Clone, Default)]
 pub struct Security {
+    /// All capabilities and devices, and nothing hidden or filtered.
+    pub privileged: bool,
     /// Capabilities to add, by name or `ALL`.
     pub cap_add: Vec<String>,
     /// Capabilities to drop.
@@ -47,8 +49,16 @@ impl Security {
     /// Decides for a process in this network.
     pub(crate) fn settle(&self, network: &Network, devices_controlled: bool) -> Result<Settled> {
         let (seccomp, no_new_privileges) = parse(&self.options)?;
-        let capabilities = Capabilities::usual(network, devices_controlled)
-            .change(&self.cap_add, &self.cap_drop)?;
+        let seccomp = match seccomp {
+            Seccomp::Default if self.privileged => Seccomp::Unconfined,
+            chosen => chosen,
+        };
+        let usual = if self.privileged {
+            Capabilities::all()
+        } else {
+            Capabilities::usual(network, devices_controlled)
+        };
+        let capabilities = usual.change(&self.cap_add, &self.cap_drop)?;
         Ok(Settled {
             ambient: capabilities.also_in(&self.cap_add)?,
             seccomp: filter(&seccomp, &capabilities)?,

@@ -17,6 +17,16 @@ impl Prepared {
         &self.name
     }
 
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What could not be had as it was asked for.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// Becomes the monitor, in the foreground; returns only what went wrong. Nothing may hold the database any
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {

@@ -12,6 +12,10 @@ use crate::error::{Error, Result};
 const KILL: i32 = 9;
 /// How long a container that was killed may take to be gone.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a container that was asked to stop may take, unless told otherwise.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// What nobody would wait for anyway; larger numbers mean the same.
+const STOP_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// What became of each name.
@@ -65,11 +69,17 @@ fn send(pid: Option<i32>, again: impl Fn(&State) -> Option<i32>, state: &State, 
 
 /// Waits until none of the containers is held by anybody; the places of those that still are in the end.
 fn wait(targets: &[&Target], patience: Duration) -> Vec<usize> {
+    wait_for_each(targets, &vec![patience; targets.len()])
+}
+
+/// The same with a patience for each.
+fn wait_for_each(targets: &[&Target], patience: &[Duration]) -> Vec<usize> {
     let start = Instant::now();
     let mut left: Vec<usize> = (0..targets.len()).collect();
     loop {
         left.retain(|i| targets[*i].state().is_busy());
-        if left.is_empty() || start.elapsed() > patience {
+        // Those whose time is over wait for the last of the others, as a kill comes for all of them.
+        if left.iter().all(|i| start.elapsed() > patience[*i]) {
             return left;
         }
         std::thread::sleep(LOOK_AGAIN);
@@ -99,12 +109,19 @@ fn did_not_end(name: &str) -> Error {
     Error::Refused(format!("container {name} did not exit after SIGKILL"))
 }
 
-/// Asks containers to end with their stop signal, and kills those that have not after `patience`.
-pub fn stop(repo: &Repo, names: &[String], patience: Duration) -> Outcomes {
+/// Asks containers to end with their stop signal, and kills those that have not after `patience`, or else the
+/// time that they were created with.
+pub fn stop(repo: &Repo, names: &[String], patience: Option<Duration>) -> Outcomes {
     let (targets, mut outcomes) = find_all(repo, names);
+    let mut patiences = Vec::new();
     for target in &targets {
         let state = target.state();
         let spec = LaunchSpec::load(&target.directory);
+        let own = spec.as_ref().ok().and_then(|spec| spec.stop_timeout_secs);
+        let own = own.map_or(STOP_PATIENCE, |secs| {
+            Duration::from_secs(secs.min(STOP_SECONDS_MAX))
+        });
+        patiences.push(patience.unwrap_or(own));
         let signal = spec.map_or(15, |spec| spec.stop_signal);
         if state.live_pid().is_some() {
             target.signal(&state, signal);
@@ -113,7 +130,10 @@ pub fn stop(repo: &Repo, names: &[String], patience: Duration) -> Outcomes {
         }
     }
     let all: Vec<&Target> = targets.iter().collect();
-    let late: Vec<&Target> = wait(&all, patience).into_iter().map(|i| all[i]).collect();
+    let late: Vec<&Target> = wait_for_each(&all, &patiences)
+        .into_iter()
+        .map(|i| all[i])
+        .collect();
     let never: Vec<&str> = end(&late)
         .into_iter()
         .map(|i| late[i].name.as_str())

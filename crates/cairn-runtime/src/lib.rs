@@ -29,6 +29,7 @@ pub mod seccomp;
 mod spec;
 mod state;
 mod text;
+mod ulimit;
 
 mod wire;
 
@@ -46,9 +47,10 @@ pub use control::{FrozenContainer, freeze};
 pub use error::{Error, Result};
 pub use limits::{DeviceKind, DeviceNode, DeviceRule, Limits, PIDS_USUAL, Pids, Swap};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
-pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin};
+pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status};
 pub use text::Text;
+pub use ulimit::Ulimit;
 
 /// The hidden verb that every stage is started with; its one argument is the number of a descriptor.
 pub const STAGE: &str = "__stage";

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceNode, DeviceRule, Limits};
 use crate::seccomp::Filter;
 use crate::text::Text;
+use crate::ulimit::Ulimit;
 
 /// Something mounted on the root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,12 +60,33 @@ pub enum Origin {
 }
 
 /// Which network the process sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Network {
     /// That of the host.
     Host,
     /// Its own, with loopback only.
     None,
+    /// A network namespace that somebody else has set up.
+    Namespace(PathBuf),
+}
+
+/// Whose namespace of a kind the process is in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Space {
+    /// Its own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+    /// That of another container, by its process 1: the number, and when it started, in clock ticks.
+    Container(i32, u64),
+}
+
+/// The size of `/dev/shm` unless told otherwise, as Docker has it.
+const SHM_BYTES: u64 = 64 << 20;
+
+fn shm_bytes() -> u64 {
+    SHM_BYTES
 }
 
 /// All that a launch needs. Holds environment values, so it is stored readable by its owner only.
@@ -117,6 +139,30 @@ pub struct LaunchSpec {
     /// Nodes in its `/dev` beside the usual ones.
     #[serde(default)]
     pub nodes: Vec<DeviceNode>,
+    /// Nothing of `/proc` and `/sys` is hidden or protected.
+    #[serde(default)]
+    pub privileged: bool,
+    /// Limits of the process.
+    #[serde(default)]
+    pub ulimits: Vec<Ulimit>,
+    /// Kernel parameters of its namespaces: paths below `/proc/sys` with their values.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
+    /// Size of `/dev/shm`.
+    #[serde(default = "shm_bytes")]
+    pub shm_bytes: u64,
+    /// Its System V objects and message queues.
+    #[serde(default)]
+    pub ipc: Space,
+    /// Its host name.
+    #[serde(default)]
+    pub uts: Space,
+    /// Labels, for people and programs.
+    #[serde(default)]
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Seconds between the stop signal and the end.
+    #[serde(default)]
+    pub stop_timeout_secs: Option<u64>,
     /// Number of the signal that asks the process to end.
     pub stop_signal: i32,
     /// Program and arguments that the monitor runs when the process has ended (removal, for `--rm`).

@@ -62,7 +62,7 @@ pub(crate) fn now() -> u64 {
 }
 
 /// Start time of a process (proc_pid_stat(5), field 22); `None` where it is gone or a zombie.
-pub(crate) fn start_ticks(pid: i32) -> Option<u64> {
+pub fn start_ticks(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     if matches!(*fields.first()?, "Z" | "X") {

@@ -2,9 +2,9 @@
 //!
 //! Promises: each function here is safe to call with any argument. Nothing here knows what Cairn is.
 
-pub mod threads;
 mod ebpf;
 mod seccomp;
+pub mod threads;
 
 pub use ebpf::{EbpfInstruction, attach_device_program, load_device_program};
 pub use seccomp::{BpfInstruction, install_seccomp_filter};

@@ -71,7 +71,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  cairn run --rm -it example/app:1 sh\n  cairn run -d --name web -v /srv/www:/www:ro example/web:1\n  cairn run --rm -e DEBUG=1 -w /src example/app:1 make test"
     )]
-    Run(Run),
+    Run(Box<Run>),
     /// List containers
     #[command(after_help = "Example:\n  cairn ps -a")]
     Ps {

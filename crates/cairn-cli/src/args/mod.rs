@@ -21,7 +21,7 @@ pub use command::Command;
 pub use containers::Commit;
 pub use images::{Export, ExportFormat, Import};
 pub use repository::{Check, Config};
-pub use run::{NetworkName, Run};
+pub use run::Run;
 pub use snapshots::Snapshot;
 
 const GLOBAL: &str = "Global options";

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -50,9 +50,30 @@ pub struct Run {
     /// Mount a temporary file system in memory
     #[arg(long, value_name = "DIR[:OPTIONS]")]
     pub tmpfs: Vec<String>,
-    /// Network of the container
-    #[arg(long, value_enum, default_value_t = NetworkName::Host)]
-    pub network: NetworkName,
+    /// Network of the container: the host's, loopback only, or a network namespace
+    #[arg(long, value_name = "host|none|ns:PATH", default_value = "host")]
+    pub network: String,
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    pub add_host: Vec<String>,
+    /// DNS server, instead of the host's
+    #[arg(long, value_name = "ADDRESS")]
+    pub dns: Vec<String>,
+    /// DNS search domain, instead of the host's; "." for none
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// DNS resolver option, instead of the host's
+    #[arg(long, alias = "dns-opt", value_name = "OPTION")]
+    pub dns_option: Vec<String>,
+    /// Add a label
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub label: Vec<String>,
+    /// Write the id of the container to a file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub cidfile: Option<PathBuf>,
+    /// Seconds that "cairn stop" waits for the container [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_timeout: Option<u64>,
     /// Signal that stops the container, instead of the image's
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
@@ -70,23 +91,30 @@ pub struct Run {
     pub image_and_command: Vec<OsString>,
 }
 
-/// Which network a container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum NetworkName {
-    /// The host's network
-    Host,
-    /// Loopback only
-    None,
-}
-
 /// What a process in a container may do.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Security")]
 pub struct Security {
+    /// Give all capabilities and devices, and hide and filter nothing: such a container can take over the
+    /// host
+    #[arg(long)]
+    pub privileged: bool,
     /// Security option: seccomp=FILE or seccomp=unconfined choose which system calls are allowed;
     /// no-new-privileges=false allows set-user-ID programs such as sudo
     #[arg(long, value_name = "OPTION")]
     pub security_opt: Vec<String>,
+    /// Whose System V objects and message queues the container uses: private, host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub ipc: Option<String>,
+    /// Whose host name the container has: private, host or container:NAME
+    #[arg(long, value_name = "MODE")]
+    pub uts: Option<String>,
+    /// Whose processes the container sees; only private is supported
+    #[arg(long, value_name = "MODE")]
+    pub pid: Option<String>,
+    /// Set a kernel parameter of the container's namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub sysctl: Vec<String>,
     /// Add a capability, or ALL
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub cap_add: Vec<String>,
@@ -123,6 +151,12 @@ pub struct Limits {
     /// Share of disk time when others want it too, 10 to 1000
     #[arg(long, value_name = "N")]
     pub blkio_weight: Option<u64>,
+    /// Limit of a process, for example nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
     /// Make a device of the host available
     #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
     pub device: Vec<String>,

@@ -12,6 +12,7 @@ mod quickstart;
 mod run;
 mod snapshots;
 mod stop;
+mod unsupported;
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -170,7 +171,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
-        Command::Run(args) => return run::run(&env, args),
+        Command::Run(args) => return run::run(&env, *args),
         Command::Ps { all } => ps::list(&env, all),
         Command::Rm { containers, force } => return stop::remove(&env, &containers, force),
         Command::Stop { containers, time } => return stop::stop(&env, &containers, time),

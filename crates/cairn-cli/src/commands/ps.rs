@@ -16,14 +16,10 @@ fn status_text(state: &State) -> String {
             "running for {}",
             ago(state.started as i64).trim_end_matches(" ago")
         ),
-        Status::Exited(code) => {
-            let why = if state.out_of_memory {
-                ", out of memory"
-            } else {
-                ""
-            };
-            format!("exited ({code}{why}) {}", ago(state.finished as i64))
+        Status::Exited(code) if state.out_of_memory => {
+            format!("out of memory ({code}) {}", ago(state.finished as i64))
         }
+        Status::Exited(code) => format!("exited ({code}) {}", ago(state.finished as i64)),
         Status::Lost => "lost (monitor was killed)".into(),
     }
 }

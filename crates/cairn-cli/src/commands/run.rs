@@ -1,13 +1,18 @@
 //! `cairn run`, and the hidden steps of a launch.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
 
-use anyhow::Result;
-use cairn_container::{Interrupts, LimitOptions, RunOptions, Security, create};
-use cairn_runtime::{Network, Text};
+use anyhow::{Context, Result};
+use cairn_container::{
+    Interrupts, LimitOptions, Names, RunOptions, Security, Surroundings, create, network,
+};
+use cairn_runtime::Text;
 
-use super::Env;
-use crate::args::{NetworkName, Run};
+use super::{Env, unsupported};
+use crate::args::Run;
 use crate::output::{self, Usage};
 
 /// What `run` exits with when it fails itself, as Docker does: 0–124 are the process's.
@@ -33,11 +38,19 @@ pub fn step(order: i32) -> Result<u8> {
 }
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
+    let cidfile = args.cidfile.clone();
     let options = options(args)?;
     // Before other threads are started.
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = env.open()?;
+    let cidfile = cidfile.map(IdFile::create).transpose()?;
     let prepared = create(&repo, &options, &interrupts)?;
+    if let Some(file) = cidfile {
+        file.write(prepared.id())?;
+    }
+    for warning in prepared.warnings() {
+        eprintln!("cairn: warning: {warning}");
+    }
     // From here on nothing holds the database: the monitor is a fresh program image.
     drop(repo);
     if !options.detach {
@@ -53,12 +66,50 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
     Ok(0)
 }
 
+/// The file for the container's id; it goes where there is no container in the end.
+struct IdFile {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl IdFile {
+    fn create(path: PathBuf) -> Result<Self> {
+        let file = File::create_new(&path).with_context(|| {
+            format!(
+                "create the id file {}; remove it if it is old",
+                path.display()
+            )
+        })?;
+        Ok(Self {
+            path,
+            file,
+            kept: false,
+        })
+    }
+
+    fn write(mut self, id: &str) -> Result<()> {
+        self.kept = true;
+        let written = self.file.write_all(id.as_bytes());
+        written.with_context(|| format!("write {}", self.path.display()))
+    }
+}
+
+impl Drop for IdFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            // It was made a moment ago, and holds nothing.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
 fn options(args: Run) -> Result<RunOptions> {
     let mut words = args.image_and_command.into_iter();
     let image = words.next().unwrap_or_default().into_string();
     let image = image.map_err(|name| Usage(format!("{} is not an image name", name.display())))?;
     if image.starts_with('-') {
-        return Err(Usage(format!("unknown option {image}; see \"cairn run --help\"")).into());
+        return Err(Usage(unsupported::explain(&image)).into());
     }
     let texts = |all: Vec<OsString>| all.into_iter().map(Text::from).collect();
     Ok(RunOptions {
@@ -78,10 +129,7 @@ fn options(args: Run) -> Result<RunOptions> {
         entrypoint: args.entrypoint.map(Text::from),
         hostname: args.hostname,
         read_only: args.read_only,
-        network: match args.network {
-            NetworkName::Host => Network::Host,
-            NetworkName::None => Network::None,
-        },
+        network: network(&args.network)?,
         init: args.init,
         limits: LimitOptions {
             memory: args.limits.memory,
@@ -95,7 +143,24 @@ fn options(args: Run) -> Result<RunOptions> {
             devices: args.limits.device,
             device_rules: args.limits.device_cgroup_rule,
         },
+        surroundings: Surroundings {
+            ipc: args.security.ipc,
+            uts: args.security.uts,
+            pid: args.security.pid,
+            sysctls: args.security.sysctl,
+            ulimits: args.limits.ulimit,
+            shm_size: args.limits.shm_size,
+        },
+        names: Names {
+            hosts: args.add_host,
+            dns: args.dns,
+            dns_search: args.dns_search,
+            dns_options: args.dns_option,
+        },
+        labels: args.label,
+        stop_timeout_secs: args.stop_timeout,
         security: Security {
+            privileged: args.security.privileged,
             cap_add: args.security.cap_add,
             cap_drop: args.security.cap_drop,
             options: args.security.security_opt,

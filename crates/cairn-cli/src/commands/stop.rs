@@ -9,7 +9,6 @@ use serde_json::json;
 use super::Env;
 use crate::output::{self, Usage};
 
-const STOP_SECONDS: u64 = 10;
 /// What nobody would wait for anyway; larger numbers of seconds mean the same.
 const STOP_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 
@@ -35,8 +34,8 @@ fn told(env: &Env, verb: &str, outcomes: Vec<(String, container::Result<()>)>) -
 /// `cairn stop`
 pub fn stop(env: &Env, names: &[String], seconds: Option<u64>) -> Result<u8> {
     let repo = env.open()?;
-    let seconds = seconds.unwrap_or(STOP_SECONDS).min(STOP_SECONDS_MAX);
-    let outcomes = container::stop(&repo, names, Duration::from_secs(seconds));
+    let patience = seconds.map(|seconds| Duration::from_secs(seconds.min(STOP_SECONDS_MAX)));
+    let outcomes = container::stop(&repo, names, patience);
     told(env, "stopped", outcomes)
 }
 

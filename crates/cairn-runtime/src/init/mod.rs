@@ -1,6 +1,7 @@
 //! Process 1 of the container, until it becomes the process the user asked for.
 
 mod identity;
+mod namespaces;
 mod program;
 mod reap;
 mod reset;
@@ -20,7 +21,7 @@ use self::program::Program;
 use self::user::{User, look_up};
 use crate::error::{Error, Result, Step};
 use crate::rootfs::{Rootfs, build};
-use crate::spec::{LaunchSpec, Network};
+use crate::spec::LaunchSpec;
 use crate::wire;
 
 const PASSWD_BYTES_MAX: u64 = 4 << 20;
@@ -64,17 +65,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     drop(pidfd);
     let privileged = std::fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
-    let mut namespaces =
-        CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
-    if spec.network == Network::None {
-        namespaces |= CloneFlags::CLONE_NEWNET;
-    }
-    nix::sched::unshare(namespaces).step("create namespaces")?;
-    if spec.network == Network::None {
-        cairn_sys::loopback_up().step("bring the loopback interface up")?;
-    }
-    nix::unistd::sethostname(&spec.hostname)
-        .step(format!("set the host name {}", spec.hostname))?;
+    namespaces::enter(spec)?;
     let rootfs = build(spec, &order.place, privileged)?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
     rustix::process::setsid().step("start a session")?;
@@ -92,7 +83,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     wire::ready(socket)?;
     // Now that it is in groups of its own, they are all it can see; a kernel without is no reason not to run.
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP);
-    reset::surroundings()?;
+    reset::surroundings(&spec.ulimits)?;
     identity::assume(spec, &user, privileged)?;
     if entered.is_err() {
         std::env::set_current_dir(spec.cwd.as_os_str())

@@ -5,6 +5,7 @@ use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 
 use crate::error::{Result, Step};
+use crate::ulimit::Ulimit;
 
 /// Soft and hard limits of a process in a container, as systemd and recent container engines have them: few
 /// descriptors for programs that still use select(2), many for those that ask.
@@ -32,13 +33,23 @@ pub fn signals() -> Result<()> {
 }
 
 /// Limits, the mask for new files, keys.
-pub fn surroundings() -> Result<()> {
+pub fn surroundings(ulimits: &[Ulimit]) -> Result<()> {
     umask(Mode::from_bits_truncate(0o022));
     for (resource, soft, hard) in LIMITS {
+        // What was lowered once could not be raised again.
+        if ulimits
+            .iter()
+            .any(|u| u.resource().is_ok_and(|r| r == resource))
+        {
+            continue;
+        }
         // No more than this process may give.
         let (_, most) = getrlimit(resource).step("read limits")?;
         let hard = hard.min(most);
         setrlimit(resource, soft.min(hard), hard).step("set limits")?;
+    }
+    for limit in ulimits {
+        limit.set()?;
     }
     match cairn_sys::new_session_keyring() {
         // A kernel without keys, or one that has no room for more, is no reason not to run.

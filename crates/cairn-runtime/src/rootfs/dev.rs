@@ -11,6 +11,7 @@ use rustix::mount::MountAttrFlags;
 use crate::detached::{QUIET, attach, clone, filesystem, open_exact};
 use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceKind, DeviceNode};
+use crate::spec::{LaunchSpec, Space};
 
 const NODES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
@@ -38,14 +39,14 @@ pub struct Dev {
 
 impl Dev {
     /// Builds `/dev` on the open directory `target`.
-    pub fn mount(target: &OwnedFd, nodes: &[DeviceNode], privileged: bool) -> Result<Self> {
+    pub fn mount(target: &OwnedFd, spec: &LaunchSpec, privileged: bool) -> Result<Self> {
         let dev = filesystem(
             "tmpfs",
             "mode=755,size=64m",
             MountAttrFlags::MOUNT_ATTR_NOSUID,
         )?;
         fill(&dev, privileged)?;
-        for node in nodes {
+        for node in &spec.nodes {
             add(&dev, node)?;
         }
         attach(&dev, target, "/dev")?;
@@ -62,12 +63,16 @@ impl Dev {
             MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
         )?;
         attach(&pts, &exact(&dev, "pts")?, "/dev/pts")?;
-        attach(
-            &filesystem("tmpfs", "mode=1777,size=64m", QUIET)?,
-            &exact(&dev, "shm")?,
-            "/dev/shm",
-        )?;
-        // A kernel without message queues is no reason not to run.
+        let shared = match spec.ipc {
+            Space::Host => clone(Path::new("/dev/shm"), false)?,
+            _ => filesystem(
+                "tmpfs",
+                &format!("mode=1777,size={}", spec.shm_bytes),
+                QUIET,
+            )?,
+        };
+        attach(&shared, &exact(&dev, "shm")?, "/dev/shm")?;
+        // Those of the IPC namespace. A kernel without message queues is no reason not to run.
         if let Ok(queues) = filesystem("mqueue", "", QUIET) {
             attach(&queues, &exact(&dev, "mqueue")?, "/dev/mqueue")?;
         }

@@ -38,15 +38,19 @@ pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs
     .step("make mounts private")?;
     let root = cairn_view::mount(&spec.plan)?;
     // Device nodes of an image open nothing; those in /dev are the container's own.
-    cairn_sys::mount_no_devices(&root).step("disable device nodes of the image")?;
+    if !spec.privileged {
+        cairn_sys::mount_no_devices(&root).step("disable device nodes of the image")?;
+    }
     cairn_view::attach(&root, place)?;
     let order = in_order(&root, &spec.mounts)?;
     let proc = filesystem("proc", "", QUIET)?;
     attach(&proc, &own_directory(&root, "proc")?, "/proc")?;
-    let sys = sysfs(privileged)?;
+    let sys = sysfs(spec.privileged, privileged)?;
     attach(&sys, &own_directory(&root, "sys")?, "/sys")?;
-    let dev = Dev::mount(&own_directory(&root, "dev")?, &spec.nodes, privileged)?;
-    protect::apply(&proc, &sys, &dev)?;
+    let dev = Dev::mount(&own_directory(&root, "dev")?, spec, privileged)?;
+    if !spec.privileged {
+        protect::apply(&proc, &sys, &dev)?;
+    }
     for (path, mount) in order {
         add(&root, &path, mount)?;
     }
@@ -75,8 +79,10 @@ fn own_directory(root: &OwnedFd, name: &str) -> Result<OwnedFd> {
     }
 }
 
-fn sysfs(privileged: bool) -> Result<OwnedFd> {
-    match filesystem("sysfs", "", QUIET | MountAttrFlags::MOUNT_ATTR_RDONLY) {
+fn sysfs(writable: bool, privileged: bool) -> Result<OwnedFd> {
+    let mut attributes = QUIET;
+    attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, !writable);
+    match filesystem("sysfs", "", attributes) {
         // A user namespace may not mount the host network's sysfs; it may show it.
         Err(_) if !privileged => {
             let sys = clone(Path::new("/sys"), true)?;

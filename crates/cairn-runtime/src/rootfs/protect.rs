@@ -41,6 +41,17 @@ pub fn apply(proc: &OwnedFd, sys: &OwnedFd, dev: &Dev) -> Result<()> {
             mask(&target, name, dev)?;
         }
     }
+    // One for each processor; they tell how hot the host is.
+    for number in 0.. {
+        let processor = format!("devices/system/cpu/cpu{number}");
+        if open_exact(sys, &processor)?.is_none() {
+            break;
+        }
+        let name = format!("{processor}/thermal_throttle");
+        if let Some(target) = open_exact(sys, &name)? {
+            mask(&target, &name, dev)?;
+        }
+    }
     Ok(())
 }
 
