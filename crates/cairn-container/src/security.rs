@@ -56,7 +56,7 @@ impl Security {
         let usual = if self.privileged {
             Capabilities::all()
         } else {
-            Capabilities::usual(network, devices_controlled)
+            Capabilities::usual(*network == Network::Host, devices_controlled)
         };
         let capabilities = usual.change(&self.cap_add, &self.cap_drop)?;
         Ok(Settled {

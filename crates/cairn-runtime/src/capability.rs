@@ -6,7 +6,6 @@ use caps::{CapSet, Capability};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::spec::Network;
 
 /// Docker's default capabilities. Devices are controlled, so that CAP_MKNOD is harmless; without that control
 /// it is not given ([`Capabilities::usual`]).
@@ -34,9 +33,9 @@ pub struct Capabilities(BTreeSet<String>);
 impl Capabilities {
     /// What a container has unless told otherwise: as Docker, without CAP_NET_RAW where the network is the
     /// host's and without CAP_MKNOD where devices are not controlled.
-    pub fn usual(network: &Network, devices_controlled: bool) -> Self {
+    pub fn usual(host_network: bool, devices_controlled: bool) -> Self {
         let mut set: BTreeSet<String> = USUAL.iter().map(ToString::to_string).collect();
-        if *network == Network::Host {
+        if host_network {
             set.remove("CAP_NET_RAW");
         }
         if !devices_controlled {
@@ -126,7 +125,7 @@ mod tests {
 
     fn changed(add: &[&str], drop: &[&str]) -> Option<Capabilities> {
         let texts = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
-        Capabilities::usual(&Network::None, true)
+        Capabilities::usual(false, true)
             .change(&texts(add), &texts(drop))
             .ok()
     }

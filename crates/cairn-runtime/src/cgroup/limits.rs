@@ -35,6 +35,12 @@ fn setting(
 }
 
 fn settings(limits: &Limits) -> Vec<Setting> {
+    let mut all = of_memory(limits);
+    all.extend(of_the_rest(limits));
+    all
+}
+
+fn of_memory(limits: &Limits) -> Vec<Setting> {
     let mut all = Vec::new();
     if let Some(bytes) = limits.memory_bytes {
         let text = bytes.to_string();
@@ -66,6 +72,12 @@ fn settings(limits: &Limits) -> Vec<Setting> {
             ("memory.low", text),
         ));
     }
+    all
+}
+
+/// Processors, processes and disks.
+fn of_the_rest(limits: &Limits) -> Vec<Setting> {
+    let mut all = Vec::new();
     if let Some(quota) = limits.cpu_quota {
         all.push(setting(
             "--cpus",
