@@ -87,6 +87,9 @@ fn the_document_becomes_the_process() {
         "two words"
     );
     assert_eq!(sh(&cairn, &["-w", "/tmp/new/dir"], "pwd"), "/tmp/new/dir");
+    assert_eq!(sh(&cairn, &["-w", "/a/../../tmp//."], "pwd"), "/tmp");
+    cairn.fails(&["run", "--rm", "-w", "relative", "shell"], 2, "absolute");
+    cairn.fails(&["run", "--rm", "-e", "=x", "shell"], 2, "no name");
     assert_eq!(
         sh(&cairn, &["-u", "www"], "id -u; id -G; echo $HOME"),
         "33\n33 44\n/srv"

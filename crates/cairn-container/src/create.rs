@@ -234,14 +234,7 @@ fn prepare(
         &options.network,
         &options.names,
     )?);
-    let cwd = match (&options.workdir, config.working_dir.as_str()) {
-        (Some(dir), _) => dir.clone(),
-        (None, dir) => Text::from(dir),
-    };
-    let cwd = match cwd.as_bytes().first() {
-        Some(b'/') => cwd,
-        _ => Text::from([b"/", cwd.as_bytes()].concat()),
-    };
+    let cwd = working_directory(options.workdir.as_ref(), &config.working_dir)?;
     let (directories, files) = mounts::mount_points(&all, &cwd);
     let bytes = |texts: &[Text]| -> Vec<Vec<u8>> {
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
@@ -412,6 +405,23 @@ fn changed(
         config["StopSignal"] = json!(signal);
     }
     config
+}
+
+/// The image's, which may be relative to the root, or the one that was asked for; a clean path either way.
+fn working_directory(asked: Option<&Text>, image: &str) -> Result<Text> {
+    let directory = match asked.map(Text::as_bytes) {
+        Some(asked) if !asked.is_empty() && !asked.starts_with(b"/") => {
+            return Err(Error::Usage(format!(
+                "working directory {:?}: give an absolute path of the container",
+                String::from_utf8_lossy(asked)
+            )));
+        }
+        Some(asked) => asked,
+        None => image.as_bytes(),
+    };
+    Ok(Text::from(
+        [b"/", &mounts::normal(directory).join(&b'/')[..]].concat(),
+    ))
 }
 
 /// Each variable once, with the value that counts, in the order in which they came first.
