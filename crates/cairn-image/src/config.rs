@@ -208,6 +208,29 @@ impl ImageConfig {
         }
         Self::parse(value.to_string().into_bytes())
     }
+
+    /// The document of this image with its layers above `old` put on those of `new`: layers and history of
+    /// the base are the new one's, everything else is as it was.
+    pub fn on_base(&self, old: &Self, new: &Self, created: &str) -> Result<Self> {
+        let mut value = self.value.clone();
+        value["created"] = value!(created);
+        let upper = self.diff_ids.iter().skip(old.diff_ids.len());
+        let diff_ids: Vec<String> = new
+            .diff_ids
+            .iter()
+            .chain(upper)
+            .map(Digest::to_string)
+            .collect();
+        value["rootfs"] = value!({"type": "layers", "diff_ids": diff_ids});
+        let lines = |config: &Self| -> Vec<Value> {
+            let lines = config.value.get("history").and_then(Value::as_array);
+            lines.cloned().unwrap_or_default()
+        };
+        let mut history = lines(new);
+        history.extend(lines(self).into_iter().skip(lines(old).len()));
+        value["history"] = Value::Array(history);
+        Self::parse(value.to_string().into_bytes())
+    }
 }
 
 #[cfg(test)]

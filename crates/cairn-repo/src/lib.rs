@@ -28,7 +28,9 @@ pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
 pub use gc::{Gc, GcOptions, GcReport};
-pub use images::{CommitOptions, Image, Images, ListedImage, Removed};
+pub use images::{
+    CommitOptions, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
+};
 pub use import::{ImportOptions, Imported, NameLeftOut, Progress, Renamed};
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;

@@ -35,37 +35,57 @@ impl Cutter {
     pub fn feed(
         &mut self,
         feeder: &mut Feeder,
-        mut bytes: &[u8],
+        bytes: &[u8],
         out: &mut Vec<(Ticket, u32)>,
+    ) -> Result<()> {
+        self.cut(bytes, &mut |chunk| {
+            out.push((feeder.put(chunk)?, chunk.len() as u32));
+            Ok(())
+        })
+    }
+
+    /// The end of the content: hands over the rest and is ready for the next.
+    pub fn finish(&mut self, feeder: &mut Feeder, out: &mut Vec<(Ticket, u32)>) -> Result<()> {
+        self.end(&mut |chunk| {
+            out.push((feeder.put(chunk)?, chunk.len() as u32));
+            Ok(())
+        })
+    }
+
+    /// Like [`feed`](Self::feed), for chunks that are not stored.
+    pub fn cut(
+        &mut self,
+        mut bytes: &[u8],
+        take: &mut dyn FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         while !bytes.is_empty() {
             if self.start > 0 && self.window.len() + bytes.len() > 8 * CHUNK_BYTES_MAX {
                 self.window.drain(..self.start);
                 self.start = 0;
             }
-            let take = (8 * CHUNK_BYTES_MAX)
+            let room = (8 * CHUNK_BYTES_MAX)
                 .saturating_sub(self.window.len())
                 .max(1);
-            let (now, later) = bytes.split_at(take.min(bytes.len()));
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.window.extend_from_slice(now);
             bytes = later;
             while self.window.len() - self.start >= CHUNK_BYTES_MAX {
                 let length = first_cut(&self.window[self.start..]);
-                self.emit(feeder, length, out)?;
+                self.emit(length, take)?;
             }
         }
         Ok(())
     }
 
-    /// The end of the content: hands over the rest and is ready for the next.
-    pub fn finish(&mut self, feeder: &mut Feeder, out: &mut Vec<(Ticket, u32)>) -> Result<()> {
+    /// Like [`finish`](Self::finish), for chunks that are not stored.
+    pub fn end(&mut self, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let rest = self.window.len() - self.start;
         if !self.cut && (1..=CHUNK_BYTES_AVG).contains(&rest) {
-            self.emit(feeder, rest, out)?;
+            self.emit(rest, take)?;
         }
         while self.start < self.window.len() {
             let length = first_cut(&self.window[self.start..]);
-            self.emit(feeder, length, out)?;
+            self.emit(length, take)?;
         }
         self.window.clear();
         self.start = 0;
@@ -73,14 +93,8 @@ impl Cutter {
         Ok(())
     }
 
-    fn emit(
-        &mut self,
-        feeder: &mut Feeder,
-        length: usize,
-        out: &mut Vec<(Ticket, u32)>,
-    ) -> Result<()> {
-        let ticket = feeder.put(&self.window[self.start..self.start + length])?;
-        out.push((ticket, length as u32));
+    fn emit(&mut self, length: usize, take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        take(&self.window[self.start..self.start + length])?;
         self.start += length;
         self.cut = true;
         Ok(())

@@ -6,7 +6,7 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::Commit;
-use super::images::{Export, Import};
+use super::images::{Export, Import, Rebase, Which};
 use super::repository::{Check, Config};
 use super::run::Run;
 use super::snapshots::Snapshot;
@@ -67,6 +67,16 @@ pub enum Command {
         #[arg(required = true)]
         images: Vec<String>,
     },
+    /// Put the layers of an image on another base, without a build
+    #[command(
+        after_help = "Example:\n  cairn rebase example/app:2 --old-base example/base:1 --new-base example/base:1.1"
+    )]
+    Rebase(Rebase),
+    /// Show which layers, images, snapshots and containers still hold a file's content
+    #[command(
+        after_help = "Examples:\n  cairn which ./libold.so.3\n  cairn which --in example/app:1 /usr/lib/libold.so.3"
+    )]
+    Which(Which),
     /// Create and run a container from an image
     #[command(
         after_help = "Examples:\n  cairn run --rm -it example/app:1 sh\n  cairn run -d --name web -v /srv/www:/www:ro example/web:1\n  cairn run --rm -e DEBUG=1 -w /src example/app:1 make test"

@@ -65,6 +65,33 @@ pub struct Export {
     pub compression: Compression,
 }
 
+/// Arguments of `rebase`.
+#[derive(Debug, Args)]
+pub struct Rebase {
+    /// Image whose own layers are kept
+    pub image: String,
+    /// Image it was built from
+    #[arg(long, value_name = "IMAGE")]
+    pub old_base: String,
+    /// Image to put its layers on
+    #[arg(long, value_name = "IMAGE")]
+    pub new_base: String,
+    /// Name of the result [default: IMAGE, if it is a name, which then moves to the result]
+    #[arg(long)]
+    pub name: Option<ImageRef>,
+}
+
+/// Arguments of `which`.
+#[derive(Debug, Args)]
+pub struct Which {
+    /// File with the content to look for, or the first digits of a blob's id
+    #[arg(value_name = "FILE|BLOB")]
+    pub what: PathBuf,
+    /// Take the file from this image
+    #[arg(long = "in", value_name = "IMAGE")]
+    pub image: Option<String>,
+}
+
 fn compressions() -> impl TypedValueParser<Value = Compression> {
     PossibleValuesParser::new(["none", "gzip", "zstd"]).try_map(|name| name.parse::<Compression>())
 }

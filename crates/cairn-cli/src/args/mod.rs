@@ -19,7 +19,7 @@ use clap::{CommandFactory, Parser};
 
 pub use command::Command;
 pub use containers::Commit;
-pub use images::{Export, ExportFormat, Import};
+pub use images::{Export, ExportFormat, Import, Rebase, Which};
 pub use repository::{Check, Config};
 pub use run::Run;
 pub use snapshots::Snapshot;
@@ -31,7 +31,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "export", "images", "inspect", "history", "tag", "rmi",
+            "import", "export", "images", "inspect", "history", "tag", "rmi", "rebase", "which",
         ],
     ),
     (

@@ -9,6 +9,7 @@ mod images;
 mod logs;
 mod ps;
 mod quickstart;
+mod rebase;
 mod run;
 mod snapshots;
 mod stop;
@@ -171,6 +172,8 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
+        Command::Rebase(args) => rebase::rebase(&env, &args),
+        Command::Which(args) => rebase::which(&env, &args),
         Command::Run(args) => return run::run(&env, *args),
         Command::Ps { all } => ps::list(&env, all),
         Command::Rm { containers, force } => return stop::remove(&env, &containers, force),

@@ -1,8 +1,10 @@
 //! Images: by name or id, their documents, their names, their removal.
 
 mod commit;
+mod rebase;
 mod remove;
 mod resolve;
+mod which;
 
 use std::collections::HashMap;
 
@@ -16,8 +18,10 @@ use crate::repo::Repo;
 use crate::rows::{self, ImageRow};
 
 pub use commit::CommitOptions;
+pub use rebase::Rebased;
 pub use remove::Removed;
 pub(crate) use resolve::resolve;
+pub use which::{Holder, Holding, Sought};
 
 /// Longest image document that is read.
 pub(crate) const DOCUMENT_BYTES_MAX: u64 = cairn_image::DOCUMENT_BYTES_MAX as u64;
