@@ -1,6 +1,6 @@
 //! Mounts at places of the host's tree.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -131,6 +131,7 @@ impl Views<'_> {
             .transpose()
             .map_err(in_use)?;
         self.refuse_if_mounted(snapshot)?;
+        self.refuse_if_starting(snapshot)?;
         let plan = snapshots.mounts(&snapshot.key)?;
         let field = [FieldPath::Label(MOUNTPOINT.into())];
         let before: Labels = snapshot
@@ -163,6 +164,29 @@ impl Views<'_> {
                 target.display(),
                 root.display()
             )));
+        }
+        Ok(())
+    }
+
+    /// Refuses the snapshot of a container that is being started: its monitor is about to mount it. Whoever
+    /// starts a container holds its lock from before its row can be seen.
+    fn refuse_if_starting(&self, snapshot: &Snapshot) -> Result<()> {
+        let containers = self.repo.containers();
+        for container in containers.list()? {
+            let lock = containers.dir(&container.id).join("lock");
+            let held = || {
+                let lock = File::open(&lock).ok()?;
+                let refused = lock.try_lock_shared().err()?;
+                Some(matches!(refused, TryLockError::WouldBlock))
+            };
+            if container.snapshot == snapshot.key && held().unwrap_or(false) {
+                let key = snapshot.key.to_string();
+                let by = format!(
+                    "container {}, which is being started or runs",
+                    container.name
+                );
+                return Err(cairn_snapshot::Error::InUse { key, by }.into());
+            }
         }
         Ok(())
     }
