@@ -9,6 +9,7 @@ mod output;
 
 mod args;
 mod commands;
+mod logging;
 mod progress;
 
 use std::process::ExitCode;
@@ -29,6 +30,9 @@ fn main() -> ExitCode {
     if cli.command.is_step_of_launch() {
         // What they start expects the signal to do what it does by default.
         cairn_sys::end_on_broken_pipe();
+    }
+    if let Some(filter) = cli.log.clone() {
+        logging::start(filter, cli.log_format);
     }
     let code = commands::dispatch(cli).unwrap_or_else(|e| {
         output::print_error(&e);

@@ -29,6 +29,7 @@ pub fn commit(
     options: Commit,
     changed: impl FnOnce(Value) -> Result<Value>,
 ) -> Result<Imported> {
+    let _span = tracing::info_span!("commit_container").entered();
     let container = repo.containers().find(name)?;
     let directory = repo.containers().dir(&container.id);
     let base = container

@@ -92,6 +92,7 @@ pub struct Prepared {
 
 /// Creates a container. Until [`Prepared`] is started, a signal that `interrupts` sees takes it back.
 pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Result<Prepared> {
+    let _span = tracing::info_span!("create_container").entered();
     if options.interactive && options.terminal && !options.detach {
         // As Docker does: nobody could type, and the end of the input would never reach the process.
         let stdin = rustix::stdio::stdin();

@@ -30,6 +30,7 @@ impl Prepared {
     /// Becomes the monitor, in the foreground; returns only what went wrong. Nothing may hold the database any
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {
+        tracing::info!(container = self.name, "become the monitor");
         let made = monitor_command(&self.spec, &self.directory, &self.lock, None);
         let (mut command, _order) = match made {
             Ok(made) => made,
@@ -45,6 +46,7 @@ impl Prepared {
 
     /// Starts the monitor in the background and waits until the process has begun.
     pub fn start_detached(self, interrupts: &Interrupts) -> Result<()> {
+        tracing::info!(container = self.name, "start the monitor in the background");
         let (mut reader, writer) = std::io::pipe().step("create a pipe")?;
         let writer = OwnedFd::from(writer);
         let (mut command, order) =

@@ -52,6 +52,7 @@ const DOCUMENTS: [&str; 5] = [
 /// Looks at `path` (a file or directory, `-` for standard input) and says what is in it. A compressed
 /// archive, or one that cannot be sought, is first written out to an unnamed file.
 pub fn detect(path: &Path, platform: &Platform, spool: &Spool) -> Result<Source> {
+    let _span = tracing::debug_span!("detect", path = %path.display()).entered();
     let name = path.display().to_string();
     if path.is_dir() {
         let archive = Archive::Directory(path.into());

@@ -39,6 +39,7 @@ impl Repo {
     /// Brings the repository's images and committed snapshots to `to`: an empty or new directory, or an
     /// earlier backup.
     pub fn backup(&self, to: &Path) -> Result<Backup> {
+        let _span = tracing::info_span!("backup", to = %to.display()).entered();
         let disk = Disk::default();
         let here = self.root().canonicalize().at("find", self.root())?;
         let to = &std::path::absolute(to).at("find", to)?;

@@ -319,6 +319,7 @@ pub fn commit(
     usage: Usage,
     labels: Labels,
 ) -> Result<Snapshot> {
+    tracing::debug!(%key, %name, "commit a snapshot");
     let active = stat(txn, key)?;
     if active.kind != Kind::Active {
         return Err(Error::NotActive {
@@ -334,6 +335,7 @@ pub fn commit(
 
 /// Removes a snapshot without children; returns its record.
 pub fn remove(txn: &mut Txn<'_>, key: &SnapshotKey) -> Result<Snapshot> {
+    tracing::debug!(%key, "remove a snapshot");
     let snapshot = stat(txn, key)?;
     if let Some(child) = children(txn, key)?.into_iter().next() {
         return Err(Error::HasChildren {

@@ -40,6 +40,7 @@ impl Views {
             return Ok(driver);
         }
         let driver = self.trial(heads).driver;
+        tracing::debug!(%driver, "driver chosen by trial");
         // It is only remembered to save the next trial.
         let _ = write_checked(&remembered, format!("{boot} {driver}").as_bytes());
         Ok(driver)

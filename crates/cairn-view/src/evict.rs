@@ -28,6 +28,7 @@ impl Views {
         &self,
         keep: impl FnOnce() -> Result<(HashSet<TreeId>, HashSet<ObjectId>), E>,
     ) -> Result<Evicted, E> {
+        let _span = tracing::debug_span!("evict").entered();
         let mut evicted = Evicted::default();
         if !self.directory().exists() {
             return Ok(evicted);

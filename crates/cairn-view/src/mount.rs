@@ -58,6 +58,7 @@ pub fn is_mountpoint(path: &Path) -> bool {
 
 /// Unmounts `target`. An answer "busy" is tried again for a moment; `lazy` then detaches it all the same.
 pub fn unmount(target: &Path, lazy: bool) -> Result<()> {
+    tracing::debug!(target = %target.display(), lazy, "unmount");
     for _ in 0..20 {
         match rustix::mount::unmount(target, UnmountFlags::NOFOLLOW) {
             Err(Errno::BUSY) => std::thread::sleep(std::time::Duration::from_millis(10)),

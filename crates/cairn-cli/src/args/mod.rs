@@ -16,6 +16,9 @@ use cairn_model::Driver;
 use cairn_repo::Verify;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, Parser};
+use tracing_subscriber::filter::Targets;
+
+use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::Commit;
@@ -115,6 +118,29 @@ pub struct Cli {
         help_heading = GLOBAL
     )]
     pub verify: Option<Verify>,
+
+    /// Log to standard error: error, warn, info, debug or trace, for all crates or as in cairn_store=debug
+    #[arg(
+        long,
+        env = "CAIRN_LOG",
+        global = true,
+        value_name = "FILTER",
+        value_parser = logging::filter,
+        help_heading = GLOBAL
+    )]
+    pub log: Option<Targets>,
+
+    /// Form of the log
+    #[arg(
+        long,
+        env = "CAIRN_LOG_FORMAT",
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = LogFormat::Text,
+        help_heading = GLOBAL
+    )]
+    pub log_format: LogFormat,
 
     #[command(subcommand)]
     pub command: Command,

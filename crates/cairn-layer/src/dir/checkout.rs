@@ -25,6 +25,7 @@ use crate::tree::{NodeId, NodeKind, Tree};
 /// that could not be made for want of privilege; owners and attributes that need privilege are left
 /// out without it. Attributes that the file system there cannot hold are left out too, and that is said.
 pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>>> {
+    let _span = tracing::debug_span!("checkout", target = %target.display()).entered();
     write(store, tree, target, false)
 }
 

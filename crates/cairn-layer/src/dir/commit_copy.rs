@@ -28,6 +28,7 @@ pub fn commit_copy(
     feeder: Feeder,
     limits: Limits,
 ) -> Result<Scanned> {
+    let _span = tracing::debug_span!("compare_copy").entered();
     let name = || copy.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(rustix::fs::CWD, copy, flags, Mode::empty())

@@ -29,6 +29,7 @@ pub fn commit_upper(
     feeder: Feeder,
     limits: Limits,
 ) -> Result<Scanned> {
+    let _span = tracing::debug_span!("read_upper").entered();
     let name = || upper.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(rustix::fs::CWD, upper, flags, Mode::empty())

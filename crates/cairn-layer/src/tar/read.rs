@@ -32,6 +32,7 @@ pub struct TarImport {
 
 /// Imports the tar that `input` gives, to its end.
 pub fn import_tar(input: &mut dyn Read, feeder: Feeder, limits: Limits) -> Result<TarImport> {
+    let _span = tracing::debug_span!("read_tar").entered();
     let mut writer = LayerWriter::new(feeder, limits);
     let framing = FramingWriter::new(&mut writer.feeder)?;
     let source = Source::new(input, limits.bytes_max);

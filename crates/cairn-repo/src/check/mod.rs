@@ -111,6 +111,7 @@ impl Check<'_> {
         options: &ScrubOptions,
         progress: &(dyn Fn(u64) + Sync),
     ) -> Result<CheckReport> {
+        let _span = tracing::info_span!("check").entered();
         let mut report = CheckReport::default();
         if let Err(e) = self.repo.store.db().verify() {
             report.note(&e.into());

@@ -50,6 +50,7 @@ impl Check<'_> {
     /// are damaged by saving each whole blob of them into a new pack. The damaged file is kept in
     /// `quarantine/`.
     pub fn repair(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
+        let _span = tracing::info_span!("repair").entered();
         self.repair_all(false, progress)
     }
 

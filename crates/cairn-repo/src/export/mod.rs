@@ -41,6 +41,7 @@ impl Images<'_> {
         format: Format,
         compression: Compression,
     ) -> Result<()> {
+        let _span = tracing::info_span!("export", output = %output.display()).entered();
         match format {
             Format::Directory | Format::Oci => {
                 self.export_directory(images, output, format, compression)

@@ -60,6 +60,7 @@ pub struct GcReport {
 impl Gc<'_> {
     /// Collects. Imports and runs go on beside it; they are held up for moments only.
     pub fn run(&self, options: &GcOptions) -> Result<GcReport> {
+        let _span = tracing::info_span!("gc").entered();
         let mut report = GcReport::default();
         if !options.dry_run {
             self.repo.store.may_spend_reserve();

@@ -34,6 +34,7 @@ impl Images<'_> {
         base: Option<&ImageConfig>,
         options: &CommitOptions,
     ) -> Result<Imported> {
+        let _span = tracing::info_span!("commit").entered();
         let snapshot = self.repo.snapshots().stat(key)?;
         let mut layers = self.repo.layers_of(key)?;
         let parent = self.repo.tree(&layers)?;

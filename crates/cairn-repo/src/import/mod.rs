@@ -90,6 +90,7 @@ impl Images<'_> {
         options: &ImportOptions,
         progress: &dyn Progress,
     ) -> Result<Vec<Imported>> {
+        let _span = tracing::info_span!("import", source = %path.display()).entered();
         let repo = self.repo;
         let import = Import {
             repo,

@@ -61,6 +61,7 @@ impl Views<'_> {
     /// Mounts a snapshot, or an image read-only, at `target`. A committed snapshot and an image get a
     /// view that goes with the mount. Returns the key of what is mounted.
     pub fn mount(&self, name: &str, target: &Path, options: MountOptions) -> Result<SnapshotKey> {
+        let _span = tracing::info_span!("mount", target = %target.display()).entered();
         let snapshots = self.repo.snapshots();
         let target = target.canonicalize().at("mount at", target)?;
         if !target.is_dir() {

@@ -140,6 +140,7 @@ impl After {
 
 fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> Result<Ended> {
     let (spec, directory) = (&order.spec, &order.directory);
+    tracing::info!(group = spec.group, "monitor");
     let signals = Signals::watch()?;
     let mut state = State::created();
     state.save(directory)?;
@@ -171,6 +172,10 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
         Ok(code) => *code,
         Err(e) => e.exit_code(),
     });
+    match &code {
+        Ok(code) => tracing::info!(code, "the container's process ended"),
+        Err(e) => tracing::info!(class = ?e.class(), "the container did not start"),
+    }
     state.finished = now();
     if state.started == 0 {
         state.started = state.finished;
@@ -226,6 +231,7 @@ fn begin(
             return Err(e);
         }
     };
+    tracing::debug!("the container's process has begun");
     drop(socket);
     state.pid = started.pid;
     state.start_ticks = start_ticks(started.pid).unwrap_or(0);

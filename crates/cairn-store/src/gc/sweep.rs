@@ -28,6 +28,7 @@ pub fn apply<E: From<Error>>(
     catch_up: impl FnOnce(&mut Marks) -> Result<(), E>,
     remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
 ) -> Result<Outcome, E> {
+    let _span = tracing::info_span!("sweep").entered();
     let mut outcome = Outcome::default();
     let Round { goes, left, needs } = next_round(plan, free_space(store)?);
     let lease = store.lease()?;

@@ -137,6 +137,13 @@ impl Ingest {
         if let Some(e) = lock(&self.shared.error).take() {
             return Err(e);
         }
+        let stats = self.shared.stats();
+        tracing::debug!(
+            stats.bytes_in,
+            stats.bytes_new,
+            stats.bytes_stored,
+            "content is stored"
+        );
         let mut output = lock(&self.shared.output);
         if let Some(pack) = output.pack.take() {
             output

@@ -209,6 +209,10 @@ impl Db {
     /// What the journal alone gives, where sled does not serve. sled's files are replaced where they are
     /// to blame: a new database beside them opens under the very same conditions.
     fn without_sled(&self, trouble: Trouble) -> Result<(Base, Journal, Mark), Error> {
+        tracing::warn!(
+            why = trouble.why,
+            "the database does not open; rows come from the journal"
+        );
         let neither = |trouble: &Trouble| match trouble.suspect {
             true => session::lost(&self.root, &trouble.why),
             false => Error::NoDatabase {

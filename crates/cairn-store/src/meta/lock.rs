@@ -49,6 +49,7 @@ pub struct RepositoryLock {
 impl Drop for RepositoryLock {
     fn drop(&mut self) {
         if let Some(notice) = &self.notice {
+            tracing::trace!(waited = ?self.waited, held = ?self.since.elapsed(), "repository lock");
             notice.let_go(self.waited, self.since.elapsed());
         }
     }

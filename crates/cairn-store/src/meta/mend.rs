@@ -75,6 +75,7 @@ impl Db {
     /// Makes the one of journal and database that is damaged anew from the other; where both are, from all
     /// that can be read of them and of the journal's copy.
     pub fn repair(&self) -> Result<DbRepair> {
+        let _span = tracing::info_span!("repair_database").entered();
         let mut out = DbRepair::default();
         match self.verify() {
             Ok(_) => {}

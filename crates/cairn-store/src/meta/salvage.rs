@@ -28,6 +28,7 @@ pub struct Salvage {
 
 /// Reads all that the file at `path` still says; a missing file says nothing.
 pub fn salvage(path: &Path) -> Result<Salvage> {
+    tracing::warn!(journal = %path.display(), "the journal is read record by record");
     let bytes = match std::fs::read(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Salvage::default()),
         done => done.at("read journal", path)?,

@@ -17,6 +17,7 @@ impl Store {
     /// Merges segments of the index as long as some are due, beside everything else: others are held up
     /// only while the list is replaced. Nothing happens where another process is at it.
     pub fn compact_index(&self) -> Result<()> {
+        let _span = tracing::debug_span!("compact_index").entered();
         let mut index = self.reload_index()?;
         if index::due(&index).is_none() {
             return Ok(());

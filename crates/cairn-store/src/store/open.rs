@@ -138,6 +138,7 @@ impl Store {
 
     /// Opens the store in `root`.
     pub fn open_with(root: &Path, options: OpenOptions) -> Result<Self> {
+        let _span = tracing::debug_span!("open_store", root = %root.display()).entered();
         let OpenOptions {
             disk,
             notice,

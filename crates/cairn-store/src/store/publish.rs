@@ -43,6 +43,7 @@ impl Store {
         mut prepared: Prepared,
         decide: impl FnOnce(&mut Txn<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        let _span = tracing::debug_span!("publish").entered();
         let mut decide = Some(decide);
         // Each try looks only at what was published since the one before.
         for last in (0..PUBLISH_TRIES).map(|n| n + 1 == PUBLISH_TRIES) {

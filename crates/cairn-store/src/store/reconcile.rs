@@ -69,6 +69,7 @@ pub(crate) fn reconcile(
     txn: &mut Txn<'_>,
     index: &Index,
 ) -> Result<()> {
+    let _span = tracing::debug_span!("reconcile").entered();
     let directory = Layout::of(root).index();
     let state = STATE.get(txn, [])?.unwrap_or(StateV1 { generation: 0 });
     // A list that does not read may have been of any generation before the one that comes now.

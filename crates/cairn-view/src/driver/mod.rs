@@ -94,6 +94,7 @@ pub(crate) fn prepare<E: From<Error>>(
     head: Option<&Path>,
     tree: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<MountPlan, E> {
+    let _span = tracing::debug_span!("prepare_view").entered();
     fn with<R: Room, E: From<Error>>(
         room: &R,
         at: Place<'_>,
@@ -146,6 +147,7 @@ pub(crate) fn add_points<E: From<Error>>(
 
 /// Makes the mount that `plan` describes, detached.
 pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
+    let _span = tracing::debug_span!("mount_view").entered();
     match plan {
         MountPlan::Erofs(plan) => Erofs.mount(plan),
         MountPlan::ErofsLoop(plan) => ErofsLoop.mount(plan),
