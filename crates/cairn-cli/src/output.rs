@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Error;
-use cairn_model::{Class, is_hidden, printable};
+use cairn_model::{Class, is_hidden, one_line, printable};
 
 /// Writes a line to standard output, escaped.
 macro_rules! println {
@@ -132,32 +132,12 @@ pub fn print_error(error: &Error) {
     if GIVEN_UP.load(Ordering::Relaxed) && is_closed_pipe(error.as_ref()) {
         return;
     }
-    eprintln!("cairn: {}", shortened(&joined(error.chain())));
-}
-
-/// An error and its causes on one line.
-pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    joined(std::iter::successors(Some(error), |e| e.source()))
+    eprintln!("cairn: {}", shortened(&one_line(error.as_ref())));
 }
 
 /// Prints a line about the work to standard error.
 pub fn say(text: &str) {
     eprintln!("cairn: {text}");
-}
-
-fn joined<'a>(chain: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>) -> String {
-    let mut text = String::new();
-    for cause in chain {
-        let cause = cause.to_string();
-        // Transparent errors repeat what their source says.
-        if !text.ends_with(&cause) {
-            if !text.is_empty() && !cause.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&cause);
-        }
-    }
-    text
 }
 
 /// Never longer than a screen.

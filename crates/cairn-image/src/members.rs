@@ -52,7 +52,7 @@ pub fn walk(file: &File, each: &mut dyn FnMut(String, Member) -> ControlFlow<()>
     });
     match done {
         Ok(()) => End::Reached,
-        Err(e) => End::Broken(chain(&e)),
+        Err(e) => End::Broken(cairn_model::one_line(&e)),
     }
 }
 
@@ -70,15 +70,4 @@ fn member(indexed: Indexed) -> Option<(String, Member)> {
         IndexedKind::Other => return None,
     };
     Some((path, member))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut out = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        out += &format!(": {error}");
-        cause = error.source();
-    }
-    out
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** no I/O here, and every value that exists is valid: names and ids are checked where
 //! they are made, so no floor above checks them again.
 
+mod causes;
 mod class;
 mod entry;
 mod id;
@@ -12,6 +13,7 @@ mod reference;
 mod text;
 pub mod units;
 
+pub use causes::one_line;
 pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
 pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};

@@ -181,7 +181,7 @@ fn each_read_fails(changes: bool, step: usize, what: &dyn Fn(&Repo, &Path) -> Ou
                 }
                 Ok(None) => {}
                 Err(e) => {
-                    let words = cairn_store::chain(&e);
+                    let words = cairn_model::one_line(&e);
                     assert_eq!(e.class(), Class::Unavailable, "{fault:?}: {words}");
                     assert!(words.contains("nput/output error"), "{fault:?}: {words}");
                 }

@@ -96,7 +96,7 @@ impl Client {
                 request: Verb::Freeze,
             }) => self
                 .freeze(group, pid, others)
-                .map_err(|e| crate::error::chain(&e)),
+                .map_err(|e| cairn_model::one_line(&e)),
             _ => Err("the container's monitor is another version of cairn".to_owned()),
         };
         let kept = done.is_ok();

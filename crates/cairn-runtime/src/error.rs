@@ -76,21 +76,6 @@ impl Error {
     }
 }
 
-/// An error and its causes on one line.
-pub(crate) fn chain(e: &Error) -> String {
-    let mut words = e.to_string();
-    let mut cause = std::error::Error::source(e);
-    while let Some(inner) = cause {
-        let inner_words = inner.to_string();
-        // A transparent error repeats what its cause says.
-        if !words.ends_with(&inner_words) {
-            words = format!("{words}: {inner_words}");
-        }
-        cause = inner.source();
-    }
-    words
-}
-
 pub(crate) trait Step<T> {
     fn step(self, step: impl Into<String>) -> Result<T>;
 }

@@ -149,21 +149,6 @@ impl Error {
     }
 }
 
-/// An error and its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut at = error.source();
-    while let Some(cause) = at {
-        let words = cause.to_string();
-        // Transparent errors repeat what their source says.
-        if !text.ends_with(&words) {
-            text = format!("{text}: {words}");
-        }
-        at = cause.source();
-    }
-    text
-}
-
 /// Adds what was tried on which path to an `io::Error`.
 pub trait IoContext<T> {
     /// The same result with words to the error.

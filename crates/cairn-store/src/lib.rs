@@ -32,7 +32,7 @@ mod stream;
 pub use base::Base;
 pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
-pub use error::{Error, IoContext, Result, chain};
+pub use error::{Error, IoContext, Result};
 pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;

@@ -284,7 +284,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
             match repo.check().cache(&options, &progress) {
                 Ok(cache) => report.cache = cache,
                 Err(e) if args.cache => return Err(e.into()),
-                Err(e) => report.unread.push(cairn_store::chain(&e)),
+                Err(e) => report.unread.push(cairn_model::one_line(&e)),
             }
         }
         (repo, report)

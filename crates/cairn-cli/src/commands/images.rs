@@ -176,7 +176,7 @@ fn listed_json(listed: &ListedImage) -> Value {
             "platform": null,
             "layers": null,
             "content_bytes": null,
-            "damaged": output::one_line(e),
+            "damaged": cairn_model::one_line(e),
         }),
     }
 }
@@ -222,7 +222,7 @@ pub fn note_damaged(images: &[ListedImage]) {
     for listed in images {
         if let Err(e) = &listed.image {
             let id = listed.row.id.short();
-            let why = output::one_line(e);
+            let why = cairn_model::one_line(e);
             output::say(&format!(
                 "image {id} is damaged: {why}; import it again, or remove it with \"cairn rmi {id}\""
             ));
@@ -345,7 +345,7 @@ pub fn remove(env: &Env, images: &[String]) -> Result<u8> {
             Ok(Removed::Untagged(name)) => println!("untagged {name}"),
             Ok(Removed::Image(id)) => println!("removed {id}; run \"cairn gc\" to free its space"),
             Err(e) => {
-                line["error"] = json!(output::one_line(&e));
+                line["error"] = json!(cairn_model::one_line(&e));
                 let e = e.into();
                 output::print_error(&e);
                 code = output::exit_code(&e).max(code);

@@ -136,7 +136,7 @@ fn chosen(cache: &CacheCheck<'_>, scope: Scope) -> Option<HashSet<ObjectId>> {
 
 impl Checking<'_> {
     fn fault(&mut self, what: String, remade: Result<()>) {
-        let stays = remade.err().map(|e| cairn_store::chain(&e));
+        let stays = remade.err().map(|e| cairn_model::one_line(&e));
         self.report.faults.push(CacheFault { what, stays });
     }
 

@@ -94,7 +94,7 @@ impl CheckReport {
 
     /// An error by what it says of the repository: damage is a fault, anything else is left open.
     fn note(&mut self, error: &Error) {
-        let text = cairn_store::chain(error);
+        let text = cairn_model::one_line(error);
         if error.is_corruption() {
             self.faults.push(text);
         } else {
@@ -139,24 +139,24 @@ impl Check<'_> {
         };
         report
             .unread
-            .extend(scrub.unread.iter().map(|e| cairn_store::chain(e)));
+            .extend(scrub.unread.iter().map(|e| cairn_model::one_line(e)));
         (report.packs, report.blobs, report.bytes) = (scrub.packs, scrub.blobs, scrub.bytes);
         report.packs_skipped = scrub.skipped;
-        report.forgotten = scrub.forgotten.as_ref().map(|e| cairn_store::chain(e));
+        report.forgotten = scrub.forgotten.as_ref().map(|e| cairn_model::one_line(e));
         let mut bad: BTreeMap<BlobId, String> = BTreeMap::new();
         let mut bad_packs: HashSet<PackId> = HashSet::new();
         for damage in &scrub.damage {
             match damage {
                 Damage::Pack { id, error } => {
                     bad_packs.insert(*id);
-                    report.faults.push(cairn_store::chain(error));
+                    report.faults.push(cairn_model::one_line(error));
                 }
                 Damage::Blob { id, error, .. } => {
-                    bad.insert(*id, cairn_store::chain(error));
+                    bad.insert(*id, cairn_model::one_line(error));
                 }
-                Damage::Index(error) => report.faults.push(cairn_store::chain(error)),
+                Damage::Index(error) => report.faults.push(cairn_model::one_line(error)),
                 Damage::Base { pack, blob, error } => {
-                    let words = cairn_store::chain(error);
+                    let words = cairn_model::one_line(error);
                     match blob {
                         // Whether anything here needs it comes out below; it is the base's damage all the same.
                         Some(blob) => drop(bad.insert(*blob, words.clone())),

@@ -28,7 +28,7 @@ impl Views<'_> {
             (driver, Vec::new())
         } else {
             let trial = self.cache().trial(&heads);
-            let words = |(driver, e)| (driver, cairn_store::chain(&crate::Error::from(e)));
+            let words = |(driver, e)| (driver, cairn_model::one_line(&crate::Error::from(e)));
             let refused = trial.refused.into_iter().map(words).collect();
             (trial.driver, refused)
         };

@@ -47,7 +47,7 @@ pub fn main(order: Order) -> u8 {
     let Err(e) = launch(&order, &mut socket);
     // Where the monitor is gone there is nobody left to tell.
     if let Some(socket) = &socket {
-        let _ = wire::fail(socket, e.exit_code(), &crate::error::chain(&e));
+        let _ = wire::fail(socket, e.exit_code(), &cairn_model::one_line(&e));
     }
     e.exit_code()
 }

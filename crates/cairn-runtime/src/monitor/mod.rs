@@ -81,7 +81,7 @@ pub fn main(order: Order) -> Result<Ended> {
     let after = After::start(&order.spec);
     let done = match &after {
         Ok(_) => watch(&order, &mut started, lock),
-        Err(e) => Err(Error::Invalid(crate::error::chain(e))),
+        Err(e) => Err(Error::Invalid(cairn_model::one_line(e))),
     };
     if let Ok(Some(After(mut child))) = after {
         drop(child.stdin.take());
@@ -90,7 +90,7 @@ pub fn main(order: Order) -> Result<Ended> {
     }
     match (done, started) {
         (Err(e), Some(fd)) => {
-            let words = crate::error::chain(&e);
+            let words = cairn_model::one_line(&e);
             // The one who waits has gone; then nobody does.
             let _ = rustix::io::write(fd, &[&[e.exit_code()], words.as_bytes()].concat());
             Ok(e.exit_code().into())

@@ -36,7 +36,7 @@ pub fn start(mut order: init::Order, ends: Ends) -> Result<(Pid, OwnedFd)> {
             drop(mine);
             let Err(e) = live(&program, &order, &theirs, ends);
             // Where the monitor is gone there is nobody left to tell.
-            let _ = wire::fail(&theirs, e.exit_code(), &crate::error::chain(&e));
+            let _ = wire::fail(&theirs, e.exit_code(), &cairn_model::one_line(&e));
             std::process::exit(i32::from(e.exit_code()));
         }
     }
