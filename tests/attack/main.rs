@@ -90,12 +90,3 @@ pub fn under_every_driver(programs: &[&str], act: impl Fn(&Bench)) {
         act(&Bench::new(driver, programs));
     }
 }
-
-/// Calls again and again until it is true, for ten seconds at the most.
-pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed().as_secs() < 10, "never came true: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-}

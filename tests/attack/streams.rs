@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
-use super::{common, eventually, under_every_driver};
+use super::{common, under_every_driver};
 
 const CHANGE: &str = "for fd in 0 1 2; do
     chmod 6777 /proc/self/fd/$fd 2>/dev/null; chown 33:33 /proc/self/fd/$fd 2>/dev/null
@@ -41,7 +41,7 @@ fn a_container_cannot_change_what_its_output_goes_to_or_its_input_comes_from() {
         bench.cairn.ok(&[
             "run", "-d", "--name", "bg", "hostile", "/bin/sh", "-c", CHANGE,
         ]);
-        eventually("the log is written", || {
+        common::eventually("the log is written", || {
             bench.cairn.ok(&["logs", "bg"]) == "done\n"
         });
         let input = std::fs::File::open(&file).unwrap();

@@ -1,6 +1,6 @@
 //! What ties a container to its monitor and to its groups.
 
-use super::{common, eventually, under_every_driver};
+use super::{common, under_every_driver};
 
 fn number(value: &serde_json::Value) -> i32 {
     i32::try_from(value.as_i64().unwrap()).unwrap()
@@ -53,7 +53,7 @@ fn a_container_dies_with_its_monitor_whatever_it_asked_for() {
             let c = bench.cairn.json(&["inspect", "c"]);
             let (pid, monitor) = (number(&c["pid"]), number(&c["monitor"]));
             kill(monitor, rustix::process::Signal::KILL);
-            eventually("the process is gone", || {
+            common::eventually("the process is gone", || {
                 !std::path::Path::new(&format!("/proc/{pid}")).exists()
             });
             assert_eq!(bench.cairn.json(&["ps", "-a"])[0]["status"], "lost");
@@ -89,7 +89,7 @@ fn a_container_is_in_groups_of_its_own_and_does_not_get_out_of_them() {
         ];
         let run = [&run[..], &["hostile", "/bin/sh", "-c", script]].concat();
         bench.cairn.ok(&run);
-        eventually("it has begun", || {
+        common::eventually("it has begun", || {
             bench.cairn.ok(&["logs", "c"]).contains("ready")
         });
         let c = bench.cairn.json(&["inspect", "c"]);

@@ -4,7 +4,7 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{Cairn, is_root, shell_tree};
+use common::{Cairn, eventually, is_root, shell_tree};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -14,14 +14,6 @@ fn shell() -> Cairn {
     shell_tree(&tree);
     cairn.import_dir(&tree, "shell");
     cairn
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed().as_secs() < 20, "never came true: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
 }
 
 fn begin(cairn: &Cairn, name: &str, script: &str) {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use common::{Cairn, Tar, docker_archive, is_root, shell_tree};
+use common::{Cairn, Tar, docker_archive, eventually, is_root, shell_tree};
 use serde_json::json;
 
 /// The image `shell`, whose configuration is given.
@@ -32,14 +32,6 @@ fn sh(cairn: &Cairn, options: &[&str], script: &str) -> String {
     ]
     .concat();
     cairn.ok(&run).trim_end().to_owned()
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = std::time::Instant::now();
-    while !holds() {
-        assert!(start.elapsed().as_secs() < 10, "never came true: {what}");
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
 }
 
 /// Process 1 started with nearly all signals blocked: Ctrl-C, `kill %1` and redis at `stop` did nothing.

@@ -30,6 +30,15 @@ pub fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }
 
+/// Asks again and again until it is true; fails after twenty seconds, which is only ever waited where it never is.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !holds() {
+        assert!(start.elapsed().as_secs() < 20, "never came true: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 /// A repository in a directory that goes with it.
 pub struct Cairn {
     pub dir: tempfile::TempDir,
