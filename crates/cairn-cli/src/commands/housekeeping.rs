@@ -1,18 +1,13 @@
-//! `gc`, `stats`, `check`.
+//! `init`, `gc`, `backup`, `stats`.
 
 use std::path::Path;
 
 use anyhow::Result;
-use cairn_model::path_display;
-use cairn_repo::{AffectedHead, CheckReport, GcOptions, Repo, Share, Stats};
-use cairn_runtime::{State, Status};
-use cairn_store::{Scope, ScrubOptions, choose};
+use cairn_repo::{GcOptions, GcReport, Repo, Share, Stats};
 use serde_json::{Value, json};
 
 use super::Env;
-use crate::args::Check;
 use crate::output::{self, Table, size};
-use crate::progress::Bar;
 
 /// `cairn init`
 pub fn init(env: &Env) -> Result<()> {
@@ -60,6 +55,11 @@ pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
             "stale_views": report.stale_views,
         }))?);
     }
+    print_collected(&report, dry_run);
+    Ok(())
+}
+
+fn print_collected(report: &GcReport, dry_run: bool) {
     let verb = if dry_run { "would free" } else { "freed" };
     println!(
         "{verb} {} in packs ({} unreferenced blobs)",
@@ -104,7 +104,6 @@ pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
             report.orphaned_heads
         );
     }
-    Ok(())
 }
 
 /// `cairn backup`
@@ -249,198 +248,5 @@ fn stats_json(s: &Stats) -> Value {
         "images": shares_json(&s.images),
         "layers": shares_json(&s.layers),
         "snapshots": shares_json(&s.snapshots),
-    })
-}
-
-/// `cairn check`
-pub fn check(env: &Env, args: &Check) -> Result<u8> {
-    let bar = Bar::new(if args.repair { "repairing" } else { "checking" });
-    let scope = match (args.fast, args.sample, args.max_age) {
-        (true, ..) => Scope::Structure,
-        (_, Some(share), _) => Scope::Share(share),
-        (_, _, Some(age)) => Scope::OlderThan(age),
-        _ => Scope::All,
-    };
-    let progress = |bytes| bar.add(bytes);
-    let (repo, report) = if args.repair {
-        Repo::repair_at(&env.root, env.options()?, &progress)?
-    } else {
-        let repo = env.open()?;
-        // What is damaged may keep this from being known; the check itself says so.
-        if !args.cache
-            && let Ok((packs, _)) = choose(repo.store(), scope)
-        {
-            bar.expect(packs.iter().map(|pack| pack.bytes).sum());
-        }
-        let rate = args.rate;
-        let options = ScrubOptions { scope, rate };
-        let mut report = if args.cache {
-            CheckReport::default()
-        } else {
-            repo.check().packs(&options, &progress)?
-        };
-        if args.cache || scope == Scope::All {
-            // A cache that cannot be looked at says nothing of the rest.
-            match repo.check().cache(&options, &progress) {
-                Ok(cache) => report.cache = cache,
-                Err(e) if args.cache => return Err(e.into()),
-                Err(e) => report.unread.push(cairn_model::one_line(&e)),
-            }
-        }
-        (repo, report)
-    };
-    drop(bar);
-    let code = match (report.is_sound(), report.unread.is_empty()) {
-        (false, _) => 3,
-        (true, false) => 1,
-        (true, true) => 0,
-    };
-    if env.json {
-        output::json(&check_json(&repo, &report))?;
-        return Ok(code);
-    }
-    for line in &report.repaired {
-        println!("{line}");
-    }
-    for line in &report.lost {
-        println!("lost: {line}");
-    }
-    for fault in &report.faults {
-        println!("{fault}");
-    }
-    for line in &report.unread {
-        println!("not read: {line}");
-    }
-    for blob in &report.affected {
-        println!("blob {}: {}", blob.blob, blob.why);
-        for (layer, path) in &blob.files {
-            match path {
-                Some(path) => println!(
-                    "  needed by /{} of layer {}",
-                    path_display(path),
-                    layer.short()
-                ),
-                None => println!("  needed by all of layer {}", layer.short()),
-            }
-        }
-    }
-    for image in &report.images {
-        println!("image {image} is affected; import it again to restore it");
-    }
-    for snapshot in &report.snapshots {
-        println!("snapshot {snapshot} is affected");
-    }
-    for head in &report.heads {
-        println!("{}", head_line(&repo, head));
-    }
-    for fault in &report.cache.faults {
-        match &fault.stays {
-            None => println!("{}; it was recreated", fault.what),
-            Some(why) => println!("{}; it could not be recreated: {why}", fault.what),
-        }
-    }
-    if let Some(why) = report
-        .forgotten
-        .as_ref()
-        .or(report.cache.forgotten.as_ref())
-    {
-        eprintln!("cairn: cannot record what was verified: {why}");
-    }
-    let verdict = if report.is_sound() {
-        if report.unread.is_empty() {
-            "all sound"
-        } else {
-            "no known damage, but some data could not be read"
-        }
-    } else {
-        "damage found; everything not listed above is intact"
-    };
-    let skipped = match report.packs_skipped {
-        0 => String::new(),
-        n => format!(" ({n} were verified recently)"),
-    };
-    let cache = &report.cache;
-    if cache.views + cache.objects + cache.objects_skipped > 0 {
-        let skipped = match cache.objects_skipped {
-            0 => String::new(),
-            n => format!(" ({n} were verified recently)"),
-        };
-        println!(
-            "cache: verified {} in {} files{skipped}, {} views",
-            size(cache.bytes),
-            cache.objects,
-            cache.views
-        );
-    }
-    if args.cache {
-        println!("{verdict}");
-        return Ok(code);
-    }
-    println!(
-        "verified {} in {} blobs, {} packs{skipped}, {} layers; {verdict}",
-        size(report.bytes),
-        report.blobs,
-        report.packs,
-        report.layers
-    );
-    Ok(code)
-}
-
-fn is_running(repo: &Repo, head: &AffectedHead) -> bool {
-    head.container.as_ref().is_some_and(|container| {
-        let state = State::load(&repo.containers().dir(&container.id));
-        state.status == Status::Running
-    })
-}
-
-fn head_line(repo: &Repo, head: &AffectedHead) -> String {
-    match (&head.container, &head.mountpoint) {
-        (Some(container), _) if is_running(repo, head) => format!(
-            "container {} is running on it: files it has not read yet may be unreadable",
-            container.name
-        ),
-        (Some(container), _) => format!("container {} uses it", container.name),
-        (None, place) => format!(
-            "snapshot {} is mounted at {}",
-            head.snapshot,
-            place.as_deref().unwrap_or("an unknown path")
-        ),
-    }
-}
-
-fn check_json(repo: &Repo, report: &CheckReport) -> Value {
-    let head = |head: &AffectedHead| {
-        json!({
-            "snapshot": head.snapshot.to_string(),
-            "container": head.container.as_ref().map(|c| c.name.clone()),
-            "running": is_running(repo, head),
-            "mountpoint": head.mountpoint,
-        })
-    };
-    let file = |(layer, path): &cairn_repo::Place| json!({"layer": layer.to_string(), "path": path.as_ref().map(|p| path_display(p))});
-    let affected = |hit: &cairn_repo::Affected| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
-    let cache_fault = |fault: &cairn_repo::CacheFault| json!({"what": fault.what, "made_again": fault.stays.is_none(), "why_not": fault.stays});
-    json!({
-        "sound": report.is_sound(),
-        "packs": report.packs,
-        "packs_skipped": report.packs_skipped,
-        "blobs": report.blobs,
-        "bytes": report.bytes,
-        "layers_whole": report.layers,
-        "faults": report.faults,
-        "hits": report.affected.iter().map(affected).collect::<Vec<_>>(),
-        "images": report.images,
-        "snapshots": report.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "heads": report.heads.iter().map(head).collect::<Vec<_>>(),
-        "unread": report.unread,
-        "repaired": report.repaired,
-        "lost": report.lost,
-        "cache": {
-            "views": report.cache.views,
-            "objects": report.cache.objects,
-            "objects_skipped": report.cache.objects_skipped,
-            "bytes": report.cache.bytes,
-            "faults": report.cache.faults.iter().map(cache_fault).collect::<Vec<_>>(),
-        },
     })
 }

@@ -1,5 +1,6 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
+mod check;
 mod commit;
 mod config;
 mod documents;
@@ -209,7 +210,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Config(command) => config::run(&env, &command),
         Command::Driver => driver::show(&env),
         Command::Stats => housekeeping::stats(&env),
-        Command::Check(args) => return housekeeping::check(&env, &args),
+        Command::Check(args) => return check::check(&env, &args),
     }?;
     Ok(0)
 }
