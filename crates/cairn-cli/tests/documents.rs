@@ -201,12 +201,13 @@ impl Help {
     }
 }
 
-/// The words after each `cairn` of a line of shell. Contexts of hashes begin with `cairn 2026`.
+/// The words after each `cairn` of a line of shell. Contexts of hashes begin with `cairn 2026`, the file
+/// `format` with `cairn repository`.
 fn calls(line: &str) -> Vec<Vec<&str>> {
     let part = |part: &'_ str| part.trim_start().starts_with("cairn ");
     line.split("&&")
         .flat_map(|part| part.split(" | "))
-        .filter(|p| part(p) && !p.contains("cairn 2026 "))
+        .filter(|p| part(p) && !p.contains("cairn 2026 ") && !p.contains("cairn repository "))
         .map(|part| part.split_whitespace().skip(1).collect())
         .collect()
 }
