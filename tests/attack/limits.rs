@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Bench, common, eventually};
+use super::{Bench, common};
 use serde_json::json;
 
 fn bench() -> Bench {
@@ -235,8 +235,8 @@ fn groups_go_with_a_container_whose_monitor_is_killed() {
         .args(["-9", &monitor.to_string()])
         .status()
         .unwrap();
-    eventually("the groups are gone", || groups(&id).is_empty());
-    eventually("the container is gone", || {
+    common::eventually("the groups are gone", || groups(&id).is_empty());
+    common::eventually("the container is gone", || {
         bench.cairn.json(&["ps", "-a"]) == json!([])
     });
     assert!(!Path::new(&format!("/proc/{monitor}/root")).exists());

@@ -141,7 +141,7 @@ fn namespaces_are_shared_only_where_that_is_said() {
         .spawn()
         .unwrap();
     let path = format!("/proc/{}/ns/net", holder.id());
-    super::eventually("it has a network of its own", || {
+    super::common::eventually("it has a network of its own", || {
         std::fs::read_link(&path).is_ok_and(|link| link.display().to_string() != own("net"))
     });
     let there = std::fs::read_link(&path).unwrap().display().to_string();
