@@ -126,6 +126,7 @@ pub fn scrub(
     options: &ScrubOptions,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Scrub> {
+    let _span = tracing::debug_span!("scrub").entered();
     let (chosen, skipped) = choose(store, options.scope)?;
     let content = options.scope != Scope::Structure;
     let index = store.reload_index()?;
