@@ -71,10 +71,9 @@ fn dev_stdout_opens_for_every_user_and_truncates_nothing() {
             ];
             bench.cairn.ok(&run);
             bench.cairn.ok(&["stop", &name]);
-            let log = bench.cairn.ok(&["logs", &name]);
-            let mut lines: Vec<&str> = log.lines().collect();
-            lines.sort_unstable();
-            assert_eq!(lines, ["a", "b", "c", "d"], "{user}");
+            let log = bench.cairn.output(&["logs", &name]);
+            assert_eq!(log.stdout, b"a\nb\nd\n", "{user}");
+            assert_eq!(log.stderr, b"c\n", "{user}");
         }
     });
 }

@@ -369,6 +369,12 @@ pub fn json(value: &serde_json::Value) -> io::Result<()> {
     Ok(())
 }
 
+/// A value as JSON on one line, with its end; hidden characters are escaped.
+pub fn json_line(value: &serde_json::Value) -> io::Result<String> {
+    let text = serde_json::to_string(value)?;
+    Ok(text.chars().map(escaped).collect::<String>() + "\n")
+}
+
 fn escaped(c: char) -> String {
     if c == '\n' || !is_hidden(c) {
         return c.to_string();

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use cairn_image::ContainerConfig;
 use cairn_model::SnapshotKey;
 use cairn_repo::{Container, Image, NewContainer, Repo};
-use cairn_runtime::{ContainerLock, LaunchSpec, Mount, MountKind, Network, Origin, Space, Text};
+use cairn_runtime::{
+    ContainerLock, LaunchSpec, LogLimits, Mount, MountKind, Network, Origin, Space, Text,
+};
 use cairn_snapshot::Snapshotter;
 use serde_json::{Value, json};
 
@@ -76,6 +78,8 @@ pub struct RunOptions {
     pub stop_timeout_secs: Option<u64>,
     /// Signal that asks it to end, instead of the image's.
     pub stop_signal: Option<String>,
+    /// How much of its output is kept.
+    pub log: LogLimits,
 }
 
 /// A container that is ready to be started, locked by this process.
@@ -276,6 +280,8 @@ fn prepare(
         terminal: options.terminal,
         interactive: options.interactive,
         detach: options.detach,
+        // Nobody could read it later.
+        log: (options.detach || !options.remove).then_some(options.log),
         init: options.init,
         no_new_privileges: settled.no_new_privileges,
         capabilities: settled.capabilities,

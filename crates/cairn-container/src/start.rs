@@ -27,6 +27,12 @@ impl Prepared {
         &self.warnings
     }
 
+    /// Leaves the container as it is, to be started later.
+    pub fn leave(self, interrupts: &Interrupts) -> String {
+        interrupts.over();
+        self.name
+    }
+
     /// Becomes the monitor, in the foreground; returns only what went wrong. Nothing may hold the database any
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {

@@ -16,6 +16,8 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// What nobody would wait for anyway; larger numbers mean the same.
 const STOP_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
+/// How long after that it is killed again.
+const KILL_AGAIN: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// What became of each name.
@@ -88,15 +90,24 @@ fn wait_for_each(targets: &[&Target], patience: &[Duration]) -> Vec<usize> {
 
 /// Kills what is left of containers: the process, then a monitor that does not end.
 fn end(targets: &[&Target]) -> Vec<usize> {
-    for target in targets {
-        let state = target.state();
-        target.signal(&state, KILL);
-        if state.live_pid().is_none() {
-            // It has not begun yet: its start is interrupted.
-            target.signal_monitor(&state, 15);
+    let start = Instant::now();
+    let mut left: Vec<usize> = (0..targets.len()).collect();
+    while !left.is_empty() && start.elapsed() < KILL_PATIENCE {
+        for i in &left {
+            let state = targets[*i].state();
+            targets[*i].signal(&state, KILL);
+            if state.live_pid().is_none() {
+                // It has not begun yet: its start is interrupted. Where it begins right now, the next round
+                // finds its process.
+                targets[*i].signal_monitor(&state, 15);
+            }
         }
+        let some: Vec<&Target> = left.iter().map(|i| targets[*i]).collect();
+        left = wait(&some, KILL_AGAIN)
+            .into_iter()
+            .map(|i| left[i])
+            .collect();
     }
-    let left = wait(targets, KILL_PATIENCE);
     for i in &left {
         targets[*i].signal_monitor(&targets[*i].state(), KILL);
     }
@@ -125,6 +136,10 @@ pub fn stop(repo: &Repo, names: &[String], patience: Option<Duration>) -> Outcom
         let signal = spec.map_or(15, |spec| spec.stop_signal);
         if state.live_pid().is_some() {
             target.signal(&state, signal);
+            if state.paused {
+                // It could not do anything about the signal; it may have gone on meanwhile.
+                let _ = cairn_runtime::unpause(&target.directory);
+            }
         } else if state.is_busy() {
             target.signal_monitor(&state, 15);
         }

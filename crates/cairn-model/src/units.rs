@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Moment;
+
 fn split(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     text.split_at(end.unwrap_or(text.len()))
@@ -23,6 +25,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err("expected a duration such as 30d, 12h, 90m or 45s".into()),
     };
     Duration::try_from_secs_f64(number(amount)? * secs).map_err(|e| e.to_string())
+}
+
+/// A time, or how long ago it was: `2026-11-26T08:30:00Z`, `10m`.
+pub fn moment(text: &str) -> Result<Moment, String> {
+    if let Ok(ago) = duration(text) {
+        return Ok(Moment::now().earlier(ago));
+    }
+    let expected = "expected a time such as 2026-11-26T08:30:00Z, or a duration such as 10m";
+    text.parse().map_err(|_| expected.into())
 }
 
 /// `20M`, `512K`, `1G`, `1000000`; powers of 1000.

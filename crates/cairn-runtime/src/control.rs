@@ -32,6 +32,10 @@ struct Request {
 enum Verb {
     /// Hold all processes still until the connection closes.
     Freeze,
+    /// Hold all processes still until told otherwise.
+    Pause,
+    /// Let them go on.
+    Unpause,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,22 +88,22 @@ impl Client {
     }
 
     /// Does what the client asks, once its bytes are there; false when it is to be let go.
-    pub fn serve(&mut self, group: &str, pid: i32, others: &[Client]) -> bool {
+    pub fn serve(&mut self, asked: Asked<'_>) -> bool {
         let mut line = Vec::new();
         let mut reader = BufReader::new(std::io::Read::take(&self.stream, 4096));
         if !matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
             return false;
         }
-        let done = match serde_json::from_slice::<Request>(&line) {
-            Ok(Request {
-                version: VERSION,
-                request: Verb::Freeze,
-            }) => self
-                .freeze(group, pid, others)
+        let request = serde_json::from_slice::<Request>(&line);
+        let request = request.ok().filter(|request| request.version == VERSION);
+        let done = match &request {
+            Some(request) => self
+                .act(request.request, asked)
                 .map_err(|e| cairn_model::one_line(&e)),
-            _ => Err("the container's monitor is another version of cairn".to_owned()),
+            None => Err("the container's monitor is another version of cairn".to_owned()),
         };
-        let kept = done.is_ok();
+        // Only what is held keeps the connection.
+        let kept = self.frozen.is_some() && done.is_ok();
         let answer = Answer { error: done.err() };
         let bytes = serde_json::to_vec(&answer).unwrap_or_default();
         let written = self
@@ -109,14 +113,46 @@ impl Client {
         kept && written.is_ok()
     }
 
-    fn freeze(&mut self, group: &str, pid: i32, others: &[Client]) -> Result<()> {
+    fn act(&mut self, verb: Verb, asked: Asked<'_>) -> Result<()> {
         // One freezer serves all who want the container frozen.
-        self.frozen = match others.iter().find_map(|client| client.frozen.clone()) {
-            Some(shared) => Some(shared),
-            None => Some(Rc::new(Frozen::freeze(group, pid)?)),
+        let held = || {
+            let of_client = asked.others.iter().find_map(|client| client.frozen.clone());
+            match of_client.or_else(|| asked.paused.clone()) {
+                Some(shared) => Ok(shared),
+                None => Frozen::freeze(asked.group, asked.pid).map(Rc::new),
+            }
         };
+        match verb {
+            Verb::Freeze => self.frozen = Some(held()?),
+            Verb::Pause if asked.paused.is_some() => {
+                return Err(Error::Invalid("the container is paused already".into()));
+            }
+            Verb::Pause => {
+                *asked.paused = Some(held()?);
+                (asked.note)(true)?;
+            }
+            Verb::Unpause => {
+                let paused = asked.paused.take();
+                paused.ok_or_else(|| Error::Invalid("the container is not paused".into()))?;
+                (asked.note)(false)?;
+            }
+        }
         Ok(())
     }
+}
+
+/// What a request is about.
+pub(crate) struct Asked<'a> {
+    /// The container's groups.
+    pub group: &'a str,
+    /// Its process 1.
+    pub pid: i32,
+    /// Who else is there.
+    pub others: &'a [Client],
+    /// What holds it still for no client in particular.
+    pub paused: &'a mut Option<Rc<Frozen>>,
+    /// Writes down whether it is paused.
+    pub note: &'a mut dyn FnMut(bool) -> Result<()>,
 }
 
 /// A container held still by its monitor until this is dropped, or its process ends however it may.
@@ -129,12 +165,29 @@ pub struct FrozenContainer {
 /// Asks the monitor of the container in `directory` to hold it still; fails where it cannot be sure that it
 /// does.
 pub fn freeze(directory: &Path) -> Result<FrozenContainer> {
-    let ask = "ask the container's monitor to freeze it";
+    ask(directory, Verb::Freeze).map(|connection| FrozenContainer {
+        _connection: connection,
+    })
+}
+
+/// Holds the container in `directory` still until [`unpause`], or its end.
+pub fn pause(directory: &Path) -> Result<()> {
+    ask(directory, Verb::Pause).map(drop)
+}
+
+/// Lets the container in `directory` go on.
+pub fn unpause(directory: &Path) -> Result<()> {
+    ask(directory, Verb::Unpause).map(drop)
+}
+
+/// Asks the monitor of the container in `directory`, which does what is asked before it answers.
+fn ask(directory: &Path, verb: Verb) -> Result<UnixStream> {
+    let ask = "ask the container's monitor";
     let mut stream = with_name(directory, |name| UnixStream::connect(name)).step(ask)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE)).step(ask)?;
     let request = Request {
         version: VERSION,
-        request: Verb::Freeze,
+        request: verb,
     };
     let mut bytes = serde_json::to_vec(&request)
         .map_err(std::io::Error::other)
@@ -146,12 +199,10 @@ pub fn freeze(directory: &Path) -> Result<FrozenContainer> {
         .read_line(&mut line)
         .step(ask)?;
     match serde_json::from_str::<Answer>(&line) {
-        Ok(Answer { error: None }) => Ok(FrozenContainer {
-            _connection: stream,
-        }),
+        Ok(Answer { error: None }) => Ok(stream),
         Ok(Answer { error: Some(words) }) => Err(Error::Invalid(words)),
         Err(_) => Err(Error::Invalid(
-            "the container ended before it could be frozen".into(),
+            "the container ended before its monitor could answer".into(),
         )),
     }
 }

@@ -20,9 +20,12 @@ mod cgroup;
 mod control;
 mod detached;
 mod error;
+mod exec;
 mod init;
 mod limits;
+mod log;
 mod monitor;
+mod processes;
 mod rootfs;
 mod sealed;
 pub mod seccomp;
@@ -43,10 +46,12 @@ pub use capability::Capabilities;
 pub use cgroup::{
     can_control_devices, group_name, kill_and_remove as remove_groups, sweep as sweep_groups,
 };
-pub use control::{FrozenContainer, freeze};
+pub use control::{FrozenContainer, freeze, pause, unpause};
 pub use error::{Error, Result};
 pub use limits::{DeviceKind, DeviceNode, DeviceRule, Limits, PIDS_USUAL, Pids, Swap};
+pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
+pub use processes::{Process, processes};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status};
 pub use text::Text;
@@ -60,6 +65,8 @@ pub const STAGE: &str = "__stage";
 enum Stage {
     Monitor(monitor::Order),
     Init(init::Order),
+    Exec(exec::Order),
+    Join(exec::join::Order),
 }
 
 /// Runs the stage that the sealed descriptor `fd` tells; how it ended. Anything else than such a descriptor
@@ -69,6 +76,8 @@ pub fn stage(fd: i32) -> Result<Ended> {
     match sealed::read_order(cairn_sys::inherited(fd).map_err(foreign)?)? {
         Stage::Monitor(order) => monitor::main(order),
         Stage::Init(order) => Ok(init::main(order).into()),
+        Stage::Exec(order) => exec::main(order).map(Ended::from),
+        Stage::Join(order) => Ok(exec::join::main(order).into()),
     }
 }
 
@@ -96,6 +105,29 @@ pub fn monitor_command(
     }
     let mut command = Command::new("/proc/self/exe");
     std::os::unix::process::CommandExt::arg0(&mut command, "cairn-monitor");
+    command.arg(STAGE).arg(order.as_raw_fd().to_string());
+    Ok((command, order))
+}
+
+/// A command that becomes whoever watches over another process in the container that has this state: to be
+/// executed or spawned. `spec` is the container's own launch with what the process has instead. `started` is
+/// where it says how the start went. The descriptors are inherited and have to stay open until then.
+pub fn exec_command(
+    spec: &LaunchSpec,
+    state: &State,
+    started: Option<&OwnedFd>,
+) -> Result<(Command, OwnedFd)> {
+    use crate::error::Step;
+    let order = sealed::order(&Stage::Exec(exec::Order {
+        spec: spec.clone(),
+        state: *state,
+        started: started.map(AsRawFd::as_raw_fd),
+    }))?;
+    for fd in [Some(&order), started].into_iter().flatten() {
+        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).step("pass on a descriptor")?;
+    }
+    let mut command = Command::new("/proc/self/exe");
+    std::os::unix::process::CommandExt::arg0(&mut command, "cairn-exec");
     command.arg(STAGE).arg(order.as_raw_fd().to_string());
     Ok((command, order))
 }

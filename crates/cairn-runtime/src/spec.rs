@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::capability::Capabilities;
 use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceNode, DeviceRule, Limits};
+use crate::log::LogLimits;
 use crate::seccomp::Filter;
 use crate::text::Text;
 use crate::ulimit::Ulimit;
@@ -116,8 +117,11 @@ pub struct LaunchSpec {
     pub terminal: bool,
     /// Standard input is connected.
     pub interactive: bool,
-    /// The monitor works in the background and output goes to the file `log`.
+    /// The monitor works in the background.
     pub detach: bool,
+    /// How much of its output is kept; none where nothing is.
+    #[serde(default)]
+    pub log: Option<LogLimits>,
     /// A small init stays process 1 and reaps.
     pub init: bool,
     /// The process and its children may not gain privileges, as through set-user-id programs.

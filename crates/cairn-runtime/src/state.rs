@@ -49,6 +49,9 @@ pub struct State {
     /// The kernel killed a process of it because its memory was used up.
     #[serde(default)]
     pub out_of_memory: bool,
+    /// It is held still until somebody lets it go on.
+    #[serde(default)]
+    pub paused: bool,
     /// Somebody holds the container's lock: it is being started, runs, or is about to be recorded.
     #[serde(skip)]
     pub watched: bool,
@@ -133,6 +136,7 @@ impl State {
             monitor: pid,
             monitor_ticks: start_ticks(pid).unwrap_or(0),
             out_of_memory: false,
+            paused: false,
             watched: true,
         }
     }
@@ -151,6 +155,7 @@ impl State {
             monitor: 0,
             monitor_ticks: 0,
             out_of_memory: false,
+            paused: false,
             watched,
         };
         let mut state = match read {
@@ -159,6 +164,7 @@ impl State {
             Some(bytes) => serde_json::from_slice(&bytes).unwrap_or(nothing(Status::Lost)),
         };
         state.watched = watched;
+        state.paused &= watched;
         if state.status == Status::Running && !watched {
             state.status = Status::Lost;
         }

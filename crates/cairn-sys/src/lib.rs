@@ -147,11 +147,17 @@ pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
 /// process's own children stay where they would be (unlike after unshare(2), it can still start threads).
 /// With more threads the child could find locks taken that nobody will ever give back, so that is refused.
 pub fn fork_alone(new_pid_namespace: bool) -> io::Result<Option<i32>> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    if threads != 1 {
-        return Err(io::Error::other(format!(
-            "a process with {threads} threads cannot be forked"
-        )));
+    let alone = match std::fs::read_dir("/proc/self/task") {
+        Ok(threads) => threads.count() == 1,
+        // Where this process is not in the /proc that it sees.
+        // SAFETY: no memory is passed. With one thread the flag has no effect, with more it is refused
+        // (unshare(2)).
+        Err(_) => unsafe { libc::unshare(libc::CLONE_THREAD) == 0 },
+    };
+    if !alone {
+        return Err(io::Error::other(
+            "a process with several threads cannot be forked",
+        ));
     }
     let mut flags = libc::SIGCHLD;
     if new_pid_namespace {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_model::ImageRef;
 use clap::Subcommand;
 
-use super::containers::Commit;
+use super::containers::{Commit, Exec, Logs};
 use super::images::{Export, Import, Rebase, Which};
 use super::repository::{Check, Config};
 use super::run::Run;
@@ -119,15 +119,92 @@ pub enum Command {
         #[arg(short, long, value_name = "SIGNAL", default_value = "KILL")]
         signal: String,
     },
-    /// Print the output of a detached container
-    #[command(after_help = "Example:\n  cairn logs -f web")]
-    Logs {
+    /// Create a container without starting it
+    #[command(
+        name = "create",
+        after_help = "Example:\n  cairn create --name web -v /srv/www:/www:ro example/web:1"
+    )]
+    CreateContainer(Box<Run>),
+    /// Start stopped containers
+    #[command(after_help = "Example:\n  cairn start web")]
+    Start {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Stay in the foreground, connected to the container's output
+        #[arg(short, long)]
+        attach: bool,
+        /// With -a, keep standard input open
+        #[arg(short, long, requires = "attach")]
+        interactive: bool,
+    },
+    /// Run a command in a running container
+    #[command(
+        after_help = "Examples:\n  cairn exec -it web sh\n  cairn exec -u www -e DEBUG=1 web id"
+    )]
+    Exec(Exec),
+    /// Show the processes of a container
+    #[command(after_help = "Example:\n  cairn top web")]
+    Top {
         /// Container
         container: String,
-        /// Keep printing new output until the container exits
-        #[arg(short, long)]
-        follow: bool,
     },
+    /// Wait until containers exit, and print their exit codes
+    #[command(after_help = "Example:\n  cairn wait web")]
+    Wait {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Pause all processes in containers
+    #[command(after_help = "Example:\n  cairn pause web")]
+    Pause {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Resume paused containers
+    #[command(after_help = "Example:\n  cairn unpause web")]
+    Unpause {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+    },
+    /// Stop containers, and start them again
+    #[command(after_help = "Example:\n  cairn restart -t 30 web")]
+    Restart {
+        /// Containers
+        #[arg(required = true)]
+        containers: Vec<String>,
+        /// Seconds between the stop signal and SIGKILL [default: 10]
+        #[arg(short, long, value_name = "SECONDS")]
+        time: Option<u64>,
+    },
+    /// Rename a container
+    #[command(after_help = "Example:\n  cairn rename web web-old")]
+    Rename {
+        /// Container
+        container: String,
+        /// New name
+        name: String,
+    },
+    /// Show what a container changed in its image
+    #[command(after_help = "Example:\n  cairn diff web")]
+    Diff {
+        /// Container
+        container: String,
+    },
+    /// Show how a container's ports can be reached
+    #[command(after_help = "Example:\n  cairn port web")]
+    Port {
+        /// Container
+        container: String,
+    },
+    /// Print the output of a container
+    #[command(
+        after_help = "Examples:\n  cairn logs -f --tail 100 web\n  cairn logs --timestamps --since 10m web"
+    )]
+    Logs(Logs),
     /// Create an image from a container's changes
     #[command(
         after_help = "Example:\n  cairn commit -m \"add config\" -c 'CMD [\"app\", \"-v\"]' work example/app:2"

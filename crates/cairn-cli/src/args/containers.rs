@@ -1,7 +1,78 @@
-//! Arguments of commands that make images of containers.
+//! Arguments of commands that look into containers, or make images of them.
 
-use cairn_model::ImageRef;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use cairn_model::{ImageRef, Moment, units};
 use clap::Args;
+
+/// Arguments of `exec`.
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// Keep standard input open
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Allocate a terminal
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Run in the background
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Set an environment variable, or pass on the caller's if no value is given
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
+    pub env: Vec<OsString>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// Working directory in the container [default: the container's]
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<OsString>,
+    /// User and group to run as, by name or number [default: the container's]
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Give the command all capabilities and system calls
+    #[arg(long)]
+    pub privileged: bool,
+    /// Container, then a command with its arguments
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, allow_hyphen_values = true, value_names = ["CONTAINER", "COMMAND"])]
+    pub container_and_command: Vec<OsString>,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Container
+    pub container: String,
+    /// Keep printing new output until the container exits
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Show only lines written after this time, or this long ago, for example 2026-11-26T08:30:00Z or 10m
+    #[arg(long, value_name = "TIME", value_parser = units::moment)]
+    pub since: Option<Moment>,
+    /// Show only lines written before this time, or this long ago
+    #[arg(long, value_name = "TIME", value_parser = units::moment)]
+    pub until: Option<Moment>,
+    /// Number of lines to show from the end of the log, or "all"
+    #[arg(short = 'n', long, value_name = "N", default_value = "all", value_parser = tail)]
+    pub tail: Tail,
+    /// Show the time of each line
+    #[arg(short, long)]
+    pub timestamps: bool,
+}
+
+/// How many lines of the end are shown; all where there is no number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tail(pub Option<u64>);
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail(None)),
+        text => text
+            .parse()
+            .map(|lines| Tail(Some(lines)))
+            .map_err(|_| "expected a number of lines or \"all\"".into()),
+    }
+}
 
 /// Arguments of `commit`.
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use cairn_model::units;
 use clap::Args;
 
 /// Arguments of `run`.
@@ -77,6 +78,12 @@ pub struct Run {
     /// Signal that stops the container, instead of the image's
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
+    /// Size at which the file of the container's log is rotated, for example 512K or 20M
+    #[arg(long, value_name = "SIZE", default_value = "10M", value_parser = units::bytes)]
+    pub log_max_size: u64,
+    /// Number of log files to keep
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub log_max_files: u32,
     /// Run an init process that forwards signals and reaps orphans
     #[arg(long)]
     pub init: bool,

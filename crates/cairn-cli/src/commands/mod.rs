@@ -5,16 +5,23 @@ mod commit;
 mod config;
 mod documents;
 mod driver;
+mod exec;
 mod housekeeping;
 mod images;
 mod logs;
+mod pause;
+mod port;
 mod ps;
 mod quickstart;
 mod rebase;
+mod rename;
 mod run;
 mod snapshots;
+mod start;
 mod stop;
+mod top;
 mod unsupported;
+mod wait;
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -160,7 +167,10 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         base: cli.base_root,
         json: cli.json,
         driver: cli.driver,
-        quiet: matches!(cli.command, Command::Run(_) | Command::After { .. }),
+        quiet: matches!(
+            cli.command,
+            Command::Run(_) | Command::Exec(_) | Command::After { .. }
+        ),
         verify: cli.verify,
     };
     match cli.command {
@@ -180,7 +190,22 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Command::Rm { containers, force } => return stop::remove(&env, &containers, force),
         Command::Stop { containers, time } => return stop::stop(&env, &containers, time),
         Command::Kill { containers, signal } => return stop::kill(&env, &containers, &signal),
-        Command::Logs { container, follow } => logs::logs(&env, &container, follow),
+        Command::CreateContainer(args) => run::create(&env, *args),
+        Command::Start {
+            containers,
+            attach,
+            interactive,
+        } => return start::start(&env, &containers, attach, interactive),
+        Command::Restart { containers, time } => return start::restart(&env, &containers, time),
+        Command::Exec(args) => return exec::exec(&env, args),
+        Command::Top { container } => top::top(&env, &container),
+        Command::Wait { containers } => return wait::wait(&env, &containers),
+        Command::Pause { containers } => return pause::pause(&env, &containers),
+        Command::Unpause { containers } => return pause::unpause(&env, &containers),
+        Command::Rename { container, name } => rename::rename(&env, &container, &name),
+        Command::Diff { container } => snapshots::diff_container(&env, &container),
+        Command::Port { container } => port::port(&env, &container),
+        Command::Logs(args) => logs::logs(&env, &args),
         Command::Commit(args) => commit::commit(&env, &args),
         Command::Completions { shell } => documents::completions(shell),
         Command::Man { directory } => documents::man(&directory),

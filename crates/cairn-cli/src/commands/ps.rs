@@ -12,6 +12,7 @@ use crate::output::{self, Table, ago};
 fn status_text(state: &State) -> String {
     match state.status {
         Status::Created => "created".into(),
+        Status::Running if state.paused => "paused".into(),
         Status::Running => format!(
             "running for {}",
             ago(state.started as i64).trim_end_matches(" ago")
@@ -27,6 +28,7 @@ fn status_text(state: &State) -> String {
 fn container_json(Info { container, state }: &Info) -> Value {
     let (status, code) = match state.status {
         Status::Created => ("created", None),
+        Status::Running if state.paused => ("paused", None),
         Status::Running => ("running", None),
         Status::Exited(code) => ("exited", Some(code)),
         Status::Lost => ("lost", None),

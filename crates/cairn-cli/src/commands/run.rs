@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use cairn_container::{
-    Interrupts, LimitOptions, Names, RunOptions, Security, Surroundings, create, network,
+    Interrupts, LimitOptions, Names, RunOptions, Security, Surroundings, network,
 };
-use cairn_runtime::Text;
+use cairn_runtime::{LogLimits, Text};
 
 use super::{Env, unsupported};
 use crate::args::Run;
@@ -44,7 +44,7 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = env.open()?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = create(&repo, &options, &interrupts)?;
+    let prepared = cairn_container::create(&repo, &options, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }
@@ -102,6 +102,31 @@ impl Drop for IdFile {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// `cairn create`
+pub fn create(env: &Env, args: Run) -> Result<()> {
+    let cidfile = args.cidfile.clone();
+    let mut options = options(args)?;
+    // Nobody's terminal is connected to it yet.
+    options.detach = true;
+    // Before other threads are started.
+    let interrupts = Interrupts::watch(env.root.clone())?;
+    let repo = env.open()?;
+    let cidfile = cidfile.map(IdFile::create).transpose()?;
+    let prepared = cairn_container::create(&repo, &options, &interrupts)?;
+    if let Some(file) = cidfile {
+        file.write(prepared.id())?;
+    }
+    for warning in prepared.warnings() {
+        eprintln!("cairn: warning: {warning}");
+    }
+    let name = prepared.leave(&interrupts);
+    if env.json {
+        return Ok(output::json(&serde_json::json!({ "name": name }))?);
+    }
+    println!("{name}");
+    Ok(())
 }
 
 fn options(args: Run) -> Result<RunOptions> {
@@ -166,5 +191,8 @@ fn options(args: Run) -> Result<RunOptions> {
             options: args.security.security_opt,
         },
         stop_signal: args.stop_signal,
+        log: LogLimits::new(args.log_max_size, args.log_max_files).ok_or_else(|| {
+            Usage("--log-max-size must be at least 66K and --log-max-files 1 to 100".into())
+        })?,
     })
 }

@@ -243,6 +243,28 @@ fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {
     Ok(())
 }
 
+/// `cairn diff`
+pub fn diff_container(env: &Env, name: &str) -> Result<()> {
+    let repo = env.open()?;
+    let container = repo.containers().find(name)?;
+    let mut changes = repo.snapshots().changes(&container.snapshot)?;
+    // A directory's time changes with what is in it, and is no change of the user's.
+    changes.retain(|change| !change.path.is_empty());
+    if env.json {
+        return print_changes(env, &changes);
+    }
+    for change in &changes {
+        let letter = match change.kind {
+            ChangeKind::Added => 'A',
+            ChangeKind::Changed => 'C',
+            ChangeKind::Deleted => 'D',
+        };
+        let path = path_display(&change.path);
+        println!("{letter} /{}", path.trim_start_matches('/'));
+    }
+    Ok(())
+}
+
 fn print_changes(env: &Env, changes: &[Change]) -> Result<()> {
     let word = |kind| match kind {
         ChangeKind::Added => "added",

@@ -13,7 +13,7 @@ use crate::output::{self, Usage};
 const STOP_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 
 /// Says what became of each name: all errors, and as JSON the names that are done. Failed if one did.
-fn told(env: &Env, verb: &str, outcomes: Vec<(String, container::Result<()>)>) -> Result<u8> {
+pub fn told(env: &Env, verb: &str, outcomes: Vec<(String, container::Result<()>)>) -> Result<u8> {
     let (mut done, mut code) = (Vec::new(), 0);
     for (name, outcome) in outcomes {
         match outcome {
@@ -31,11 +31,15 @@ fn told(env: &Env, verb: &str, outcomes: Vec<(String, container::Result<()>)>) -
     Ok(code)
 }
 
+/// How long a container may take to stop, if that was given.
+pub fn patience(seconds: Option<u64>) -> Option<Duration> {
+    seconds.map(|seconds| Duration::from_secs(seconds.min(STOP_SECONDS_MAX)))
+}
+
 /// `cairn stop`
 pub fn stop(env: &Env, names: &[String], seconds: Option<u64>) -> Result<u8> {
     let repo = env.open()?;
-    let patience = seconds.map(|seconds| Duration::from_secs(seconds.min(STOP_SECONDS_MAX)));
-    let outcomes = container::stop(&repo, names, patience);
+    let outcomes = container::stop(&repo, names, patience(seconds));
     told(env, "stopped", outcomes)
 }
 

@@ -1,6 +1,7 @@
 //! Containers: a name, an active snapshot, and the directory where its process keeps its state.
 
 mod launch;
+mod rename;
 mod volumes;
 
 use std::path::{Path, PathBuf};
@@ -103,7 +104,11 @@ impl Containers<'_> {
         if self.list()?.iter().any(|other| other.name == name) {
             return Err(Error::ContainerExists(name));
         }
-        let snapshot: SnapshotKey = format!("container/{name}").parse()?;
+        let mut snapshot: SnapshotKey = format!("container/{name}").parse()?;
+        // A container that was called so once keeps its snapshot.
+        if self.list()?.iter().any(|other| other.snapshot == snapshot) {
+            snapshot = format!("container/{}", id.hex()).parse()?;
+        }
         let row = ContainerV1 {
             name: name.clone(),
             snapshot: snapshot.to_string(),
@@ -120,6 +125,9 @@ impl Containers<'_> {
         // Snapshot and container appear together or not at all, and a collection, which takes away
         // directories that no row names, never sees one without the other.
         let put = |txn: &mut Txn<'_>| {
+            if all(txn)?.iter().any(|other| other.name == name) {
+                return Err(Error::ContainerExists(name.clone()));
+            }
             self.repo.store.disk().mkdir(&directory)?;
             claim(&directory).at("claim", &directory)?;
             Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)

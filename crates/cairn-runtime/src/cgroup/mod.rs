@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use self::frozen::Frozen;
-use crate::error::Result;
+use crate::error::{Result, Step};
 use crate::limits::{DeviceRule, Limits};
 
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -112,6 +112,18 @@ fn make(hierarchies: &[Hierarchy], group: &str) {
             }
         }
     }
+}
+
+/// Puts this process, and what it starts, into the groups of a container that runs: into all that it has.
+pub fn join(group: &str) -> Result<()> {
+    for hierarchy in hierarchies() {
+        let path = hierarchy.root.join(group);
+        if path.is_dir() {
+            fs::write(path.join("cgroup.procs"), "0")
+                .step("join the container's control groups")?;
+        }
+    }
+    Ok(())
 }
 
 /// Directories of a group, the deepest first.

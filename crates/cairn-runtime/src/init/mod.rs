@@ -1,11 +1,11 @@
 //! Process 1 of the container, until it becomes the process the user asked for.
 
-mod identity;
+pub(crate) mod identity;
 mod namespaces;
-mod program;
+pub(crate) mod program;
 mod reap;
-mod reset;
-mod user;
+pub(crate) mod reset;
+pub(crate) mod user;
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,8 +63,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     let pidfd = pidfd_open(myself, PidfdFlags::empty()).step("open this process")?;
     wire::send_process(socket, &pidfd)?;
     drop(pidfd);
-    let privileged = std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let privileged = is_privileged();
     namespaces::enter(spec)?;
     let rootfs = build(spec, &order.place, privileged)?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
@@ -107,8 +106,14 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     program.execute()
 }
 
+/// True where all ids are there, so that any user can be chosen.
+pub(crate) fn is_privileged() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
+}
+
 /// A small file of the container as text; empty where it is missing or not a file.
-fn read_in(root: &OwnedFd, path: &str) -> String {
+pub(crate) fn read_in(root: &OwnedFd, path: &str) -> String {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let Ok(fd) = openat2(root, path, flags, Mode::empty(), resolve) else {

@@ -49,6 +49,17 @@ fn id(field: &str, file: &str, name: &str) -> Result<u32> {
     })
 }
 
+/// Names of users by their number; the first of several counts.
+pub fn names(passwd: &str) -> std::collections::HashMap<u32, String> {
+    let mut names = std::collections::HashMap::new();
+    for entry in fields(passwd).filter(|f| f.len() >= 3) {
+        if let Ok(uid) = entry[2].parse() {
+            names.entry(uid).or_insert_with(|| entry[0].to_owned());
+        }
+    }
+    names
+}
+
 /// Looks up `user[:group]`, by name or number, as Docker does: a number is a number, whatever users are
 /// called, and needs no entry; without a group it is the user's own, and the groups that list the user.
 pub fn look_up(wanted: &str, passwd: &str, group: &str) -> Result<User> {
@@ -138,6 +149,8 @@ mod tests {
         assert_eq!(user("1001:7"), Some((1001, 7, vec![], "/".into())));
         assert_eq!(user("1001"), Some((1001, 0, vec![], "/".into())));
         assert_eq!(user("nobody"), None);
+        assert_eq!(names(PASSWD).get(&33).map(String::as_str), Some("www"));
+        assert_eq!(names(PASSWD).get(&0).map(String::as_str), Some("root"));
         assert_eq!(user("www:nogroup"), None);
     }
 

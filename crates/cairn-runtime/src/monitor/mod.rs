@@ -6,9 +6,9 @@
 //! free. Whoever waits for the lock finds all of that done.
 
 mod outer;
-mod relay;
-mod signals;
-mod streams;
+pub(crate) mod relay;
+pub(crate) mod signals;
+pub(crate) mod streams;
 pub(crate) mod terminal;
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -101,7 +101,7 @@ pub fn main(order: Order) -> Result<Ended> {
 
 /// A container in the background keeps nothing of whoever started it: no descriptor (it might be a lock), no
 /// working directory, no session.
-fn leave_the_caller(kept: &[i32]) {
+pub(crate) fn leave_the_caller(kept: &[i32]) {
     let _ = rustix::process::setsid();
     let _ = std::env::set_current_dir("/");
     let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")
@@ -152,7 +152,10 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
                 // The one who waits has gone; the container runs all the same.
                 let _ = rustix::io::write(fd, &[0]);
             }
-            watched.relay(&signals)
+            watched.relay(&signals, &mut |paused| {
+                state.paused = paused;
+                state.save(directory)
+            })
         }
         (Err(e), _) => Err(e),
         (Ok(()), None) => Err(Error::Invalid("the container did not start".into())),
@@ -176,6 +179,7 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
         Ok(code) => tracing::info!(code, "the container's process ended"),
         Err(e) => tracing::info!(class = ?e.class(), "the container did not start"),
     }
+    state.paused = false;
     state.finished = now();
     if state.started == 0 {
         state.started = state.finished;
@@ -244,7 +248,6 @@ fn begin(
     let raw = (terminal.is_some() && interactive)
         .then(Raw::enter)
         .flatten();
-    let log = directory.join("log");
     let watched = begun.insert(Watched {
         outer,
         process: started.process,
@@ -254,9 +257,9 @@ fn begin(
         terminal: terminal.clone().filter(|_| !spec.detach),
         pumps: None,
         raw,
+        paused: None,
     });
-    let log = spec.detach.then_some(log.as_path());
-    let copying = Pumps::start(streams, terminal.as_ref(), interactive, log)
+    let copying = Pumps::start(spec, directory, streams, terminal.as_ref())
         .and_then(|pumps| state.save(directory).map(|()| pumps));
     match copying {
         Ok(pumps) => {
@@ -293,7 +296,7 @@ fn enter_user_namespace() -> Result<()> {
 }
 
 /// The number of the process a descriptor stands for.
-fn pid_of(process: &OwnedFd) -> Result<i32> {
+pub(crate) fn pid_of(process: &OwnedFd) -> Result<i32> {
     let path = format!("/proc/self/fdinfo/{}", process.as_raw_fd());
     let info = std::fs::read_to_string(&path).step("read the id of the container's process")?;
     let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::rc::Rc;
 use std::sync::PoisonError;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,7 +13,8 @@ use super::signals::Signals;
 use super::streams::{Pumps, Terminal};
 use super::terminal::{Raw, copy_size};
 use super::wait_for;
-use crate::control::Client;
+use crate::cgroup::Frozen;
+use crate::control::{Asked, Client};
 use crate::error::{Result, Step};
 
 /// A container whose process has begun.
@@ -33,6 +35,8 @@ pub struct Watched {
     pub pumps: Option<Pumps>,
     /// The caller's terminal, in raw mode.
     pub raw: Option<Raw>,
+    /// It is held still until somebody lets it go on.
+    pub paused: Option<Rc<Frozen>>,
 }
 
 impl Watched {
@@ -42,8 +46,13 @@ impl Watched {
         let _ = nix::sys::wait::waitpid(self.outer, None);
     }
 
-    /// Passes on signals and answers requests until the process has ended; its exit code.
-    pub fn relay(&mut self, signals: &Signals) -> Result<u8> {
+    /// Passes on signals and answers requests until the process has ended; its exit code. `note` writes down
+    /// whether it is paused.
+    pub fn relay(
+        &mut self,
+        signals: &Signals,
+        note: &mut dyn FnMut(bool) -> Result<()>,
+    ) -> Result<u8> {
         let mut clients: Vec<Client> = Vec::new();
         loop {
             // It may have ended before the first look: a signal says that something changed, no more.
@@ -65,13 +74,20 @@ impl Watched {
             let events: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
             if events[0] {
                 while let Some(signal) = signals.next()? {
-                    self.pass_on(signal);
+                    pass_on(signal, &self.process, self.terminal.as_ref());
                 }
             }
             // From the last to the first, so that numbers stay right while clients go.
             for i in (0..clients.len()).rev().filter(|i| events[i + 2]) {
                 let mut client = clients.swap_remove(i);
-                if client.serve(&self.group, self.pid, &clients) {
+                let asked = Asked {
+                    group: &self.group,
+                    pid: self.pid,
+                    others: &clients,
+                    paused: &mut self.paused,
+                    note,
+                };
+                if client.serve(asked) {
                     clients.push(client);
                 }
             }
@@ -80,21 +96,22 @@ impl Watched {
             }
         }
     }
+}
 
-    fn pass_on(&self, signal: i32) {
-        if signal == Signal::SIGCHLD as i32 || signal == Signal::SIGURG as i32 {
-            return;
-        }
-        if signal == Signal::SIGWINCH as i32
-            && let Some(terminal) = &self.terminal
-        {
-            let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(master) = shared.as_ref() {
-                copy_size(std::io::stdin(), master);
-            }
-            return;
-        }
-        // It may have ended just now.
-        let _ = cairn_sys::send_signal(&self.process, signal);
+/// Passes a signal on to a process; a change of the caller's terminal goes to the process's.
+pub fn pass_on(signal: i32, process: &OwnedFd, terminal: Option<&Terminal>) {
+    if signal == Signal::SIGCHLD as i32 || signal == Signal::SIGURG as i32 {
+        return;
     }
+    if signal == Signal::SIGWINCH as i32
+        && let Some(terminal) = terminal
+    {
+        let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(master) = shared.as_ref() {
+            copy_size(std::io::stdin(), master);
+        }
+        return;
+    }
+    // It may have ended just now.
+    let _ = cairn_sys::send_signal(process, signal);
 }

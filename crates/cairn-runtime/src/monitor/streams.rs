@@ -4,7 +4,6 @@
 //! A thread copies each stream. Threads end with the stream they read, or, when the process has ended, with
 //! what was written before that.
 
-use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,8 @@ use rustix::event::EventfdFlags;
 use rustix::io::Errno;
 
 use crate::error::{Result, Step};
+use crate::log::{LogStream, LogWriter};
+use crate::spec::LaunchSpec;
 
 const BUFFER_BYTES: usize = 32 << 10;
 
@@ -54,20 +55,25 @@ pub fn pipes(interactive: bool) -> Result<(Streams, Ends)> {
 }
 
 /// Where output goes.
-#[derive(Clone)]
-enum Sink {
-    Stdout,
-    Stderr,
-    Log(Arc<File>),
+struct Sink {
+    stream: LogStream,
+    /// To this process's own stream of that name.
+    shown: bool,
+    log: Option<Arc<Mutex<LogWriter>>>,
 }
 
 impl Sink {
-    fn fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Stdout => rustix::stdio::stdout(),
-            Self::Stderr => rustix::stdio::stderr(),
-            Self::Log(file) => file.as_fd(),
+    /// False where nobody takes it any more.
+    fn write(&self, bytes: &[u8]) -> bool {
+        if let Some(log) = &self.log {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.write(self.stream, bytes);
         }
+        !self.shown
+            || match self.stream {
+                LogStream::Stdout => write_all(rustix::stdio::stdout(), bytes),
+                LogStream::Stderr => write_all(rustix::stdio::stderr(), bytes),
+            }
     }
 }
 
@@ -81,29 +87,28 @@ pub struct Pumps {
 }
 
 impl Pumps {
-    /// Starts copying between the container and this process's standard streams, or into the log of
-    /// `directory`.
+    /// Starts copying between the container and this process's standard streams, unless it works in the
+    /// background, and into the log in `directory`.
     pub fn start(
+        spec: &LaunchSpec,
+        directory: &Path,
         streams: Streams,
         terminal: Option<&Terminal>,
-        interactive: bool,
-        log: Option<&Path>,
     ) -> Result<Self> {
+        let interactive = spec.interactive && !spec.detach;
         let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("create an eventfd")?;
         let mut pumps = Self {
             output: Vec::new(),
             ended: Arc::new(ended),
         };
-        let (out, err) = match log {
-            None => (Sink::Stdout, Sink::Stderr),
-            Some(path) => {
-                let mut options = File::options();
-                std::os::unix::fs::OpenOptionsExt::mode(options.append(true).create(true), 0o600);
-                let log = options.open(path).step("open the container's log")?;
-                let log = Sink::Log(Arc::new(log));
-                (log.clone(), log)
-            }
+        let log = spec.log.map(|limits| LogWriter::open(directory, limits));
+        let log = log.transpose()?.map(|log| Arc::new(Mutex::new(log)));
+        let sink = |stream| Sink {
+            stream,
+            shown: !spec.detach,
+            log: log.clone(),
         };
+        let (out, err) = (sink(LogStream::Stdout), sink(LogStream::Stderr));
         let Streams {
             stdin,
             stdout,
@@ -219,7 +224,7 @@ fn copy_output(from: &OwnedFd, to: &Sink, ended: &OwnedFd) -> bool {
             // A terminal answers EIO when its last user is gone.
             Ok(0) | Err(Errno::IO | Errno::AGAIN) => return true,
             Ok(length) => {
-                if !write_all(to.fd(), &buffer[..length]) {
+                if !to.write(&buffer[..length]) {
                     return false;
                 }
             }

@@ -1,0 +1,52 @@
+//! `cairn top`
+
+use anyhow::{Result, bail};
+use cairn_runtime::{Process, processes};
+use serde_json::{Value, json};
+
+use super::Env;
+use crate::output::{self, Table};
+
+/// `cairn top`
+pub fn top(env: &Env, name: &str) -> Result<()> {
+    let repo = env.open()?;
+    let (info, _) = cairn_container::info(&repo, name)?;
+    drop(repo);
+    if !info.state.is_running() {
+        bail!("container {name} is not running");
+    }
+    let all = processes(&info.state)?;
+    if env.json {
+        return Ok(output::json(&all.iter().map(object).collect())?);
+    }
+    let mut table = Table::new(&["USER", ">PID", ">HOST PID", ">PARENT", ">CPU", "COMMAND"]);
+    for process in all {
+        let seconds = process.cpu_ms / 1000;
+        table.row(vec![
+            process.user.unwrap_or_else(|| process.uid.to_string()),
+            process.container_pid.to_string(),
+            process.pid.to_string(),
+            process.container_parent.to_string(),
+            format!(
+                "{}:{:02}:{:02}",
+                seconds / 3600,
+                seconds / 60 % 60,
+                seconds % 60
+            ),
+            process.command,
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+fn object(process: &Process) -> Value {
+    json!({
+        "pid": process.container_pid,
+        "host_pid": process.pid,
+        "parent": process.container_parent,
+        "uid": process.uid,
+        "user": process.user,
+        "cpu_ms": process.cpu_ms,
+        "command": process.command,
+    })
+}

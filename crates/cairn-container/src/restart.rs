@@ -1,0 +1,54 @@
+//! Starting a container again, as it was created: the same settings, and what it wrote so far.
+
+use cairn_repo::Repo;
+use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, State, Text};
+
+use crate::create::Prepared;
+use crate::error::{Error, Result};
+use crate::mounts;
+
+/// Prepares a container that does not run for another start; in the background, or with the caller's streams.
+/// `None` where it runs already.
+pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result<Option<Prepared>> {
+    // Finding out what works here takes trial mounts at its first time: not while others wait.
+    repo.views().driver()?;
+    let hold = repo.store().db().hold();
+    let container = repo.containers().find(name)?;
+    let directory = repo.containers().dir(&container.id);
+    if State::load(&directory).is_running() {
+        return Ok(None);
+    }
+    let lock = ContainerLock::take(&directory).map_err(|_| {
+        Error::Refused(format!(
+            "container {name} is starting or exiting; try again"
+        ))
+    })?;
+    let mut spec = LaunchSpec::load(&directory)?;
+    // What shows it may have left the cache since.
+    let (directories, files) = mounts::mount_points(&spec.mounts, &spec.cwd);
+    let bytes = |texts: &[Text]| -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    };
+    spec.plan = repo
+        .containers()
+        .launch_plan(&container, &bytes(&directories), &bytes(&files))?;
+    spec.detach = detach;
+    if !detach {
+        spec.interactive = interactive;
+    }
+    if spec.log.is_none() && spec.after.is_empty() {
+        spec.log = Some(LogLimits::default());
+    }
+    drop(hold);
+    spec.save(&directory)?;
+    // What a monitor that was killed left behind.
+    cairn_runtime::remove_groups(&spec.group);
+    Ok(Some(Prepared {
+        id: container.id.hex(),
+        warnings: Vec::new(),
+        name: container.name,
+        directory,
+        spec,
+        lock,
+    }))
+}
