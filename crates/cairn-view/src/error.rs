@@ -55,14 +55,21 @@ pub enum Error {
 impl Error {
     /// A mount that the kernel refused to `driver`.
     pub(crate) fn mount(driver: Driver, refused: Refused) -> Self {
-        let is_privilege = refused.source.raw_os_error() == Some(Errno::PERM.raw_os_error());
+        let errno = Errno::from_io_error(&refused.source);
+        let hint = match errno {
+            Some(Errno::PERM) => " (mounting needs root; the driver copy does not)".to_owned(),
+            // A file-backed mount reads through the page cache, which some file systems do not offer.
+            Some(Errno::NOTBLK) => {
+                " (the kernel cannot read images from files on this file system, as on tmpfs; \
+                 use --driver erofs-loop)"
+                    .to_owned()
+            }
+            _ => refused.hint,
+        };
         Self::Mount {
             driver,
             step: refused.step,
-            hint: match is_privilege {
-                true => " (mounting needs root; the driver copy does not)".to_owned(),
-                false => refused.hint,
-            },
+            hint,
             source: refused.source,
         }
     }
@@ -94,5 +101,18 @@ impl<T, E: Into<io::Error>> At<T> for Result<T, E> {
             path: path.to_owned(),
             source: source.into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_mount_says_what_to_do_instead() {
+        let of = |errno| Error::mount(Driver::Erofs, Refused::new("fsmount", errno)).to_string();
+        assert!(of(Errno::NOTBLK).contains("--driver erofs-loop"));
+        assert!(of(Errno::PERM).contains("needs root"));
+        assert!(of(Errno::INVAL).ends_with("fsmount failed"));
     }
 }
