@@ -88,55 +88,14 @@ impl Change {
                     self.object("Labels").insert(name, json!(value));
                 }
             }
-            "EXPOSE" => {
-                let env = self.environment();
-                for word in split_words(rest) {
-                    for port in ports(&expand(&word, &env)?)? {
-                        self.object("ExposedPorts").insert(port, json!({}));
-                    }
-                }
-            }
-            "VOLUME" => {
-                let env = self.environment();
-                let volumes = match json_words(rest)? {
-                    Some(words) => words,
-                    None => split_words(rest),
-                };
-                if volumes.is_empty() {
-                    return Err("VOLUME needs an argument".into());
-                }
-                for volume in volumes {
-                    let volume = expand(&volume, &env)?;
-                    if volume.trim().is_empty() {
-                        return Err("a volume needs a name".into());
-                    }
-                    self.object("Volumes").insert(volume, json!({}));
-                }
-            }
-            "STOPSIGNAL" => {
-                let signal = expand(rest, &self.environment())?;
-                if !is_signal(&signal) {
-                    return Err(format!(
-                        "{signal:?} is not a signal; use a name or number, such as SIGTERM or 15"
-                    ));
-                }
-                self.set("StopSignal", json!(signal));
-            }
+            "EXPOSE" => self.expose(rest)?,
+            "VOLUME" => self.volume(rest)?,
+            "STOPSIGNAL" => self.stop_signal(rest)?,
             "HEALTHCHECK" => {
                 let check = healthcheck(rest)?;
                 self.set("Healthcheck", check);
             }
-            "ONBUILD" => {
-                let trigger = rest.split_whitespace().next().unwrap_or_default();
-                let trigger = trigger.to_ascii_uppercase();
-                if matches!(trigger.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-                    return Err(format!("{trigger} cannot be used in ONBUILD"));
-                }
-                match self.config.get_mut("OnBuild") {
-                    Some(Value::Array(triggers)) => triggers.push(json!(rest)),
-                    _ => self.set("OnBuild", json!([rest])),
-                }
-            }
+            "ONBUILD" => self.on_build(rest)?,
             "USER" => {
                 let user = expand(rest, &self.environment())?;
                 if split_words(rest).len() != 1 {
@@ -151,6 +110,59 @@ impl Change {
                 self.set("WorkingDir", json!(directory));
             }
             _ => return Err(format!("supported are {KNOWN}")),
+        }
+        Ok(())
+    }
+
+    fn expose(&mut self, rest: &str) -> Outcome {
+        let env = self.environment();
+        for word in split_words(rest) {
+            for port in ports(&expand(&word, &env)?)? {
+                self.object("ExposedPorts").insert(port, json!({}));
+            }
+        }
+        Ok(())
+    }
+
+    fn volume(&mut self, rest: &str) -> Outcome {
+        let env = self.environment();
+        let volumes = match json_words(rest)? {
+            Some(words) => words,
+            None => split_words(rest),
+        };
+        if volumes.is_empty() {
+            return Err("VOLUME needs an argument".into());
+        }
+        for volume in volumes {
+            let volume = expand(&volume, &env)?;
+            if volume.trim().is_empty() {
+                return Err("a volume needs a name".into());
+            }
+            self.object("Volumes").insert(volume, json!({}));
+        }
+        Ok(())
+    }
+
+    fn stop_signal(&mut self, rest: &str) -> Outcome {
+        let signal = expand(rest, &self.environment())?;
+        if !is_signal(&signal) {
+            return Err(format!(
+                "{signal:?} is not a signal; use a name or number, such as SIGTERM or 15"
+            ));
+        }
+        self.set("StopSignal", json!(signal));
+        Ok(())
+    }
+
+    fn on_build(&mut self, rest: &str) -> Outcome {
+        let trigger = rest.split_whitespace().next().unwrap_or_default();
+        let trigger = trigger.to_ascii_uppercase();
+        if matches!(trigger.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
+            return Err(format!("{trigger} cannot be used in ONBUILD"));
+        }
+        match self.config.get_mut("OnBuild") {
+            Some(Value::Array(triggers)) => triggers.push(json!(rest)),
+            _ => self.set("OnBuild", json!([rest])),
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cairn_model::path_display;
-use cairn_repo::{AffectedHead, CheckReport, Repo};
+use cairn_repo::{AffectedHead, CheckReport, Place, Repo};
 use cairn_runtime::{State, Status};
 use cairn_store::{Scope, ScrubOptions, choose};
 use serde_json::{Value, json};
@@ -82,14 +82,18 @@ fn print_findings(repo: &Repo, report: &CheckReport) {
     }
     for blob in &report.affected {
         println!("blob {}: {}", blob.blob, blob.why);
-        for (layer, path) in &blob.files {
-            match path {
-                Some(path) => println!(
+        for place in &blob.files {
+            match place {
+                Place::File { layer, path } => println!(
                     "  needed by /{} of layer {}",
                     path_display(path),
                     layer.short()
                 ),
-                None => println!("  needed by all of layer {}", layer.short()),
+                Place::Layer(layer) => println!("  needed by all of layer {}", layer.short()),
+                Place::Config(image) => {
+                    println!("  needed by the configuration of image {}", image.short())
+                }
+                _ => {}
             }
         }
     }
@@ -193,7 +197,14 @@ fn check_json(repo: &Repo, report: &CheckReport) -> Value {
             "mountpoint": head.mountpoint,
         })
     };
-    let file = |(layer, path): &cairn_repo::Place| json!({"layer": layer.to_string(), "path": path.as_ref().map(|p| path_display(p))});
+    let file = |place: &Place| match place {
+        Place::File { layer, path } => {
+            json!({"layer": layer.to_string(), "path": path_display(path), "image": null})
+        }
+        Place::Layer(layer) => json!({"layer": layer.to_string(), "path": null, "image": null}),
+        Place::Config(image) => json!({"layer": null, "path": null, "image": image.to_string()}),
+        _ => Value::Null,
+    };
     let affected = |hit: &cairn_repo::Affected| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
     let cache_fault = |fault: &cairn_repo::CacheFault| json!({"what": fault.what, "made_again": fault.stays.is_none(), "why_not": fault.stays});
     json!({

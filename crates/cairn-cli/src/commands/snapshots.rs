@@ -7,7 +7,7 @@ use anyhow::Result;
 use cairn_layer::{Change, ChangeKind};
 use cairn_model::{MountPlan, SnapshotKey, path_display};
 use cairn_repo::{MountOptions, Repo, time};
-use cairn_snapshot::{FieldPath, Kind, Labels, Snapshotter};
+use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshotter};
 use serde_json::{Value, json};
 
 use super::Env;
@@ -16,18 +16,7 @@ use crate::output::{self, Table, Usage, ago, size};
 
 /// `cairn snapshot …`
 pub fn run(env: &Env, command: Snapshot) -> Result<()> {
-    let gives_paths = matches!(
-        command,
-        Snapshot::Prepare { .. } | Snapshot::View { .. } | Snapshot::Mounts { .. }
-    );
-    if env.json && gives_paths && env.root.to_str().is_none() {
-        // Said before anything is made.
-        return Err(Usage(format!(
-            "the repository path {} is not UTF-8 and cannot be printed as JSON; omit --json",
-            env.root.display()
-        ))
-        .into());
-    }
+    refuse_unprintable(env, &command)?;
     let repo = match &command {
         // A first snapshot of nothing is a beginning as good as an import.
         Snapshot::Prepare { parent: None, .. } => env.open_or_create()?,
@@ -69,50 +58,9 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             Ok(())
         }
         Snapshot::Rm { keys } => remove(env, &repo, &keys),
-        Snapshot::Ls { filters } => {
-            let found = repo.snapshots().walk(&filters)?;
-            if env.json {
-                return Ok(output::json(&found.iter().map(snapshot_json).collect())?);
-            }
-            let mut table =
-                Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
-            for s in &found {
-                let parent = s
-                    .parent
-                    .as_ref()
-                    .map_or_else(|| "-".to_owned(), ToString::to_string);
-                let own = |text: String| {
-                    if s.kind == Kind::Committed {
-                        text
-                    } else {
-                        "-".to_owned()
-                    }
-                };
-                let row = [
-                    s.key.to_string(),
-                    s.kind.to_string(),
-                    parent,
-                    ago(s.created.secs),
-                ];
-                table.row(
-                    row.into_iter()
-                        .chain([own(size(s.usage.bytes)), own(s.usage.inodes.to_string())])
-                        .collect(),
-                );
-            }
-            Ok(table.print()?)
-        }
+        Snapshot::Ls { filters } => list(env, &repo, &filters),
         Snapshot::Stat { key } => Ok(output::json(&snapshot_json(&repo.snapshots().stat(&key)?))?),
-        Snapshot::Usage { key } => {
-            let usage = repo.snapshots().usage(&key)?;
-            if env.json {
-                return Ok(output::json(
-                    &json!({"bytes": usage.bytes, "inodes": usage.inodes}),
-                )?);
-            }
-            println!("{} in {} files", size(usage.bytes), usage.inodes);
-            Ok(())
-        }
+        Snapshot::Usage { key } => usage(env, &repo, &key),
         Snapshot::Mounts { key } => print_plan(env, &repo.snapshots().mounts(&key)?),
         Snapshot::Diff { a, b } => {
             let changes = match b {
@@ -133,6 +81,60 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         }
         Snapshot::Tree => tree(env, &repo),
     }
+}
+
+/// Paths of the repository have to fit into JSON; said before anything is made.
+fn refuse_unprintable(env: &Env, command: &Snapshot) -> Result<()> {
+    let gives_paths = matches!(
+        command,
+        Snapshot::Prepare { .. } | Snapshot::View { .. } | Snapshot::Mounts { .. }
+    );
+    if env.json && gives_paths && env.root.to_str().is_none() {
+        return Err(Usage(format!(
+            "the repository path {} is not UTF-8 and cannot be printed as JSON; omit --json",
+            env.root.display()
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+fn list(env: &Env, repo: &Repo, filters: &[Filter]) -> Result<()> {
+    let found = repo.snapshots().walk(filters)?;
+    if env.json {
+        return Ok(output::json(&found.iter().map(snapshot_json).collect())?);
+    }
+    let mut table = Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
+    for s in &found {
+        let none = || "-".to_owned();
+        // Of others it is not known without a look at their files.
+        let own = |text: String| {
+            if s.kind == Kind::Committed {
+                text
+            } else {
+                none()
+            }
+        };
+        table.row(vec![
+            s.key.to_string(),
+            s.kind.to_string(),
+            s.parent.as_ref().map_or_else(none, ToString::to_string),
+            ago(s.created.secs),
+            own(size(s.usage.bytes)),
+            own(s.usage.inodes.to_string()),
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+fn usage(env: &Env, repo: &Repo, key: &SnapshotKey) -> Result<()> {
+    let usage = repo.snapshots().usage(key)?;
+    if env.json {
+        let value = json!({"bytes": usage.bytes, "inodes": usage.inodes});
+        return Ok(output::json(&value)?);
+    }
+    println!("{} in {} files", size(usage.bytes), usage.inodes);
+    Ok(())
 }
 
 /// Removes each of them; one that cannot be removed keeps none of the others.

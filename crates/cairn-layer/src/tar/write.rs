@@ -132,42 +132,24 @@ impl<W: Write> CanonicalTar<W> {
     }
 
     fn headers(&mut self, entry: &Entry, map: Option<&SparseMap>) -> Result<()> {
-        let mut path = entry.path.clone();
-        let mut link: &[u8] = b"";
+        let mut path = member_name(entry);
+        let link: &[u8] = match &entry.kind {
+            Kind::Symlink(target) | Kind::Hardlink(target) => target,
+            _ => b"",
+        };
         let (kind, size) = match &entry.kind {
             Kind::Directory => (EntryType::Directory, 0),
             Kind::File(content) => {
                 let stored = map.map_or(content.size, SparseMap::stored);
                 (EntryType::Regular, stored)
             }
-            Kind::Symlink(target) => {
-                link = target;
-                (EntryType::Symlink, 0)
-            }
-            Kind::Hardlink(target) => {
-                link = target;
-                (EntryType::Link, 0)
-            }
+            Kind::Symlink(_) => (EntryType::Symlink, 0),
+            Kind::Hardlink(_) => (EntryType::Link, 0),
             Kind::CharDevice { .. } => (EntryType::Char, 0),
             Kind::BlockDevice { .. } => (EntryType::Block, 0),
             Kind::Fifo => (EntryType::Fifo, 0),
-            Kind::Whiteout => {
-                let (directory, name) = crate::path::split(&path).unwrap_or_default();
-                path = crate::path::join(directory, &[b".wh.", name].concat());
-                (EntryType::Regular, 0)
-            }
-            Kind::Opaque => {
-                path = crate::path::join(&path, b".wh..wh..opq");
-                (EntryType::Regular, 0)
-            }
+            Kind::Whiteout | Kind::Opaque => (EntryType::Regular, 0),
         };
-        if kind == EntryType::Directory {
-            path = if path.is_empty() {
-                b"./".to_vec()
-            } else {
-                [&path[..], b"/"].concat()
-            };
-        }
         let meta = if matches!(entry.kind, Kind::Whiteout | Kind::Opaque) {
             &Meta::root(0)
         } else {
@@ -222,6 +204,22 @@ impl<W: Write> CanonicalTar<W> {
 
 const NUMBER_MAX: u64 = 0o7_777_777;
 const LONG_NUMBER_MAX: u64 = 0o77_777_777_777;
+
+/// The path as a tar has it: directories end in a slash, deletions are files with names of their own (OCI image
+/// specification, layer.md, "Whiteouts").
+fn member_name(entry: &Entry) -> Vec<u8> {
+    let path = &entry.path[..];
+    match entry.kind {
+        Kind::Directory if path.is_empty() => b"./".to_vec(),
+        Kind::Directory => [path, b"/"].concat(),
+        Kind::Whiteout => {
+            let (directory, name) = crate::path::split(path).unwrap_or_default();
+            crate::path::join(directory, &[b".wh.", name].concat())
+        }
+        Kind::Opaque => crate::path::join(path, b".wh..wh..opq"),
+        _ => path.to_vec(),
+    }
+}
 
 /// What a ustar header cannot say.
 fn records(path: &[u8], link: &[u8], size: u64, meta: &Meta) -> Vec<u8> {

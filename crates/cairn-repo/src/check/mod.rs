@@ -7,14 +7,14 @@ mod repair;
 
 pub(crate) use references::without_dangling;
 
-use std::collections::{BTreeMap, HashSet};
-
-use cairn_model::{BlobId, LayerId, PackId, SnapshotKey};
+use cairn_model::{BlobId, Digest, LayerId, SnapshotKey};
 use cairn_store::{Damage, ScrubOptions, scrub};
 
 use crate::containers::Container;
 use crate::error::{Error, Result};
 use crate::repo::{PLACES, Repo};
+
+use affected::Bad;
 
 pub use cache::{CacheFault, CacheReport};
 
@@ -35,8 +35,22 @@ pub struct Affected {
     pub files: Vec<Place>,
 }
 
-/// Where a blob is needed: a layer, and a path in it or none for its own manifest and framing.
-pub type Place = (LayerId, Option<Vec<u8>>);
+/// Where a blob is needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Place {
+    /// In the list of a layer's entries, or the framing of its tar: nothing of it can be read.
+    Layer(LayerId),
+    /// In a file of a layer.
+    File {
+        /// The layer.
+        layer: LayerId,
+        /// The path in it.
+        path: Vec<u8>,
+    },
+    /// In the configuration of an image.
+    Config(Digest),
+}
 
 /// A snapshot in use that stands on damage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,30 +157,29 @@ impl Check<'_> {
         (report.packs, report.blobs, report.bytes) = (scrub.packs, scrub.blobs, scrub.bytes);
         report.packs_skipped = scrub.skipped;
         report.forgotten = scrub.forgotten.as_ref().map(|e| cairn_model::one_line(e));
-        let mut bad: BTreeMap<BlobId, String> = BTreeMap::new();
-        let mut bad_packs: HashSet<PackId> = HashSet::new();
+        let mut bad = Bad::default();
         for damage in &scrub.damage {
             match damage {
                 Damage::Pack { id, error } => {
-                    bad_packs.insert(*id);
+                    bad.packs.insert(*id);
                     report.faults.push(cairn_model::one_line(error));
                 }
                 Damage::Blob { id, error, .. } => {
-                    bad.insert(*id, cairn_model::one_line(error));
+                    bad.blobs.insert(*id, cairn_model::one_line(error));
                 }
                 Damage::Index(error) => report.faults.push(cairn_model::one_line(error)),
                 Damage::Base { pack, blob, error } => {
                     let words = cairn_model::one_line(error);
                     match blob {
                         // Whether anything here needs it comes out below; it is the base's damage all the same.
-                        Some(blob) => drop(bad.insert(*blob, words.clone())),
-                        None => bad_packs.extend(*pack),
+                        Some(blob) => drop(bad.blobs.insert(*blob, words.clone())),
+                        None => bad.packs.extend(*pack),
                     }
                     report.faults.push(words);
                 }
             }
         }
-        if let Err(e) = self.find_hits(&mut report, &bad, &bad_packs) {
+        if let Err(e) = self.find_affected(&mut report, bad) {
             report.note(&e);
         }
         Ok(report)

@@ -33,100 +33,107 @@ fn dangling(mut all: AllRows) -> Vec<Dangling> {
 }
 
 fn judge(all: &AllRows, key: &[u8], value: &[u8]) -> Option<Dangling> {
-    let bad = |words: Option<String>| {
-        Some(Dangling {
-            key: key.to_vec(),
-            words,
-        })
-    };
     let (prefix, rest) = key.split_first()?;
+    let sound = match kinds::of_prefix(*prefix) {
+        _ if !codec::is_whole(value) => {
+            Err(Some(format!("a row of kind {:?}", char::from(*prefix))))
+        }
+        Some(kinds::CONTAINER) => container(all, key, value),
+        Some(kind) => leads_somewhere(all, kind, rest),
+        None => Err(Some("a row that refers to nothing".to_owned())),
+    };
+    sound.err().map(|words| Dangling {
+        key: key.to_vec(),
+        words,
+    })
+}
+
+/// Whether a row is of use; else what it was, where that tells somebody something.
+type Sound = std::result::Result<(), Option<String>>;
+
+fn sound(is: bool, words: impl FnOnce() -> Option<String>) -> Sound {
+    if is { Ok(()) } else { Err(words()) }
+}
+
+fn has_snapshot(all: &AllRows, name: &[u8]) -> bool {
+    all.contains_key(&kinds::SNAPSHOT.key(name))
+}
+
+/// A row whose key, without its prefix, is `rest`.
+fn leads_somewhere(all: &AllRows, kind: kinds::Kind, rest: &[u8]) -> Sound {
     let text = || String::from_utf8_lossy(rest).into_owned();
-    let snapshot = |name: &[u8]| all.contains_key(&kinds::SNAPSHOT.key(name));
-    let split = || {
+    let digest = || <[u8; 32]>::try_from(rest).map(Digest::from_bytes);
+    // Name of a snapshot, NUL, something else.
+    let parts = || {
         let at = rest.iter().position(|byte| *byte == 0)?;
         Some((&rest[..at], &rest[at + 1..]))
     };
-    if !codec::is_whole(value) {
-        return bad(Some(format!("a row of kind {:?}", char::from(*prefix))));
-    }
-    let Some(kind) = kinds::of_prefix(*prefix) else {
-        return bad(Some("a row that refers to nothing".to_owned()));
-    };
     match kind {
-        kinds::PACK | kinds::VERIFIED if rest.len() == 16 => None,
-        kinds::STATE if rest.is_empty() => None,
-        kinds::KNOWN_TREE => None,
-        kinds::LAYER if matches!(rest.len(), 32 | 64) => None,
-        kinds::LABEL => match split() {
-            Some((name, _)) if snapshot(name) => None,
-            _ => bad(None),
-        },
-        kinds::CHILD => match split() {
-            Some((parent, child)) if snapshot(parent) && snapshot(child) => None,
-            _ => bad(None),
-        },
+        kinds::PACK | kinds::VERIFIED if rest.len() == 16 => Ok(()),
+        kinds::STATE if rest.is_empty() => Ok(()),
+        kinds::KNOWN_TREE => Ok(()),
+        kinds::LAYER if matches!(rest.len(), 32 | 64) => Ok(()),
+        kinds::LABEL => {
+            let there = parts().is_some_and(|(name, _)| has_snapshot(all, name));
+            sound(there, || None)
+        }
+        kinds::CHILD => {
+            let both = |(parent, child)| has_snapshot(all, parent) && has_snapshot(all, child);
+            sound(parts().is_some_and(both), || None)
+        }
         kinds::DIFF => {
-            let id = <[u8; 32]>::try_from(rest).map(Digest::from_bytes);
-            let there = id.is_ok_and(|id| matches!(rows::layer_of_diff(all, &id), Ok(Some(_))));
-            if there { None } else { bad(None) }
+            let layer = |id| matches!(rows::layer_of_diff(all, &id), Ok(Some(_)));
+            sound(digest().is_ok_and(layer), || None)
         }
-        kinds::SNAPSHOT => {
-            let found = text()
-                .parse::<SnapshotKey>()
-                .ok()
-                .and_then(|key| graph::find(all, &key).ok().flatten());
-            let whole = found.is_some_and(|s| {
-                s.parent
-                    .is_none_or(|parent| snapshot(parent.as_str().as_bytes()))
-                    && s.layer.is_none_or(|id| rows::layer(all, &id).is_ok())
-            });
-            let words = format!("snapshot {}: its parent or layer is missing", text());
-            if whole { None } else { bad(Some(words)) }
-        }
+        kinds::SNAPSHOT => snapshot(all, &text()),
         kinds::IMAGE => {
-            let id = <[u8; 32]>::try_from(rest).map(Digest::from_bytes);
-            let found = id
-                .as_ref()
-                .ok()
-                .and_then(|id| rows::image(all, id).ok().flatten());
-            let whole = found.is_some_and(|image| {
-                image
-                    .top
-                    .is_none_or(|top| snapshot(top.as_str().as_bytes()))
-            });
-            let name = id.map_or_else(|_| text(), |id| id.to_string());
-            if whole {
-                None
-            } else {
-                bad(Some(format!("image {name}: its layers are missing")))
-            }
+            let name = digest().map_or_else(|_| text(), |id| id.to_string());
+            let words = || Some(format!("image {name}: its layers are missing"));
+            sound(digest().is_ok_and(|id| image(all, &id)), words)
         }
-        kinds::TAG => {
-            let id = text()
-                .parse::<ImageRef>()
-                .ok()
-                .and_then(|name| rows::tag(all, &name).ok().flatten());
-            let there = id.is_some_and(|id| all.contains_key(&kinds::IMAGE.key(id.as_bytes())));
-            if there {
-                None
-            } else {
-                bad(Some(format!("image name {}: its image is missing", text())))
-            }
-        }
-        kinds::CONTAINER => {
-            let one: AllRows = [(key.to_vec(), value.to_vec())].into();
-            let found = containers::all(&one).ok().and_then(|mut all| all.pop());
-            match found {
-                Some(c) if snapshot(c.snapshot.as_str().as_bytes()) => None,
-                Some(c) => bad(Some(format!(
-                    "container {}: its snapshot is missing",
-                    c.name
-                ))),
-                None => bad(Some("a container".to_owned())),
-            }
-        }
-        _ => bad(Some("a row that refers to nothing".to_owned())),
+        kinds::TAG => tag(all, &text()),
+        _ => Err(Some("a row that refers to nothing".to_owned())),
     }
+}
+
+fn snapshot(all: &AllRows, name: &str) -> Sound {
+    let key = name.parse::<SnapshotKey>().ok();
+    let found = key.and_then(|key| graph::find(all, &key).ok().flatten());
+    let whole = found.is_some_and(|found| {
+        let parent = found.parent.as_ref();
+        parent.is_none_or(|parent| has_snapshot(all, parent.as_str().as_bytes()))
+            && found.layer.is_none_or(|id| rows::layer(all, &id).is_ok())
+    });
+    let words = || Some(format!("snapshot {name}: its parent or layer is missing"));
+    sound(whole, words)
+}
+
+fn image(all: &AllRows, id: &Digest) -> bool {
+    let found = rows::image(all, id).ok().flatten();
+    found.is_some_and(|image| {
+        let top = image.top.as_ref();
+        top.is_none_or(|top| has_snapshot(all, top.as_str().as_bytes()))
+    })
+}
+
+fn tag(all: &AllRows, name: &str) -> Sound {
+    let parsed = name.parse::<ImageRef>().ok();
+    let id = parsed.and_then(|name| rows::tag(all, &name).ok().flatten());
+    let there = id.is_some_and(|id| all.contains_key(&kinds::IMAGE.key(id.as_bytes())));
+    sound(there, || {
+        Some(format!("image name {name}: its image is missing"))
+    })
+}
+
+fn container(all: &AllRows, key: &[u8], value: &[u8]) -> Sound {
+    let one: AllRows = [(key.to_vec(), value.to_vec())].into();
+    let found = containers::all(&one).ok().and_then(|mut all| all.pop());
+    let Some(found) = found else {
+        return Err(Some("a container".to_owned()));
+    };
+    let there = has_snapshot(all, found.snapshot.as_str().as_bytes());
+    let words = || Some(format!("container {}: its snapshot is missing", found.name));
+    sound(there, words)
 }
 
 /// The rows without those that lead nowhere.

@@ -8,7 +8,7 @@ use std::path::Path;
 use cairn_model::{BlobId, Class, Kind, LayerId, PackId, Piece};
 use cairn_store::{Damage, Db, PackReader, ScrubOptions, salvage, scrub};
 
-use super::{Check, CheckReport};
+use super::{Check, CheckReport, Place};
 use crate::error::{Error, Result};
 use crate::repo::{Options, PLACES, Repo};
 
@@ -170,8 +170,8 @@ impl Check<'_> {
     /// Whatever comes out is named by its own hash, so nothing wrong can come in.
     fn restore_from_cache(&self, report: &CheckReport) -> Result<usize> {
         let mut wanted: HashMap<LayerId, HashSet<&[u8]>> = HashMap::new();
-        for (layer, path) in report.affected.iter().flat_map(|blob| &blob.files) {
-            if let Some(path) = path {
+        for place in report.affected.iter().flat_map(|blob| &blob.files) {
+            if let Place::File { layer, path } = place {
                 wanted.entry(*layer).or_default().insert(path);
             }
         }

@@ -142,24 +142,23 @@ impl Containers<'_> {
                 .find(|c| c.id == id)
                 .ok_or_else(|| Error::NoContainer(name.clone()))
         };
-        match made {
-            Ok(_) => container(),
-            Err(e) => {
-                // Whatever of it is there goes; the first error is the one to tell.
-                let _ = container().and_then(|container| self.remove(&container));
-                let _ = std::fs::remove_dir_all(&directory);
-                match e {
-                    // Somebody else was quicker.
-                    Error::Snapshot(cairn_snapshot::Error::Exists(_)) => {
-                        match self.list()?.iter().any(|other| other.name == name) {
-                            true => Err(Error::ContainerExists(name)),
-                            false => Err(e),
-                        }
-                    }
-                    e => Err(e),
+        made.map(drop).and_then(|()| container()).map_err(|e| {
+            // Whatever of it is there goes; the first error is the one to tell.
+            let _ = container().and_then(|container| self.remove(&container));
+            let _ = std::fs::remove_dir_all(&directory);
+            match e {
+                // Somebody else was quicker.
+                Error::Snapshot(cairn_snapshot::Error::Exists(_)) if self.is_taken(&name) => {
+                    Error::ContainerExists(name.clone())
                 }
+                e => e,
             }
-        }
+        })
+    }
+
+    fn is_taken(&self, name: &str) -> bool {
+        let named = |all: Vec<Container>| all.iter().any(|other| other.name == name);
+        self.list().is_ok_and(named)
     }
 
     /// All containers, newest first.

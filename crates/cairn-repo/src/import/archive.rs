@@ -52,6 +52,42 @@ impl Import<'_> {
         self.repo.publish_images(ingest, ready)
     }
 
+    /// The layers of an image, all of them there. What is new is put over what is below it, so that a layer that
+    /// cannot be merged fails here and not at the first mount.
+    fn merged(
+        &self,
+        title: &str,
+        diff_ids: &[Digest],
+        known: Vec<Option<Layer>>,
+        fresh: &HashMap<Digest, NewLayer>,
+    ) -> Result<Vec<Layer>> {
+        let mut tree = Tree::new();
+        let check = diff_ids.iter().any(|id| fresh.contains_key(id));
+        let mut layers = Vec::new();
+        for (number, (id, known)) in diff_ids.iter().zip(known).enumerate() {
+            let merged = match (fresh.get(id), known) {
+                (Some(new), _) => {
+                    layers.push(new.layer);
+                    tree.apply(&new.entries)
+                }
+                (None, Some(known)) => {
+                    layers.push(known);
+                    if !check {
+                        continue;
+                    }
+                    tree.apply(&known.read_entries(&self.repo.store)?)
+                }
+                (None, None) => return Err(Error::LayerGone),
+            };
+            merged.map_err(|e| Error::InLayer {
+                image: title.to_owned(),
+                layer: format!("{} ({id})", number + 1),
+                source: Box::new(e.into()),
+            })?;
+        }
+        Ok(layers)
+    }
+
     /// Reads what is not there of an image; `fresh` has the layers that this import read before.
     fn read_image(
         &self,
@@ -86,31 +122,7 @@ impl Import<'_> {
                 fresh.insert(*id, new);
             }
         }
-        // What is new is put over what is below it, so that a layer that cannot be merged fails here.
-        let mut tree = Tree::new();
-        let check = diff_ids.iter().any(|id| fresh.contains_key(id));
-        let mut layers = Vec::new();
-        for (number, (id, known)) in diff_ids.iter().zip(known).enumerate() {
-            let merged = match (fresh.get(id), known) {
-                (Some(new), _) => {
-                    layers.push(new.layer);
-                    tree.apply(&new.entries)
-                }
-                (None, Some(known)) => {
-                    layers.push(known);
-                    if !check {
-                        continue;
-                    }
-                    tree.apply(&known.read_entries(&self.repo.store)?)
-                }
-                (None, None) => return Err(Error::LayerGone),
-            };
-            merged.map_err(|e| Error::InLayer {
-                image: title.clone(),
-                layer: format!("{} ({id})", number + 1),
-                source: Box::new(e.into()),
-            })?;
-        }
+        let layers = self.merged(&title, diff_ids, known, fresh)?;
         let document = put_stream(&mut ingest.feeder(), image.config.bytes())?;
         Ok(Ready {
             config: image.config.clone(),

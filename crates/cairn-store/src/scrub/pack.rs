@@ -1,9 +1,9 @@
 //! One pack of the repository: its directory against its row and the index, and its blobs.
 
-use cairn_model::PackId;
+use cairn_model::{BlobId, PackId};
 
 use super::{Damage, Scrub, is_damage};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::rows::PackInfo;
 use crate::store::Store;
@@ -67,17 +67,7 @@ pub(super) fn pack(
         out.blobs += 1;
         out.bytes += slot.record_bytes();
         if content {
-            match file.blob(slot, &mut scratch) {
-                Ok(_) => {}
-                Err(error) if is_damage(&error) => out.damage.push(Damage::Blob {
-                    id: slot.id,
-                    pack: *id,
-                    error,
-                }),
-                // One line says it for all of them.
-                Err(error) if out.unread.is_empty() => out.unread.push(error),
-                Err(_) => {}
-            }
+            out.note(slot.id, id, file.blob(slot, &mut scratch).map(drop));
             progress(slot.record_bytes());
         }
     }
@@ -89,4 +79,21 @@ pub(super) fn pack(
         )));
     }
     out
+}
+
+impl Scrub {
+    /// Notes how the reading of a blob ended.
+    fn note(&mut self, id: BlobId, pack: &PackId, read: Result<()>) {
+        match read {
+            Ok(()) => {}
+            Err(error) if is_damage(&error) => self.damage.push(Damage::Blob {
+                id,
+                pack: *pack,
+                error,
+            }),
+            // One line says it for all of them.
+            Err(error) if self.unread.is_empty() => self.unread.push(error),
+            Err(_) => {}
+        }
+    }
 }
