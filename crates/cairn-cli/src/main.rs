@@ -11,9 +11,11 @@ mod args;
 mod commands;
 mod logging;
 mod progress;
+mod signals;
 
 use std::process::ExitCode;
 
+use cairn_model::Watch;
 use clap::FromArgMatches;
 
 fn main() -> ExitCode {
@@ -34,7 +36,12 @@ fn main() -> ExitCode {
     if let Some(filter) = cli.log.clone() {
         logging::start(filter, cli.log_format);
     }
-    let code = commands::dispatch(cli).unwrap_or_else(|e| {
+    let watch = Watch::default();
+    if cli.command.takes_long() {
+        signals::end_work_of(&watch);
+    }
+    let code = commands::dispatch(cli, watch).unwrap_or_else(|e| {
+        signals::end_if_received();
         output::print_error(&e);
         output::exit_code(&e)
     });

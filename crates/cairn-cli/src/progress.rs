@@ -4,7 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A progress bar, or nothing where standard error is no terminal.
+/// A progress bar, or nothing where standard error is no terminal. The first of its clones that goes ends it.
+#[derive(Clone)]
 pub struct Bar(ProgressBar);
 
 impl Bar {

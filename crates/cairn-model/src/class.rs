@@ -31,6 +31,11 @@ impl Class {
     /// The class of a refused system call. Never [`Class::Corrupt`]: a disk that is full, or that does not
     /// answer, says nothing about the bytes on it.
     pub fn of_io(error: &io::Error) -> Self {
+        // What a reader or writer passed on of somebody's wish.
+        let inner = error.get_ref();
+        if inner.is_some_and(|inner| inner.is::<crate::Cancelled>()) {
+            return Self::Cancelled;
+        }
         match error.kind() {
             io::ErrorKind::NotFound => Self::NotFound,
             io::ErrorKind::AlreadyExists => Self::Exists,

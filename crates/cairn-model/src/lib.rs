@@ -13,6 +13,7 @@ mod plan;
 mod reference;
 mod text;
 pub mod units;
+mod watch;
 
 pub use causes::one_line;
 pub use class::{Class, is_full};
@@ -23,3 +24,4 @@ pub use name::{NameError, SnapshotKey};
 pub use plan::{CopyPlan, Driver, Head, ImagePlan, MountPlan, StackPlan};
 pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};
+pub use watch::{Cancelled, Progress, Unfinished, Watch};

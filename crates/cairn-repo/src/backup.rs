@@ -74,6 +74,7 @@ impl Repo {
             .map(|(id, _)| id)
             .collect();
         for id in &packs {
+            self.watch().check()?;
             self.bring(&target, id, &mut report)?;
         }
         let place = |name: &str| to.join(name);
@@ -145,6 +146,7 @@ impl Repo {
             return Ok(());
         }
         let new: PathBuf = to.with_extension("new");
+        let _unfinished = self.watch().unfinished(&new);
         for left in [&to, &new] {
             target.store.disk().unlink(left)?;
         }

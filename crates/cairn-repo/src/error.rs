@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cairn_model::Class;
+use cairn_model::{Cancelled, Class};
 
 /// Result of a repository operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,6 +25,9 @@ pub enum Error {
     /// A view or mount failed.
     #[error(transparent)]
     View(#[from] cairn_view::Error),
+    /// Somebody ended the work.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// A name that is none.
     #[error(transparent)]
     Name(#[from] cairn_model::NameError),
@@ -115,6 +118,7 @@ impl Error {
             Self::Image(e) => e.class(),
             Self::View(e) => e.class(),
             Self::InLayer { source, .. } => source.class(),
+            Self::Cancelled(_) => Class::Cancelled,
             Self::Name(_) | Self::Setting(_) => Class::Usage,
             Self::NoImage(_) | Self::NoContainer(_) => Class::NotFound,
             Self::ContainerExists(_) => Class::Exists,

@@ -22,6 +22,7 @@ mod trees;
 mod views;
 
 pub use backup::Backup;
+pub use cairn_model::{Cancelled, Progress, Watch};
 pub use cairn_view::Verify;
 pub use check::{Affected, AffectedHead, CacheFault, CacheReport, Check, CheckReport, Place};
 pub use containers::{Container, Containers, NewContainer, check_container_name};
@@ -31,7 +32,7 @@ pub use gc::{Gc, GcOptions, GcReport};
 pub use images::{
     CommitOptions, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
 };
-pub use import::{ImportOptions, Imported, NameLeftOut, Progress, Renamed};
+pub use import::{ImportOptions, Imported, NameLeftOut, Renamed};
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};

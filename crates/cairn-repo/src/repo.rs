@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cairn_layer::Limits;
-use cairn_model::Driver;
+use cairn_model::{Driver, Watch};
 use cairn_store::{Disk, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
@@ -38,6 +38,8 @@ pub struct Options {
     pub verify: Verify,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
+    /// Told of progress; what is done with the repository ends when it is cancelled.
+    pub watch: Watch,
     /// Where file operations of the store go.
     pub disk: Disk,
     /// Where packs are read from, instead of the repository's directory.
@@ -73,6 +75,7 @@ impl Repo {
         let open = OpenOptions {
             disk: options.disk.clone(),
             notice: options.notice.clone(),
+            watch: options.watch.clone(),
             packs: options.packs.clone(),
             base: options.base.clone(),
         };
@@ -88,6 +91,11 @@ impl Repo {
     /// Its store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Who waits for what is done with it, and may end it.
+    pub fn watch(&self) -> &Watch {
+        &self.options.watch
     }
 
     /// Images: import, export, names, removal, commit.

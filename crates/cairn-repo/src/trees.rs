@@ -31,6 +31,7 @@ impl Repo {
         self.store.db().release();
         let mut tree = Tree::new();
         for layer in layers {
+            self.watch().check()?;
             tree.apply(&layer.read_entries(&self.store)?)?;
         }
         Ok(tree)

@@ -153,7 +153,7 @@ fn run(steps: &[Step]) {
         }
         assert!(shown(&repo) == model, "after {step:?}");
     }
-    let report = repo.check().packs(&ScrubOptions::all(), &|_| ()).unwrap();
+    let report = repo.check().packs(&ScrubOptions::all()).unwrap();
     assert!(report.is_sound(), "{report:?}");
     for name in common::names(&repo) {
         repo.images().remove(&name).unwrap();

@@ -81,7 +81,7 @@ impl Scenario<'_> {
         let mut pack = disk.append(&self.repo.store().pack_path(id))?;
         pack.truncate(row.bytes - 10)?;
         pack.sync()?;
-        let report = self.repo.check().repair(&|_| ())?;
+        let report = self.repo.check().repair()?;
         assert!(report.is_sound(), "{report:?}");
         self.promises.damaged = false;
         self.tell();
@@ -122,13 +122,13 @@ fn assert_holds(root: &Path, trees: &Path, promises: &Promises, what: &str) {
     if promises.damaged {
         let report = repo
             .check()
-            .repair(&|_| ())
+            .repair()
             .unwrap_or_else(|e| panic!("{what}: cannot repair: {e}"));
         assert!(report.is_sound(), "{what}: {report:?}");
     }
     let report = repo
         .check()
-        .packs(&ScrubOptions::all(), &|_| ())
+        .packs(&ScrubOptions::all())
         .unwrap_or_else(|e| panic!("{what}: cannot check: {e}"));
     assert!(report.is_sound(), "{what}: {report:?}");
     for (name, files) in &promises.images {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cairn_model::{BlobId, Class, PackId};
+use cairn_model::{BlobId, Cancelled, Class, PackId};
 
 /// Result of a store operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -105,6 +105,9 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+    /// Somebody ended the work.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
     /// A worker thread of an ingest died.
     #[error("a worker of the import stopped early; nothing was published")]
     Worker,
@@ -126,6 +129,7 @@ impl Error {
             }
             Self::NoDatabase { .. } | Self::NoBase { .. } => Class::Unavailable,
             Self::InBase { source, .. } => source.class(),
+            Self::Cancelled(_) => Class::Cancelled,
             Self::Worker => Class::Internal,
         }
     }

@@ -292,4 +292,21 @@ impl Command {
     pub fn is_step_of_launch(&self) -> bool {
         matches!(self, Self::Stage { .. })
     }
+
+    /// True for commands whose work is cancelled by a signal. The others end by it at once, are done in a
+    /// moment, or (run) have their own way with signals.
+    pub fn takes_long(&self) -> bool {
+        matches!(
+            self,
+            Self::Import(_)
+                | Self::Export(_)
+                | Self::Commit(_)
+                | Self::Snapshot(_)
+                | Self::Mount { .. }
+                | Self::Stats
+                | Self::Gc { .. }
+                | Self::Check(_)
+                | Self::Backup { .. }
+        )
+    }
 }

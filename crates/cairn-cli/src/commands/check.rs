@@ -38,9 +38,9 @@ fn read(env: &Env, args: &Check) -> Result<(Repo, CheckReport)> {
         (_, _, Some(age)) => Scope::OlderThan(age),
         _ => Scope::All,
     };
-    let progress = |bytes| bar.add(bytes);
+    env.watch.report_to(bar.clone());
     if args.repair {
-        return Ok(Repo::repair_at(&env.root, env.options()?, &progress)?);
+        return Ok(Repo::repair_at(&env.root, env.options()?)?);
     }
     let repo = env.open()?;
     // What is damaged may keep this from being known; the check itself says so.
@@ -54,13 +54,13 @@ fn read(env: &Env, args: &Check) -> Result<(Repo, CheckReport)> {
     let mut report = if args.cache {
         CheckReport::default()
     } else {
-        repo.check().packs(&options, &progress)?
+        repo.check().packs(&options)?
     };
     if args.cache || scope == Scope::All {
         // A cache that cannot be looked at says nothing of the rest.
-        match repo.check().cache(&options, &progress) {
+        match repo.check().cache(&options) {
             Ok(cache) => report.cache = cache,
-            Err(e) if args.cache => return Err(e.into()),
+            Err(e) if args.cache || env.watch.is_cancelled() => return Err(e.into()),
             Err(e) => report.unread.push(cairn_model::one_line(&e)),
         }
     }

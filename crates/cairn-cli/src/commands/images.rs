@@ -21,6 +21,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
     let platform = args.platform.or(settings.platform);
     let repo = env.open_with(options)?;
     let bar = Bar::new("importing");
+    env.watch.report_to(bar.clone());
     let imported = repo.images().import(
         &args.source,
         &ImportOptions {
@@ -28,7 +29,6 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
             platform: platform.unwrap_or_else(Platform::host),
             read_all: args.read_all,
         },
-        &bar,
     )?;
     drop(bar);
     if env.json {

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use cairn_model::Driver;
+use cairn_model::{Driver, Watch};
 use cairn_repo::{GcOptions, MountOptions, Options, Repo, Settings, SettingsFile, Verify};
 use cairn_store::LockWatch;
 
@@ -98,6 +98,8 @@ pub struct Env {
     pub driver: Option<Driver>,
     /// When to verify, as given for this command alone.
     pub verify: Option<Verify>,
+    /// Progress of the command, and its end by a signal.
+    pub watch: Watch,
     /// Nothing is said on standard error but what went wrong.
     quiet: bool,
 }
@@ -120,6 +122,7 @@ impl Env {
             base: self.base.clone(),
             driver: self.driver.or(settings.driver),
             verify: self.verify.or(settings.verify).unwrap_or_default(),
+            watch: self.watch.clone(),
             notice: Some(Arc::new(Waits {
                 trace: std::env::var_os("CAIRN_LOCK_TRACE").map(PathBuf::from),
                 quiet: self.quiet,
@@ -159,13 +162,14 @@ fn default_root() -> Result<PathBuf> {
 }
 
 /// Runs a command.
-pub fn dispatch(cli: Cli) -> Result<u8> {
+pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
     let root = cli.root.map_or_else(default_root, Ok)?;
     let root = std::path::absolute(&root).context("resolve the repository path")?;
     let env = Env {
         root,
         base: cli.base_root,
         json: cli.json,
+        watch,
         driver: cli.driver,
         quiet: matches!(
             cli.command,

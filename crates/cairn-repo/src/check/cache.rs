@@ -56,21 +56,16 @@ struct Checking<'a> {
 }
 
 impl Check<'_> {
-    /// Checks as much of the cache as `options` say, and makes again what is not whole. `progress` is told
-    /// of bytes read. Keeps evictions away meanwhile.
-    pub fn cache(
-        &self,
-        options: &ScrubOptions,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<CacheReport> {
+    /// Checks as much of the cache as `options` say, and makes again what is not whole. Keeps evictions away meanwhile.
+    pub fn cache(&self, options: &ScrubOptions) -> Result<CacheReport> {
+        let repo = self.repo;
         let throttle = Throttle::new(options.rate);
         let bytes = std::sync::atomic::AtomicU64::new(0);
         let spent = |n: u64| {
             throttle.spend(n);
-            progress(n);
+            repo.watch().read(n);
             bytes.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
         };
-        let repo = self.repo;
         let views = repo.views().cache();
         // A disk without an inode left has no room for the lock of an empty cache.
         if !views.were_used() {
@@ -98,11 +93,13 @@ impl Check<'_> {
         };
         checking.images()?;
         for layer in &roots.layers {
+            repo.watch().check()?;
             checking.layer(layer)?;
         }
         if options.scope == Scope::All {
             checking.flats();
         }
+        repo.watch().check()?;
         checking.root_records();
         let forgotten = checking.cache.save().err().map(|e| e.to_string());
         let report = checking.report;
@@ -143,6 +140,7 @@ impl Checking<'_> {
     /// Each image, and every object that it stands on.
     fn images(&mut self) -> Result<()> {
         for id in self.cache.images() {
+            self.repo.watch().check()?;
             self.report.views += 1;
             let view = format!("the image of view {}", id.short());
             if let Some(objects) = self.repo.views().cache().whole_image(&id) {

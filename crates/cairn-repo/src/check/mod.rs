@@ -7,7 +7,7 @@ mod repair;
 
 pub(crate) use references::without_dangling;
 
-use cairn_model::{BlobId, Digest, LayerId, SnapshotKey};
+use cairn_model::{BlobId, Class, Digest, LayerId, SnapshotKey};
 use cairn_store::{Damage, ScrubOptions, scrub};
 
 use crate::containers::Container;
@@ -120,7 +120,11 @@ impl CheckReport {
 impl Check<'_> {
     /// Checks journal, database, index, packs and as many of their bytes as `options` say; then that every
     /// blob a layer or image needs is there.
-    pub fn packs(
+    pub fn packs(&self, options: &ScrubOptions) -> Result<CheckReport> {
+        self.packs_telling(options, &|bytes| self.repo.watch().read(bytes))
+    }
+
+    fn packs_telling(
         &self,
         options: &ScrubOptions,
         progress: &(dyn Fn(u64) + Sync),
@@ -146,6 +150,7 @@ impl Check<'_> {
         }
         let scrub = match scrub(&self.repo.store, options, progress) {
             Ok(scrub) => scrub,
+            Err(e) if e.class() == Class::Cancelled => return Err(e.into()),
             Err(e) => {
                 report.note(&e.into());
                 return Ok(report);
@@ -182,6 +187,8 @@ impl Check<'_> {
         if let Err(e) = self.find_affected(&mut report, bad) {
             report.note(&e);
         }
+        // Half a report would be taken for a whole one.
+        self.repo.watch().check()?;
         Ok(report)
     }
 }

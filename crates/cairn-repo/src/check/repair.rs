@@ -14,11 +14,7 @@ use crate::repo::{Options, PLACES, Repo};
 
 impl Repo {
     /// Repairs the repository in `root`, also where it is too damaged to be opened.
-    pub fn repair_at(
-        root: &Path,
-        options: Options,
-        progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<(Self, CheckReport)> {
+    pub fn repair_at(root: &Path, options: Options) -> Result<(Self, CheckReport)> {
         let disk = options.disk.clone();
         let mut done = Vec::new();
         if cairn_store::restore_format(root, &disk)? {
@@ -32,12 +28,12 @@ impl Repo {
             }
         }
         // Everything that opens the repository needs its rows.
-        let metadata = Db::new(root, disk, options.notice.clone()).repair()?;
+        let metadata = Db::new(root, disk, options.notice.clone())
+            .watched(options.watch.clone())
+            .repair()?;
         done.extend(metadata.done);
         let repo = Self::open(root, options)?;
-        let mut report = repo
-            .check()
-            .repair_all(!metadata.lost.is_empty(), progress)?;
+        let mut report = repo.check().repair_all(!metadata.lost.is_empty())?;
         done.append(&mut report.repaired);
         report.repaired = done;
         report.lost.splice(..0, metadata.lost);
@@ -49,12 +45,12 @@ impl Check<'_> {
     /// Makes good what can be: the index from the packs, the database from the journal, and packs that
     /// are damaged by saving each whole blob of them into a new pack. The damaged file is kept in
     /// `quarantine/`.
-    pub fn repair(&self, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
+    pub fn repair(&self) -> Result<CheckReport> {
         let _span = tracing::info_span!("repair").entered();
-        self.repair_all(false, progress)
+        self.repair_all(false)
     }
 
-    fn repair_all(&self, keep_heads: bool, progress: &(dyn Fn(u64) + Sync)) -> Result<CheckReport> {
+    fn repair_all(&self, keep_heads: bool) -> Result<CheckReport> {
         let mut done = Vec::new();
         let _one = self.repo.only_collector()?;
         self.repo.store.may_spend_reserve();
@@ -65,7 +61,8 @@ impl Check<'_> {
         if keep_heads || !lost.is_empty() {
             lost.extend(self.keep_unknown_heads()?);
         }
-        let scrub = scrub(&self.repo.store, &ScrubOptions::all(), progress)?;
+        let progress = |bytes| self.repo.watch().read(bytes);
+        let scrub = scrub(&self.repo.store, &ScrubOptions::all(), &progress)?;
         let mut packs: HashSet<PackId> = HashSet::new();
         let mut index = false;
         for damage in scrub.damage {
@@ -96,14 +93,14 @@ impl Check<'_> {
             self.repo.store.rebuild_index()?;
             done.push("rebuilt the index from the packs".to_owned());
         }
-        let mut report = self.packs(&ScrubOptions::all(), &|_| ())?;
+        let mut report = self.packs_telling(&ScrubOptions::all(), &|_| ())?;
         let restored = self.restore_from_cache(&report)?;
         if restored > 0 {
             done.push(format!("restored {restored} files from the object cache"));
-            report = self.packs(&ScrubOptions::structure(), &|_| ())?;
+            report = self.packs_telling(&ScrubOptions::structure(), &|_| ())?;
         }
         // Last, because what is lost in the packs may be in the cache, and not the other way round.
-        report.cache = self.cache(&ScrubOptions::all(), progress)?;
+        report.cache = self.cache(&ScrubOptions::all())?;
         report.cache.faults.retain(|fault| {
             if fault.stays.is_none() {
                 done.push(format!("{}; recreated it", fault.what));

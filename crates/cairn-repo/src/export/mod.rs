@@ -54,7 +54,7 @@ impl Images<'_> {
                 compression,
             ),
             _ => {
-                let target = Target::open(output)?;
+                let target = Target::open(output, self.repo.watch())?;
                 let out = target.writer()?;
                 self.export_archive(images, output, out, format, compression)?;
                 target.finish()
@@ -90,7 +90,7 @@ impl Images<'_> {
         compression: Compression,
     ) -> Result<()> {
         if format == Format::Oci {
-            let made = NewDirectory::prepare(output, 0o777)?;
+            let made = NewDirectory::prepare(output, 0o777, self.repo.watch())?;
             let writer = ImageWriter::directory(output)?;
             self.write_images(images, writer, format, compression)?;
             made.keep();

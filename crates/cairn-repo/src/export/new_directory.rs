@@ -4,6 +4,8 @@ use std::fs::Permissions;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use cairn_model::{Unfinished, Watch};
+
 use crate::error::{At, Error, Result};
 
 /// A directory that is being filled.
@@ -15,11 +17,12 @@ pub(crate) struct NewDirectory {
     /// What `path` was like, where it was there.
     before: Option<Permissions>,
     kept: bool,
+    _unfinished: Unfinished,
 }
 
 impl NewDirectory {
     /// Makes a directory with this mode less the user's mask, or takes an empty one.
-    pub fn prepare(path: &Path, mode: u32) -> Result<Self> {
+    pub fn prepare(path: &Path, mode: u32, watch: &Watch) -> Result<Self> {
         let empty = std::fs::read_dir(path).map_or(true, |mut entries| entries.next().is_none());
         if !empty {
             return Err(Error::Invalid(format!(
@@ -32,6 +35,7 @@ impl NewDirectory {
             made: Vec::new(),
             before: None,
             kept: false,
+            _unfinished: watch.unfinished(path),
         };
         if path.is_dir() {
             let meta = path.metadata().at("look at", path)?;

@@ -15,7 +15,7 @@ impl Images<'_> {
     /// its owner can enter until it is complete. Device nodes are made where `devices` says so; returns
     /// the paths of those that were left out.
     pub fn export_root(&self, image: &Image, output: &Path, devices: bool) -> Result<Vec<Vec<u8>>> {
-        let made = NewDirectory::prepare(output, 0o700)?;
+        let made = NewDirectory::prepare(output, 0o700, self.repo.watch())?;
         let mut tree = self.repo.tree(&image.layers)?;
         let left_out = if devices {
             Vec::new()

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use cairn_model::{Unfinished, Watch};
+
 use crate::error::{At, Error, Result};
 
 const LINKS_MAX: usize = 40;
@@ -23,6 +25,7 @@ enum Place {
         path: PathBuf,
         file: tempfile::NamedTempFile,
         mode: u32,
+        _unfinished: Unfinished,
     },
     /// A device, a pipe, a socket: there is nothing to replace, what is written goes into it.
     Through(File),
@@ -30,7 +33,7 @@ enum Place {
 
 impl Target {
     /// Opens `name`, following links as every program does that writes a file.
-    pub fn open(name: &Path) -> Result<Self> {
+    pub fn open(name: &Path, watch: &Watch) -> Result<Self> {
         let path = followed(name)?;
         let mode = match path.symlink_metadata() {
             Ok(meta) if meta.is_dir() => {
@@ -62,7 +65,12 @@ impl Target {
             .at("create a temporary file in", directory)?;
         Ok(Self {
             name: name.to_owned(),
-            place: Place::Replaced { path, file, mode },
+            place: Place::Replaced {
+                _unfinished: watch.unfinished(file.path()),
+                path,
+                file,
+                mode,
+            },
         })
     }
 
@@ -78,7 +86,10 @@ impl Target {
 
     /// Puts the file in place, durably. What was written through is where it is.
     pub fn finish(self) -> Result<()> {
-        let Place::Replaced { path, file, mode } = self.place else {
+        let Place::Replaced {
+            path, file, mode, ..
+        } = self.place
+        else {
             return Ok(());
         };
         let permissions = std::fs::Permissions::from_mode(mode);

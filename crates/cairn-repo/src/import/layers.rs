@@ -33,7 +33,7 @@ impl Import<'_> {
                 .all(|earlier| *earlier != diff_ids[*i])
         });
         for i in &todo {
-            self.progress.total(image.layers[*i].stored_bytes()?);
+            self.repo.watch().total(image.layers[*i].stored_bytes()?);
         }
         let caller = std::thread::current().id();
         let read = threads::map(threads::cores().min(4), &todo, |i| {
@@ -74,7 +74,7 @@ impl Import<'_> {
     ) -> Result<NewLayer> {
         let mut stream = Reading {
             inner: source.open()?,
-            progress: self.progress,
+            watch: self.repo.watch(),
         };
         let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;
         if tar.diff_id != expected {

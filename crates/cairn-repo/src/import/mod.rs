@@ -9,7 +9,7 @@ mod root;
 use std::path::Path;
 
 use cairn_image::{Found, Platform, Source, Spool};
-use cairn_model::{Digest, ImageRef};
+use cairn_model::{Digest, ImageRef, Watch};
 use cairn_store::IngestStats;
 
 use crate::error::{Error, Result};
@@ -18,18 +18,6 @@ use crate::repo::Repo;
 
 pub(crate) use publish::IMPORTED;
 pub(crate) use root::forget_trees;
-
-/// What is told while an import runs.
-pub trait Progress: Sync {
-    /// Bytes that will be read, as far as known.
-    fn total(&self, _bytes: u64) {}
-    /// Bytes read.
-    fn read(&self, _bytes: u64) {}
-    /// Something in the archive that is no image, and why it is passed over.
-    fn passed_over(&self, _what: &str, _why: &str) {}
-}
-
-impl Progress for () {}
 
 /// What an import brought.
 #[derive(Debug, Clone)]
@@ -84,19 +72,10 @@ pub struct ImportOptions {
 
 impl Images<'_> {
     /// Imports whatever `path` is: archive, layout, root file system tar, directory, `-` for a stream.
-    pub fn import(
-        &self,
-        path: &Path,
-        options: &ImportOptions,
-        progress: &dyn Progress,
-    ) -> Result<Vec<Imported>> {
+    pub fn import(&self, path: &Path, options: &ImportOptions) -> Result<Vec<Imported>> {
         let _span = tracing::info_span!("import", source = %path.display()).entered();
         let repo = self.repo;
-        let import = Import {
-            repo,
-            options,
-            progress,
-        };
+        let import = Import { repo, options };
         let spool = Spool {
             directory: repo.spool(),
             bytes_max: repo.options.limits.bytes_max,
@@ -107,7 +86,7 @@ impl Images<'_> {
                 passed_over,
             }) => {
                 for item in &passed_over {
-                    progress.passed_over(&item.what, &item.why);
+                    repo.watch().passed_over(&item.what, &item.why);
                 }
                 if images.len() > 1 && options.name.is_some() {
                     return Err(Error::Invalid(format!(
@@ -129,18 +108,18 @@ impl Images<'_> {
 struct Import<'a> {
     repo: &'a Repo,
     options: &'a ImportOptions,
-    progress: &'a dyn Progress,
 }
 
 pub(crate) struct Reading<'a, R> {
     pub inner: R,
-    pub progress: &'a dyn Progress,
+    pub watch: &'a Watch,
 }
 
 impl<R: std::io::Read> std::io::Read for Reading<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.watch.check()?;
         let read = self.inner.read(out)?;
-        self.progress.read(read as u64);
+        self.watch.read(read as u64);
         Ok(read)
     }
 }

@@ -48,10 +48,10 @@ pub(crate) fn forget_trees(txn: &mut Txn<'_>) -> Result<()> {
 impl Import<'_> {
     pub(super) fn root_tar(&self, path: &Path, source: &LayerSource) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
-        self.progress.total(source.stored_bytes()?);
+        self.repo.watch().total(source.stored_bytes()?);
         let mut stream = Reading {
             inner: source.open()?,
-            progress: self.progress,
+            watch: self.repo.watch(),
         };
         let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;
         if !tar.ended {
@@ -68,7 +68,7 @@ impl Import<'_> {
         // Taken before anything is read: what changes from here on changes the next one.
         let survey = survey(path)?;
         let now = survey.fingerprint;
-        self.progress.total(survey.bytes);
+        self.repo.watch().total(survey.bytes);
         let known = match &now {
             Some(now) if !self.options.read_all => self.known_tree(now)?,
             _ => None,
@@ -94,7 +94,7 @@ impl Import<'_> {
 
     fn read_directory(&self, path: &Path, state: Option<Fingerprint>) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
-        let read = |bytes| self.progress.read(bytes);
+        let read = |bytes| self.repo.watch().read(bytes);
         let (feeder, limits) = (ingest.feeder(), self.repo.options.limits);
         let scanned = scan(&self.repo.store, path, feeder, limits, &read)?;
         check(&scanned.entries)?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cairn_layer::{Layer, Tree};
-use cairn_model::{MountPlan, SnapshotKey};
+use cairn_model::{MountPlan, SnapshotKey, Watch};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
 use cairn_store::{Rows, Txn};
 
@@ -208,7 +208,7 @@ impl Snapshotter for Snapshots<'_> {
             }
             return Ok(usage);
         }
-        disk_usage(&cairn_view::upper(&directory))
+        disk_usage(&cairn_view::upper(&directory), self.repo.watch())
     }
 
     fn cleanup(&self) -> Result<()> {
@@ -235,11 +235,12 @@ fn refuse_if_container(rows: &dyn Rows, key: &SnapshotKey) -> Result<()> {
 }
 
 /// Bytes on disk and inodes below a directory, the directory itself not counted.
-pub(crate) fn disk_usage(root: &Path) -> Result<Usage> {
+pub(crate) fn disk_usage(root: &Path, watch: &Watch) -> Result<Usage> {
     let mut usage = Usage::default();
     let mut seen = std::collections::HashSet::new();
     let mut stack = vec![root.to_owned()];
     while let Some(directory) = stack.pop() {
+        watch.check()?;
         for entry in std::fs::read_dir(&directory)
             .at("list", &directory)?
             .flatten()

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use cairn_model::Watch;
 use cairn_store::gc::{Marks, record_area};
 use cairn_store::pack_bytes;
 
@@ -30,7 +31,7 @@ impl Repo {
             if !path.exists() {
                 return Ok(0);
             }
-            let bytes = apparent_bytes(&path)?;
+            let bytes = apparent_bytes(&path, self.watch())?;
             apparent += bytes;
             Ok(bytes)
         };
@@ -53,16 +54,17 @@ impl Repo {
         ] {
             stats.other += count(name)?;
         }
-        stats.disk = disk_bytes(self.root())?;
+        stats.disk = disk_bytes(self.root(), self.watch())?;
         stats.rounding = stats.disk.saturating_sub(apparent);
         Ok(())
     }
 }
 
-fn walk(root: &Path, count: &mut dyn FnMut(&std::fs::Metadata)) -> Result<()> {
+fn walk(root: &Path, watch: &Watch, count: &mut dyn FnMut(&std::fs::Metadata)) -> Result<()> {
     let mut seen = HashSet::new();
     let mut stack = vec![root.to_owned()];
     while let Some(path) = stack.pop() {
+        watch.check()?;
         // Files of a live repository come and go under a walk.
         let Ok(meta) = path.symlink_metadata() else {
             continue;
@@ -80,9 +82,9 @@ fn walk(root: &Path, count: &mut dyn FnMut(&std::fs::Metadata)) -> Result<()> {
 }
 
 /// Lengths of all files, holes left out.
-fn apparent_bytes(root: &Path) -> Result<u64> {
+fn apparent_bytes(root: &Path, watch: &Watch) -> Result<u64> {
     let mut sum = 0;
-    walk(root, &mut |meta| {
+    walk(root, watch, &mut |meta| {
         if !meta.is_dir() {
             sum += meta.len().min(meta.blocks() * 512);
         }
@@ -91,8 +93,8 @@ fn apparent_bytes(root: &Path) -> Result<u64> {
 }
 
 /// As `du` counts: blocks of files and directories.
-fn disk_bytes(root: &Path) -> Result<u64> {
+fn disk_bytes(root: &Path, watch: &Watch) -> Result<u64> {
     let mut sum = 0;
-    walk(root, &mut |meta| sum += meta.blocks() * 512)?;
+    walk(root, watch, &mut |meta| sum += meta.blocks() * 512)?;
     Ok(sum)
 }

@@ -62,7 +62,7 @@ pub fn import(repo: &Repo, directory: &Path, name: &str) -> cairn_repo::Result<(
         platform: cairn_image::Platform::host(),
         read_all: false,
     };
-    repo.images().import(directory, &options, &()).map(drop)
+    repo.images().import(directory, &options).map(drop)
 }
 
 /// What an image shows.

@@ -99,6 +99,7 @@ fn copy_live(
     let mut writer: Option<PackWriter> = None;
     let mut record = Vec::new();
     for (id, slot) in slots {
+        store.watch().check()?;
         store.pack(&id)?.record(&slot, &mut record)?;
         let pack = match &mut writer {
             Some(pack) => pack,

@@ -100,6 +100,7 @@ impl Feeder {
         let Some(batch) = self.batch.take() else {
             return Ok(());
         };
+        self.shared.watch.check()?;
         let mut state = lock(&self.results.state);
         state.ids.resize(self.count, None);
         state.pending += 1;

@@ -24,7 +24,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use cairn_model::PackId;
+use cairn_model::{PackId, Watch};
 use cairn_sys::threads;
 use crossbeam_channel::{Sender, bounded};
 
@@ -67,6 +67,7 @@ pub struct Prepared {
 impl Ingest {
     pub(crate) fn start(
         disk: Disk,
+        watch: Watch,
         index: Arc<Index>,
         base: Option<Arc<Index>>,
         lease: Lease,
@@ -74,6 +75,7 @@ impl Ingest {
         let lease = Arc::new(lease);
         let shared = Arc::new(Shared {
             disk,
+            watch,
             lease: lease.clone(),
             index,
             base,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_model::{BlobId, PackId};
+use cairn_model::{BlobId, PackId, Watch};
 
 use super::in_flight::InFlight;
 use super::stats::IngestStats;
@@ -22,6 +22,7 @@ const OWN_SEGMENTS_MAX: usize = 8;
 /// Shared by the workers and the feeders.
 pub struct Shared {
     pub disk: Disk,
+    pub watch: Watch,
     pub lease: Arc<Lease>,
     pub index: Arc<Index>,
     /// Of the base: what it has is not stored, and no lease can keep it there.

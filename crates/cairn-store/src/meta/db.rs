@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use cairn_model::Watch;
+
 use super::engine::{self, Trouble};
 use super::journal::{self, AllRows, Journal, Mark, Tail};
 use super::lock::{Notice, RepositoryLock};
@@ -31,6 +33,7 @@ pub struct Db {
     pub(super) root: PathBuf,
     pub(super) disk: Disk,
     notice: Option<Notice>,
+    watch: Watch,
     /// Threads of this process queue here, before the lock between processes.
     gate: Mutex<Gate>,
 }
@@ -72,8 +75,14 @@ impl Db {
             root: root.to_owned(),
             disk,
             notice,
+            watch: Watch::default(),
             gate: Mutex::default(),
         }
+    }
+
+    /// The same; waiting for the lock ends when `watch` is cancelled.
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// Creates the journal of a new repository; one that is there stays. The caller holds the lock.
@@ -128,7 +137,8 @@ impl Db {
     }
 
     pub(super) fn lock(&self) -> Result<RepositoryLock> {
-        RepositoryLock::acquire(&Layout::of(&self.root).lock(), self.notice.as_ref())
+        let path = Layout::of(&self.root).lock();
+        RepositoryLock::acquire(&path, self.notice.as_ref(), &self.watch)
     }
 
     fn session(&self) -> Result<Session> {

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cairn_model::Watch;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{IoContext, Result};
@@ -35,7 +36,9 @@ pub trait LockWatch: Send + Sync {
 pub type Notice = Arc<dyn LockWatch>;
 
 const PATIENCE: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(1);
+/// How long a wait sleeps before it asks again: a moment at first, since the lock is held for milliseconds,
+/// and longer each time, so that those who wait for long cost no processor.
+const POLL: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// The repository lock, held until dropped. The kernel drops it with the process.
 pub struct RepositoryLock {
@@ -71,8 +74,8 @@ impl RepositoryLock {
         }
     }
 
-    /// Takes the lock at `path`, waiting as long as it takes.
-    pub fn acquire(path: &Path, notice: Option<&Notice>) -> Result<Self> {
+    /// Takes the lock at `path`, waiting as long as it takes and `watch` has it.
+    pub fn acquire(path: &Path, notice: Option<&Notice>, watch: &Watch) -> Result<Self> {
         let (file, read_only) = match open(path) {
             Ok(file) => (file, false),
             // A repository that may only be read: flock works on what is open for reading, and where there
@@ -88,11 +91,15 @@ impl RepositoryLock {
         };
         let mut file = file;
         let start = Instant::now();
+        let mut said = false;
+        let [mut pause, longest] = POLL;
         while let Err(e) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             if e != rustix::io::Errno::WOULDBLOCK {
                 return Err(e).at("lock", path);
             }
-            if start.elapsed() > PATIENCE {
+            watch.check()?;
+            if start.elapsed() > PATIENCE && !said {
+                said = true;
                 if let Some(notice) = notice {
                     let mut holder = String::new();
                     // Reads what the holder wrote; a torn text is only a less helpful message.
@@ -101,10 +108,9 @@ impl RepositoryLock {
                         .and_then(|()| file.read_to_string(&mut holder));
                     notice.waits_for(holder.trim());
                 }
-                flock(&file, FlockOperation::LockExclusive).at("lock", path)?;
-                break;
             }
-            std::thread::sleep(POLL);
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(longest);
         }
         let waited = start.elapsed();
         let words = holder(notice);

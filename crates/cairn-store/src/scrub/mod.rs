@@ -134,6 +134,9 @@ pub fn scrub(
     let total = Mutex::new(Scrub::default());
     let failed = Mutex::new(None);
     let done = threads::for_each(threads::cores(), &chosen, |_, Chosen { id, row, .. }| {
+        if store.watch().is_cancelled() {
+            return Ok(());
+        }
         let spend = |bytes| {
             throttle.spend(bytes);
             progress(bytes);
@@ -143,7 +146,11 @@ pub fn scrub(
             (None, None) => return Ok(()),
             (Some(row), _) => pack::pack(store, &index, (id, row), content, &spend),
         };
-        if content && let Err(e) = remember(store, id, &part) {
+        // What was not read to its end is not known to be whole.
+        if content
+            && !store.watch().is_cancelled()
+            && let Err(e) = remember(store, id, &part)
+        {
             failed
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -159,6 +166,7 @@ pub fn scrub(
         Ok::<_, std::convert::Infallible>(())
     });
     let Ok(()) = done;
+    store.watch().check()?;
     let mut scrub = total.into_inner().unwrap_or_else(PoisonError::into_inner);
     scrub.skipped = skipped;
     scrub.forgotten = failed.into_inner().unwrap_or_else(PoisonError::into_inner);

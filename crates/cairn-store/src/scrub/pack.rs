@@ -56,6 +56,9 @@ pub(super) fn pack(
     let mut lost = 0;
     let mut scratch = Vec::new();
     for slot in &directory.slots {
+        if store.watch().is_cancelled() {
+            return out;
+        }
         // Another copy may be the one that is found.
         let Ok(found) = index.find(&slot.id) else {
             continue;

@@ -12,7 +12,7 @@ mod reconcile;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use cairn_model::PackId;
+use cairn_model::{PackId, Watch};
 
 use crate::base::Base;
 use crate::disk::Disk;
@@ -38,6 +38,7 @@ struct Inner {
     root: PathBuf,
     disk: Disk,
     db: Db,
+    watch: Watch,
     index: RwLock<Arc<Index>>,
     packs: OpenPacks,
     base: Option<Arc<Base>>,
@@ -62,6 +63,11 @@ impl Store {
     /// The database.
     pub fn db(&self) -> &Db {
         &self.0.db
+    }
+
+    /// Who waits for what is done with it, and may end it.
+    pub fn watch(&self) -> &Watch {
+        &self.0.watch
     }
 
     /// The disk.

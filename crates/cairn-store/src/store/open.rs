@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use cairn_model::Class;
+use cairn_model::{Class, Watch};
 
 use super::reconcile::reconcile;
 use super::{Inner, Store};
@@ -25,6 +25,8 @@ pub struct OpenOptions {
     pub disk: Disk,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
+    /// Told of progress; what is done with the store ends when it is cancelled.
+    pub watch: Watch,
     /// Where published packs are read from, instead of the repository's directory.
     pub packs: Option<Arc<dyn PackSource>>,
     /// Where the base of a repository that has one is, instead of where it was last.
@@ -142,13 +144,14 @@ impl Store {
         let OpenOptions {
             disk,
             notice,
+            watch,
             packs,
             base,
         } = options;
         let format = read_format(root)?;
         let base = base::open(root, &format, base.as_deref())?;
         mend_modes(root);
-        let db = Db::new(root, disk.clone(), notice);
+        let db = Db::new(root, disk.clone(), notice).watched(watch.clone());
         let packs =
             packs.unwrap_or_else(|| Arc::new(PackDirectory::new(&Layout::of(root).packs())));
         let index = match Index::open(&Layout::of(root).index(), None) {
@@ -173,6 +176,7 @@ impl Store {
             root: root.into(),
             disk,
             db,
+            watch,
             index: RwLock::new(Arc::new(index)),
             packs: OpenPacks::new(packs),
             base,

@@ -32,7 +32,8 @@ impl Store {
             Some(base) => Some(base.reload()?),
             None => None,
         };
-        Ingest::start(self.0.disk.clone(), self.index(), base, lease)
+        let (disk, watch) = (self.0.disk.clone(), self.watch().clone());
+        Ingest::start(disk, watch, self.index(), base, lease)
     }
 
     /// Makes prepared content part of the repository together with the rows that `decide` writes: all

@@ -70,6 +70,8 @@ impl Store {
 
     /// Content of a blob, checked against its id.
     pub fn get(&self, id: &BlobId) -> Result<Vec<u8>> {
+        // Whatever takes long reads blobs, or stores them.
+        self.watch().check()?;
         match self.read(&self.locate(id)?) {
             // A collection, here or in the base, may have moved the blob since the index was loaded.
             Err(e) if may_have_moved(&e) => {
