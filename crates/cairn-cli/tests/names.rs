@@ -354,6 +354,40 @@ fn one_damaged_document_does_not_hide_the_other_images() {
     assert_eq!(cairn.image_names(), ["good:1"]);
 }
 
+/// What a container changed is not lost with its image's document.
+#[test]
+fn a_container_of_an_image_with_a_damaged_document_can_be_committed() {
+    if !common::is_root() {
+        skip!("containers need root here");
+    }
+    let cairn = Cairn::new();
+    let mut length = 0;
+    let file = cairn.path("in.tar");
+    let archive = docker_archive("bad:1", &[layer("bad")], |c| length = c.to_string().len());
+    std::fs::write(&file, archive).unwrap();
+    cairn.ok(&["import", file.to_str().unwrap()]);
+    let program = ["run", "--name", "work", "-e", "A=1", "bad:1", "/nosuch"];
+    assert_eq!(cairn.output(&program).status.code(), Some(127));
+    damage_blob(&cairn, length);
+    let output = cairn.output(&["commit", "work", "good:1"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && said.contains("no history"),
+        "{said}"
+    );
+    let made = cairn.json(&["inspect", "good:1", "--show-env"]);
+    assert!(
+        made["config"]["config"]["Env"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("A=1"))
+    );
+    cairn.ok(&["export", "good:1", "-o", file.to_str().unwrap()]);
+    let other = Cairn::new();
+    other.ok(&["import", file.to_str().unwrap()]);
+    assert_eq!(other.image_names(), ["good:1"]);
+}
+
 #[test]
 fn a_snapshot_called_like_an_images_layer_stands_below_no_image() {
     let cairn = Cairn::new();

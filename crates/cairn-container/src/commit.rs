@@ -1,6 +1,6 @@
 //! From a container back to an image.
 
-use cairn_model::ImageRef;
+use cairn_model::{Class, ImageRef};
 use cairn_repo::{CommitOptions, Imported, Repo};
 use cairn_runtime::State;
 use serde_json::{Value, json};
@@ -19,6 +19,16 @@ pub struct Commit {
     pub message: String,
 }
 
+/// What a commit made.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Committed {
+    /// The image.
+    pub image: Imported,
+    /// Why it has not the history of the image that the container was made of, if so.
+    pub without: Option<String>,
+}
+
 /// Makes an image of a container: what it changed, on top of what it was made of, with the configuration it
 /// was run with, `changed` by the caller. One that runs is held still meanwhile, by its monitor, which lets it
 /// go when this is done or ends however it may: a database that is being written is copied whole or not at
@@ -28,15 +38,20 @@ pub fn commit(
     name: &str,
     options: Commit,
     changed: impl FnOnce(Value) -> Result<Value>,
-) -> Result<Imported> {
+) -> Result<Committed> {
     let _span = tracing::info_span!("commit_container").entered();
     let container = repo.containers().find(name)?;
     let directory = repo.containers().dir(&container.id);
-    let base = container
+    let image = container
         .image
-        .map(|id| repo.images().find(&id.to_string()))
-        .transpose()?
-        .map(|image| image.config);
+        .map(|id| repo.images().find(&id.to_string()));
+    // The container has a configuration of its own, and layers know their digests: without the image's
+    // document only its history is lost, and what the container changed is not.
+    let (base, without) = match image.transpose() {
+        Ok(image) => (image.map(|image| image.config), None),
+        Err(e) if is_lost(&e) => (None, Some(cairn_model::one_line(&e))),
+        Err(e) => return Err(e.into()),
+    };
     // Its own, as it was created; before it is frozen, for it may be wrong.
     let own = std::fs::read(directory.join(CONFIG)).ok();
     let own = own.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
@@ -70,5 +85,13 @@ pub fn commit(
         .images()
         .commit(&container.snapshot, base.as_ref(), &options)?;
     drop(frozen);
-    Ok(done)
+    Ok(Committed {
+        image: done,
+        without,
+    })
+}
+
+/// True where it is the image's document that cannot be had, and trying again changes nothing.
+fn is_lost(error: &cairn_repo::Error) -> bool {
+    matches!(error.class(), Class::Corrupt | Class::NotFound)
 }

@@ -30,7 +30,7 @@ mod sysctl;
 mod ulimit;
 mod wait;
 
-pub use commit::{Commit, commit};
+pub use commit::{Commit, Committed, commit};
 pub use create::{Prepared, RunOptions, create};
 pub use error::{Error, Result};
 pub use exec::{ExecOptions, PreparedExec, exec};

@@ -23,6 +23,12 @@ pub fn commit(env: &Env, args: &Commit) -> Result<()> {
             .map_err(|e| cairn_container::Error::Usage(e.to_string()))
     };
     let done = cairn_container::commit(&repo, &args.container, options, apply)?;
+    if let Some(why) = done.without {
+        output::say(&format!(
+            "the new image has no history of the image it was made of: {why}"
+        ));
+    }
+    let done = done.image;
     for path in &done.left_out {
         eprintln!(
             "cairn: skipped {}: a commit cannot contain sockets or device nodes",
