@@ -132,7 +132,8 @@ fn collect(
             }
             _ => 0,
         };
-        let xattrs = xattr::encode(&node.meta.xattrs, object.as_ref());
+        let has_user = matches!(node.kind, NodeKind::Directory(_) | NodeKind::File(_));
+        let xattrs = xattr::encode(&node.meta.xattrs, object.as_ref(), has_user);
         left_out += xattrs.left_out;
         place.insert(id, plans.len());
         plans.push(Plan {

@@ -22,12 +22,13 @@ pub struct Encoded {
     pub bytes: Vec<u8>,
     /// The value of the field `i_xattr_icount`.
     pub count: u16,
-    /// Attributes that are too long for an inode, each or all together.
+    /// Attributes that an inode of its kind cannot have, or that are too long, each or all together.
     pub left_out: u64,
 }
 
-/// Encodes the attributes of an inode.
-pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Encoded {
+/// Encodes the attributes of an inode. Only files and directories have `user.` attributes (xattr(7)): of others
+/// the kernel would list them and not give them out.
+pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>, has_user: bool) -> Encoded {
     let mut out = vec![0; HEADER];
     let mut left_out = 0;
     if let Some(object) = object {
@@ -43,6 +44,7 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>) -> Encod
     }
     for (name, value) in xattrs {
         let pushed = match name.strip_prefix(b"trusted.overlay.") {
+            _ if !has_user && name.starts_with(b"user.") => false,
             // Overlayfs takes one level of "overlay." away again (Linux 6.7).
             Some(rest) => push(
                 &mut out,
@@ -91,4 +93,18 @@ fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> bool {
     out.extend_from_slice(value);
     out.resize(out.len().next_multiple_of(4), 0);
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_attributes_are_for_files_and_directories() {
+        let of = |name: &str| (name.as_bytes().to_vec(), b"value".to_vec());
+        let both = [of("user.a"), of("trusted.b")];
+        let (file, link) = (encode(&both, None, true), encode(&both, None, false));
+        assert_eq!((file.left_out, link.left_out), (0, 1));
+        assert_eq!(link.bytes, encode(&both[1..], None, true).bytes);
+    }
 }
