@@ -9,6 +9,7 @@ use cairn_snapshot::{Snapshot, graph};
 use cairn_store::{Ingest, Lease};
 
 use crate::error::{At, Error, Result};
+use crate::gc::Collector;
 use crate::repo::Repo;
 
 const HEAD_ID_BYTES: usize = 16;
@@ -103,8 +104,8 @@ impl Heads<'_> {
     }
 
     /// Heads of snapshots and directories of containers that are gone: left by a kill in the middle of
-    /// a removal, or of a creation.
-    pub fn drop_orphans(&self) -> Result<u64> {
+    /// a removal, or of a creation. No repair is under way, which might want to keep them.
+    pub fn drop_orphans(&self, _only: &Collector) -> Result<u64> {
         self.repo.store.db().read::<_, Error>(|rows| {
             let heads = graph::list(rows)?.into_iter().filter_map(|s| s.head);
             let containers = crate::containers::all(rows)?.into_iter().map(|c| c.id);

@@ -23,12 +23,13 @@ mod views;
 
 pub use backup::Backup;
 pub use cairn_model::{Cancelled, Progress, Watch};
+pub use cairn_store::gc::Policy as GcPolicy;
 pub use cairn_view::Verify;
 pub use check::{Affected, AffectedHead, CacheFault, CacheReport, Check, CheckReport, Place};
 pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
-pub use gc::{Gc, GcOptions, GcReport};
+pub use gc::{Gc, GcOptions, GcPlan, GcReport};
 pub use images::{
     CommitOptions, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
 };

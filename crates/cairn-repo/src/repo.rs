@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cairn_layer::Limits;
 use cairn_model::{Driver, Watch};
+use cairn_store::gc::Policy as GcPolicy;
 use cairn_store::{Disk, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
@@ -36,6 +37,8 @@ pub struct Options {
     pub driver: Option<Driver>,
     /// When the objects of views are hashed.
     pub verify: Verify,
+    /// When a collection rewrites packs, and how much at a time.
+    pub gc: GcPolicy,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
     /// Told of progress; what is done with the repository ends when it is cancelled.

@@ -2,19 +2,19 @@
 
 mod cache;
 mod mark;
+mod plan;
 mod roots;
 
-use std::cell::RefCell;
-use std::collections::HashSet;
+use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 
-use cairn_store::gc::{self, Marks};
+use cairn_store::gc;
 use cairn_view::Evicted;
 
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::repo::Repo;
-use crate::rows;
 
+pub use plan::GcPlan;
 pub(crate) use roots::{Roots, roots};
 
 /// Garbage collection of a repository.
@@ -61,107 +61,53 @@ impl Gc<'_> {
     /// Collects. Imports and runs go on beside it; they are held up for moments only.
     pub fn run(&self, options: &GcOptions) -> Result<GcReport> {
         let _span = tracing::info_span!("gc").entered();
-        let mut report = GcReport::default();
-        if !options.dry_run {
-            self.repo.store.may_spend_reserve();
+        if options.dry_run {
+            return self.plan(options)?.forecast();
         }
-        let _one = if options.dry_run {
-            None
-        } else {
-            Some(self.repo.only_collector()?)
+        self.repo.store.may_spend_reserve();
+        let collector = self.repo.only_collector()?;
+        gc::adopt_orphans(&self.repo.store)?;
+        let mut report = GcReport {
+            stale_views: self.repo.views().drop_stale()?,
+            // Before anything is rewritten, because it makes room for that.
+            evicted: self.evict(options.prune_cache)?,
+            ..GcReport::default()
         };
-        if !options.dry_run {
-            gc::adopt_orphans(&self.repo.store)?;
-        }
-        if !options.dry_run {
-            report.stale_views = self.repo.views().drop_stale()?;
-            // First, because it makes room for what is rewritten.
-            report.evicted = self.evict(options.prune_cache)?;
-        }
-        loop {
-            // Index and rows of one moment: a publication between them would look like missing blobs.
-            let (mut marks, packs, roots) = self.repo.store.db().read::<_, Error>(|rows| {
-                Ok((
-                    Marks::new(&self.repo.store)?,
-                    gc::pack_rows(rows)?,
-                    roots(rows)?,
-                ))
-            })?;
-            if !options.dry_run {
-                // What is about to be unlinked is decided by the index, so it has to be sound.
-                marks
-                    .index()
-                    .segments()
-                    .iter()
-                    .try_for_each(|segment| segment.verify())?;
-            }
-            let mut done = HashSet::new();
-            self.mark_roots(&mut marks, &roots, &mut done)?;
-            let mut plan = gc::plan(&packs, &marks);
-            if options.all {
-                plan.rewrite_all();
-            }
-            if options.dry_run {
-                let would = gc::forecast(&self.repo.store, &plan, &marks)?;
-                report.freed_bytes = would.removed_bytes.saturating_sub(would.written_bytes);
-                report.written_bytes = would.written_bytes;
-                report.removed_packs = would.removed_packs;
-                report.dead_blobs = would.dead_blobs;
-                report.waiting_bytes = would.waiting_bytes;
-                report.needs_bytes = would.needs_bytes;
-                return Ok(report);
-            }
-            let done = RefCell::new(done);
-            let catch_up = |marks: &mut Marks| {
-                let now = self
-                    .repo
-                    .store
-                    .db()
-                    .read::<_, Error>(|rows| self::roots(rows))?;
-                marks.refresh(&self.repo.store)?;
-                self.mark_roots(marks, &now, &mut done.borrow_mut())
-            };
-            let outcome =
-                gc::apply::<Error>(&self.repo.store, &plan, marks, catch_up, |txn, marks| {
-                    let now = self::roots(txn)?;
-                    self.mark_roots(marks, &now, &mut done.borrow_mut())?;
-                    for layer in &now.unreferenced {
-                        rows::delete_layer(txn, layer);
-                    }
-                    crate::import::forget_trees(txn)
-                })?;
-            report.freed_bytes += outcome.removed_bytes.saturating_sub(outcome.written_bytes);
-            report.removed_packs += outcome.removed_packs;
-            report.written_bytes += outcome.written_bytes;
-            report.dead_blobs += outcome.dead_blobs;
-            report.waiting_bytes = outcome.waiting_bytes;
-            report.needs_bytes = outcome.needs_bytes;
-            if outcome.left_packs == 0 || outcome.removed_packs == 0 {
-                break;
-            }
-        }
-        let dropped = self.repo.heads().drop_orphans();
+        // Each round frees what the next one can write to, and is planned on what is there then.
+        while self.plan(options)?.apply(&collector, &mut report)? {}
+        report.orphaned_heads = self.finish(&collector)?;
+        Ok(report)
+    }
+
+    /// What is small: directories that nothing names, a long journal, the reserve.
+    fn finish(&self, collector: &Collector) -> Result<u64> {
+        let dropped = self.repo.heads().drop_orphans(collector);
         match self.repo.store.db().compact() {
             // What could be freed is freed; a shorter journal has to wait for room.
             Err(e) if e.is_full() => {}
             done => done?,
         }
         self.repo.store.fill_reserve();
-        report.orphaned_heads = dropped?;
-        Ok(report)
+        dropped
     }
 }
 
+/// Held by the one process that takes things away. Two that decide over the same copies could each drop the
+/// one that the other keeps.
+#[must_use = "others may take things away once this is dropped"]
+pub(crate) struct Collector {
+    _lock: File,
+}
+
 impl Repo {
-    /// One collection or repair at a time: two that decide over the same copies could each drop the one
-    /// that the other keeps.
-    pub(crate) fn only_collector(&self) -> Result<std::fs::File> {
+    /// Waits until no other collection, repair or backup is under way.
+    pub(crate) fn only_collector(&self) -> Result<Collector> {
         let path = self.root().join("gc.lock");
-        let mut options = std::fs::File::options();
+        let mut options = File::options();
         options.create(true).write(true).truncate(false).mode(0o600);
         let disk = self.store.disk();
         let file = disk.with_room(|| options.open(&path)).at("open", &path)?;
         file.lock().at("lock", &path)?;
-        Ok(file)
+        Ok(Collector { _lock: file })
     }
 }

@@ -212,7 +212,10 @@ impl Snapshotter for Snapshots<'_> {
     }
 
     fn cleanup(&self) -> Result<()> {
-        self.repo.gc().run(&crate::GcOptions::default()).map(drop)
+        // What removals left that were cut off. Content that nothing needs any more is a matter of `gc`.
+        let collector = self.repo.only_collector()?;
+        self.repo.views().drop_stale()?;
+        self.repo.heads().drop_orphans(&collector).map(drop)
     }
 }
 

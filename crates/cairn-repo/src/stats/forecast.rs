@@ -49,7 +49,7 @@ impl Repo {
             for place in &dead {
                 ledger.marks.unmark(&ids[place])?;
             }
-            let plan = gc::plan(&packs, &ledger.marks);
+            let plan = gc::plan(&packs, &ledger.marks, self.options.gc);
             let would = gc::forecast(&self.store, &plan, &ledger.marks);
             for place in &dead {
                 ledger.marks.mark(&ids[place])?;

@@ -25,8 +25,9 @@ pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
     let mut rest = Plan {
         packs: plan.packs.clone(),
         retired: Vec::new(),
+        policy: plan.policy,
     };
-    let mut free = free_space(store)?;
+    let mut free = free_space(store, &plan.policy)?;
     loop {
         let Round { goes, left, needs } = next_round(&rest, free);
         if goes.is_empty() {

@@ -15,6 +15,7 @@ mod forecast;
 mod marks;
 mod outcome;
 mod plan;
+mod policy;
 mod round;
 mod sweep;
 
@@ -22,6 +23,7 @@ pub use forecast::forecast;
 pub use marks::{Live, Marks};
 pub use outcome::Outcome;
 pub use plan::{Action, PackPlan, Plan, plan, record_area};
+pub use policy::Policy;
 pub use sweep::{adopt_orphans, apply, reap};
 
 pub use crate::rows::pack_rows;

@@ -5,14 +5,9 @@ use std::collections::HashSet;
 use cairn_model::PackId;
 
 use super::marks::Marks;
+use super::policy::Policy;
 use crate::pack::pack_bytes;
 use crate::rows::PackInfo;
-
-/// Packs are rewritten when more than this share of their records is dead.
-const DEAD_SHARE_MAX: f64 = 0.2;
-/// More packs than this under [`SMALL_PACK_BYTES`] are put together.
-const SMALL_PACKS_MAX: usize = 16;
-const SMALL_PACK_BYTES: u64 = 8 << 20;
 
 /// What happens to a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,17 +53,8 @@ pub struct Plan {
     pub packs: Vec<PackPlan>,
     /// Packs retired earlier that still wait, their bytes, and when that was.
     pub retired: Vec<(PackId, u64, u64)>,
-}
-
-impl Plan {
-    /// Rewrites every pack with a dead record, however little that frees.
-    pub fn rewrite_all(&mut self) {
-        for pack in &mut self.packs {
-            if pack.action == Action::Keep && pack.dead_blobs > 0 {
-                pack.action = Action::Rewrite;
-            }
-        }
-    }
+    /// By which it was made, and is carried out.
+    pub policy: Policy,
 }
 
 /// Bytes of the records of a pack.
@@ -78,7 +64,7 @@ pub fn record_area(row: &PackInfo) -> u64 {
 }
 
 /// Decides what to do with each pack. `rows` are those of the moment at which the marking began.
-pub fn plan(rows: &[(PackId, PackInfo)], marks: &Marks) -> Plan {
+pub fn plan(rows: &[(PackId, PackInfo)], marks: &Marks, policy: Policy) -> Plan {
     let known: HashSet<PackId> = marks.index().packs().collect();
     let (mut packs, mut retired) = (Vec::new(), Vec::new());
     for (id, row) in rows.iter().copied() {
@@ -99,16 +85,20 @@ pub fn plan(rows: &[(PackId, PackInfo)], marks: &Marks) -> Plan {
         }
     }
     packs.sort_unstable_by_key(|pack| pack.id);
-    let small = |p: &PackPlan| p.bytes < SMALL_PACK_BYTES;
-    let many_small = packs.iter().filter(|p| small(p)).count() > SMALL_PACKS_MAX;
+    let small = |p: &PackPlan| p.bytes < policy.small_pack_bytes;
+    let many_small = packs.iter().filter(|p| small(p)).count() > policy.small_packs_max;
     for pack in &mut packs {
         pack.action = match pack.live_blobs {
             0 => Action::Drop,
-            _ if pack.dead_share() > DEAD_SHARE_MAX || (many_small && small(pack)) => {
+            _ if pack.dead_share() > policy.dead_share_max || (many_small && small(pack)) => {
                 Action::Rewrite
             }
             _ => Action::Keep,
         };
     }
-    Plan { packs, retired }
+    Plan {
+        packs,
+        retired,
+        policy,
+    }
 }

@@ -6,16 +6,10 @@ use cairn_model::PackId;
 
 use super::marks::{Live, Marks};
 use super::plan::{Action, PackPlan, Plan};
+use super::policy::Policy;
 use crate::error::{IoContext, Result};
 use crate::pack::{Slot, pack_bytes};
 use crate::store::Store;
-
-/// Live bytes that one round copies before it frees the packs they came from.
-const ROUND_BYTES_MAX: u64 = 512 << 20;
-/// Blobs that one round copies.
-const ROUND_BLOBS_MAX: u64 = 1 << 20;
-/// Bytes that a collection leaves free, or a sixteenth of a small disk.
-const FREE_RESERVE: u64 = 16 << 20;
 
 /// What one round takes.
 #[derive(Default)]
@@ -32,6 +26,7 @@ pub(super) struct Round {
 /// fit into `free` bytes of new packs.
 pub(super) fn next_round(plan: &Plan, free: u64) -> Round {
     let mut round = Round::default();
+    let policy = &plan.policy;
     let mut copied = Live::default();
     let mut wanted: Vec<&PackPlan> = plan
         .packs
@@ -44,8 +39,8 @@ pub(super) fn next_round(plan: &Plan, free: u64) -> Round {
             blobs: copied.blobs + pack.live_blobs,
             bytes: copied.bytes + pack.live_bytes,
         };
-        let fits =
-            copied.blobs == 0 || (all.bytes <= ROUND_BYTES_MAX && all.blobs <= ROUND_BLOBS_MAX);
+        let fits = copied.blobs == 0
+            || (all.bytes <= policy.round_bytes_max && all.blobs <= policy.round_blobs_max);
         let has_space = pack.live_blobs == 0 || pack_bytes(all.blobs, all.bytes) <= free;
         if fits && has_space {
             copied = all;
@@ -63,9 +58,9 @@ pub(super) fn next_round(plan: &Plan, free: u64) -> Round {
 
 /// Bytes that new packs may take: what is free, but for a reserve that keeps the disk from filling up to
 /// the last byte.
-pub(super) fn free_space(store: &Store) -> Result<u64> {
+pub(super) fn free_space(store: &Store, policy: &Policy) -> Result<u64> {
     let disk = rustix::fs::statvfs(store.root()).at("stat", store.root())?;
-    let reserve = FREE_RESERVE.min(disk.f_blocks * disk.f_frsize / 16);
+    let reserve = policy.reserve_bytes.min(disk.f_blocks * disk.f_frsize / 16);
     Ok((disk.f_bavail * disk.f_frsize).saturating_sub(reserve))
 }
 

@@ -30,7 +30,7 @@ pub fn apply<E: From<Error>>(
 ) -> Result<Outcome, E> {
     let _span = tracing::info_span!("sweep").entered();
     let mut outcome = Outcome::default();
-    let Round { goes, left, needs } = next_round(plan, free_space(store)?);
+    let Round { goes, left, needs } = next_round(plan, free_space(store, &plan.policy)?);
     let lease = store.lease()?;
     let fresh = copy_live(store, &lease, &marks, &goes)?;
     catch_up(&mut marks)?;
