@@ -221,6 +221,45 @@ fn settings_are_honoured_and_options_win() {
 }
 
 #[test]
+fn the_base_is_where_the_setting_says_and_options_win() {
+    let base = created();
+    let tree = base.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), noise(5, 100_000)).unwrap();
+    base.import_dir(&tree, "lower");
+    let place = base.root().to_str().unwrap().to_owned();
+
+    let cairn = created();
+    cairn.fails(&["config", "set", "base-root", "elsewhere"], 2, "absolute");
+    cairn.ok(&["config", "set", "base-root", &place]);
+    cairn.import_dir(&tree, "app");
+    let stats = cairn.json(&["stats"]);
+    assert_eq!(stats["base_root"], place);
+    assert!(stats["stored_content_bytes"].as_u64().unwrap() < 10_000);
+
+    // The base is elsewhere now: the setting is mended while nothing else works.
+    let moved = base.path("moved");
+    std::fs::rename(base.root(), &moved).unwrap();
+    cairn.fails(&["images"], 1, "needs its base");
+    let elsewhere = moved.to_str().unwrap();
+    assert!(
+        cairn
+            .ok(&["--base-root", elsewhere, "images"])
+            .contains("app")
+    );
+    let mut command = cairn.command(&["images"]);
+    let output = command.env("CAIRN_BASE_ROOT", elsewhere).output().unwrap();
+    assert!(output.status.success());
+    cairn.ok(&["config", "set", "base-root", elsewhere]);
+    assert!(cairn.ok(&["images"]).contains("app"));
+    cairn.ok(&["check"]);
+    let option = ["--base-root", &place, "config", "get", "base-root"];
+    assert_eq!(cairn.json(&option)["source"], "option");
+    cairn.ok(&["config", "set", "base-root", "remembered"]);
+    cairn.fails(&["images"], 1, &place);
+}
+
+#[test]
 fn a_backup_has_the_settings_of_its_moment() {
     let cairn = created();
     let to = cairn.path("backup");

@@ -86,6 +86,11 @@ impl Repo {
         Ok(Self { store, options })
     }
 
+    /// Fails where `root` holds no repository of this program.
+    pub fn require(root: &Path) -> Result<()> {
+        Ok(cairn_store::require(root)?)
+    }
+
     /// Its directory.
     pub fn root(&self) -> &Path {
         self.store.root()

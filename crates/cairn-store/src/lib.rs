@@ -42,7 +42,7 @@ pub use pack::{
     BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Slot,
     pack_bytes, salvage,
 };
-pub use place::{can_write, restore_format};
+pub use place::{can_write, require, restore_format};
 pub use rows::PackInfo;
 pub use scrub::{Chosen, Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
 pub use store::{OpenOptions, Store, private_directory};

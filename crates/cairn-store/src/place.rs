@@ -34,6 +34,11 @@ pub fn can_write(directory: &Path) -> bool {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
+/// Fails where `root` holds no repository that this program knows the format of.
+pub fn require(root: &Path) -> Result<()> {
+    read_format(root).map(drop)
+}
+
 /// What the file `format` says.
 pub fn read_format(root: &Path) -> Result<Format> {
     let path = Layout::of(root).format();

@@ -1,7 +1,8 @@
 //! `cairn config`: the settings of a repository.
 
 use anyhow::Result;
-use cairn_repo::{Options, Repo, Setting, SettingsFile};
+use cairn_repo::{Repo, Setting, SettingsFile};
+use cairn_store::Disk;
 use serde_json::{Value, json};
 
 use super::Env;
@@ -10,9 +11,10 @@ use crate::output::{self, Table};
 
 /// `cairn config`
 pub fn run(env: &Env, command: &Config) -> Result<()> {
-    // Not with its settings: what is wrong in them is mended with this command.
-    let repo = Repo::open(&env.root, Options::default())?;
-    let (root, disk) = (repo.root(), repo.store().disk());
+    // It is not opened: with wrong settings, or a base that is elsewhere now, it may not, and this command
+    // mends that.
+    Repo::require(&env.root)?;
+    let (root, disk) = (&env.root, &Disk::default());
     match command {
         Config::Get { key } => get(env, key),
         Config::List => list(env),
@@ -45,6 +47,7 @@ fn in_force(env: &Env) -> Result<Vec<InForce>> {
     file.settings()?;
     let values = file.values()?;
     let given = |name: &str| match name {
+        "base-root" => env.base.as_ref().map(|base| base.display().to_string()),
         "verify" => env.verify.map(|verify| verify.to_string()),
         "driver" => env.driver.map(|driver| driver.to_string()),
         _ => None,

@@ -1,4 +1,4 @@
-//! `import`, `export`, `images`, `inspect`, `history`, `tag`, `rmi`.
+//! `import`, `export`, `images`, `history`, `tag`, `rmi`.
 
 use anyhow::Result;
 use cairn_image::Platform;
@@ -152,7 +152,8 @@ fn exported(env: &Env, args: &Export, images: &[Image], left_out: &[Vec<u8>]) ->
     Ok(())
 }
 
-fn image_json(image: &Image) -> Value {
+/// The fields of an image that every command shows.
+pub fn image_json(image: &Image) -> Value {
     json!({
         "id": image.row.id.to_string(),
         "names": strings(&image.names),
@@ -226,51 +227,6 @@ pub fn note_damaged(images: &[ListedImage]) {
             output::say(&format!(
                 "image {id} is damaged: {why}; import it again, or remove it with \"cairn rmi {id}\""
             ));
-        }
-    }
-}
-
-/// `cairn inspect`
-pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
-    let repo = env.open()?;
-    let image = match repo.images().find(name) {
-        Err(cairn_repo::Error::NoImage(_)) => {
-            return Ok(output::json(&super::ps::inspect(&repo, name, show_env)?)?);
-        }
-        found => found?,
-    };
-    let mut config = image.config.value().clone();
-    if !show_env {
-        redact(&mut config);
-    }
-    let layer = |layer: &cairn_layer::Layer| {
-        json!({
-            "id": layer.id.to_string(),
-            "diff_id": layer.diff_id.map(|d| d.to_string()),
-            "entries": layer.entries,
-            "content_bytes": layer.content_bytes,
-            "tar_bytes": layer.tar_bytes,
-        })
-    };
-    let mut value = image_json(&image);
-    value["top_snapshot"] = json!(image.row.top.as_ref().map(ToString::to_string));
-    value["layers"] = image.layers.iter().map(layer).collect();
-    value["config"] = config;
-    Ok(output::json(&value)?)
-}
-
-/// Hides the values of environment variables: passwords end up there.
-pub fn redact(config: &mut Value) {
-    for pointer in ["/config/Env", "/container_config/Env"] {
-        if let Some(Value::Array(env)) = config.pointer_mut(pointer) {
-            for variable in env {
-                let text = variable.as_str().unwrap_or_default();
-                let name = text.split_once('=').map_or(text, |(name, _)| name);
-                // Not a secret, and what people look for most.
-                if name != "PATH" {
-                    *variable = json!(format!("{name}=<hidden; use --show-env>"));
-                }
-            }
         }
     }
 }

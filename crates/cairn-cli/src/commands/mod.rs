@@ -1,13 +1,16 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
+mod backup;
 mod check;
 mod commit;
 mod config;
 mod documents;
 mod driver;
 mod exec;
-mod housekeeping;
+mod gc;
 mod images;
+mod init;
+mod inspect;
 mod logs;
 mod pause;
 mod port;
@@ -18,6 +21,7 @@ mod rename;
 mod run;
 mod snapshots;
 mod start;
+mod stats;
 mod stop;
 mod top;
 mod unsupported;
@@ -90,8 +94,8 @@ fn command() -> String {
 pub struct Env {
     /// The repository's directory.
     pub root: PathBuf,
-    /// The repository below it, where that is given.
-    base: Option<PathBuf>,
+    /// The repository below it, where that is given for this command alone.
+    pub base: Option<PathBuf>,
     /// True where JSON was asked for.
     pub json: bool,
     /// The driver that was named, for this command alone.
@@ -119,7 +123,7 @@ impl Env {
     pub fn options_by(&self, settings: &Settings) -> Options {
         Options {
             limits: settings.limits(),
-            base: self.base.clone(),
+            base: self.base.as_ref().or(settings.base_root.as_ref()).cloned(),
             driver: self.driver.or(settings.driver),
             verify: self.verify.or(settings.verify).unwrap_or_default(),
             watch: self.watch.clone(),
@@ -179,11 +183,11 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
     };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
-        Command::Create => housekeeping::init(&env),
+        Command::Create => init::init(&env),
         Command::Import(args) => images::import(&env, args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),
-        Command::Inspect { name, show_env } => images::inspect(&env, &name, show_env),
+        Command::Inspect { name, show_env } => inspect::inspect(&env, &name, show_env),
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
@@ -227,7 +231,7 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
             dry_run,
             prune_cache,
             all,
-        } => housekeeping::gc(
+        } => gc::gc(
             &env,
             &GcOptions {
                 dry_run,
@@ -235,10 +239,10 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
                 all,
             },
         ),
-        Command::Backup { directory } => housekeeping::backup(&env, &directory),
+        Command::Backup { directory } => backup::backup(&env, &directory),
         Command::Config(command) => config::run(&env, &command),
         Command::Driver => driver::show(&env),
-        Command::Stats => housekeeping::stats(&env),
+        Command::Stats => stats::stats(&env),
         Command::Check(args) => return check::check(&env, &args),
     }?;
     Ok(0)

@@ -1,8 +1,8 @@
-//! `cairn ps`, and what `cairn inspect` shows of a container.
+//! `cairn ps`.
 
 use anyhow::Result;
 use cairn_container::Info;
-use cairn_repo::{Repo, time};
+use cairn_repo::time;
 use cairn_runtime::{State, Status};
 use serde_json::{Value, json};
 
@@ -25,7 +25,8 @@ fn status_text(state: &State) -> String {
     }
 }
 
-fn container_json(Info { container, state }: &Info) -> Value {
+/// The fields of a container that every command shows.
+pub fn container_json(Info { container, state }: &Info) -> Value {
     let (status, code) = match state.status {
         Status::Created => ("created", None),
         Status::Running if state.paused => ("paused", None),
@@ -71,22 +72,4 @@ pub fn list(env: &Env, all: bool) -> Result<()> {
         ]);
     }
     Ok(table.print()?)
-}
-
-/// What `cairn inspect` shows of a container.
-pub fn inspect(repo: &Repo, name: &str, show_env: bool) -> Result<Value> {
-    let (info, spec) = cairn_container::info(repo, name)?;
-    let mut value = container_json(&info);
-    if let Some(spec) = spec {
-        let mut spec = serde_json::to_value(spec)?;
-        if !show_env {
-            let mut config = json!({"config": {"Env": spec["env"]}});
-            super::images::redact(&mut config);
-            spec["env"] = config["config"]["Env"].take();
-        }
-        // The program is for the kernel; people want to know where it is from.
-        spec["seccomp"] = spec["seccomp"]["profile"].take();
-        value["launch"] = spec;
-    }
-    Ok(value)
 }

@@ -1,5 +1,7 @@
 //! Which settings there are: name, meaning, default and bounds of each.
 
+use std::path::{Path, PathBuf};
+
 use cairn_image::Platform;
 use cairn_layer::Limits;
 use cairn_model::{Driver, units};
@@ -17,6 +19,8 @@ pub struct Settings {
     pub verify: Option<Verify>,
     /// Driver for mounts.
     pub driver: Option<Driver>,
+    /// Where the repository below this one is now.
+    pub base_root: Option<PathBuf>,
     /// Which image of a multi-platform archive is imported.
     pub platform: Option<Platform>,
     /// Entries that an imported layer may have.
@@ -47,7 +51,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 5] = [
+static ALL: [Setting; 6] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",
@@ -64,6 +68,18 @@ static ALL: [Setting; 5] = [
                 Ok(())
             }
             text => put(&mut settings.driver, text.parse()),
+        },
+    },
+    Setting {
+        name: "base-root",
+        about: "Repository to share content with: an absolute path, or remembered (where it was last)",
+        default: || "remembered".into(),
+        take: |settings, text| {
+            settings.base_root = match text {
+                "remembered" => None,
+                text => Some(absolute(text)?),
+            };
+            Ok(())
         },
     },
     Setting {
@@ -106,6 +122,15 @@ fn between(value: Option<u64>, min: u64, max: u64) -> Result<u64, String> {
     value
         .filter(|value| (min..=max).contains(value))
         .ok_or_else(|| format!("must be a number from {min} to {max}"))
+}
+
+/// The directory a command is started in is no part of a setting.
+fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    match path.is_absolute() {
+        true => Ok(path.to_owned()),
+        false => Err(format!("{text:?} is not an absolute path")),
+    }
 }
 
 impl Setting {

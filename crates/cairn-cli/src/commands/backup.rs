@@ -1,0 +1,35 @@
+//! `cairn backup`.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Env;
+use crate::output::{self, size};
+
+/// `cairn backup`
+pub fn backup(env: &Env, directory: &Path) -> Result<()> {
+    let report = env.open()?.backup(directory)?;
+    if env.json {
+        return Ok(output::json(&json!({
+            "kept_packs": report.kept_packs,
+            "new_packs": report.new_packs,
+            "new_bytes": report.new_bytes,
+            "linked_bytes": report.linked_bytes,
+            "left_out": report.left_out,
+        }))?);
+    }
+    println!(
+        "{}: added {} packs, {} ({} as hard links); {} packs were up to date",
+        directory.display(),
+        report.new_packs,
+        size(report.new_bytes),
+        size(report.linked_bytes),
+        report.kept_packs
+    );
+    for name in &report.left_out {
+        println!("skipped snapshot {name}: it is not committed");
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `cairn inspect`: an image, or else a container.
+
+use anyhow::Result;
+use cairn_repo::Repo;
+use serde_json::{Value, json};
+
+use super::{Env, images, ps};
+use crate::output;
+
+/// `cairn inspect`
+pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
+    let repo = env.open()?;
+    let value = match repo.images().find(name) {
+        Err(cairn_repo::Error::NoImage(_)) => container(&repo, name, show_env)?,
+        found => image(&found?, show_env),
+    };
+    Ok(output::json(&value)?)
+}
+
+fn image(image: &cairn_repo::Image, show_env: bool) -> Value {
+    let mut config = image.config.value().clone();
+    if !show_env {
+        redact(&mut config);
+    }
+    let layer = |layer: &cairn_layer::Layer| {
+        json!({
+            "id": layer.id.to_string(),
+            "diff_id": layer.diff_id.map(|d| d.to_string()),
+            "entries": layer.entries,
+            "content_bytes": layer.content_bytes,
+            "tar_bytes": layer.tar_bytes,
+        })
+    };
+    let mut value = images::image_json(image);
+    value["top_snapshot"] = json!(image.row.top.as_ref().map(ToString::to_string));
+    value["layers"] = image.layers.iter().map(layer).collect();
+    value["config"] = config;
+    value
+}
+
+fn container(repo: &Repo, name: &str, show_env: bool) -> Result<Value> {
+    let (info, spec) = cairn_container::info(repo, name)?;
+    let mut value = ps::container_json(&info);
+    if let Some(spec) = spec {
+        let mut spec = serde_json::to_value(spec)?;
+        if !show_env {
+            let mut config = json!({"config": {"Env": spec["env"]}});
+            redact(&mut config);
+            spec["env"] = config["config"]["Env"].take();
+        }
+        // The program is for the kernel; people want to know where it is from.
+        spec["seccomp"] = spec["seccomp"]["profile"].take();
+        value["launch"] = spec;
+    }
+    Ok(value)
+}
+
+/// Hides the values of environment variables: passwords end up there.
+fn redact(config: &mut Value) {
+    for pointer in ["/config/Env", "/container_config/Env"] {
+        if let Some(Value::Array(env)) = config.pointer_mut(pointer) {
+            for variable in env {
+                let text = variable.as_str().unwrap_or_default();
+                let name = text.split_once('=').map_or(text, |(name, _)| name);
+                // Not a secret, and what people look for most.
+                if name != "PATH" {
+                    *variable = json!(format!("{name}=<hidden; use --show-env>"));
+                }
+            }
+        }
+    }
+}
