@@ -2,9 +2,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
-use common::{Cairn, noise};
+use common::{Cairn, is_root, noise};
+use serde_json::Value;
 
 fn created() -> Cairn {
     let cairn = Cairn::new();
@@ -257,6 +260,71 @@ fn the_base_is_where_the_setting_says_and_options_win() {
     assert_eq!(cairn.json(&option)["source"], "option");
     cairn.ok(&["config", "set", "base-root", "remembered"]);
     cairn.fails(&["images"], 1, &place);
+}
+
+/// Names of the views in the cache, whichever driver made them.
+fn views(cairn: &Cairn) -> BTreeSet<PathBuf> {
+    let kinds = ["views", "flat"].map(|name| cairn.root().join("cache").join(name));
+    let entries = kinds.iter().filter_map(|kind| std::fs::read_dir(kind).ok());
+    entries
+        .flatten()
+        .map(|entry| entry.unwrap().path())
+        .collect()
+}
+
+#[test]
+fn the_cache_is_cut_down_to_its_budget_and_what_was_used_last_stays() {
+    if !is_root() {
+        skip!("mounting needs root");
+    }
+    let cairn = created();
+    let mut of = Vec::new();
+    for (seed, name) in [(100, "one"), (200, "two")] {
+        let tree = cairn.path(name);
+        std::fs::create_dir(&tree).unwrap();
+        for i in 0..10 {
+            std::fs::write(tree.join(format!("file{i}")), noise(seed + i, 60_000)).unwrap();
+        }
+        cairn.import_dir(&tree, name);
+        let before = views(&cairn);
+        cairn.ok(&["snapshot", "view", name, name]);
+        of.push(&views(&cairn) - &before);
+    }
+    assert!(of.iter().all(|views| !views.is_empty()), "{of:?}");
+    let sizes = |report: &Value| {
+        (
+            report["evicted_views"].clone(),
+            report["evicted_objects"].clone(),
+        )
+    };
+
+    // Both are in use: nothing goes.
+    cairn.ok(&["config", "set", "cache.max-bytes", "1M"]);
+    assert_eq!(sizes(&cairn.json(&["gc"])), (0.into(), 0.into()));
+    cairn.ok(&["snapshot", "rm", "one", "two"]);
+    // The first is used last.
+    for view in &of[0] {
+        let file = std::fs::File::open(view).unwrap();
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
+        let times = std::fs::FileTimes::new()
+            .set_modified(later)
+            .set_accessed(later);
+        file.set_times(times).unwrap();
+    }
+    cairn.ok(&["config", "set", "cache.max-bytes", "2M"]);
+    assert_eq!(sizes(&cairn.json(&["gc"])), (0.into(), 0.into()));
+    cairn.ok(&["config", "set", "cache.max-bytes", "1M"]);
+    assert_eq!(cairn.json(&["gc"])["evicted_views"], 1);
+    assert_eq!(views(&cairn), of[0]);
+    assert!(cairn.json(&["stats"])["cache_bytes"].as_u64().unwrap() < 1_000_000);
+    cairn.ok(&["snapshot", "view", "again", "one"]);
+    assert!(of[0].is_subset(&views(&cairn)));
+    cairn.ok(&["config", "set", "cache.max-bytes", "0"]);
+    assert_eq!(sizes(&cairn.json(&["gc"])), (0.into(), 0.into()));
+    cairn.ok(&["snapshot", "rm", "again"]);
+    cairn.ok(&["gc"]);
+    assert_eq!(views(&cairn), BTreeSet::new());
+    cairn.fails(&["config", "set", "cache.max-bytes", "5"], 2, "1000");
 }
 
 #[test]

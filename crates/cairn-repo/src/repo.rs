@@ -39,6 +39,9 @@ pub struct Options {
     pub verify: Verify,
     /// When a collection rewrites packs, and how much at a time.
     pub gc: GcPolicy,
+    /// What a collection cuts the cache down to; what is in use stays, whatever it takes. Without it, all
+    /// that is of any use stays.
+    pub cache_bytes_max: Option<u64>,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
     /// Told of progress; what is done with the repository ends when it is cancelled.

@@ -21,6 +21,7 @@ mod mount;
 mod mounted;
 mod objects;
 mod plan;
+mod sizes;
 mod verified;
 mod verify;
 
@@ -36,4 +37,5 @@ pub use flat::Flat;
 pub use mount::{attach, is_mountpoint, restrict, unmount};
 pub use mounted::Mounted;
 pub use objects::{Found, ObjectCache};
+pub use sizes::{CacheSizes, ViewSize};
 pub use verify::Verify;

@@ -4,7 +4,7 @@
 //! needed for the first time after a boot, and whenever it changed since. One that is missing, cut short
 //! or damaged is made again from the store.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -189,6 +189,23 @@ impl ObjectCache {
             }
         }
         out
+    }
+
+    /// What each object takes on disk.
+    pub(crate) fn sizes(&self) -> HashMap<ObjectId, u64> {
+        let mut sizes = HashMap::new();
+        let directories = std::fs::read_dir(&self.directory);
+        for directory in directories.into_iter().flatten().flatten() {
+            let prefix = directory.file_name().to_string_lossy().into_owned();
+            let files = std::fs::read_dir(directory.path());
+            for file in files.into_iter().flatten().flatten() {
+                let name = format!("{prefix}{}", file.file_name().to_string_lossy());
+                if let (Ok(id), Ok(meta)) = (name.parse(), file.metadata()) {
+                    sizes.insert(id, std::os::unix::fs::MetadataExt::blocks(&meta) * 512);
+                }
+            }
+        }
+        sizes
     }
 
     /// Removes every object that `keep` does not have; returns how many and their bytes.

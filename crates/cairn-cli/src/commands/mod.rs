@@ -125,6 +125,7 @@ impl Env {
             limits: settings.limits(),
             base: self.base.as_ref().or(settings.base_root.as_ref()).cloned(),
             driver: self.driver.or(settings.driver),
+            cache_bytes_max: settings.cache_bytes_max,
             verify: self.verify.or(settings.verify).unwrap_or_default(),
             watch: self.watch.clone(),
             notice: Some(Arc::new(Waits {

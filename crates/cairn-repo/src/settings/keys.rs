@@ -23,6 +23,8 @@ pub struct Settings {
     pub base_root: Option<PathBuf>,
     /// Which image of a multi-platform archive is imported.
     pub platform: Option<Platform>,
+    /// What a collection cuts the cache down to.
+    pub cache_bytes_max: Option<u64>,
     /// Entries that an imported layer may have.
     pub entries_max: Option<u64>,
     /// Bytes that an imported layer may have.
@@ -51,7 +53,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 6] = [
+static ALL: [Setting; 7] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",
@@ -109,6 +111,23 @@ static ALL: [Setting; 6] = [
                 &mut settings.bytes_max,
                 between(Some(bytes), 1_000_000, 1_000_000_000_000_000),
             )
+        },
+    },
+    Setting {
+        name: "cache.max-bytes",
+        about: "Size to which gc cuts down the cache, for example 20G, 0 to keep only what is in use, or unlimited",
+        default: || "unlimited".into(),
+        take: |settings, text| {
+            settings.cache_bytes_max = match text {
+                "unlimited" => None,
+                "0" => Some(0),
+                text => Some(between(
+                    Some(units::bytes(text)?),
+                    1_000,
+                    1_000_000_000_000_000,
+                )?),
+            };
+            Ok(())
         },
     },
 ];
