@@ -375,6 +375,11 @@ pub fn json_line(value: &serde_json::Value) -> io::Result<String> {
     Ok(text.chars().map(escaped).collect::<String>() + "\n")
 }
 
+/// Prints a report as JSON. The names of its fields are its own.
+pub fn report(report: &impl serde::Serialize) -> io::Result<()> {
+    json(&serde_json::to_value(report)?)
+}
+
 fn escaped(c: char) -> String {
     if c == '\n' || !is_hidden(c) {
         return c.to_string();

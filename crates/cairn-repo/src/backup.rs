@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use cairn_model::PackId;
 use cairn_snapshot::{Kind, graph};
 use cairn_store::{AllRows, Disk, Store, gc, kinds};
+use serde::Serialize;
 
 use crate::check::without_dangling;
 use crate::error::{At, Error, Result};
@@ -21,7 +22,7 @@ use crate::repo::{PLACES, Repo};
 use crate::settings::SettingsFile;
 
 /// What a backup did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Backup {
     /// Packs that the copy had already.
     pub kept_packs: u64,

@@ -13,6 +13,7 @@ mod heads;
 mod images;
 mod import;
 mod repo;
+mod report;
 mod rows;
 mod settings;
 mod snapshots;

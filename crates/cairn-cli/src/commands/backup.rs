@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::json;
 
 use super::Env;
 use crate::output::{self, size};
@@ -12,13 +11,7 @@ use crate::output::{self, size};
 pub fn backup(env: &Env, directory: &Path) -> Result<()> {
     let report = env.open()?.backup(directory)?;
     if env.json {
-        return Ok(output::json(&json!({
-            "kept_packs": report.kept_packs,
-            "new_packs": report.new_packs,
-            "new_bytes": report.new_bytes,
-            "linked_bytes": report.linked_bytes,
-            "left_out": report.left_out,
-        }))?);
+        return Ok(output::report(&report)?);
     }
     println!(
         "{}: added {} packs, {} ({} as hard links); {} packs were up to date",

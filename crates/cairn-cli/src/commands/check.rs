@@ -5,7 +5,7 @@ use cairn_model::path_display;
 use cairn_repo::{AffectedHead, CheckReport, Place, Repo};
 use cairn_runtime::{State, Status};
 use cairn_store::{Scope, ScrubOptions, choose};
-use serde_json::{Value, json};
+use serde_json::{Value, json, to_value};
 
 use super::Env;
 use crate::args::Check;
@@ -21,7 +21,7 @@ pub fn check(env: &Env, args: &Check) -> Result<u8> {
         (true, true) => 0,
     };
     if env.json {
-        output::json(&check_json(&repo, &report))?;
+        output::json(&check_json(&repo, &report)?)?;
         return Ok(code);
     }
     print_findings(&repo, &report);
@@ -188,46 +188,14 @@ fn head_line(repo: &Repo, head: &AffectedHead) -> String {
     }
 }
 
-fn check_json(repo: &Repo, report: &CheckReport) -> Value {
-    let head = |head: &AffectedHead| {
-        json!({
-            "snapshot": head.snapshot.to_string(),
-            "container": head.container.as_ref().map(|c| c.name.clone()),
-            "running": is_running(repo, head),
-            "mountpoint": head.mountpoint,
-        })
-    };
-    let file = |place: &Place| match place {
-        Place::File { layer, path } => {
-            json!({"layer": layer.to_string(), "path": path_display(path), "image": null})
-        }
-        Place::Layer(layer) => json!({"layer": layer.to_string(), "path": null, "image": null}),
-        Place::Config(image) => json!({"layer": null, "path": null, "image": image.to_string()}),
-        _ => Value::Null,
-    };
-    let affected = |hit: &cairn_repo::Affected| json!({"blob": hit.blob.to_string(), "why": hit.why, "files": hit.files.iter().map(file).collect::<Vec<_>>()});
-    let cache_fault = |fault: &cairn_repo::CacheFault| json!({"what": fault.what, "made_again": fault.stays.is_none(), "why_not": fault.stays});
-    json!({
-        "sound": report.is_sound(),
-        "packs": report.packs,
-        "packs_skipped": report.packs_skipped,
-        "blobs": report.blobs,
-        "bytes": report.bytes,
-        "layers_whole": report.layers,
-        "faults": report.faults,
-        "hits": report.affected.iter().map(affected).collect::<Vec<_>>(),
-        "images": report.images,
-        "snapshots": report.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "heads": report.heads.iter().map(head).collect::<Vec<_>>(),
-        "unread": report.unread,
-        "repaired": report.repaired,
-        "lost": report.lost,
-        "cache": {
-            "views": report.cache.views,
-            "objects": report.cache.objects,
-            "objects_skipped": report.cache.objects_skipped,
-            "bytes": report.cache.bytes,
-            "faults": report.cache.faults.iter().map(cache_fault).collect::<Vec<_>>(),
-        },
-    })
+fn check_json(repo: &Repo, report: &CheckReport) -> Result<Value> {
+    let mut value = json!({ "sound": report.is_sound() });
+    if let (Value::Object(all), Value::Object(found)) = (&mut value, to_value(report)?) {
+        all.extend(found);
+    }
+    // Who runs is known to containers, not to the repository.
+    for (i, head) in report.heads.iter().enumerate() {
+        value["heads"][i]["running"] = is_running(repo, head).into();
+    }
+    Ok(value)
 }

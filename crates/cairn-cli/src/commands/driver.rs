@@ -1,7 +1,6 @@
 //! `cairn driver`.
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use super::Env;
 use crate::output;
@@ -10,17 +9,7 @@ use crate::output;
 pub fn show(env: &Env) -> Result<()> {
     let report = env.open()?.views().report()?;
     if env.json {
-        let refused: Vec<Value> = report
-            .refused
-            .iter()
-            .map(|(driver, why)| json!({"driver": driver.to_string(), "why": why}))
-            .collect();
-        return Ok(output::json(&json!({
-            "driver": report.driver.to_string(),
-            "forced": report.forced,
-            "refused": refused,
-            "file_system_has_fs_verity": report.fs_verity,
-        }))?);
+        return Ok(output::report(&report)?);
     }
     let why = if report.forced {
         "named with --driver or in cairn.toml"

@@ -2,10 +2,19 @@
 
 use anyhow::Result;
 use cairn_repo::{GcOptions, GcReport};
-use serde_json::json;
+use serde::Serialize;
 
 use super::Env;
 use crate::output::{self, size};
+
+/// What was collected of the repository, and beside it.
+#[derive(Serialize)]
+struct Collected {
+    dry_run: bool,
+    removed_groups: usize,
+    #[serde(flatten)]
+    report: GcReport,
+}
 
 /// `cairn gc`
 pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
@@ -19,21 +28,11 @@ pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
         cairn_container::sweep(&repo)?
     };
     if env.json {
-        return Ok(output::json(&json!({
-            "dry_run": dry_run,
-            "freed_bytes": report.freed_bytes,
-            "removed_packs": report.removed_packs,
-            "written_bytes": report.written_bytes,
-            "dead_blobs": report.dead_blobs,
-            "waiting_bytes": report.waiting_bytes,
-            "needs_bytes": report.needs_bytes,
-            "evicted_views": report.evicted.views,
-            "evicted_objects": report.evicted.objects,
-            "evicted_bytes": report.evicted.bytes,
-            "orphaned_heads": report.orphaned_heads,
-            "removed_groups": groups,
-            "stale_views": report.stale_views,
-        }))?);
+        return Ok(output::report(&Collected {
+            dry_run,
+            removed_groups: groups,
+            report,
+        })?);
     }
     print_collected(&report, dry_run);
     Ok(())

@@ -32,7 +32,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
     )?;
     drop(bar);
     if env.json {
-        return Ok(output::json(&imported.iter().map(imported_json).collect())?);
+        return Ok(output::report(&imported)?);
     }
     for image in imported {
         let names = join(&image.names);
@@ -79,22 +79,6 @@ fn report(image: &Imported) {
             taken.from.short()
         ));
     }
-}
-
-fn imported_json(image: &Imported) -> Value {
-    let s = image.stats;
-    json!({
-        "id": image.id.to_string(),
-        "names": strings(&image.names),
-        "layers": image.layers,
-        "layers_present": image.layers_present,
-        "bytes_read": s.bytes_in,
-        "bytes_new": s.bytes_new,
-        "bytes_stored": s.bytes_stored,
-        "names_left_out": image.names_left_out.iter().map(|n| json!({"name": n.name, "why": n.why})).collect::<Vec<_>>(),
-        "names_taken": image.taken.iter().map(|t| json!({"name": t.name.to_string(), "from": t.from.to_string()})).collect::<Vec<_>>(),
-        "left_out": image.left_out.iter().map(|p| path_display(p)).collect::<Vec<_>>(),
-    })
 }
 
 fn strings(names: &[ImageRef]) -> Vec<String> {

@@ -2,8 +2,7 @@
 
 use anyhow::{Result, bail};
 use cairn_model::{ImageRef, path_display};
-use cairn_repo::{Holder, Holding, Sought};
-use serde_json::{Value, json};
+use cairn_repo::{Holder, Sought};
 
 use super::Env;
 use crate::args::{Rebase, Which};
@@ -25,16 +24,10 @@ pub fn rebase(env: &Env, args: &Rebase) -> Result<()> {
         );
     };
     let done = images.rebase(&image, &old, &new, Some(&name))?;
-    let both: Vec<String> = done.both_changed.iter().map(|path| shown(path)).collect();
     if env.json {
-        return Ok(output::json(&json!({
-            "id": done.image.id.to_string(),
-            "name": name.to_string(),
-            "from": done.from.to_string(),
-            "layers_replaced": done.layers_replaced,
-            "layers_kept": done.layers_kept,
-            "both_changed": both,
-        }))?);
+        let mut value = serde_json::to_value(&done)?;
+        value["name"] = name.to_string().into();
+        return Ok(output::json(&value)?);
     }
     println!("{name}  {}", done.image.id);
     println!(
@@ -43,9 +36,9 @@ pub fn rebase(env: &Env, args: &Rebase) -> Result<()> {
         done.layers_replaced,
         done.from.short()
     );
-    for path in both {
+    for path in done.both_changed.iter().map(|path| path_display(path)) {
         output::say(&format!(
-            "{path} is changed by the new base and by the image, whose version is seen; compare them"
+            "/{path} is changed by the new base and by the image, whose version is seen; compare them"
         ));
     }
     Ok(())
@@ -64,7 +57,7 @@ pub fn which(env: &Env, args: &Which) -> Result<()> {
     };
     let found = images.which(&sought)?;
     if env.json {
-        return Ok(output::json(&found.iter().map(holding).collect())?);
+        return Ok(output::report(&found)?);
     }
     if found.is_empty() {
         println!("nothing in the repository holds it");
@@ -72,37 +65,16 @@ pub fn which(env: &Env, args: &Which) -> Result<()> {
     }
     let mut table = Table::new(&["HOLDER", "NAME", "PATH", "SEEN"]);
     for held in &found {
-        let (kind, name) = match &held.holder {
-            Holder::Layer { id, diff_id } => (
-                "layer",
-                diff_id.map_or(id.short(), |diff_id| diff_id.short()),
-            ),
-            Holder::Image { id, names } if names.is_empty() => ("image", id.short()),
-            Holder::Image { names, .. } => ("image", names.join(", ")),
-            Holder::Snapshot(key) => ("snapshot", key.to_string()),
-            Holder::Head(key) => ("head", key.to_string()),
+        let name = match &held.holder {
+            Holder::Layer { id, diff_id } => diff_id.map_or(id.short(), |diff_id| diff_id.short()),
+            Holder::Image { id, names } if names.is_empty() => id.short(),
+            Holder::Image { names, .. } => names.join(", "),
+            Holder::Snapshot(key) | Holder::Head(key) => key.to_string(),
             _ => continue,
         };
         let seen = if held.visible { "yes" } else { "covered" };
-        table.row(vec![kind.into(), name, shown(&held.path), seen.into()]);
+        let kind = held.holder.kind().into();
+        table.row(vec![kind, name, held.rooted_path(), seen.into()]);
     }
     Ok(table.print()?)
-}
-
-fn shown(path: &[u8]) -> String {
-    format!("/{}", path_display(path))
-}
-
-fn holding(held: &Holding) -> Value {
-    let (kind, name, names) = match &held.holder {
-        Holder::Layer { id, diff_id } => {
-            let name = diff_id.map_or(id.to_string(), |diff_id| diff_id.to_string());
-            ("layer", name, None)
-        }
-        Holder::Image { id, names } => ("image", id.to_string(), Some(names)),
-        Holder::Snapshot(key) => ("snapshot", key.to_string(), None),
-        Holder::Head(key) => ("head", key.to_string(), None),
-        _ => ("other", String::new(), None),
-    };
-    json!({"holder": kind, "name": name, "names": names, "path": shown(&held.path), "visible": held.visible})
 }

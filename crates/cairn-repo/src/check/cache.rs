@@ -7,6 +7,8 @@ use cairn_layer::Layer;
 use cairn_model::{Content, Kind, ObjectId, TreeId};
 use cairn_store::{Scope, ScrubOptions, Throttle};
 use cairn_view::{CacheCheck, Found, oldest};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use super::Check;
 use crate::error::{Error, Result};
@@ -23,8 +25,18 @@ pub struct CacheFault {
     pub stays: Option<String>,
 }
 
+impl Serialize for CacheFault {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut fields = to.serialize_struct("CacheFault", 3)?;
+        fields.serialize_field("what", &self.what)?;
+        fields.serialize_field("made_again", &self.stays.is_none())?;
+        fields.serialize_field("why_not", &self.stays)?;
+        fields.end()
+    }
+}
+
 /// What a check of the cache found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct CacheReport {
     /// Images and flattened trees.
     pub views: u64,
@@ -37,6 +49,7 @@ pub struct CacheReport {
     /// What was wrong.
     pub faults: Vec<CacheFault>,
     /// Why it could not be written down what was found whole.
+    #[serde(skip)]
     pub forgotten: Option<String>,
 }
 

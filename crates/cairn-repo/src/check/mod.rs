@@ -7,8 +7,10 @@ mod repair;
 
 pub(crate) use references::without_dangling;
 
-use cairn_model::{BlobId, Class, Digest, LayerId, SnapshotKey};
+use cairn_model::{BlobId, Class, Digest, LayerId, SnapshotKey, path_display};
 use cairn_store::{Damage, ScrubOptions, scrub};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::containers::Container;
 use crate::error::{Error, Result};
@@ -25,9 +27,10 @@ pub struct Check<'a> {
 }
 
 /// A blob that is damaged or gone, and what needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Affected {
     /// The blob.
+    #[serde(serialize_with = "crate::report::text")]
     pub blob: BlobId,
     /// What is wrong with it.
     pub why: String,
@@ -52,19 +55,40 @@ pub enum Place {
     Config(Digest),
 }
 
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (layer, path, image) = match self {
+            Self::Layer(layer) => (Some(layer), None, None),
+            Self::File { layer, path } => (Some(layer), Some(path_display(path)), None),
+            Self::Config(image) => (None, None, Some(image)),
+        };
+        let mut fields = to.serialize_struct("Place", 3)?;
+        fields.serialize_field("layer", &layer.map(ToString::to_string))?;
+        fields.serialize_field("path", &path)?;
+        fields.serialize_field("image", &image.map(ToString::to_string))?;
+        fields.end()
+    }
+}
+
 /// A snapshot in use that stands on damage.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AffectedHead {
     /// The snapshot.
+    #[serde(serialize_with = "crate::report::text")]
     pub snapshot: SnapshotKey,
     /// The container that writes to it.
+    #[serde(serialize_with = "name")]
     pub container: Option<Container>,
     /// Where it is mounted.
     pub mountpoint: Option<String>,
 }
 
+fn name<S: Serializer>(container: &Option<Container>, to: S) -> Result<S::Ok, S::Error> {
+    container.as_ref().map(|c| &c.name).serialize(to)
+}
+
 /// What a check found.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub struct CheckReport {
     /// Packs read.
     pub packs: usize,
@@ -73,18 +97,22 @@ pub struct CheckReport {
     /// Bytes read.
     pub bytes: u64,
     /// Layers whose every blob was found.
+    #[serde(rename = "layers_whole")]
     pub layers: usize,
     /// Faults of packs, index and database as a whole.
     pub faults: Vec<String>,
     /// Blobs that are damaged or gone.
+    #[serde(rename = "hits")]
     pub affected: Vec<Affected>,
     /// Packs that were passed over because they were read lately, or for a later sample.
     pub packs_skipped: usize,
     /// Why it could not be written down what was found whole.
+    #[serde(skip)]
     pub forgotten: Option<String>,
     /// Names of images that are affected.
     pub images: Vec<String>,
     /// Snapshots that are affected.
+    #[serde(serialize_with = "crate::report::texts")]
     pub snapshots: Vec<SnapshotKey>,
     /// Those of them that are in use: written to by a container, or mounted.
     pub heads: Vec<AffectedHead>,

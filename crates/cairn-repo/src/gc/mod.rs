@@ -10,6 +10,8 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use cairn_store::gc;
 use cairn_view::Evicted;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::error::{At, Result};
 use crate::repo::Repo;
@@ -35,7 +37,7 @@ pub struct GcOptions {
 }
 
 /// What a collection did, or would do.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct GcReport {
     /// Bytes of pack files that went, less those of new ones.
     pub freed_bytes: u64,
@@ -50,11 +52,20 @@ pub struct GcReport {
     /// Bytes that would have to be free for the rest to be rewritten, where they are not.
     pub needs_bytes: Option<u64>,
     /// Cached views and objects that went.
+    #[serde(flatten, serialize_with = "evicted")]
     pub evicted: Evicted,
     /// Directories of changes that belonged to no snapshot.
     pub orphaned_heads: u64,
     /// Views that were made for mounts which are no more.
     pub stale_views: u64,
+}
+
+fn evicted<S: Serializer>(evicted: &Evicted, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(None)?;
+    fields.serialize_entry("evicted_views", &evicted.views)?;
+    fields.serialize_entry("evicted_objects", &evicted.objects)?;
+    fields.serialize_entry("evicted_bytes", &evicted.bytes)?;
+    fields.end()
 }
 
 impl Gc<'_> {

@@ -7,18 +7,22 @@ use std::collections::BTreeSet;
 
 use cairn_layer::{Change, ChangeKind, NodeKind, Tree, diff};
 use cairn_model::{Digest, ImageRef};
+use serde::{Serialize, Serializer};
 
 use super::{Image, Images};
 use crate::error::{Error, Result};
 use crate::import::Imported;
+use crate::report;
 use crate::time;
 
 /// What a rebase made.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Rebased {
     /// The new image.
+    #[serde(rename = "id", serialize_with = "id")]
     pub image: Imported,
     /// The image it was made of, which is still there.
+    #[serde(serialize_with = "report::text")]
     pub from: Digest,
     /// Layers of the old base that are below no more.
     pub layers_replaced: usize,
@@ -26,7 +30,12 @@ pub struct Rebased {
     pub layers_kept: usize,
     /// Paths that the new base and the upper layers both changed: the upper layers' are seen, and what the
     /// new base says of them is not.
+    #[serde(serialize_with = "report::rooted_paths")]
     pub both_changed: Vec<Vec<u8>>,
+}
+
+fn id<S: Serializer>(image: &Imported, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&image.id)
 }
 
 impl Images<'_> {

@@ -8,9 +8,13 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{ContentReader, NodeKind, Tree};
-use cairn_model::{BlobId, Content, Digest, Entry, Kind, LayerId, Piece, SnapshotKey};
+use cairn_model::{
+    BlobId, Content, Digest, Entry, Kind, LayerId, Piece, SnapshotKey, path_display,
+};
 use cairn_snapshot::{Kind as SnapshotKind, Snapshotter};
 use cairn_store::Cutter;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use super::{Image, Images};
 use crate::error::{At, Error, Result};
@@ -71,6 +75,44 @@ pub enum Holder {
     Snapshot(SnapshotKey),
     /// What an active snapshot changed itself.
     Head(SnapshotKey),
+}
+
+impl Holder {
+    /// What it is: a layer, an image, a snapshot or a head.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Layer { .. } => "layer",
+            Self::Image { .. } => "image",
+            Self::Snapshot(_) => "snapshot",
+            Self::Head(_) => "head",
+        }
+    }
+}
+
+impl Holding {
+    /// The path, from the root.
+    pub fn rooted_path(&self) -> String {
+        format!("/{}", path_display(&self.path))
+    }
+}
+
+impl Serialize for Holding {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (name, names) = match &self.holder {
+            Holder::Layer { id, diff_id } => {
+                (diff_id.map_or(id.to_string(), |d| d.to_string()), None)
+            }
+            Holder::Image { id, names } => (id.to_string(), Some(names)),
+            Holder::Snapshot(key) | Holder::Head(key) => (key.to_string(), None),
+        };
+        let mut fields = to.serialize_struct("Holding", 5)?;
+        fields.serialize_field("holder", self.holder.kind())?;
+        fields.serialize_field("name", &name)?;
+        fields.serialize_field("names", &names)?;
+        fields.serialize_field("path", &self.rooted_path())?;
+        fields.serialize_field("visible", &self.visible)?;
+        fields.end()
+    }
 }
 
 impl Sought {

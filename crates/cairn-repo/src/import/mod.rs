@@ -11,37 +11,53 @@ use std::path::Path;
 use cairn_image::{Found, Platform, Source, Spool};
 use cairn_model::{Digest, ImageRef, Watch};
 use cairn_store::IngestStats;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::repo::Repo;
+use crate::report;
 
 pub(crate) use publish::IMPORTED;
 pub(crate) use root::forget_trees;
 
 /// What an import brought.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Imported {
     /// Id of the image.
+    #[serde(serialize_with = "report::text")]
     pub id: Digest,
     /// Names it has now through this import.
+    #[serde(serialize_with = "report::texts")]
     pub names: Vec<ImageRef>,
     /// Number of layers.
     pub layers: usize,
     /// Layers that were there before and were not read.
     pub layers_present: usize,
     /// What the store did.
+    #[serde(flatten, serialize_with = "stored")]
     pub stats: IngestStats,
     /// Sockets and mounts that were left out of a directory.
+    #[serde(serialize_with = "report::paths")]
     pub left_out: Vec<Vec<u8>>,
     /// Names in the archive that cannot be names here.
     pub names_left_out: Vec<NameLeftOut>,
     /// Names that another image had before.
+    #[serde(rename = "names_taken")]
     pub taken: Vec<Renamed>,
 }
 
+fn stored<S: Serializer>(stats: &IngestStats, to: S) -> Result<S::Ok, S::Error> {
+    let mut fields = to.serialize_map(None)?;
+    fields.serialize_entry("bytes_read", &stats.bytes_in)?;
+    fields.serialize_entry("bytes_new", &stats.bytes_new)?;
+    fields.serialize_entry("bytes_stored", &stats.bytes_stored)?;
+    fields.end()
+}
+
 /// A name that an image has in its archive and not here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NameLeftOut {
     /// As the archive has it.
     pub name: String,
@@ -50,11 +66,13 @@ pub struct NameLeftOut {
 }
 
 /// A name that went from one image to another.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Renamed {
     /// The name.
+    #[serde(serialize_with = "report::text")]
     pub name: ImageRef,
     /// The image that had it.
+    #[serde(serialize_with = "report::text")]
     pub from: Digest,
 }
 

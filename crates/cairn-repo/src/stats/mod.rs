@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use cairn_layer::Layer;
 use cairn_model::LayerId;
 use cairn_store::gc::Marks;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gc::roots;
@@ -18,7 +19,7 @@ use crate::repo::Repo;
 use ledger::Ledger;
 
 /// What one image, layer or snapshot takes, bytes as stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Share {
     /// Name or id.
     pub name: String,
@@ -30,55 +31,77 @@ pub struct Share {
     pub shared_bytes: u64,
     /// Of an image: bytes of packs that `gc` would free now, right after its name is removed; 0 where it
     /// cannot be removed. Of a layer or snapshot: what its own blobs take.
+    #[serde(rename = "freed_if_removed_bytes")]
     pub freed_bytes: u64,
 }
 
 /// The whole report. All numbers are bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// File content of all images and snapshots, each counted as if it were alone.
+    #[serde(rename = "logical_bytes")]
     pub logical: u64,
     /// Zeros that no blob holds.
+    #[serde(rename = "holes_bytes")]
     pub holes: u64,
     /// Counted more than once because whole layers are shared.
+    #[serde(rename = "shared_layers_bytes")]
     pub shared_layers: u64,
     /// Content that occurs more than once inside its layer.
+    #[serde(rename = "shared_within_bytes")]
     pub shared_within: u64,
     /// Content that other layers have too.
+    #[serde(rename = "shared_between_bytes")]
     pub shared_between: u64,
     /// What is left: each piece of content once.
+    #[serde(rename = "unique_bytes")]
     pub unique: u64,
     /// Saved by compression.
+    #[serde(rename = "compression_saved_bytes")]
     pub compression: u64,
     /// The repository below this one.
+    #[serde(serialize_with = "crate::report::host_path")]
     pub base_root: Option<PathBuf>,
     /// Content that the base holds, as stored there.
+    #[serde(rename = "base_content_bytes")]
     pub base_content: u64,
     /// The same of manifests, tar framing and image documents.
+    #[serde(rename = "base_metadata_bytes")]
     pub base_metadata: u64,
     /// Blobs of both that are needed here.
     pub base_blobs: u64,
     /// Content as stored.
+    #[serde(rename = "stored_content_bytes")]
     pub stored_content: u64,
     /// Manifests, tar framing and image documents, as stored.
+    #[serde(rename = "stored_metadata_bytes")]
     pub stored_metadata: u64,
     /// Blobs that nothing needs and that are not collected yet.
+    #[serde(rename = "dead_bytes")]
     pub dead: u64,
     /// Headers, directories and trailers of packs; packs that wait for a lease.
+    #[serde(rename = "pack_overhead_bytes")]
     pub pack_overhead: u64,
     /// The index.
+    #[serde(rename = "index_bytes")]
     pub index: u64,
     /// Database and journal.
+    #[serde(rename = "database_bytes")]
     pub database: u64,
     /// Cached views and objects.
+    #[serde(rename = "cache_bytes")]
     pub cache: u64,
     /// What active snapshots changed.
+    #[serde(rename = "heads_bytes")]
     pub heads: u64,
     /// Containers, leases, unfinished imports, quarantine.
+    #[serde(rename = "other_bytes")]
     pub other: u64,
     /// What the file system rounds up to, and directories.
+    #[serde(rename = "rounding_bytes")]
     pub rounding: u64,
     /// All of it, as `du` counts.
+    #[serde(rename = "disk_bytes")]
     pub disk: u64,
     /// Blobs that are needed.
     pub blobs: u64,

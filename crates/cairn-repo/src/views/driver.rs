@@ -1,21 +1,37 @@
 //! Which driver mounts views here, and why no better one does.
 
 use cairn_model::Driver;
+use serde::{Serialize, Serializer};
 
 use super::Views;
 use crate::error::{At, Result};
 
 /// What `cairn driver` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DriverReport {
     /// The one that is used.
+    #[serde(serialize_with = "crate::report::text")]
     pub driver: Driver,
     /// It was named by the user; no other was tried.
     pub forced: bool,
     /// Better ones, and why they do not work.
+    #[serde(serialize_with = "refused")]
     pub refused: Vec<(Driver, String)>,
     /// Whether the repository's file system could seal files by fs-verity, which Cairn does not use.
+    #[serde(rename = "file_system_has_fs_verity")]
     pub fs_verity: bool,
+}
+
+fn refused<S: Serializer>(refused: &[(Driver, String)], to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Refused<'a> {
+        driver: String,
+        why: &'a str,
+    }
+    to.collect_seq(refused.iter().map(|(driver, why)| Refused {
+        driver: driver.to_string(),
+        why,
+    }))
 }
 
 impl Views<'_> {
