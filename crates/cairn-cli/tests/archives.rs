@@ -753,3 +753,42 @@ fn an_export_to_a_full_disk_leaves_nothing() {
         );
     }
 }
+
+/// Holes stay holes in a root tar, for every reader.
+#[test]
+fn a_root_tar_has_no_zeros_for_holes() {
+    let cairn = Cairn::new();
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let file = std::fs::File::create(tree.join("sparse")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    file.write_all_at(b"in the middle", 20 << 20).unwrap();
+    std::fs::write(tree.join("after"), b"after").unwrap();
+    let expected = std::fs::read(tree.join("sparse")).unwrap();
+    cairn.import_dir(&tree, "sparse:1");
+    let archive = cairn.path("root.tar");
+    let archive = archive.to_str().unwrap();
+    cairn.ok(&["export", "sparse:1", "--format", "tar", "-o", archive]);
+    assert!(std::fs::metadata(archive).unwrap().len() < 1 << 20);
+    for reader in ["tar", "bsdtar"] {
+        if !common::has(reader) {
+            skip!("{reader} is not installed");
+        }
+        let out = cairn.path(reader);
+        std::fs::create_dir(&out).unwrap();
+        let done = Command::new(reader)
+            .args(["-xf", archive, "-C"])
+            .arg(&out)
+            .status();
+        assert!(done.unwrap().success());
+        assert!(
+            std::fs::read(out.join("sparse")).unwrap() == expected,
+            "{reader}"
+        );
+        assert_eq!(std::fs::read(out.join("after")).unwrap(), b"after");
+    }
+    let trees = |cairn: &Cairn| cairn.json(&["inspect", "sparse:1"])["layers"][0]["id"].clone();
+    let other = Cairn::new();
+    other.ok(&["import", archive, "--name", "sparse:1"]);
+    assert_eq!(trees(&other), trees(&cairn));
+}
