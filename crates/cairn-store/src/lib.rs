@@ -37,7 +37,7 @@ pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journal_rows};
-pub use os::{give_way, random};
+pub use os::{lower_priority, random};
 pub use pack::{
     BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Slot,
     pack_bytes, salvage,

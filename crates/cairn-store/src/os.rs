@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::{IoContext, Result};
 
 /// Nice value of threads that give way.
-const GIVE_WAY: i32 = 10;
+const LOWERED_PRIORITY: i32 = 10;
 
 /// Random bytes from the kernel, for names that never collide.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
@@ -18,7 +18,7 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
 /// Lets every other thread of the machine go first (setpriority(2), which on Linux is for one thread):
 /// for threads that only compute, so that a thread that holds the repository lock is not kept waiting for
 /// a processor, and others not for the lock. Where nobody else wants the processor nothing changes.
-pub fn give_way() {
+pub fn lower_priority() {
     // Advice: without it things are only less smooth.
-    let _ = rustix::process::setpriority_process(None, GIVE_WAY);
+    let _ = rustix::process::setpriority_process(None, LOWERED_PRIORITY);
 }

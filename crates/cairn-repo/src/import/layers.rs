@@ -39,7 +39,7 @@ impl Import<'_> {
         let read = threads::map(threads::cores().min(4), &todo, |i| {
             // This thread takes the repository's lock afterwards.
             if std::thread::current().id() != caller {
-                cairn_store::give_way();
+                cairn_store::lower_priority();
             }
             let done = self.read_layer(ingest, &image.layers[*i], *i, diff_ids[*i]);
             done.map_err(|e| Error::InLayer {

@@ -9,12 +9,12 @@ use super::compress::Compressor;
 use super::feeder::Batch;
 use super::shared::{Shared, lock};
 use crate::error::Result;
-use crate::os::give_way;
+use crate::os::lower_priority;
 use crate::pack::{Slot, frame};
 
 /// Works through batches until there are no more senders.
 pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
-    give_way();
+    lower_priority();
     let mut worker = Worker {
         shared,
         compressor: Compressor::default(),
