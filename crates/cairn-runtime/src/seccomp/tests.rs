@@ -296,8 +296,8 @@ fn documents_that_cannot_be_met_are_refused_by_name() {
             "names no system call",
         ),
         (
-            &rule(r#"{"names": ["raed"], "action": "SCMP_ACT_ERRNO"}"#),
-            "raed",
+            &rule(r#"{"names": ["readx"], "action": "SCMP_ACT_ERRNO"}"#),
+            "readx",
         ),
         (
             &rule(
