@@ -1,6 +1,5 @@
 //! Another process in a container that runs.
 
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -124,19 +123,6 @@ impl PreparedExec {
             .spawn();
         child.step("start the process")?;
         drop((writer, order));
-        let mut answer = Vec::new();
-        reader
-            .read_to_end(&mut answer)
-            .step("wait for the process to start")?;
-        match &answer[..] {
-            [0] => Ok(()),
-            [code, words @ ..] => Err(Error::NotStarted {
-                code: *code,
-                words: String::from_utf8_lossy(words).into_owned(),
-            }),
-            [] => Err(Error::Refused(
-                "the process was killed before it started".into(),
-            )),
-        }
+        crate::start::answer(&mut reader, "the command that entered the container")
     }
 }

@@ -1,6 +1,6 @@
 //! The start of a container: its monitor takes over.
 
-use std::io::Read;
+use std::io::{PipeReader, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
@@ -67,19 +67,24 @@ impl Prepared {
         child.step("start the monitor")?;
         // The monitor's own are the only ones now: they tell its end.
         drop((writer, order, self.lock));
-        let mut answer = Vec::new();
-        reader
-            .read_to_end(&mut answer)
-            .step("wait for the container to start")?;
-        match &answer[..] {
-            [0] => Ok(()),
-            [code, words @ ..] => Err(Error::NotStarted {
-                code: *code,
-                words: String::from_utf8_lossy(words).into_owned(),
-            }),
-            [] => Err(Error::Refused(
-                "the monitor was killed before the process started".into(),
-            )),
-        }
+        answer(&mut reader, "the monitor")
+    }
+}
+
+/// Waits for how a start in the background went, which `who` says.
+pub(crate) fn answer(reader: &mut PipeReader, who: &str) -> Result<()> {
+    let mut answer = Vec::new();
+    reader
+        .read_to_end(&mut answer)
+        .step("wait for the process to start")?;
+    match &answer[..] {
+        [0] => Ok(()),
+        [code, words @ ..] => Err(Error::NotStarted {
+            code: *code,
+            words: String::from_utf8_lossy(words).into_owned(),
+        }),
+        [] => Err(Error::Refused(format!(
+            "{who} was killed before the process started"
+        ))),
     }
 }

@@ -163,16 +163,7 @@ fn launch(spec: &LaunchSpec, slot: &Option<OwnedFd>) -> Result<Infallible> {
     let privileged = crate::init::is_privileged();
     reset::surroundings(&spec.ulimits)?;
     identity::assume(spec, &user, privileged)?;
-    if entered.is_err() {
-        std::env::set_current_dir(spec.cwd.as_os_str())
-            .step(format!("enter the working directory {}", spec.cwd.lossy()))?;
-    }
-    if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {
-        return Err(Error::Invalid(format!(
-            "the working directory {} is outside the container",
-            spec.cwd.lossy()
-        )));
-    }
+    crate::init::stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     reset::signals()?;
     identity::shut(spec)?;

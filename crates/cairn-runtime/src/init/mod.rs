@@ -84,16 +84,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP);
     reset::surroundings(&spec.ulimits)?;
     identity::assume(spec, &user, privileged)?;
-    if entered.is_err() {
-        std::env::set_current_dir(spec.cwd.as_os_str())
-            .step(format!("enter the working directory {}", spec.cwd.lossy()))?;
-    }
-    if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {
-        return Err(Error::Invalid(format!(
-            "the working directory {} is outside the container",
-            spec.cwd.lossy()
-        )));
-    }
+    stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     if spec.init {
         // Process 1 is within reach of the processes beside it: it is under the filter, too.
@@ -176,6 +167,24 @@ fn enter(rootfs: Rootfs) -> Result<()> {
     rustix::process::pivot_root(".", ".").step("change the root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).step("unmount the host's root")?;
     rustix::process::chdir("/").step("enter the root")
+}
+
+/// Enters the working directory as the user, unless root could before, and sees to it that it is one of the
+/// container.
+pub(crate) fn stay_in(spec: &LaunchSpec, entered: bool) -> Result<()> {
+    let place = || spec.cwd.lossy();
+    if !entered {
+        std::env::set_current_dir(spec.cwd.as_os_str())
+            .step(format!("enter the working directory {}", place()))?;
+    }
+    // What is reached through a descriptor of the host's has no path here.
+    if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {
+        return Err(Error::Invalid(format!(
+            "the working directory {} is outside the container",
+            place()
+        )));
+    }
+    Ok(())
 }
 
 /// Stays process 1 and has a child become the program.
