@@ -17,6 +17,9 @@ pub enum Error {
     /// The runtime refused.
     #[error(transparent)]
     Runtime(#[from] cairn_runtime::Error),
+    /// An archive is not what it should be.
+    #[error(transparent)]
+    Archive(#[from] cairn_layer::Error),
     /// A step that the system refused.
     #[error("{step}")]
     Step {
@@ -47,6 +50,7 @@ impl Error {
         match self {
             Self::Repo(e) => e.class(),
             Self::Runtime(e) => e.class(),
+            Self::Archive(e) => e.class(),
             Self::Step { source, .. } => Class::of_io(source),
             Self::Usage(_) => Class::Usage,
             Self::Refused(_) | Self::NotStarted { .. } => Class::FailedPrecondition,

@@ -10,6 +10,7 @@
 
 mod command;
 mod commit;
+mod copy;
 mod create;
 mod environment;
 mod error;
@@ -31,6 +32,7 @@ mod ulimit;
 mod wait;
 
 pub use commit::{Commit, Committed, commit};
+pub use copy::{Copied, CopyOptions, Side, copy};
 pub use create::{Prepared, RunOptions, create};
 pub use error::{Error, Result};
 pub use exec::{ExecOptions, PreparedExec, exec};

@@ -1,6 +1,7 @@
 //! Starting a container again, as it was created: the same settings, and what it wrote so far.
 
-use cairn_repo::Repo;
+use cairn_model::MountPlan;
+use cairn_repo::{Container, Repo};
 use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, State, Text};
 
 use crate::create::Prepared;
@@ -24,14 +25,7 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
         ))
     })?;
     let mut spec = LaunchSpec::load(&directory)?;
-    // What shows it may have left the cache since.
-    let (directories, files) = mounts::mount_points(&spec.mounts, &spec.cwd);
-    let bytes = |texts: &[Text]| -> Vec<Vec<u8>> {
-        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
-    };
-    spec.plan = repo
-        .containers()
-        .launch_plan(&container, &bytes(&directories), &bytes(&files))?;
+    spec.plan = plan(repo, &container, &spec)?;
     spec.detach = detach;
     if !detach {
         spec.interactive = interactive;
@@ -51,4 +45,14 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
         spec,
         lock,
     }))
+}
+
+/// How to mount a container now: what shows it may have left the cache since it was created.
+pub(crate) fn plan(repo: &Repo, container: &Container, spec: &LaunchSpec) -> Result<MountPlan> {
+    let (directories, files) = mounts::mount_points(&spec.mounts, &spec.cwd);
+    let bytes = |texts: &[Text]| -> Vec<Vec<u8>> {
+        texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+    };
+    let containers = repo.containers();
+    Ok(containers.launch_plan(container, &bytes(&directories), &bytes(&files))?)
 }

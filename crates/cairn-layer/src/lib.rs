@@ -23,6 +23,7 @@ pub use layer::{Layer, LayerWriter, Limits};
 pub use manifest::decode as decode_manifest;
 pub use path::{clean, join, split};
 pub use tar::{
-    Indexed, IndexedKind, TarImport, export_layer, import_tar, index_tar, is_tar_header, write_tree,
+    Indexed, IndexedKind, TarImport, TarWriter, export_layer, import_tar, index_tar, is_tar_header,
+    read_stream, write_tree,
 };
 pub use tree::{Change, ChangeKind, Node, NodeId, NodeKind, Tree, diff};

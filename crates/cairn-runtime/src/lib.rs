@@ -26,6 +26,7 @@ mod limits;
 mod log;
 mod monitor;
 mod processes;
+mod root;
 mod rootfs;
 mod sealed;
 pub mod seccomp;
@@ -52,6 +53,7 @@ pub use limits::{DeviceKind, DeviceNode, DeviceRule, Limits, PIDS_USUAL, Pids, S
 pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
 pub use processes::{Process, processes};
+pub use root::{root_at_rest, root_of_running};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status};
 pub use text::Text;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_model::ImageRef;
 use clap::Subcommand;
 
-use super::containers::{Commit, Exec, Logs};
+use super::containers::{Commit, Cp, Exec, Logs};
 use super::images::{Export, Import, Rebase, Which};
 use super::repository::{Check, Config};
 use super::run::Run;
@@ -200,6 +200,11 @@ pub enum Command {
         /// Container
         container: String,
     },
+    /// Copy files between a container and the host
+    #[command(
+        after_help = "Examples:\n  cairn cp web:/var/log/app.log .\n  cairn cp -a ./site/. web:/srv/www\n  cairn cp web:/etc - | tar -tf -"
+    )]
+    Cp(Cp),
     /// Print the output of a container
     #[command(
         after_help = "Examples:\n  cairn logs -f --tail 100 web\n  cairn logs --timestamps --since 10m web"

@@ -38,6 +38,23 @@ pub struct Exec {
     pub container_and_command: Vec<OsString>,
 }
 
+/// Arguments of `cp`.
+#[derive(Debug, Args)]
+pub struct Cp {
+    /// Keep owners instead of giving files to the container's root or to the caller
+    #[arg(short, long)]
+    pub archive: bool,
+    /// Follow a symbolic link at the end of the source path
+    #[arg(short = 'L', long)]
+    pub follow_link: bool,
+    /// CONTAINER:PATH, a local path, or - for a tar on standard input; a directory's content if it ends in /.
+    #[arg(value_name = "SOURCE", allow_hyphen_values = false)]
+    pub source: OsString,
+    /// CONTAINER:PATH, a local path, or - for a tar on standard output
+    #[arg(value_name = "TARGET")]
+    pub target: OsString,
+}
+
 /// Arguments of `logs`.
 #[derive(Debug, Args)]
 pub struct Logs {

@@ -21,7 +21,7 @@ use tracing_subscriber::filter::Targets;
 use crate::logging::{self, LogFormat};
 
 pub use command::Command;
-pub use containers::{Commit, Exec, Logs};
+pub use containers::{Commit, Cp, Exec, Logs};
 pub use images::{Export, ExportFormat, Import, Rebase, Which};
 pub use repository::{Check, Config};
 pub use run::Run;
@@ -40,8 +40,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Containers",
         &[
-            "run", "create", "start", "exec", "ps", "top", "logs", "wait", "pause", "unpause",
-            "stop", "restart", "kill", "rename", "diff", "port", "commit", "rm",
+            "run", "create", "start", "exec", "cp", "ps", "top", "logs", "wait", "pause",
+            "unpause", "stop", "restart", "kill", "rename", "diff", "port", "commit", "rm",
         ],
     ),
     ("Snapshots", &["snapshot", "mount", "unmount"]),

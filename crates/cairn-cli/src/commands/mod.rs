@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod commit;
 mod config;
+mod cp;
 mod documents;
 mod driver;
 mod exec;
@@ -214,6 +215,7 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
         Command::Rename { container, name } => rename::rename(&env, &container, &name),
         Command::Diff { container } => snapshots::diff_container(&env, &container),
         Command::Port { container } => port::port(&env, &container),
+        Command::Cp(args) => cp::cp(&env, &args),
         Command::Logs(args) => logs::logs(&env, &args),
         Command::Commit(args) => commit::commit(&env, &args),
         Command::Completions { shell } => documents::completions(shell),
