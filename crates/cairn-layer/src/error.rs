@@ -2,7 +2,7 @@
 
 use std::io;
 
-use cairn_model::{Class, path_display};
+use cairn_model::{Class, Digest, LayerId, path_display};
 
 /// Result of a layer operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -53,7 +53,7 @@ pub enum Error {
         /// Manifest or framing.
         what: &'static str,
         /// The layer.
-        layer: String,
+        layer: LayerId,
     },
     /// A file of a directory that is read or written.
     #[error("cannot {action} {path}")]
@@ -71,9 +71,9 @@ pub enum Error {
     )]
     Differs {
         /// Diff id as imported.
-        expected: String,
+        expected: Digest,
         /// Diff id of what came out.
-        actual: String,
+        actual: Digest,
     },
 }
 

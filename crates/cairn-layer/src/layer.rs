@@ -190,7 +190,7 @@ impl Layer {
         let bytes = store.read_stream(&self.manifest, 4 << 30)?;
         let damaged = || Error::Damaged {
             what: "the manifest",
-            layer: self.id.to_string(),
+            layer: self.id,
         };
         if *blake3::hash(&bytes).as_bytes() != *self.id.as_bytes() {
             return Err(damaged());

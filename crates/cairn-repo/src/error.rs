@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cairn_model::{Cancelled, Class};
+use cairn_model::{Cancelled, Class, Digest};
 
 /// Result of a repository operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,9 +49,9 @@ pub enum Error {
         /// Which, counted from 1.
         layer: usize,
         /// As the document says.
-        expected: String,
+        expected: Digest,
         /// As it is.
-        actual: String,
+        actual: Digest,
     },
     /// No such image.
     #[error("image {0} does not exist; see \"cairn images\"")]

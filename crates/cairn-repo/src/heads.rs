@@ -77,7 +77,7 @@ impl Heads<'_> {
     /// Reads what the active snapshot changed, into `ingest`.
     pub fn read(&self, snapshot: &Snapshot, parent: &Tree, ingest: &Ingest) -> Result<Scanned> {
         let not_active = || cairn_snapshot::Error::NotActive {
-            key: snapshot.key.to_string(),
+            key: snapshot.key.clone(),
             kind: snapshot.kind.as_str(),
             action: "committed",
         };

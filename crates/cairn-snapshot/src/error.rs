@@ -1,6 +1,6 @@
 //! Errors, each of a class that an edge can map to its own codes.
 
-use cairn_model::Class;
+use cairn_model::{Class, SnapshotKey};
 
 /// Result of a snapshot operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,36 +13,39 @@ pub enum Error {
     Store(#[from] cairn_store::Error),
     /// The key or name is taken.
     #[error("snapshot {0} already exists; choose another name or remove it first")]
-    Exists(String),
+    Exists(SnapshotKey),
     /// No snapshot of this name.
     #[error("snapshot {0} does not exist; see \"cairn snapshot ls\"")]
-    NotFound(String),
+    NotFound(SnapshotKey),
     /// The parent cannot be one.
     #[error("snapshot {0} is not committed and cannot be a parent; commit it first")]
-    ParentNotCommitted(String),
+    ParentNotCommitted(SnapshotKey),
     /// It has children.
     #[error("cannot remove snapshot {key}: snapshot {child} depends on it; remove that one first")]
     HasChildren {
         /// What was to be removed.
-        key: String,
+        key: SnapshotKey,
         /// One of its children.
-        child: String,
+        child: SnapshotKey,
     },
     /// Only an active snapshot can be committed or written.
     #[error("snapshot {key} is {kind}, not active: only an active snapshot can be {action}")]
     NotActive {
         /// Which.
-        key: String,
+        key: SnapshotKey,
         /// What it is.
         kind: &'static str,
         /// What was asked.
         action: &'static str,
     },
+    /// A committed snapshot is not mounted itself.
+    #[error("snapshot {0} is committed and cannot be mounted; create a view of it first")]
+    NotMountable(SnapshotKey),
     /// Something holds it.
     #[error("snapshot {key} is in use by {by}")]
     InUse {
         /// Which.
-        key: String,
+        key: SnapshotKey,
         /// By what.
         by: String,
     },
@@ -58,9 +61,10 @@ impl Error {
             Self::Exists(_) => Class::Exists,
             Self::NotFound(_) => Class::NotFound,
             Self::Invalid(_) => Class::Usage,
-            Self::ParentNotCommitted(_) | Self::HasChildren { .. } | Self::NotActive { .. } => {
-                Class::FailedPrecondition
-            }
+            Self::ParentNotCommitted(_)
+            | Self::HasChildren { .. }
+            | Self::NotActive { .. }
+            | Self::NotMountable(_) => Class::FailedPrecondition,
             Self::InUse { .. } => Class::InUse,
             Self::Store(e) => e.class(),
         }

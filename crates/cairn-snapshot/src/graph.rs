@@ -164,7 +164,7 @@ pub fn find(rows: &dyn Rows, key: &SnapshotKey) -> Result<Option<Snapshot>> {
 
 /// One snapshot.
 pub fn stat(rows: &dyn Rows, key: &SnapshotKey) -> Result<Snapshot> {
-    find(rows, key)?.ok_or_else(|| Error::NotFound(key.to_string()))
+    find(rows, key)?.ok_or_else(|| Error::NotFound(key.clone()))
 }
 
 /// All snapshots, in order of key.
@@ -246,12 +246,12 @@ pub fn layers(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<LayerId>> {
 
 fn check_new(rows: &dyn Rows, key: &SnapshotKey, parent: Option<&SnapshotKey>) -> Result<()> {
     if SNAPSHOTS.get(rows, key.as_str())?.is_some() {
-        return Err(Error::Exists(key.to_string()));
+        return Err(Error::Exists(key.clone()));
     }
     let Some(parent) = parent else { return Ok(()) };
     match stat(rows, parent)?.kind {
         Kind::Committed => Ok(()),
-        _ => Err(Error::ParentNotCommitted(parent.to_string())),
+        _ => Err(Error::ParentNotCommitted(parent.clone())),
     }
 }
 
@@ -323,7 +323,7 @@ pub fn commit(
     let active = stat(txn, key)?;
     if active.kind != Kind::Active {
         return Err(Error::NotActive {
-            key: key.to_string(),
+            key: key.clone(),
             kind: active.kind.as_str(),
             action: "committed",
         });
@@ -339,8 +339,8 @@ pub fn remove(txn: &mut Txn<'_>, key: &SnapshotKey) -> Result<Snapshot> {
     let snapshot = stat(txn, key)?;
     if let Some(child) = children(txn, key)?.into_iter().next() {
         return Err(Error::HasChildren {
-            key: key.to_string(),
-            child: child.to_string(),
+            key: key.clone(),
+            child,
         });
     }
     delete(txn, &snapshot)?;

@@ -170,7 +170,7 @@ fn parent_key(repo: &Repo, name: Option<&str>) -> Result<Option<SnapshotKey>> {
         Ok(image) => Ok(image.row.top),
         // Neither: say it of a snapshot, which is what the argument is first.
         Err(cairn_repo::Error::NoImage(_)) => {
-            Err(cairn_snapshot::Error::NotFound(name.to_owned()).into())
+            Err(cairn_snapshot::Error::NotFound(name.parse()?).into())
         }
         Err(e) => Err(e.into()),
     }

@@ -27,7 +27,7 @@ pub fn export_layer(store: &Store, layer: &Layer, out: &mut dyn Write) -> Result
         Some(framing) => {
             let damaged = || Error::Damaged {
                 what: "the tar framing",
-                layer: layer.id.to_string(),
+                layer: layer.id,
             };
             let bytes = store.read_stream(framing, FRAMING_BYTES_MAX)?;
             for step in decode_framing(&bytes).ok_or_else(damaged)? {
@@ -49,8 +49,8 @@ pub fn export_layer(store: &Store, layer: &Layer, out: &mut dyn Write) -> Result
     let digest = Digest::from_bytes(out.hasher.finalize().into());
     match layer.diff_id {
         Some(expected) if expected != digest => Err(Error::Differs {
-            expected: expected.to_string(),
-            actual: digest.to_string(),
+            expected,
+            actual: digest,
         }),
         _ => Ok((digest, out.bytes)),
     }

@@ -80,8 +80,8 @@ impl Import<'_> {
         if tar.diff_id != expected {
             return Err(Error::DiffId {
                 layer: number + 1,
-                expected: expected.to_string(),
-                actual: tar.diff_id.to_string(),
+                expected,
+                actual: tar.diff_id,
             });
         }
         Ok(NewLayer {

@@ -95,12 +95,7 @@ impl Snapshotter for Snapshots<'_> {
     fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan> {
         let snapshot = self.stat(key)?;
         if snapshot.kind == Kind::Committed {
-            return Err(cairn_snapshot::Error::NotActive {
-                key: key.to_string(),
-                kind: "committed",
-                action: "mounted; create a view of it first",
-            }
-            .into());
+            return Err(cairn_snapshot::Error::NotMountable(key.clone()).into());
         }
         self.repo
             .views()
@@ -114,7 +109,7 @@ impl Snapshotter for Snapshots<'_> {
         self.repo.store.db().read::<_, Error>(|rows| {
             refuse_if_container(rows, key)?;
             match graph::find(rows, name)? {
-                Some(_) => Err(cairn_snapshot::Error::Exists(name.to_string()).into()),
+                Some(_) => Err(cairn_snapshot::Error::Exists(name.clone()).into()),
                 None => Ok(()),
             }
         })?;
@@ -154,7 +149,7 @@ impl Snapshotter for Snapshots<'_> {
                 .find(|image| image.top.as_ref() == Some(key))
             {
                 return Err(cairn_snapshot::Error::InUse {
-                    key: key.to_string(),
+                    key: key.clone(),
                     by: format!("image {}; \"cairn rmi\" removes both", image.id.short()),
                 }
                 .into());
@@ -226,7 +221,7 @@ fn refuse_if_container(rows: &dyn Rows, key: &SnapshotKey) -> Result<()> {
         .find(|container| container.snapshot == *key)
     {
         Some(container) => Err(cairn_snapshot::Error::InUse {
-            key: key.to_string(),
+            key: key.clone(),
             by: format!(
                 "container {0}; \"cairn rm {0}\" removes both",
                 container.name

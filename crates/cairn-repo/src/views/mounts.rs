@@ -123,7 +123,7 @@ impl Views<'_> {
         let head = snapshot.head.map(|head| self.repo.heads().dir(&head));
         let in_use = |_| {
             Error::from(cairn_snapshot::Error::InUse {
-                key: snapshot.key.to_string(),
+                key: snapshot.key.clone(),
                 by: "another mount in progress; try again".into(),
             })
         };
@@ -181,7 +181,7 @@ impl Views<'_> {
                 Some(matches!(refused, TryLockError::WouldBlock))
             };
             if container.snapshot == snapshot.key && held().unwrap_or(false) {
-                let key = snapshot.key.to_string();
+                let key = snapshot.key.clone();
                 let by = format!(
                     "container {}, which is being started or runs",
                     container.name
@@ -195,7 +195,7 @@ impl Views<'_> {
     /// Refuses where a snapshot is mounted: two overlays over one upper directory damage each other.
     pub(crate) fn refuse_if_mounted(&self, snapshot: &Snapshot) -> Result<()> {
         let refuse = |by: String| {
-            let key = snapshot.key.to_string();
+            let key = snapshot.key.clone();
             Err(cairn_snapshot::Error::InUse { key, by }.into())
         };
         if let Some(place) = snapshot.labels.get(MOUNTPOINT)
