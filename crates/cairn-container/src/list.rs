@@ -1,7 +1,9 @@
 //! What there is to say about containers.
 
-use cairn_repo::{Container, Repo};
-use cairn_runtime::{LaunchSpec, State};
+use cairn_repo::{Container, Repo, time};
+use cairn_runtime::{LaunchSpec, State, Status};
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 
 use crate::error::Result;
 
@@ -12,6 +14,45 @@ pub struct Info {
     pub container: Container,
     /// Its process.
     pub state: State,
+}
+
+impl Info {
+    /// One word for what its process does.
+    pub fn status(&self) -> &'static str {
+        match self.state.status {
+            Status::Created => "created",
+            Status::Running if self.state.paused => "paused",
+            Status::Running => "running",
+            Status::Exited(_) => "exited",
+            Status::Lost => "lost",
+        }
+    }
+}
+
+impl Serialize for Info {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { container, state } = self;
+        let code = match state.status {
+            Status::Exited(code) => Some(code),
+            _ => None,
+        };
+        let image = container.image.map(|id| id.to_string());
+        let running = state.is_running();
+        let mut fields = to.serialize_struct("Info", 12)?;
+        fields.serialize_field("id", &container.id.hex())?;
+        fields.serialize_field("name", &container.name)?;
+        fields.serialize_field("image", &container.image_name)?;
+        fields.serialize_field("image_id", &image)?;
+        fields.serialize_field("snapshot", container.snapshot.as_str())?;
+        fields.serialize_field("command", &container.command)?;
+        fields.serialize_field("created", &time::rfc3339(container.created))?;
+        fields.serialize_field("status", self.status())?;
+        fields.serialize_field("exit_code", &code)?;
+        fields.serialize_field("out_of_memory", &state.out_of_memory)?;
+        fields.serialize_field("pid", &running.then_some(state.pid))?;
+        fields.serialize_field("monitor", &running.then_some(state.monitor))?;
+        fields.end()
+    }
 }
 
 /// All containers, newest first.

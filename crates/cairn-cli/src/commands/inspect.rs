@@ -4,7 +4,7 @@ use anyhow::Result;
 use cairn_repo::Repo;
 use serde_json::{Value, json};
 
-use super::{Env, images, ps};
+use super::{Env, images};
 use crate::output;
 
 /// `cairn inspect`
@@ -40,7 +40,7 @@ fn image(image: &cairn_repo::Image, show_env: bool) -> Value {
 
 fn container(repo: &Repo, name: &str, show_env: bool) -> Result<Value> {
     let (info, spec) = cairn_container::info(repo, name)?;
-    let mut value = ps::container_json(&info);
+    let mut value = serde_json::to_value(&info)?;
     if let Some(spec) = spec {
         let mut spec = serde_json::to_value(spec)?;
         if !show_env {

@@ -1,10 +1,7 @@
 //! `cairn ps`.
 
 use anyhow::Result;
-use cairn_container::Info;
-use cairn_repo::time;
 use cairn_runtime::{State, Status};
-use serde_json::{Value, json};
 
 use super::Env;
 use crate::output::{self, Table, ago};
@@ -25,40 +22,13 @@ fn status_text(state: &State) -> String {
     }
 }
 
-/// The fields of a container that every command shows.
-pub fn container_json(Info { container, state }: &Info) -> Value {
-    let (status, code) = match state.status {
-        Status::Created => ("created", None),
-        Status::Running if state.paused => ("paused", None),
-        Status::Running => ("running", None),
-        Status::Exited(code) => ("exited", Some(code)),
-        Status::Lost => ("lost", None),
-    };
-    json!({
-        "id": container.id.hex(),
-        "name": container.name,
-        "image": container.image_name,
-        "image_id": container.image.map(|id| id.to_string()),
-        "snapshot": container.snapshot.to_string(),
-        "command": container.command,
-        "created": time::rfc3339(container.created),
-        "status": status,
-        "exit_code": code,
-        "out_of_memory": state.out_of_memory,
-        "pid": state.is_running().then_some(state.pid),
-        "monitor": state.is_running().then_some(state.monitor),
-    })
-}
-
 /// `cairn ps`
 pub fn list(env: &Env, all: bool) -> Result<()> {
     let repo = env.open()?;
     let mut containers = cairn_container::list(&repo)?;
     containers.retain(|info| all || info.state.is_running());
     if env.json {
-        return Ok(output::json(
-            &containers.iter().map(container_json).collect(),
-        )?);
+        return Ok(output::report(&containers)?);
     }
     let mut table = Table::new(&["NAME", "ID", "IMAGE", "COMMAND", "STATUS"]);
     for info in &containers {
