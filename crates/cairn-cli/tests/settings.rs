@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use common::{Cairn, is_root, noise};
+use common::{Cairn, is_root, noise, shell_tree};
 use serde_json::Value;
 
 fn created() -> Cairn {
@@ -325,6 +325,57 @@ fn the_cache_is_cut_down_to_its_budget_and_what_was_used_last_stays() {
     cairn.ok(&["gc"]);
     assert_eq!(views(&cairn), BTreeSet::new());
     cairn.fails(&["config", "set", "cache.max-bytes", "5"], 2, "1000");
+}
+
+#[test]
+fn logs_of_new_containers_are_bounded_by_the_settings() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = created();
+    let tree = cairn.path("shell");
+    shell_tree(&tree);
+    cairn.import_dir(&tree, "shell");
+    cairn.ok(&["config", "set", "log.max-size", "100K"]);
+    cairn.ok(&["config", "set", "log.max-files", "2"]);
+    cairn.fails(&["config", "set", "log.max-files", "101"], 2, "1 to 100");
+    cairn.fails(&["config", "set", "log.max-size", "1K"], 2, "66000");
+    let script = "i=0; while [ $i -lt 30000 ]; do echo line number $i; i=$((i+1)); done";
+    let size = |name: &str, options: &[&str]| {
+        let run = ["run", "--name", name];
+        let program = ["shell", "/bin/sh", "-c", script];
+        cairn.ok(&[&run[..], options, &program].concat());
+        cairn.ok(&["logs", name]).len()
+    };
+    let bounded = size("bounded", &[]);
+    // Each line has a record around it.
+    assert!((10_000..=200_000).contains(&bounded), "{bounded}");
+    assert!(size("own", &["--log-max-size", "10M"]) > 400_000);
+}
+
+#[test]
+fn packs_are_rewritten_as_the_settings_say() {
+    let cairn = created();
+    for (name, files) in [("first", 0..20), ("second", 2..20)] {
+        let tree = cairn.path(name);
+        std::fs::create_dir(&tree).unwrap();
+        for i in files {
+            std::fs::write(tree.join(format!("file{i}")), noise(i, 20_000)).unwrap();
+        }
+        cairn.import_dir(&tree, name);
+    }
+    // Two files of twenty are needed by nothing now.
+    cairn.ok(&["rmi", "first"]);
+    let written = |cairn: &Cairn| cairn.json(&["gc"])["written_bytes"].as_u64().unwrap();
+    cairn.ok(&["config", "set", "gc.max-small-packs", "100"]);
+    assert_eq!(written(&cairn), 0);
+    cairn.fails(&["config", "set", "gc.max-dead", "0%"], 2, "above 0%");
+    cairn.ok(&["config", "set", "gc.max-dead", "5%"]);
+    assert!((300_000..400_000).contains(&written(&cairn)));
+    assert_eq!(written(&cairn), 0);
+    cairn.ok(&["config", "set", "gc.max-small-packs", "1"]);
+    assert!(written(&cairn) > 300_000);
+    cairn.ok(&["check"]);
 }
 
 #[test]

@@ -78,12 +78,12 @@ pub struct Run {
     /// Signal that stops the container, instead of the image's
     #[arg(long, value_name = "SIGNAL")]
     pub stop_signal: Option<String>,
-    /// Size at which the file of the container's log is rotated, for example 512K or 20M
-    #[arg(long, value_name = "SIZE", default_value = "10M", value_parser = units::bytes)]
-    pub log_max_size: u64,
-    /// Number of log files to keep
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    pub log_max_files: u32,
+    /// Size at which the file of the container's log is rotated, for example 512K or 20M [default: 10M]
+    #[arg(long, value_name = "SIZE", value_parser = units::bytes)]
+    pub log_max_size: Option<u64>,
+    /// Number of log files to keep [default: 3]
+    #[arg(long, value_name = "N")]
+    pub log_max_files: Option<u32>,
     /// Run an init process that forwards signals and reaps orphans
     #[arg(long)]
     pub init: bool,

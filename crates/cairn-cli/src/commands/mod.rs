@@ -127,6 +127,7 @@ impl Env {
             base: self.base.as_ref().or(settings.base_root.as_ref()).cloned(),
             driver: self.driver.or(settings.driver),
             cache_bytes_max: settings.cache_bytes_max,
+            gc: settings.gc(),
             verify: self.verify.or(settings.verify).unwrap_or_default(),
             watch: self.watch.clone(),
             notice: Some(Arc::new(Waits {

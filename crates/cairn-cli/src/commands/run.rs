@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use cairn_container::{
     Interrupts, LimitOptions, Names, RunOptions, Security, Surroundings, network,
 };
+use cairn_repo::Settings;
 use cairn_runtime::{LogLimits, Text};
 
 use super::{Env, unsupported};
@@ -39,7 +40,7 @@ pub fn step(order: i32) -> Result<u8> {
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
     let cidfile = args.cidfile.clone();
-    let options = options(args)?;
+    let options = options(args, &env.settings()?)?;
     // Before other threads are started.
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = env.open()?;
@@ -107,7 +108,7 @@ impl Drop for IdFile {
 /// `cairn create`
 pub fn create(env: &Env, args: Run) -> Result<()> {
     let cidfile = args.cidfile.clone();
-    let mut options = options(args)?;
+    let mut options = options(args, &env.settings()?)?;
     // Nobody's terminal is connected to it yet.
     options.detach = true;
     // Before other threads are started.
@@ -129,7 +130,7 @@ pub fn create(env: &Env, args: Run) -> Result<()> {
     Ok(())
 }
 
-fn options(args: Run) -> Result<RunOptions> {
+fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
     let mut words = args.image_and_command.into_iter();
     let image = words.next().unwrap_or_default().into_string();
     let image = image.map_err(|name| Usage(format!("{} is not an image name", name.display())))?;
@@ -191,7 +192,11 @@ fn options(args: Run) -> Result<RunOptions> {
             options: args.security.security_opt,
         },
         stop_signal: args.stop_signal,
-        log: LogLimits::new(args.log_max_size, args.log_max_files).ok_or_else(|| {
+        log: LogLimits::new(
+            args.log_max_size.unwrap_or(settings.log_bytes_max()),
+            args.log_max_files.unwrap_or(settings.log_files()),
+        )
+        .ok_or_else(|| {
             Usage("--log-max-size must be at least 66K and --log-max-files 1 to 100".into())
         })?,
     })

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use cairn_image::Platform;
 use cairn_layer::Limits;
 use cairn_model::{Driver, units};
+use cairn_store::gc::Policy;
 use cairn_view::Verify;
 
 use crate::error::{Error, Result};
 
 const ENTRIES_MAX: u64 = 4_000_000;
 const BYTES_MAX: u64 = 64 << 30;
+const LOG_BYTES_MAX: u64 = 10_000_000;
+const LOG_FILES: u32 = 3;
 
 /// What a repository's file says; `None` where it says nothing and the default is in force.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Settings {
     /// When cached files are verified.
     pub verify: Option<Verify>,
@@ -25,6 +28,18 @@ pub struct Settings {
     pub platform: Option<Platform>,
     /// What a collection cuts the cache down to.
     pub cache_bytes_max: Option<u64>,
+    /// A pack is rewritten when more than this share of it is dead.
+    pub gc_dead_share_max: Option<f64>,
+    /// More small packs than this are merged.
+    pub gc_small_packs_max: Option<u64>,
+    /// A pack of fewer bytes is small.
+    pub gc_small_pack_bytes: Option<u64>,
+    /// Live bytes that one round of a collection copies.
+    pub gc_round_bytes_max: Option<u64>,
+    /// Size at which a file of a container's log is rotated.
+    pub log_bytes_max: Option<u64>,
+    /// How many of these files are kept.
+    pub log_files: Option<u32>,
     /// Entries that an imported layer may have.
     pub entries_max: Option<u64>,
     /// Bytes that an imported layer may have.
@@ -32,6 +47,31 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// When a collection rewrites packs.
+    pub fn gc(&self) -> Policy {
+        let unsaid = Policy::default();
+        let packs = self
+            .gc_small_packs_max
+            .and_then(|n| usize::try_from(n).ok());
+        Policy {
+            dead_share_max: self.gc_dead_share_max.unwrap_or(unsaid.dead_share_max),
+            small_packs_max: packs.unwrap_or(unsaid.small_packs_max),
+            small_pack_bytes: self.gc_small_pack_bytes.unwrap_or(unsaid.small_pack_bytes),
+            round_bytes_max: self.gc_round_bytes_max.unwrap_or(unsaid.round_bytes_max),
+            ..unsaid
+        }
+    }
+
+    /// Size at which a file of a new container's log is rotated.
+    pub fn log_bytes_max(&self) -> u64 {
+        self.log_bytes_max.unwrap_or(LOG_BYTES_MAX)
+    }
+
+    /// How many of these files a new container keeps.
+    pub fn log_files(&self) -> u32 {
+        self.log_files.unwrap_or(LOG_FILES)
+    }
+
     /// What an imported layer may have.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -53,7 +93,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 7] = [
+static ALL: [Setting; 13] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",
@@ -128,6 +168,69 @@ static ALL: [Setting; 7] = [
                 )?),
             };
             Ok(())
+        },
+    },
+    Setting {
+        name: "log.max-size",
+        about: "Size at which the file of a new container's log is rotated, for example 20M; 66K to 1000G",
+        default: || LOG_BYTES_MAX.to_string(),
+        take: |settings, text| {
+            let bytes = units::bytes(text)?;
+            put(
+                &mut settings.log_bytes_max,
+                between(Some(bytes), 66_000, 1_000_000_000_000),
+            )
+        },
+    },
+    Setting {
+        name: "log.max-files",
+        about: "Number of log files that a new container keeps, 1 to 100",
+        default: || LOG_FILES.to_string(),
+        take: |settings, text| {
+            let files = between(text.parse().ok(), 1, 100)?;
+            settings.log_files = u32::try_from(files).ok();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "gc.max-dead",
+        about: "gc rewrites a pack of which more than this share is unreferenced, above 0% to 100%",
+        default: || format!("{}%", Policy::default().dead_share_max * 100.0),
+        take: |settings, text| put(&mut settings.gc_dead_share_max, units::percent(text)),
+    },
+    Setting {
+        name: "gc.max-small-packs",
+        about: "gc merges small packs when there are more than this, 1 to 1000000",
+        default: || Policy::default().small_packs_max.to_string(),
+        take: |settings, text| {
+            put(
+                &mut settings.gc_small_packs_max,
+                between(text.parse().ok(), 1, 1_000_000),
+            )
+        },
+    },
+    Setting {
+        name: "gc.small-pack-size",
+        about: "Size below which a pack is small, for example 8M; 1K to 1G",
+        default: || Policy::default().small_pack_bytes.to_string(),
+        take: |settings, text| {
+            let bytes = units::bytes(text)?;
+            put(
+                &mut settings.gc_small_pack_bytes,
+                between(Some(bytes), 1_000, 1_000_000_000),
+            )
+        },
+    },
+    Setting {
+        name: "gc.round-size",
+        about: "Live data that gc copies before it frees the packs it came from, for example 500M; 1M to 1000G",
+        default: || Policy::default().round_bytes_max.to_string(),
+        take: |settings, text| {
+            let bytes = units::bytes(text)?;
+            put(
+                &mut settings.gc_round_bytes_max,
+                between(Some(bytes), 1_000_000, 1_000_000_000_000),
+            )
         },
     },
 ];
