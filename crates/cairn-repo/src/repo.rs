@@ -9,13 +9,7 @@ use cairn_store::gc::Policy as GcPolicy;
 use cairn_store::{Disk, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
-use crate::check::Check;
-use crate::containers::Containers;
 use crate::error::Result;
-use crate::gc::Gc;
-use crate::images::Images;
-use crate::snapshots::Snapshots;
-use crate::views::Views;
 
 /// Directories that every repository has.
 pub(crate) const PLACES: [&str; 7] = [
@@ -107,36 +101,6 @@ impl Repo {
     /// Who waits for what is done with it, and may end it.
     pub fn watch(&self) -> &Watch {
         &self.options.watch
-    }
-
-    /// Images: import, export, names, removal, commit.
-    pub fn images(&self) -> Images<'_> {
-        Images { repo: self }
-    }
-
-    /// Snapshots: the contract of [`cairn_snapshot::Snapshotter`], and what differs between them.
-    pub fn snapshots(&self) -> Snapshots<'_> {
-        Snapshots { repo: self }
-    }
-
-    /// Containers: a name, an active snapshot and a directory each.
-    pub fn containers(&self) -> Containers<'_> {
-        Containers { repo: self }
-    }
-
-    /// Views: drivers, the cache, and mounts at places of the host.
-    pub fn views(&self) -> Views<'_> {
-        Views { repo: self }
-    }
-
-    /// Garbage collection.
-    pub fn gc(&self) -> Gc<'_> {
-        Gc { repo: self }
-    }
-
-    /// Verification and repair.
-    pub fn check(&self) -> Check<'_> {
-        Check { repo: self }
     }
 
     /// Directory for temporary files: the repository's own, where that can be written.

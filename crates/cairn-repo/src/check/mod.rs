@@ -26,6 +26,13 @@ pub struct Check<'a> {
     pub(crate) repo: &'a Repo,
 }
 
+impl Repo {
+    /// Verification and repair.
+    pub fn check(&self) -> Check<'_> {
+        Check { repo: self }
+    }
+}
+
 /// A blob that is damaged or gone, and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Affected {

@@ -58,6 +58,13 @@ pub struct Containers<'a> {
     pub(crate) repo: &'a Repo,
 }
 
+impl Repo {
+    /// Containers: a name, an active snapshot and a directory each.
+    pub fn containers(&self) -> Containers<'_> {
+        Containers { repo: self }
+    }
+}
+
 /// A container to be created.
 #[derive(Debug, Clone, Copy)]
 pub struct NewContainer<'a> {

@@ -25,6 +25,13 @@ pub struct Gc<'a> {
     pub(crate) repo: &'a Repo,
 }
 
+impl Repo {
+    /// Garbage collection.
+    pub fn gc(&self) -> Gc<'_> {
+        Gc { repo: self }
+    }
+}
+
 /// How to collect.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GcOptions {

@@ -32,6 +32,13 @@ pub struct Images<'a> {
     pub(crate) repo: &'a Repo,
 }
 
+impl Repo {
+    /// Images: import, export, names, removal, commit.
+    pub fn images(&self) -> Images<'_> {
+        Images { repo: self }
+    }
+}
+
 /// An image with its document and layers.
 #[derive(Debug, Clone)]
 pub struct Image {

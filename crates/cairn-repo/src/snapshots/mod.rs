@@ -20,6 +20,13 @@ pub struct Snapshots<'a> {
     pub(crate) repo: &'a Repo,
 }
 
+impl Repo {
+    /// Snapshots: the contract of [`cairn_snapshot::Snapshotter`], and what differs between them.
+    pub fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots { repo: self }
+    }
+}
+
 impl Snapshots<'_> {
     /// Layers of a snapshot, lowest first.
     pub fn layers(&self, key: &SnapshotKey) -> Result<Vec<Layer>> {

@@ -22,6 +22,13 @@ pub struct Views<'a> {
     pub(crate) repo: &'a Repo,
 }
 
+impl Repo {
+    /// Views: drivers, the cache, and mounts at places of the host.
+    pub fn views(&self) -> Views<'_> {
+        Views { repo: self }
+    }
+}
+
 impl Views<'_> {
     /// Where they are kept.
     pub(crate) fn cache(&self) -> cairn_view::Views {
