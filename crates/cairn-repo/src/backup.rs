@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::PackId;
 use cairn_snapshot::{Kind, graph};
-use cairn_store::{AllRows, Disk, Store, gc, kinds};
+use cairn_store::{AllRows, Disk, Layout, Store, gc, kinds, layout};
 use serde::Serialize;
 
 use crate::check::without_dangling;
 use crate::error::{At, Error, Result};
-use crate::repo::{PLACES, Repo};
+use crate::repo::Repo;
 use crate::settings::SettingsFile;
 
 /// What a backup did.
@@ -51,14 +51,15 @@ impl Repo {
                 to.display()
             )));
         }
+        let copy = Layout::of(to);
         // A copy of a repository above a base stands above the same one.
         let base = self.store.base().map(|base| base.root());
         Store::create_above(to, disk.clone(), base)?;
-        for name in PLACES {
+        for name in layout::directories() {
             cairn_store::private_directory(&to.join(name), &disk)?;
         }
         let target = Self::open(to, crate::repo::Options::default())?;
-        let busy = std::fs::read_dir(to.join("heads")).at("list", to)?.count();
+        let busy = std::fs::read_dir(copy.heads()).at("list", to)?.count();
         if busy > 0 {
             return Err(Error::Invalid(format!(
                 "{} contains writable snapshots, so it is not a backup; choose another directory",
@@ -78,19 +79,17 @@ impl Repo {
             self.watch().check()?;
             self.bring(&target, id, &mut report)?;
         }
-        let place = |name: &str| to.join(name);
-        disk.sync_dir(&place("packs"))?;
+        disk.sync_dir(&copy.packs())?;
         target.store.db().replace_all(rows, || {
-            for derived in ["db", "index"] {
-                let path = place(derived);
+            for path in [copy.db(), copy.index()] {
                 if path.is_dir() {
                     std::fs::remove_dir_all(&path).at("remove", &path)?;
                 }
             }
-            Ok::<_, Error>(cairn_store::private_directory(&place("index"), &disk)?)
+            Ok::<_, Error>(cairn_store::private_directory(&copy.index(), &disk)?)
         })?;
         // Packs without a row would be adopted with the next opening.
-        for entry in std::fs::read_dir(place("packs")).at("list", to)?.flatten() {
+        for entry in std::fs::read_dir(copy.packs()).at("list", to)?.flatten() {
             let path = entry.path();
             let id = path.file_stem().and_then(|s| s.to_str()?.parse().ok());
             if id.is_none_or(|id| !packs.contains(&id)) {

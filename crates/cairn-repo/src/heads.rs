@@ -1,7 +1,7 @@
 //! Heads: the directories that active snapshots write to.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::{Scanned, Tree};
 use cairn_model::{Meta, PackId};
@@ -37,7 +37,7 @@ pub(crate) struct NewHead {
 impl Heads<'_> {
     /// The directory that all of them are in.
     pub fn place(&self) -> PathBuf {
-        self.repo.root().join("heads")
+        self.repo.layout().heads()
     }
 
     pub fn dir(&self, head: &PackId) -> PathBuf {
@@ -109,36 +109,37 @@ impl Heads<'_> {
         self.repo.store.db().read::<_, Error>(|rows| {
             let heads = graph::list(rows)?.into_iter().filter_map(|s| s.head);
             let containers = crate::containers::all(rows)?.into_iter().map(|c| c.id);
-            Ok(self.drop_unknown("heads", heads.collect())?
-                + self.drop_unknown("containers", containers.collect())?)
+            let layout = self.repo.layout();
+            Ok(drop_unknown(&layout.heads(), &heads.collect())?
+                + drop_unknown(&layout.containers(), &containers.collect())?)
         })
     }
+}
 
-    fn drop_unknown(&self, place: &str, known: HashSet<PackId>) -> Result<u64> {
-        let directory = self.repo.root().join(place);
-        let mut count = 0;
-        let mut failed = None;
-        for entry in std::fs::read_dir(&directory)
-            .at("list", &directory)?
-            .flatten()
-        {
-            let id = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<PackId>().ok());
-            if id.is_some_and(|id| !known.contains(&id)) {
-                match std::fs::remove_dir_all(entry.path()) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                        // The others go nevertheless.
-                        failed.get_or_insert((e, entry.path()));
-                    }
-                    _ => count += 1,
+/// Removes the directories in `directory` that are none of the known ones.
+fn drop_unknown(directory: &Path, known: &HashSet<PackId>) -> Result<u64> {
+    let mut count = 0;
+    let mut failed = None;
+    for entry in std::fs::read_dir(directory)
+        .at("list", directory)?
+        .flatten()
+    {
+        let id = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<PackId>().ok());
+        if id.is_some_and(|id| !known.contains(&id)) {
+            match std::fs::remove_dir_all(entry.path()) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    // The others go nevertheless.
+                    failed.get_or_insert((e, entry.path()));
                 }
+                _ => count += 1,
             }
         }
-        match failed {
-            Some((e, path)) => Err(e).at("remove", &path),
-            None => Ok(count),
-        }
+    }
+    match failed {
+        Some((e, path)) => Err(e).at("remove", &path),
+        None => Ok(count),
     }
 }

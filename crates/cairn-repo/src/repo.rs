@@ -6,21 +6,10 @@ use std::sync::Arc;
 use cairn_layer::Limits;
 use cairn_model::{Driver, Watch};
 use cairn_store::gc::Policy as GcPolicy;
-use cairn_store::{Disk, Notice, OpenOptions, PackSource, Store};
+use cairn_store::{Disk, Layout, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
 use crate::error::Result;
-
-/// Directories that every repository has.
-pub(crate) const PLACES: [&str; 7] = [
-    "packs",
-    "index",
-    "leases",
-    "tmp",
-    "heads",
-    "containers",
-    "cache",
-];
 
 /// How a repository is opened.
 #[derive(Clone, Default)]
@@ -60,7 +49,8 @@ impl Repo {
     /// Makes a repository in `root` if there is none, and opens it.
     pub fn open_or_create(root: &Path, options: Options) -> Result<Self> {
         Store::create_above(root, options.disk.clone(), options.base.as_deref())?;
-        let places = ["heads", "containers", "cache"].map(|name| root.join(name));
+        let layout = Layout::of(root);
+        let places = [layout.heads(), layout.containers(), layout.cache()];
         if !places.iter().all(|place| place.is_dir()) {
             for place in &places {
                 cairn_store::private_directory(place, &options.disk)?;
@@ -93,6 +83,11 @@ impl Repo {
         self.store.root()
     }
 
+    /// Where its files and directories are.
+    pub(crate) fn layout(&self) -> Layout<'_> {
+        Layout::of(self.root())
+    }
+
     /// Its store.
     pub fn store(&self) -> &Store {
         &self.store
@@ -105,7 +100,7 @@ impl Repo {
 
     /// Directory for temporary files: the repository's own, where that can be written.
     pub(crate) fn spool(&self) -> PathBuf {
-        let own = self.root().join("tmp");
+        let own = self.layout().tmp();
         if cairn_store::can_write(&own) {
             own
         } else {

@@ -1,7 +1,82 @@
-//! Where everything in a repository's directory is: names of files and directories are here and nowhere
-//! else in the store.
+//! Where everything in a repository's directory is. Names at its top are here and nowhere else; what is inside
+//! of `cache/`, `containers/` and `heads/` is a matter of the crates that fill them.
 
 use std::path::{Path, PathBuf};
+
+/// What a file or directory at the top of a repository counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// Packs: blobs, alive and dead.
+    Packs,
+    /// Where each blob is.
+    Index,
+    /// Journal and database.
+    Database,
+    /// Views and objects.
+    Cache,
+    /// What writable snapshots changed.
+    Heads,
+    /// All else.
+    Other,
+}
+
+/// A file or directory at the top of a repository.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct TopLevel {
+    /// Its name.
+    pub name: &'static str,
+    /// What it counts as.
+    pub part: Part,
+    /// True for a directory that every repository has.
+    pub always: bool,
+}
+
+const fn directory(name: &'static str, part: Part) -> TopLevel {
+    TopLevel {
+        name,
+        part,
+        always: true,
+    }
+}
+
+const fn at_times(name: &'static str, part: Part) -> TopLevel {
+    TopLevel {
+        name,
+        part,
+        always: false,
+    }
+}
+
+/// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
+pub const TOP_LEVEL: [TopLevel; 19] = [
+    directory(PACKS, Part::Packs),
+    directory(INDEX, Part::Index),
+    directory(LEASES, Part::Other),
+    directory(TMP, Part::Other),
+    directory(HEADS, Part::Heads),
+    directory(CONTAINERS, Part::Other),
+    directory(CACHE, Part::Cache),
+    at_times(DB, Part::Database),
+    at_times(JOURNAL, Part::Database),
+    at_times(JOURNAL_COPY, Part::Database),
+    at_times(FORMAT, Part::Other),
+    at_times(BASE, Part::Other),
+    at_times(LOCK, Part::Other),
+    at_times(GC_LOCK, Part::Other),
+    at_times(SETTINGS, Part::Other),
+    at_times(RESERVE, Part::Other),
+    at_times(QUARANTINE, Part::Other),
+    at_times(DB_BROKEN, Part::Other),
+    at_times(DB_NEW, Part::Other),
+];
+
+/// Names of the directories that every repository has.
+pub fn directories() -> impl Iterator<Item = &'static str> {
+    let always = TOP_LEVEL.iter().filter(|place| place.always);
+    always.map(|place| place.name)
+}
 
 const FORMAT: &str = "format";
 const LOCK: &str = "lock";
@@ -17,6 +92,12 @@ const DB_BROKEN: &str = "db.broken";
 const BASE: &str = "base";
 const RESERVE: &str = "reserve";
 const CURRENT: &str = "CURRENT";
+const GC_LOCK: &str = "gc.lock";
+const SETTINGS: &str = "cairn.toml";
+const HEADS: &str = "heads";
+const CONTAINERS: &str = "containers";
+const CACHE: &str = "cache";
+const QUARANTINE: &str = "quarantine";
 
 /// Directories that a new store has.
 pub const DIRECTORIES: [&str; 4] = [PACKS, INDEX, LEASES, TMP];
@@ -42,8 +123,8 @@ pub const PRIVATE: [&str; 20] = [
     JOURNAL,
     JOURNAL_COPY,
     LOCK,
-    "gc.lock",
-    "cairn.toml",
+    GC_LOCK,
+    SETTINGS,
     "index/CURRENT",
     "index/lock",
     "db/db",
@@ -55,10 +136,10 @@ pub const PRIVATE: [&str; 20] = [
     DB,
     DB_BROKEN,
     RESERVE,
-    "heads",
-    "containers",
-    "cache",
-    "quarantine",
+    HEADS,
+    CONTAINERS,
+    CACHE,
+    QUARANTINE,
 ];
 
 /// The parts of the repository in one directory.
@@ -136,6 +217,36 @@ impl<'a> Layout<'a> {
         self.0.join(DB_BROKEN)
     }
 
+    /// Held by the one who takes things away.
+    pub fn gc_lock(self) -> PathBuf {
+        self.0.join(GC_LOCK)
+    }
+
+    /// The file of settings.
+    pub fn settings(self) -> PathBuf {
+        self.0.join(SETTINGS)
+    }
+
+    /// What active snapshots changed, a directory each.
+    pub fn heads(self) -> PathBuf {
+        self.0.join(HEADS)
+    }
+
+    /// Containers, a directory each.
+    pub fn containers(self) -> PathBuf {
+        self.0.join(CONTAINERS)
+    }
+
+    /// Views and objects.
+    pub fn cache(self) -> PathBuf {
+        self.0.join(CACHE)
+    }
+
+    /// What a repair set aside.
+    pub fn quarantine(self) -> PathBuf {
+        self.0.join(QUARANTINE)
+    }
+
     /// What is given up when the disk is full.
     pub fn reserve(self) -> PathBuf {
         self.0.join(RESERVE)
@@ -145,4 +256,43 @@ impl<'a> Layout<'a> {
 /// Which segments are in force, in the directory of an index.
 pub fn index_list(index: &Path) -> PathBuf {
     index.join(CURRENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/format.md");
+
+    #[test]
+    fn the_document_of_the_format_names_exactly_what_is_at_the_top() {
+        let (_, drawing) = DOCUMENT.split_once("ROOT/\n").unwrap();
+        let (drawing, _) = drawing.split_once("```").unwrap();
+        let mut written: Vec<&str> = drawing
+            .lines()
+            // Lines that go on with the one above are indented more.
+            .filter_map(|line| line.strip_prefix("  "))
+            .filter(|line| !line.starts_with(' '))
+            .flat_map(|line| line.split("  ").next().unwrap_or_default().split(' '))
+            .map(|name| name.split('/').next().unwrap_or_default())
+            .collect();
+        let mut there: Vec<&str> = TOP_LEVEL.iter().map(|place| place.name).collect();
+        written.sort_unstable();
+        there.sort_unstable();
+        assert_eq!(written, there);
+    }
+
+    #[test]
+    fn no_name_is_given_twice_and_what_is_private_is_known() {
+        let mut names: Vec<&str> = TOP_LEVEL.iter().map(|place| place.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        for name in PRIVATE {
+            let top = name.split('/').next().unwrap_or_default();
+            assert!(names.contains(&top), "{name}");
+        }
+        assert!(directories().all(|name| PRIVATE.contains(&name)));
+    }
 }

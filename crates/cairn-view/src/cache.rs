@@ -9,6 +9,9 @@ use crate::error::{At, Result};
 use crate::objects::ObjectCache;
 use crate::verify::Verify;
 
+/// Attributes of root directories, which the floor above reads and writes.
+pub(crate) const ROOTS: &str = "roots";
+
 /// Views of a repository.
 #[derive(Debug, Clone)]
 pub struct Views {
@@ -42,6 +45,11 @@ impl Views {
     /// The object cache.
     pub fn objects(&self) -> ObjectCache {
         ObjectCache::new(&self.directory.join("objects"))
+    }
+
+    /// Where attributes of root directories are remembered, a file for each tree.
+    pub fn root_records(&self) -> PathBuf {
+        self.directory.join(ROOTS)
     }
 
     /// An empty directory, which overlayfs wants as a second lower where there is no upper.

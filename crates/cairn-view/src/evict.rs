@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use cairn_model::{ObjectId, TreeId};
 use rustix::fs::FlockOperation;
 
-use crate::cache::Views;
+use crate::cache::{ROOTS, Views};
 use crate::error::{At, Result};
 use crate::flat::{ASIDE, disk_bytes};
 use crate::verified::{Verified, boot_id};
@@ -38,7 +38,7 @@ impl Views {
         };
         let (trees, objects) = keep()?;
         let aside = format!("{ASIDE}{}-", boot_id().unwrap_or_default());
-        for name in ["views", "flat", "roots"] {
+        for name in ["views", "flat", ROOTS] {
             let Ok(entries) = std::fs::read_dir(self.directory().join(name)) else {
                 continue;
             };

@@ -8,13 +8,13 @@ mod repair;
 pub(crate) use references::without_dangling;
 
 use cairn_model::{BlobId, Class, Digest, LayerId, SnapshotKey, path_display};
-use cairn_store::{Damage, ScrubOptions, scrub};
+use cairn_store::{Damage, ScrubOptions, layout, scrub};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
 use crate::containers::Container;
 use crate::error::{Error, Result};
-use crate::repo::{PLACES, Repo};
+use crate::repo::Repo;
 
 use affected::Bad;
 
@@ -173,15 +173,13 @@ impl Check<'_> {
             Ok(words) => report.faults.extend(words),
             Err(e) => report.note(&e),
         }
-        for name in PLACES
-            .iter()
-            // The cache is made again by whoever needs it.
-            .filter(|name| **name != "cache" && !self.repo.root().join(name).is_dir())
-        {
-            report.faults.push(format!(
-                "the directory {} is missing",
-                self.repo.root().join(name).display()
-            ));
+        let places = layout::directories().map(|name| self.repo.root().join(name));
+        // The cache is made again by whoever needs it.
+        for place in places.filter(|place| *place != self.repo.layout().cache()) {
+            if !place.is_dir() {
+                let missing = format!("the directory {} is missing", place.display());
+                report.faults.push(missing);
+            }
         }
         let scrub = match scrub(&self.repo.store, options, progress) {
             Ok(scrub) => scrub,

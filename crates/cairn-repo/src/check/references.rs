@@ -190,10 +190,11 @@ impl Check<'_> {
             Ok((heads.collect::<Vec<_>>(), containers.collect::<Vec<_>>()))
         })?;
         let disk = self.repo.store.disk();
-        let kept = self.repo.root().join("quarantine");
+        let kept = self.repo.layout().quarantine();
         let mut out = Vec::new();
-        for (place, known) in [("heads", heads), ("containers", containers)] {
-            let directory = self.repo.root().join(place);
+        let layout = self.repo.layout();
+        for (directory, known) in [(layout.heads(), heads), (layout.containers(), containers)] {
+            let place = directory.file_name().unwrap_or_default().to_string_lossy();
             let entries = std::fs::read_dir(&directory).at("list", &directory)?;
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();

@@ -6,11 +6,11 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cairn_model::{BlobId, Class, Kind, LayerId, PackId, Piece};
-use cairn_store::{Damage, Db, PackReader, ScrubOptions, salvage, scrub};
+use cairn_store::{Damage, Db, PackReader, ScrubOptions, layout, salvage, scrub};
 
 use super::{Check, CheckReport, Place};
 use crate::error::{Error, Result};
-use crate::repo::{Options, PLACES, Repo};
+use crate::repo::{Options, Repo};
 
 impl Repo {
     /// Repairs the repository in `root`, also where it is too damaged to be opened.
@@ -20,7 +20,7 @@ impl Repo {
         if cairn_store::restore_format(root, &disk)? {
             done.push("rewrote the file \"format\"".to_owned());
         }
-        for name in PLACES {
+        for name in layout::directories() {
             let place = root.join(name);
             if !place.is_dir() {
                 cairn_store::private_directory(&place, &disk)?;
@@ -141,17 +141,13 @@ impl Check<'_> {
                 .store
                 .publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
         }
-        let directory = self.repo.root().join("quarantine");
+        let directory = self.repo.layout().quarantine();
         let kept = directory.join(path.file_name().unwrap_or_default());
         if path.exists() {
             let disk = self.repo.store.disk();
             disk.mkdir(&directory)?;
             disk.rename(&path, &kept)?;
-            for place in [
-                &directory,
-                self.repo.root(),
-                &self.repo.root().join("packs"),
-            ] {
+            for place in [&directory, self.repo.root(), &self.repo.layout().packs()] {
                 disk.sync_dir(place)?;
             }
         }

@@ -83,7 +83,7 @@ pub struct NewContainer<'a> {
 impl Containers<'_> {
     /// Directory of a container's own files.
     pub fn dir(&self, id: &PackId) -> PathBuf {
-        self.repo.root().join("containers").join(id.hex())
+        self.repo.layout().containers().join(id.hex())
     }
 
     /// Makes a container with an active snapshot of its own. `claim` is called with its directory before

@@ -120,7 +120,7 @@ pub(crate) struct Collector {
 impl Repo {
     /// Waits until no other collection, repair or backup is under way.
     pub(crate) fn only_collector(&self) -> Result<Collector> {
-        let path = self.root().join("gc.lock");
+        let path = self.layout().gc_lock();
         let mut options = File::options();
         options.create(true).write(true).truncate(false).mode(0o600);
         let disk = self.store.disk();

@@ -4,13 +4,12 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use cairn_store::Disk;
+use cairn_store::{Disk, Layout};
 use toml_edit::{Document, DocumentMut, InlineTable, Item, Table, TableLike};
 
 use super::keys::{Setting, Settings};
 use crate::error::{At, Error, Result};
 
-const NAME: &str = "cairn.toml";
 const BYTES_MAX: u64 = 1 << 20;
 const HEAD: &str = "\
 # Settings of this Cairn repository. \"cairn config list\" shows all of them with their defaults.
@@ -39,7 +38,7 @@ pub struct Value {
 impl SettingsFile {
     /// Where the file of the repository in `root` is, or would be.
     pub fn path(root: &Path) -> PathBuf {
-        root.join(NAME)
+        Layout::of(root).settings()
     }
 
     /// Reads the file; one that is not there is empty.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use cairn_model::Watch;
 use cairn_store::gc::{Marks, record_area};
+use cairn_store::layout::{self, Part};
 use cairn_store::pack_bytes;
 
 use super::Stats;
@@ -35,24 +36,17 @@ impl Repo {
             apparent += bytes;
             Ok(bytes)
         };
-        stats.index = count("index")?;
-        stats.database = count("db")? + count("journal")? + count("journal.copy")?;
-        stats.cache = count("cache")?;
-        stats.heads = count("heads")?;
-        for name in [
-            "base",
-            "containers",
-            "leases",
-            "tmp",
-            "quarantine",
-            "format",
-            "lock",
-            "gc.lock",
-            "db.broken",
-            "reserve",
-            "cairn.toml",
-        ] {
-            stats.other += count(name)?;
+        for place in layout::TOP_LEVEL {
+            let counted = match place.part {
+                // Counted by their rows, which tell alive from dead.
+                Part::Packs => continue,
+                Part::Index => &mut stats.index,
+                Part::Database => &mut stats.database,
+                Part::Cache => &mut stats.cache,
+                Part::Heads => &mut stats.heads,
+                _ => &mut stats.other,
+            };
+            *counted += count(place.name)?;
         }
         stats.disk = disk_bytes(self.root(), self.watch())?;
         stats.rounding = stats.disk.saturating_sub(apparent);

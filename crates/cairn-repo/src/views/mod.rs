@@ -32,7 +32,7 @@ impl Repo {
 impl Views<'_> {
     /// Where they are kept.
     pub(crate) fn cache(&self) -> cairn_view::Views {
-        let cache = self.repo.root().join("cache");
+        let cache = self.repo.layout().cache();
         cairn_view::Views::new(&cache).verified(self.repo.options.verify)
     }
 

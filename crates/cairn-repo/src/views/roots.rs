@@ -15,12 +15,7 @@ pub(crate) const ROOT_BYTES_MAX: u64 = 8 << 20;
 impl Views<'_> {
     /// Attributes of the root directory that the layers merge to.
     pub(crate) fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
-        let path = self
-            .repo
-            .root()
-            .join("cache")
-            .join("roots")
-            .join(tree_id(layers).hex());
+        let path = self.cache().root_records().join(tree_id(layers).hex());
         if let Some(bytes) = cairn_view::read_checked(&path, ROOT_BYTES_MAX)
             && let Some(meta) = cairn_store::codec::decode_bare(&mut &bytes[..])
         {
@@ -34,7 +29,7 @@ impl Views<'_> {
 
     /// Files of the cache that hold attributes of root directories.
     pub(crate) fn root_records(&self) -> Vec<(TreeId, PathBuf)> {
-        let directory = self.repo.root().join("cache").join("roots");
+        let directory = self.cache().root_records();
         let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         let record = |entry: std::fs::DirEntry| {
             let id = entry.file_name().to_str()?.parse().ok()?;
