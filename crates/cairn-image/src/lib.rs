@@ -2,6 +2,14 @@
 //!
 //! **Invariant:** every byte that is handed out was checked against the digest that names it, or comes
 //! with an error; documents are kept whole, so that fields nobody here knows survive.
+//!
+//! ```
+//! use cairn_image::Platform;
+//!
+//! let platform: Platform = "linux/arm64".parse()?;
+//! assert_eq!(platform.to_string(), "linux/arm64");
+//! # Ok::<_, String>(())
+//! ```
 
 mod archive;
 pub mod change;

@@ -3,6 +3,12 @@
 //!
 //! **Invariant:** the tar of an imported layer comes out byte for byte as it came in, and whatever
 //! comes in, no entry leaves the root it belongs to.
+//!
+//! ```
+//! assert_eq!(cairn_layer::clean(b"./usr//bin/")?, b"usr/bin");
+//! assert!(cairn_layer::clean(b"../../etc/passwd").is_err());
+//! # Ok::<_, cairn_layer::Error>(())
+//! ```
 
 mod content;
 mod dir;

@@ -2,6 +2,15 @@
 //!
 //! **Invariant:** no I/O here, and every value that exists is valid: names and ids are checked where
 //! they are made, so no floor above checks them again.
+//!
+//! ```
+//! use cairn_model::{ImageRef, SnapshotKey};
+//!
+//! let name: ImageRef = "debian:12".parse()?;
+//! assert_eq!(name.tag(), "12");
+//! assert!("../etc passwd".parse::<SnapshotKey>().is_err());
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod causes;
 mod class;

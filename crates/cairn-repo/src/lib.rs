@@ -2,6 +2,66 @@
 //!
 //! **Invariant:** whatever a command reports as done is durable and whole; whatever it does not, left
 //! nothing but what a collection finds.
+//!
+//! A directory becomes an image; a snapshot of it is prepared, changed and committed:
+//!
+//! ```
+//! use cairn_model::{Driver, MountPlan};
+//! use cairn_repo::{GcOptions, ImportOptions, Options, Repo};
+//! use cairn_snapshot::{Labels, Snapshotter};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let place = tempfile::tempdir()?;
+//! # let (root, files) = (place.path().join("repository"), place.path().join("files"));
+//! # std::fs::create_dir(&files)?;
+//! # std::fs::write(files.join("hello"), "hello")?;
+//! let options = Options {
+//!     // Works everywhere; by default it is the best driver that works here.
+//!     driver: Some(Driver::Copy),
+//!     ..Options::default()
+//! };
+//! let repo = Repo::open_or_create(&root, options)?;
+//!
+//! let import = ImportOptions {
+//!     name: Some("hello:1".parse()?),
+//!     platform: cairn_image::Platform::host(),
+//!     read_all: false,
+//! };
+//! repo.images().import(&files, &import)?;
+//! let image = repo.images().find("hello:1")?;
+//!
+//! // What comes back says how to mount the snapshot. With this driver it is a directory, which can be used as it is.
+//! let key = "work".parse()?;
+//! let plan = repo.snapshots().prepare(&key, image.row.top.as_ref(), Labels::default())?;
+//! let MountPlan::Copy(copy) = plan else { unreachable!("the driver was named") };
+//! std::fs::write(copy.directory.join("world"), "world")?;
+//!
+//! let done = "done".parse()?;
+//! repo.snapshots().commit(&done, &key, Labels::default())?;
+//! assert!(repo.snapshots().tree(&done)?.get(b"world").is_some());
+//!
+//! repo.snapshots().remove(&done)?;
+//! let report = repo.gc().run(&GcOptions::default())?;
+//! assert!(report.dead_blobs > 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Mounts need privileges and a directory of the host:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use cairn_repo::{MountOptions, Options, Repo};
+//!
+//! let repo = Repo::open(Path::new("/var/lib/cairn"), Options::default())?;
+//! repo.views().mount("hello:1", Path::new("/mnt"), MountOptions::default())?;
+//! repo.views().unmount(Path::new("/mnt"), false)?;
+//! # Ok::<_, cairn_repo::Error>(())
+//! ```
+//!
+//! Long work reports to, and is ended by, the [`Watch`] in [`Options`]. Errors are sorted by their
+//! [`Class`](cairn_model::Class). More in `docs/library.md`.
 
 mod backup;
 mod check;

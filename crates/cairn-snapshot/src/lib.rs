@@ -4,6 +4,16 @@
 //! snapshot. The semantics are those that containerd's test suite asks of any snapshotter.
 //!
 //! [`Snapshotter`] is the contract; [`graph`] are the rules over rows, for whoever implements it.
+//!
+//! ```
+//! use cairn_snapshot::Filter;
+//!
+//! // As containerd's clients write them.
+//! let filter: Filter = "kind==active,parent==base".parse()?;
+//! # drop(filter);
+//! assert!("kind=".parse::<Filter>().is_err());
+//! # Ok::<_, cairn_snapshot::Error>(())
+//! ```
 
 mod error;
 mod filter;

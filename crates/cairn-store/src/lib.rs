@@ -5,6 +5,23 @@
 //! crash between any two leaves only work that nobody was told is done.
 //!
 //! Nothing here knows what blobs mean.
+//!
+//! ```
+//! use cairn_store::{Disk, Error, Store, put_stream};
+//!
+//! # let place = tempfile::tempdir()?;
+//! # let root = place.path().join("store");
+//! Store::create(&root, Disk::default())?;
+//! let store = Store::open(&root, Disk::default(), None)?;
+//! let ingest = store.ingest()?;
+//! let mut feeder = ingest.feeder();
+//! let stream = put_stream(&mut feeder, b"some content")?;
+//! drop(feeder);
+//! // In one transaction with whatever row refers to it; none does here, so the next collection removes it.
+//! store.publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
+//! assert_eq!(store.read_stream(&stream, 100)?, b"some content");
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
 
 mod base;
 mod chunk;

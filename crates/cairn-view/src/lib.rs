@@ -5,6 +5,18 @@
 //! are made again from the store, each piece checked against its id; nothing in it is used before it was
 //! held against what it should be, as [`Verify`] says. What to mount is data
 //! ([`cairn_model::MountPlan`]); only [`mount()`] makes system calls for it.
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use cairn_model::{CopyPlan, MountPlan};
+//!
+//! // Needs privileges. A mount that is not attached goes when it is dropped.
+//! let plan = MountPlan::Copy(CopyPlan { directory: "/srv/files".into(), writable: false });
+//! let mount = cairn_view::mount(&plan)?;
+//! cairn_view::attach(&mount, Path::new("/mnt"))?;
+//! # Ok::<_, cairn_view::Error>(())
+//! ```
 
 mod cache;
 mod check;
