@@ -397,7 +397,9 @@ fn hostile_archives_stay_below_the_directory_they_are_for() {
     let cairn = running("mkdir /box; echo kept > /outside");
     let host = cairn.path("host");
     let host = host.to_str().unwrap();
-    let attacks: [(&[(&str, u8, &str)], &str); 5] = [
+    /// Name, type and link of each member.
+    type Members<'a> = &'a [(&'a str, u8, &'a str)];
+    let attacks: [(Members<'_>, &str); 5] = [
         (&[("../outside", b'0', "x")], "could leave the root"),
         (&[("a/../../outside", b'0', "x")], "could leave the root"),
         (&[("l", b'2', host), ("l/new", b'0', "x")], "symbolic link"),
