@@ -5,7 +5,7 @@ use cairn_repo::{CommitOptions, Imported, Repo};
 use cairn_runtime::State;
 use serde_json::{Value, json};
 
-use crate::create::CONFIG;
+use crate::config::CONFIG;
 use crate::error::{Error, Result};
 
 /// What the image is to be.

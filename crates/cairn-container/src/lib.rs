@@ -10,6 +10,7 @@
 
 mod command;
 mod commit;
+mod config;
 mod copy;
 mod create;
 mod environment;
@@ -22,6 +23,7 @@ mod list;
 mod logs;
 mod mounts;
 mod pause;
+mod prepare;
 mod restart;
 mod security;
 mod start;

@@ -23,8 +23,8 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use self::relay::Watched;
-use self::signals::Signals;
-use self::streams::{Pumps, pipes};
+use self::signals::{Signals, Started};
+use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
 use crate::spec::LaunchSpec;
@@ -205,38 +205,9 @@ fn begin(
     state: &mut State,
     begun: &mut Option<Watched>,
 ) -> Result<()> {
-    let place = directory.join("root");
-    std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
     let listener = control::listen(directory)?;
-    enter_user_namespace()?;
-    let (streams, ends) = pipes(spec.interactive && !spec.terminal && !spec.detach)?;
-    let (outer, socket) = outer::start(
-        init::Order {
-            spec: spec.clone(),
-            place,
-            socket: 0,
-        },
-        ends,
-    )?;
-    let started = signals.converse(
-        &socket,
-        |pid| cgroup::place(&spec.group, &spec.limits, pid),
-        || match &spec.devices {
-            Some(rules) => cgroup::restrict_devices(&spec.group, rules),
-            None => Ok(()),
-        },
-    );
-    let started = match started {
-        Ok(started) => started,
-        Err(e) => {
-            // Whatever there is of the container goes with the process around it.
-            let _ = nix::sys::signal::kill(outer, nix::sys::signal::Signal::SIGKILL);
-            let _ = waitpid(outer, None);
-            return Err(e);
-        }
-    };
+    let (outer, started, streams) = launch(spec, directory, signals)?;
     tracing::debug!("the container's process has begun");
-    drop(socket);
     state.pid = started.pid;
     state.start_ticks = start_ticks(started.pid).unwrap_or(0);
     state.status = Status::Running;
@@ -268,6 +239,44 @@ fn begin(
         }
         Err(e) => {
             watched.kill();
+            Err(e)
+        }
+    }
+}
+
+/// Starts the process around the container and talks to init until the program is executed. What was started
+/// does not outlive an error.
+fn launch(
+    spec: &LaunchSpec,
+    directory: &Path,
+    signals: &Signals,
+) -> Result<(Pid, Started, Streams)> {
+    let place = directory.join("root");
+    std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
+    enter_user_namespace()?;
+    let (streams, ends) = pipes(spec.interactive && !spec.terminal && !spec.detach)?;
+    let (outer, socket) = outer::start(
+        init::Order {
+            spec: spec.clone(),
+            place,
+            socket: 0,
+        },
+        ends,
+    )?;
+    let started = signals.converse(
+        &socket,
+        |pid| cgroup::place(&spec.group, &spec.limits, pid),
+        || match &spec.devices {
+            Some(rules) => cgroup::restrict_devices(&spec.group, rules),
+            None => Ok(()),
+        },
+    );
+    match started {
+        Ok(started) => Ok((outer, started, streams)),
+        Err(e) => {
+            // Whatever there is of the container goes with the process around it.
+            let _ = nix::sys::signal::kill(outer, nix::sys::signal::Signal::SIGKILL);
+            let _ = waitpid(outer, None);
             Err(e)
         }
     }
