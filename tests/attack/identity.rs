@@ -1,6 +1,6 @@
 //! Who a process is and what it may do.
 
-use super::{Tar, common, under_every_driver};
+use super::{Tar, common, with_any_ids};
 use serde_json::json;
 
 /// CVE-2024-40635, CVE-2026-46680.
@@ -10,7 +10,7 @@ fn no_number_and_no_name_of_an_image_wraps_to_root() {
         skip!("needs root");
     }
     let passwd = "root:x:0:0:root:/root:/bin/sh\n1000:x:0:0::/:/bin/sh\nwrap:x:4294967295:4294967295::/:/bin/sh\n";
-    under_every_driver(&[], |bench| {
+    with_any_ids(&[], |bench| {
         for user in [
             "4294967295",
             "0:4294967295",
@@ -45,7 +45,7 @@ fn an_environment_without_a_value_takes_nothing_from_the_caller() {
     if !common::is_root() {
         skip!("needs root");
     }
-    under_every_driver(&[], |bench| {
+    with_any_ids(&[], |bench| {
         let config = json!({"Env": ["PATH=/bin", "HOST_SECRET"], "Cmd": ["/bin/env"]});
         bench.image(Tar::new().file("made", b""), config);
         let run = |options: &[&str]| {
@@ -64,7 +64,7 @@ fn raw_packets_are_for_networks_of_their_own() {
     if !common::is_root() {
         skip!("needs root");
     }
-    under_every_driver(&[], |bench| {
+    with_any_ids(&[], |bench| {
         bench.plain();
         let caps = |options: &[&str]| {
             let status = bench.sh(options, "cat /proc/self/status");

@@ -18,6 +18,7 @@ mod statements;
 mod streams;
 mod surroundings;
 mod ties;
+mod users;
 
 use common::{Cairn, Tar, docker_archive, shell_tree};
 use serde_json::Value;
@@ -81,6 +82,17 @@ impl Bench {
         ]
         .concat();
         self.cairn.ok(&run).trim_end().to_owned()
+    }
+}
+
+/// Does something under every driver, as root, with the host's ids and with others.
+pub fn with_any_ids(programs: &[&str], act: impl Fn(&Bench)) {
+    for run in [&[][..], &["--userns", "auto"]] {
+        for driver in DRIVERS {
+            let mut bench = Bench::new(driver, programs);
+            bench.cairn.run = run;
+            act(&bench);
+        }
     }
 }
 

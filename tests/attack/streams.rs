@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
-use super::{common, under_every_driver};
+use super::{common, with_any_ids};
 
 const CHANGE: &str = "for fd in 0 1 2; do
     chmod 6777 /proc/self/fd/$fd 2>/dev/null; chown 33:33 /proc/self/fd/$fd 2>/dev/null
@@ -19,7 +19,7 @@ fn a_container_cannot_change_what_its_output_goes_to_or_its_input_comes_from() {
         (meta.mode(), meta.uid(), meta.gid())
     };
     let before = null();
-    under_every_driver(&[], |bench| {
+    with_any_ids(&[], |bench| {
         bench.plain();
         let file = bench.cairn.path("output");
         let out = std::fs::File::create(&file).unwrap();
@@ -60,7 +60,7 @@ fn dev_stdout_opens_for_every_user_and_truncates_nothing() {
     if !common::is_root() {
         skip!("needs root");
     }
-    under_every_driver(&[], |bench| {
+    with_any_ids(&[], |bench| {
         bench.plain();
         let script = "echo a > /dev/stdout; echo b > /dev/stdout; echo c >> /dev/stderr; echo d > /proc/self/fd/1";
         for user in ["root", "www", "1234:5678"] {
@@ -83,13 +83,14 @@ fn without_i_the_callers_keystrokes_and_terminal_are_its_own() {
     if !common::is_root() || !common::has("script") {
         skip!("needs root and script(1)");
     }
-    under_every_driver(&[], |bench| {
+    with_any_ids(&[], |bench| {
         bench.plain();
         let inner = format!(
-            "{} --driver {} --root {} run --rm hostile /bin/sh -c 'test -t 0 || test -t 1 || echo none; cat; chown 33 /proc/self/fd/1; (: < /dev/tty) 2>/dev/null || echo notty'; stat -L -c %u /proc/self/fd/0",
+            "{} --driver {} --root {} run {} --rm hostile /bin/sh -c 'test -t 0 || test -t 1 || echo none; cat; chown 33 /proc/self/fd/1; (: < /dev/tty) 2>/dev/null || echo notty'; stat -L -c %u /proc/self/fd/0",
             env!("CARGO_BIN_EXE_cairn"),
             bench.cairn.driver.unwrap(),
-            bench.cairn.root().display()
+            bench.cairn.root().display(),
+            bench.cairn.run.join(" ")
         );
         let mut child = std::process::Command::new("script")
             .args(["-qec", &inner, "/dev/null"])

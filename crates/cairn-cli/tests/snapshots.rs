@@ -105,7 +105,7 @@ fn views_show_every_kind_of_file_as_it_was() {
     for driver in ["erofs", "erofs-loop", "overlay", "copy"] {
         let cairn = Cairn {
             driver: Some(driver),
-            dir: tempfile::tempdir().unwrap(),
+            ..Cairn::new()
         };
         cairn.import_dir(&source, "odd");
         let shown = tree(&cairn, "odd");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cairn_model::SnapshotKey;
 use cairn_repo::{Image, NewContainer, Repo};
-use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, Network, Text};
+use cairn_runtime::{ContainerLock, IdClaim, LaunchSpec, LogLimits, Network, Text};
 use cairn_snapshot::Snapshotter;
 
 use crate::command::CommandLine;
@@ -83,6 +83,7 @@ pub struct Prepared {
     pub(crate) directory: PathBuf,
     pub(crate) spec: LaunchSpec,
     pub(crate) lock: ContainerLock,
+    pub(crate) claim: Option<IdClaim>,
 }
 
 /// Creates a container. Until [`Prepared`] is started, a signal that `interrupts` sees takes it back.

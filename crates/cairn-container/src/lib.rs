@@ -31,6 +31,7 @@ mod stop;
 mod surroundings;
 mod sysctl;
 mod ulimit;
+mod users;
 mod wait;
 
 pub use commit::{Commit, Committed, commit};

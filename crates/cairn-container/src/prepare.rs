@@ -14,7 +14,7 @@ use crate::command::CommandLine;
 use crate::create::{Prepared, RunOptions};
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
-use crate::{config, generated, limits, mounts, sysctl, ulimit};
+use crate::{config, generated, limits, mounts, sysctl, ulimit, users};
 
 /// A container that is being made.
 pub(crate) struct Making<'a> {
@@ -33,6 +33,7 @@ impl Making<'_> {
         let (options, around) = (self.options, &self.options.surroundings);
         let (ipc, uts) = around.spaces(self.repo)?;
         let id = self.container.id.hex();
+        let (ids, claim) = users::ids(around.userns.as_deref(), &id, options.security.privileged)?;
         let hostname = hostname(options, &uts, self.container)?;
         generated::check_hostname(&hostname)?;
         let cwd = working_directory(options.workdir.as_ref(), &self.config.working_dir)?;
@@ -78,6 +79,7 @@ impl Making<'_> {
             shm_bytes: around.shm_bytes()?,
             ipc,
             uts,
+            ids,
             labels: labels(&options.labels)?,
             stop_timeout_secs: options.stop_timeout_secs,
             stop_signal: stop_signal(options, self.image)?,
@@ -91,6 +93,7 @@ impl Making<'_> {
             warnings,
             spec,
             lock,
+            claim,
         })
     }
 

@@ -6,7 +6,7 @@ use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, State, Text};
 
 use crate::create::Prepared;
 use crate::error::{Error, Result};
-use crate::mounts;
+use crate::{mounts, users};
 
 /// Prepares a container that does not run for another start; in the background, or with the caller's streams.
 /// `None` where it runs already.
@@ -33,6 +33,8 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
     if spec.log.is_none() && spec.after.is_empty() {
         spec.log = Some(LogLimits::default());
     }
+    // The range that it had may be another container's now; nothing on the disk tells which it was.
+    let claim = users::claim_again(&mut spec.ids, &container.id.hex())?;
     drop(hold);
     spec.save(&directory)?;
     // What a monitor that was killed left behind.
@@ -44,6 +46,7 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
         directory,
         spec,
         lock,
+        claim,
     }))
 }
 

@@ -37,7 +37,13 @@ impl Prepared {
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {
         tracing::info!(container = self.name, "become the monitor");
-        let made = monitor_command(&self.spec, &self.directory, &self.lock, None);
+        let made = monitor_command(
+            &self.spec,
+            &self.directory,
+            &self.lock,
+            self.claim.as_ref(),
+            None,
+        );
         let (mut command, _order) = match made {
             Ok(made) => made,
             Err(e) => return e.into(),
@@ -55,8 +61,13 @@ impl Prepared {
         tracing::info!(container = self.name, "start the monitor in the background");
         let (mut reader, writer) = std::io::pipe().step("create a pipe")?;
         let writer = OwnedFd::from(writer);
-        let (mut command, order) =
-            monitor_command(&self.spec, &self.directory, &self.lock, Some(&writer))?;
+        let (mut command, order) = monitor_command(
+            &self.spec,
+            &self.directory,
+            &self.lock,
+            self.claim.as_ref(),
+            Some(&writer),
+        )?;
         interrupts.over();
         let child = command
             .env_clear()
@@ -66,7 +77,7 @@ impl Prepared {
             .spawn();
         child.step("start the monitor")?;
         // The monitor's own are the only ones now: they tell its end.
-        drop((writer, order, self.lock));
+        drop((writer, order, self.lock, self.claim));
         answer(&mut reader, "the monitor")
     }
 }

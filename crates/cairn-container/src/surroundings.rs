@@ -17,6 +17,8 @@ pub struct Surroundings {
     pub uts: Option<String>,
     /// `--pid`
     pub pid: Option<String>,
+    /// `--userns`
+    pub userns: Option<String>,
     /// `--sysctl`
     pub sysctls: Vec<String>,
     /// `--ulimit`

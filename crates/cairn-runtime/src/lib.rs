@@ -34,6 +34,7 @@ mod spec;
 mod state;
 mod text;
 mod ulimit;
+mod users;
 
 mod wire;
 
@@ -58,6 +59,7 @@ pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status};
 pub use text::Text;
 pub use ulimit::Ulimit;
+pub use users::{IdClaim, IdRange, POOL_FIRST, POOL_LAST, POOL_SIZE};
 
 /// The hidden verb that every stage is started with; its one argument is the number of a descriptor.
 pub const STAGE: &str = "__stage";
@@ -84,12 +86,13 @@ pub fn stage(fd: i32) -> Result<Ended> {
 }
 
 /// A command that becomes the monitor of the container in `directory`: to be executed by the process that
-/// holds the container's lock, or spawned by it. `started` is where the monitor says how the start went. The
-/// descriptors are inherited and have to stay open until then.
+/// holds the container's lock and its range of ids, or spawned by it. `started` is where the monitor says how
+/// the start went. The descriptors are inherited and have to stay open until then.
 pub fn monitor_command(
     spec: &LaunchSpec,
     directory: &Path,
     lock: &ContainerLock,
+    claim: Option<&IdClaim>,
     started: Option<&OwnedFd>,
 ) -> Result<(Command, OwnedFd)> {
     use crate::error::Step;
@@ -97,9 +100,11 @@ pub fn monitor_command(
         spec: spec.clone(),
         directory: directory.to_owned(),
         lock: lock.fd().as_raw_fd(),
+        claim: claim.map(|claim| claim.fd().as_raw_fd()),
         started: started.map(AsRawFd::as_raw_fd),
     }))?;
-    for fd in [Some(&order), Some(lock.fd()), started]
+    let claim = claim.map(IdClaim::fd);
+    for fd in [Some(&order), Some(lock.fd()), claim, started]
         .into_iter()
         .flatten()
     {

@@ -65,6 +65,7 @@ pub fn processes(state: &State) -> Result<Vec<Process>> {
     );
     let passwd = root.map(|root| crate::init::read_in(&root, "etc/passwd"));
     let names = user::names(&passwd.unwrap_or_default());
+    let ids = text(&format!("/proc/{first}/uid_map")).unwrap_or_default();
     let inside = Inside::of(first).ok_or_else(gone)?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").step("list processes")?.flatten() {
@@ -90,7 +91,7 @@ pub fn processes(state: &State) -> Result<Vec<Process>> {
                 container_pid: *container_pid,
                 container_parent: parent,
                 uid,
-                user: names.get(&uid).cloned(),
+                user: id_inside(&ids, uid).and_then(|uid| names.get(&uid).cloned()),
                 cpu_ms,
                 command: command(pid, &status),
             });
@@ -106,6 +107,19 @@ pub fn processes(state: &State) -> Result<Vec<Process>> {
     state.live_pid().ok_or_else(gone)?;
     found.sort_by_key(|process| process.container_pid);
     Ok(found)
+}
+
+/// A user as the container numbers it, by its map of ids (user_namespaces(7)).
+fn id_inside(map: &str, uid: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let numbers = line.split_whitespace().map(|number| number.parse().ok());
+        let numbers: Option<Vec<u32>> = numbers.collect();
+        let &[first, outside, size] = numbers.as_deref()? else {
+            return None;
+        };
+        let offset = uid.checked_sub(outside).filter(|offset| *offset < size)?;
+        first.checked_add(offset)
+    })
 }
 
 /// What tells a process of the container from others: its groups lie in the container's, or it shares the

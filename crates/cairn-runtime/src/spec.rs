@@ -12,6 +12,7 @@ use crate::log::LogLimits;
 use crate::seccomp::Filter;
 use crate::text::Text;
 use crate::ulimit::Ulimit;
+use crate::users::IdRange;
 
 /// Something mounted on the root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +162,9 @@ pub struct LaunchSpec {
     /// Its host name.
     #[serde(default)]
     pub uts: Space,
+    /// Ids of the host that its own stand for; without, they are the host's.
+    #[serde(default)]
+    pub ids: Option<IdRange>,
     /// Labels, for people and programs.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,

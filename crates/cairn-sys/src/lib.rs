@@ -64,6 +64,23 @@ pub fn mount_no_setuid(mount: &impl AsRawFd) -> io::Result<()> {
     set_mount_attribute(mount, libc::MOUNT_ATTR_NOSUID, 0)
 }
 
+/// Shows the ids of a mount as the user namespace `users` maps them (mount_setattr(2), Linux 5.12); with
+/// `recursive`, those of all mounts below it too. The mount is detached, and its ids are not mapped yet.
+pub fn mount_map_ids(
+    mount: &impl AsRawFd,
+    users: &impl AsRawFd,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: users.as_raw_fd() as u64,
+    };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    set_mount_attributes(mount, &attributes, flags)
+}
+
 fn set_mount_attribute(mount: &impl AsRawFd, attribute: u64, flags: i32) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: attribute,
@@ -71,6 +88,14 @@ fn set_mount_attribute(mount: &impl AsRawFd, attribute: u64, flags: i32) -> io::
         propagation: 0,
         userns_fd: 0,
     };
+    set_mount_attributes(mount, &attributes, flags)
+}
+
+fn set_mount_attributes(
+    mount: &impl AsRawFd,
+    attributes: &libc::mount_attr,
+    flags: i32,
+) -> io::Result<()> {
     // SAFETY: the path is a NUL-terminated literal, `attributes` lives across the call and its true size
     // is passed; the kernel only reads both.
     let rc = unsafe {
@@ -79,7 +104,7 @@ fn set_mount_attribute(mount: &impl AsRawFd, attribute: u64, flags: i32) -> io::
             mount.as_raw_fd(),
             c"".as_ptr(),
             libc::AT_EMPTY_PATH | flags,
-            &raw const attributes,
+            std::ptr::from_ref(attributes),
             size_of::<libc::mount_attr>(),
         )
     };

@@ -11,6 +11,9 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
+/// A user namespace whose ids a mount shows; none for the ids as they are on the disk.
+pub type Users<'a> = Option<BorrowedFd<'a>>;
+
 /// A step of a mount that the kernel refused.
 #[derive(Debug, thiserror::Error)]
 #[error("{step} failed{hint}")]
@@ -101,6 +104,19 @@ impl Context {
         let mount = fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
         self.check(mount, || "fsmount".to_owned())
     }
+}
+
+/// Shows the ids of a detached mount as `users` maps them. What is on the disk keeps its ids.
+pub fn map_ids(mount: &OwnedFd, users: Users<'_>, shown: &Path) -> Result<(), Refused> {
+    let Some(users) = users else {
+        return Ok(());
+    };
+    cairn_sys::mount_map_ids(mount, &users, true).map_err(|source| Refused {
+        step: format!("mapping the ids of {}", shown.display()),
+        hint: " (mapped ids need Linux 5.12 and a file system that supports them; use \"--userns host\")"
+            .into(),
+        source,
+    })
 }
 
 /// A mount of what `path` shows; `recursive`, with all that is mounted below it.

@@ -119,6 +119,10 @@ pub struct Security {
     /// Whose processes the container sees; only private is supported
     #[arg(long, value_name = "MODE")]
     pub pid: Option<String>,
+    /// Whose user and group ids the container has: the host's, a free range of ids that no other container
+    /// has, or a range of your choice; files keep their ids on disk [default: host]
+    #[arg(long, value_name = "host|auto|UID:GID:SIZE")]
+    pub userns: Option<String>,
     /// Set a kernel parameter of the container's namespaces
     #[arg(long, value_name = "NAME=VALUE")]
     pub sysctl: Vec<String>,

@@ -173,6 +173,7 @@ fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
             ipc: args.security.ipc,
             uts: args.security.uts,
             pid: args.security.pid,
+            userns: args.security.userns,
             sysctls: args.security.sysctl,
             ulimits: args.limits.ulimit,
             shm_size: args.limits.shm_size,

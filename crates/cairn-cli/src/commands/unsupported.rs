@@ -7,7 +7,7 @@ const NO_HEALTH: &str = "health checks are not run";
 const NO_LOG_DRIVER: &str = "output goes to standard output, or to \"cairn logs\" with -d";
 const NO_THROTTLE: &str = "use --blkio-weight";
 
-const OPTIONS: [(&str, &str); 51] = [
+const OPTIONS: [(&str, &str); 50] = [
     ("--annotation", "use --label"),
     (
         "--attach",
@@ -81,10 +81,6 @@ const OPTIONS: [(&str, &str); 51] = [
     ),
     ("--runtime", "there is one runtime"),
     ("--storage-opt", "the repository's file system is the limit"),
-    (
-        "--userns",
-        "containers run as the caller's user, or in a namespace of a caller other than root",
-    ),
     ("--volumes-from", "use -v with the same arguments"),
 ];
 

@@ -43,6 +43,8 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub struct Cairn {
     pub dir: tempfile::TempDir,
     pub driver: Option<&'static str>,
+    /// Options of every `run`.
+    pub run: &'static [&'static str],
 }
 
 impl Cairn {
@@ -50,6 +52,7 @@ impl Cairn {
         Self {
             dir: tempfile::tempdir().unwrap(),
             driver: None,
+            run: &[],
         }
     }
 
@@ -67,9 +70,11 @@ impl Cairn {
             .arg("--root")
             .arg(self.root())
             .env_remove("CAIRN_ROOT");
-        command
-            .args(self.driver.map(|driver| format!("--driver={driver}")))
-            .args(args);
+        command.args(self.driver.map(|driver| format!("--driver={driver}")));
+        match args {
+            ["run", rest @ ..] => command.arg("run").args(self.run).args(rest),
+            _ => command.args(args),
+        };
         command
     }
 

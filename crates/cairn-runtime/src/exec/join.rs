@@ -101,10 +101,17 @@ fn enter(order: &Order, slot: &mut Option<OwnedFd>) -> Result<u8> {
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWCGROUP;
-    // One's own user namespace cannot be joined (setns(2)).
-    let user = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/user")).ok();
-    let pid = crate::monitor::pid_of(&first)?;
-    if user("self") != user(&pid.to_string()) {
+    let user = |who: &str| format!("/proc/{who}/ns/user");
+    let pid = crate::monitor::pid_of(&first)?.to_string();
+    let mut users = None;
+    if order.spec.ids.is_some() {
+        // It is entered last, as by init: up to then streams and terminals are given to the container.
+        let path = user(&pid);
+        users = Some(OwnedFd::from(
+            File::open(&path).step(format!("open {path}"))?,
+        ));
+    } else if std::fs::read_link(user("self")).ok() != std::fs::read_link(user(&pid)).ok() {
+        // One's own user namespace cannot be joined (setns(2)).
         namespaces |= CloneFlags::CLONE_NEWUSER;
     }
     nix::sched::setns(&first, namespaces).step("join the container's namespaces")?;
@@ -113,7 +120,7 @@ fn enter(order: &Order, slot: &mut Option<OwnedFd>) -> Result<u8> {
     std::env::set_current_dir("/").step("enter the container's root")?;
     match cairn_sys::fork_alone(false).step("start the process")? {
         None => {
-            let Err(e) = launch(&order.spec, slot);
+            let Err(e) = launch(&order.spec, slot, users.as_ref());
             if let Some(socket) = slot.as_ref() {
                 let _ = wire::fail(socket, e.exit_code(), &cairn_model::one_line(&e));
             }
@@ -140,12 +147,21 @@ fn wait(child: Pid) -> u8 {
     }
 }
 
-fn launch(spec: &LaunchSpec, slot: &Option<OwnedFd>) -> Result<Infallible> {
+fn launch(
+    spec: &LaunchSpec,
+    slot: &Option<OwnedFd>,
+    users: Option<&OwnedFd>,
+) -> Result<Infallible> {
     let socket = slot.as_ref();
     let socket = socket.ok_or_else(|| Error::Invalid("nobody waits for the process".into()))?;
     let myself = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     wire::send_process(socket, &myself.step("open this process")?)?;
     rustix::process::setsid().step("start a session")?;
+    // Of the namespace this process is in now; the container's is entered at the end.
+    let privileged = crate::init::is_privileged();
+    if let Some(range) = &spec.ids {
+        range.own_new_files()?;
+    }
     let root = openat(CWD, "/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     let root = root.step("open the container's root")?;
     let user = user::look_up(
@@ -154,15 +170,17 @@ fn launch(spec: &LaunchSpec, slot: &Option<OwnedFd>) -> Result<Infallible> {
         &read_in(&root, "etc/group"),
     )?;
     drop(root);
+    if let Some(range) = &spec.ids {
+        range.check(user.uid, user.gid, &user.groups)?;
+    }
     connect(spec, &user, socket)?;
     let program = Program::new(spec, &user)?;
     // As root first: the directory may be one that only root may enter. Only the socket is open beside
     // standard streams.
     let entered = std::env::set_current_dir(spec.cwd.as_os_str());
     wire::ready(socket)?;
-    let privileged = crate::init::is_privileged();
     reset::surroundings(&spec.ulimits)?;
-    identity::assume(spec, &user, privileged)?;
+    identity::assume(spec, &user, privileged, users)?;
     crate::init::stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     reset::signals()?;
@@ -209,8 +227,12 @@ fn connect(spec: &LaunchSpec, user: &user::User, socket: &OwnedFd) -> Result<()>
             rustix::stdio::dup2_stderr(null).step(connected)?;
         }
     }
-    let uid = rustix::fs::Uid::from_raw(user.uid);
-    let gid = rustix::fs::Gid::from_raw(user.gid);
+    let on_host = spec.ids.and_then(|range| range.owner(user.uid, user.gid));
+    let (uid, gid) = on_host.unwrap_or((user.uid, user.gid));
+    let (uid, gid) = (
+        rustix::fs::Uid::from_raw(uid),
+        rustix::fs::Gid::from_raw(gid),
+    );
     let (stdin, stdout, stderr) = (
         rustix::stdio::stdin(),
         rustix::stdio::stdout(),

@@ -1,6 +1,9 @@
 //! Who the process is and what it may do: groups, ids, capabilities, system calls (capabilities(7)).
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use caps::{CapSet, CapsHashSet};
+use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid};
 
 use super::user::User;
@@ -13,7 +16,16 @@ fn failed(e: caps::errors::CapsError) -> std::io::Error {
 
 /// Becomes the user, for good. Where the process may gain privileges later, its filter of system calls is
 /// installed as long as there is the privilege to do so; else [`shut`] does it at the very end.
-pub fn assume(spec: &LaunchSpec, user: &User, privileged: bool) -> Result<()> {
+pub fn assume(
+    spec: &LaunchSpec,
+    user: &User,
+    privileged: bool,
+    users: Option<&OwnedFd>,
+) -> Result<()> {
+    if let Some(users) = users {
+        // It gives all capabilities over what belongs to the namespace, and takes all others.
+        setns(users.as_fd(), CloneFlags::CLONE_NEWUSER).step("enter the user namespace")?;
+    }
     let keep = spec.capabilities.set();
     for capability in caps::all() {
         if !keep.contains(&capability)

@@ -64,8 +64,11 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     wire::send_process(socket, &pidfd)?;
     drop(pidfd);
     let privileged = is_privileged();
-    namespaces::enter(spec)?;
-    let rootfs = build(spec, &order.place, privileged)?;
+    let users = namespaces::enter(spec)?;
+    if let Some(range) = &spec.ids {
+        range.own_new_files()?;
+    }
+    let rootfs = build(spec, &order.place, privileged, users.as_ref())?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
     rustix::process::setsid().step("start a session")?;
     let user = look_up(
@@ -73,6 +76,9 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
         &read_in(&rootfs.root, "etc/passwd"),
         &read_in(&rootfs.root, "etc/group"),
     )?;
+    if let Some(range) = &spec.ids {
+        range.check(user.uid, user.gid, &user.groups)?;
+    }
     connect(spec, &rootfs, &user, socket)?;
     enter(rootfs)?;
     let program = Program::new(spec, &user)?;
@@ -83,7 +89,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     // Now that it is in groups of its own, they are all it can see; a kernel without is no reason not to run.
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP);
     reset::surroundings(&spec.ulimits)?;
-    identity::assume(spec, &user, privileged)?;
+    identity::assume(spec, &user, privileged, users.as_ref())?;
     stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     if spec.init {
@@ -139,9 +145,11 @@ fn connect(spec: &LaunchSpec, rootfs: &Rootfs, user: &User, socket: &OwnedFd) ->
             .step("open /dev/null of the container")?;
         rustix::stdio::dup2_stdin(&null).step(connected)?;
     }
+    let on_host = spec.ids.and_then(|range| range.owner(user.uid, user.gid));
+    let (uid, gid) = on_host.unwrap_or((user.uid, user.gid));
     let (uid, gid) = (
-        rustix::fs::Uid::from_raw(user.uid),
-        rustix::fs::Gid::from_raw(user.gid),
+        rustix::fs::Uid::from_raw(uid),
+        rustix::fs::Gid::from_raw(gid),
     );
     let (stdin, stdout, stderr) = (
         rustix::stdio::stdin(),

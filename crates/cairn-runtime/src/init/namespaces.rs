@@ -1,7 +1,7 @@
 //! Which namespaces the process is in: its own, or ones that are there.
 
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns, unshare};
@@ -9,10 +9,50 @@ use nix::sched::{CloneFlags, setns, unshare};
 use crate::error::{Error, Result, Step};
 use crate::spec::{LaunchSpec, Network, Space};
 use crate::state::start_ticks;
+use crate::users;
 
-/// Makes and joins namespaces, and sets what belongs to them.
-pub fn enter(spec: &LaunchSpec) -> Result<()> {
-    let mut own = CloneFlags::CLONE_NEWNS;
+/// Makes and joins namespaces, and sets what belongs to them. A user namespace is made, and handed out to be
+/// entered when nothing is left to do that takes privileges.
+pub fn enter(spec: &LaunchSpec) -> Result<Option<OwnedFd>> {
+    let own = join_others(spec)?;
+    let users = match &spec.ids {
+        None => {
+            unshare(own | CloneFlags::CLONE_NEWNS).step("create namespaces")?;
+            None
+        }
+        Some(range) => {
+            let spaces = users::make(range, own)?;
+            spaces.join()?;
+            // The mounts are the host's: root of the container changes none of them.
+            unshare(CloneFlags::CLONE_NEWNS).step("create namespaces")?;
+            Some(spaces.user)
+        }
+    };
+    if spec.network == Network::None {
+        cairn_sys::loopback_up().step("bring the loopback interface up")?;
+    }
+    if spec.uts == Space::Private {
+        nix::unistd::sethostname(&spec.hostname)
+            .step(format!("set the host name {}", spec.hostname))?;
+    }
+    for (name, value) in &spec.sysctls {
+        // They are those of the namespaces that this process is in now.
+        let path = Path::new("/proc/sys").join(name);
+        let written = match &spec.ids {
+            // Those of networks ask for a capability, the others for their owner.
+            Some(range) if !name.starts_with("net/") => {
+                range.as_root(|| std::fs::write(&path, value))?
+            }
+            _ => std::fs::write(&path, value),
+        };
+        written.step(format!("set kernel parameter {name} to {value}"))?;
+    }
+    Ok(users)
+}
+
+/// Joins namespaces that are there; the kinds of those that the container has for itself.
+fn join_others(spec: &LaunchSpec) -> Result<CloneFlags> {
+    let mut own = CloneFlags::empty();
     // Those that are there first, while all of them can still be seen.
     match &spec.network {
         Network::Host => {}
@@ -42,20 +82,7 @@ pub fn enter(spec: &LaunchSpec) -> Result<()> {
             }
         }
     }
-    unshare(own).step("create namespaces")?;
-    if spec.network == Network::None {
-        cairn_sys::loopback_up().step("bring the loopback interface up")?;
-    }
-    if spec.uts == Space::Private {
-        nix::unistd::sethostname(&spec.hostname)
-            .step(format!("set the host name {}", spec.hostname))?;
-    }
-    for (name, value) in &spec.sysctls {
-        // They are those of the namespaces that this process is in now.
-        let path = Path::new("/proc/sys").join(name);
-        std::fs::write(&path, value).step(format!("set kernel parameter {name} to {value}"))?;
-    }
-    Ok(())
+    Ok(own)
 }
 
 fn join(path: &Path, kind: CloneFlags) -> Result<()> {

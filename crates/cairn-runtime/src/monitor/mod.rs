@@ -29,6 +29,7 @@ use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
 use crate::spec::LaunchSpec;
 use crate::state::{ContainerLock, State, Status, now, start_ticks};
+use crate::users::IdClaim;
 use crate::{cgroup, control, init};
 
 pub use signals::{block as block_signals, named as signal_named, pending as pending_signal};
@@ -42,6 +43,8 @@ pub struct Order {
     pub directory: PathBuf,
     /// Number of the descriptor that holds the container's lock.
     pub lock: i32,
+    /// Number of the descriptor that holds the container's range of ids, if it has one of the pool.
+    pub claim: Option<i32>,
     /// Number of the descriptor where it says how the start went, for a container in the background.
     pub started: Option<i32>,
 }
@@ -71,7 +74,10 @@ pub fn main(order: Order) -> Result<Ended> {
     let lock = cairn_sys::inherited(order.lock).step("take over the container's lock")?;
     let lock = ContainerLock::from_inherited(lock);
     let mut started = order.started.and_then(|fd| cairn_sys::inherited(fd).ok());
-    let kept = [Some(lock.fd()), started.as_ref()];
+    let claim = order.claim.and_then(|fd| cairn_sys::inherited(fd).ok());
+    let claim = claim.map(IdClaim::from_inherited);
+    let claimed = claim.as_ref().map(IdClaim::fd);
+    let kept = [Some(lock.fd()), claimed, started.as_ref()];
     let kept: Vec<i32> = kept.iter().flatten().map(|fd| fd.as_raw_fd()).collect();
     if order.spec.detach {
         leave_the_caller(&kept);
@@ -80,7 +86,7 @@ pub fn main(order: Order) -> Result<Ended> {
     let _ = cairn_sys::close_on_exec_from(3);
     let after = After::start(&order.spec);
     let done = match &after {
-        Ok(_) => watch(&order, &mut started, lock),
+        Ok(_) => watch(&order, &mut started, lock, claim),
         Err(e) => Err(Error::Invalid(cairn_model::one_line(e))),
     };
     if let Ok(Some(After(mut child))) = after {
@@ -138,7 +144,12 @@ impl After {
     }
 }
 
-fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> Result<Ended> {
+fn watch(
+    order: &Order,
+    started: &mut Option<OwnedFd>,
+    lock: ContainerLock,
+    claim: Option<IdClaim>,
+) -> Result<Ended> {
     let (spec, directory) = (&order.spec, &order.directory);
     tracing::info!(group = spec.group, "monitor");
     let signals = Signals::watch()?;
@@ -186,6 +197,8 @@ fn watch(order: &Order, started: &mut Option<OwnedFd>, lock: ContainerLock) -> R
     }
     let saved = state.save(directory);
     let _ = std::fs::remove_file(directory.join("control"));
+    // No process has an id of the range any more.
+    drop(claim);
     drop(lock);
     if let Some(pumps) = waiting {
         pumps.finish();

@@ -21,6 +21,8 @@ const NODES: [(&str, u32, u32); 6] = [
     ("urandom", 1, 9),
     ("tty", 5, 0),
 ];
+/// The group of terminals.
+const TERMINALS: u32 = 5;
 const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -45,9 +47,9 @@ impl Dev {
             "mode=755,size=64m",
             MountAttrFlags::MOUNT_ATTR_NOSUID,
         )?;
-        fill(&dev, privileged)?;
+        fill(&dev, privileged, owner(spec, 0, 0))?;
         for node in &spec.nodes {
-            add(&dev, node)?;
+            add(&dev, node, owner(spec, node.uid, node.gid))?;
         }
         attach(&dev, target, "/dev")?;
         if !privileged {
@@ -56,12 +58,16 @@ impl Dev {
                 attach(&node, &exact(&dev, name)?, name)?;
             }
         }
-        let group = if privileged { ",gid=5" } else { "" };
+        let group = match privileged {
+            true => format!(",gid={}", owner(spec, 0, TERMINALS).1.as_raw()),
+            false => String::new(),
+        };
         let pts = filesystem(
             "devpts",
             &format!("newinstance,ptmxmode=0666,mode=0620{group}"),
             MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC,
         )?;
+        give(&pts, spec)?;
         attach(&pts, &exact(&dev, "pts")?, "/dev/pts")?;
         let shared = match spec.ipc {
             Space::Host => clone(Path::new("/dev/shm"), false)?,
@@ -74,6 +80,9 @@ impl Dev {
         attach(&shared, &exact(&dev, "shm")?, "/dev/shm")?;
         // Those of the IPC namespace. A kernel without message queues is no reason not to run.
         if let Ok(queues) = filesystem("mqueue", "", QUIET) {
+            if spec.ipc == Space::Private {
+                give(&queues, spec)?;
+            }
             attach(&queues, &exact(&dev, "mqueue")?, "/dev/mqueue")?;
         }
         Ok(Self {
@@ -114,13 +123,33 @@ impl Dev {
     }
 }
 
+/// Who owns what a user and a group of the container should own, as the host numbers them; its root where it
+/// does not have them.
+fn owner(spec: &LaunchSpec, uid: u32, gid: u32) -> (Uid, Gid) {
+    let (uid, gid) = match &spec.ids {
+        None => (uid, gid),
+        Some(range) => range.owner(uid, gid).unwrap_or((range.uid, range.gid)),
+    };
+    (Uid::from_raw(uid), Gid::from_raw(gid))
+}
+
+/// Gives the root of a file system to root of the container: some begin as the host's.
+fn give(mount: &OwnedFd, spec: &LaunchSpec) -> Result<()> {
+    let (uid, gid) = owner(spec, 0, 0);
+    match spec.ids {
+        Some(_) => chownat(mount, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+            .step("give /dev to the container"),
+        None => Ok(()),
+    }
+}
+
 fn exact(directory: &OwnedFd, name: &str) -> Result<OwnedFd> {
     open_exact(directory, name)?
         .ok_or_else(|| Error::Invalid(format!("/dev/{name} of the container is missing")))
 }
 
 /// Makes a node that the user named, and the directories above it. Names of the usual ones are theirs.
-fn add(dev: &OwnedFd, node: &DeviceNode) -> Result<()> {
+fn add(dev: &OwnedFd, node: &DeviceNode, (uid, gid): (Uid, Gid)) -> Result<()> {
     let made = || format!("make /dev/{}", node.path);
     let mut above = dev.try_clone().step(made())?;
     let mut names: Vec<&str> = node.path.split('/').collect();
@@ -144,7 +173,6 @@ fn add(dev: &OwnedFd, node: &DeviceNode) -> Result<()> {
         done => done.step(made())?,
     }
     rustix::fs::chmodat(&above, name, mode, AtFlags::empty()).step(made())?;
-    let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
     chownat(
         &above,
         name,
@@ -161,7 +189,7 @@ fn is_device(directory: &OwnedFd, name: &str, node: &DeviceNode) -> bool {
         .is_ok_and(|stat| stat.st_rdev == makedev(node.major, node.minor))
 }
 
-fn fill(dev: &OwnedFd, privileged: bool) -> Result<()> {
+fn fill(dev: &OwnedFd, privileged: bool, (uid, gid): (Uid, Gid)) -> Result<()> {
     for (name, major, minor) in NODES {
         let mode = Mode::from_raw_mode(0o666);
         let (kind, device) = if privileged {
@@ -180,14 +208,8 @@ fn fill(dev: &OwnedFd, privileged: bool) -> Result<()> {
     }
     for name in ["pts", "shm", "mqueue"] {
         mkdirat(dev, name, Mode::from_raw_mode(0o755)).step(format!("make /dev/{name}"))?;
-        chownat(
-            dev,
-            name,
-            Some(Uid::ROOT),
-            Some(Gid::ROOT),
-            AtFlags::empty(),
-        )
-        .step(format!("make /dev/{name}"))?;
+        chownat(dev, name, Some(uid), Some(gid), AtFlags::empty())
+            .step(format!("make /dev/{name}"))?;
     }
     mknodat(
         dev,

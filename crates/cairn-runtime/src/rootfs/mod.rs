@@ -9,7 +9,7 @@ mod dev;
 mod place;
 mod protect;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
@@ -17,6 +17,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 use crate::detached::{QUIET, attach, clone, filesystem, open_exact};
 use crate::error::{Error, Result, Step};
 use crate::spec::{LaunchSpec, Mount, MountKind, Origin};
+use crate::users::IdRange;
 
 pub use dev::Dev;
 pub use place::Placed;
@@ -30,13 +31,18 @@ pub struct Rootfs {
 }
 
 /// Mounts everything; the root is attached at `place`.
-pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs> {
+pub fn build(
+    spec: &LaunchSpec,
+    place: &Path,
+    privileged: bool,
+    users: Option<&OwnedFd>,
+) -> Result<Rootfs> {
     mount_change(
         "/",
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .step("make mounts private")?;
-    let root = cairn_view::mount(&spec.plan)?;
+    let root = cairn_view::mount_for(&spec.plan, users.map(AsFd::as_fd))?;
     // Device nodes of an image open nothing; those in /dev are the container's own.
     if !spec.privileged {
         cairn_sys::mount_no_devices(&root).step("disable device nodes of the image")?;
@@ -52,7 +58,7 @@ pub fn build(spec: &LaunchSpec, place: &Path, privileged: bool) -> Result<Rootfs
         protect::apply(&proc, &sys, &dev)?;
     }
     for (path, mount) in order {
-        add(&root, &path, mount)?;
+        add(&root, &path, mount, spec.ids.as_ref().zip(users))?;
     }
     if spec.read_only {
         cairn_sys::mount_read_only(&root, false).step("make the root read-only")?;
@@ -123,11 +129,24 @@ fn in_order<'a>(root: &OwnedFd, mounts: &'a [Mount]) -> Result<Vec<(Placed, &'a 
     Ok(order)
 }
 
-fn add(root: &OwnedFd, placed: &Placed, mount: &Mount) -> Result<()> {
+/// Mounts something at its place; ids are shown as `mapped` says.
+fn add(
+    root: &OwnedFd,
+    placed: &Placed,
+    mount: &Mount,
+    mapped: Option<(&IdRange, &OwnedFd)>,
+) -> Result<()> {
     let name = mount.target.lossy();
     let (made, is_directory) = match &mount.what {
         MountKind::Bind { source } => {
             let made = clone(source, true)?;
+            if let Some((_, users)) = mapped {
+                // Whatever is mounted below it, too.
+                cairn_sys::mount_map_ids(&made, users, true).step(format!(
+                    "map the ids of {}: its file system, or one mounted below it, cannot do so; omit the volume, or use --userns host",
+                    source.display()
+                ))?;
+            }
             let stat = rustix::fs::fstat(&made).step(format!("read {}", source.display()))?;
             let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
             (made, is_directory)
@@ -142,6 +161,10 @@ fn add(root: &OwnedFd, placed: &Placed, mount: &Mount) -> Result<()> {
             attributes.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, !exec);
             attributes.set(MountAttrFlags::MOUNT_ATTR_NOSUID, !suid);
             attributes.set(MountAttrFlags::MOUNT_ATTR_NODEV, !dev);
+            let options = match mapped {
+                Some((range, _)) => &range.options(options)?,
+                None => options,
+            };
             (filesystem("tmpfs", options, attributes)?, true)
         }
     };

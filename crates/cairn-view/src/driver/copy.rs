@@ -14,7 +14,7 @@ use cairn_model::{CopyPlan, Driver, TreeId};
 use cairn_store::{Feeder, Store};
 
 use super::{Place, Room, SAMPLE, upper};
-use crate::detached::clone;
+use crate::detached::{Users, clone, map_ids};
 use crate::error::{At, Error, Result};
 use crate::flat::Flat;
 
@@ -92,8 +92,10 @@ impl Room for Copy {
         Ok(plan)
     }
 
-    fn mount(&self, plan: &CopyPlan) -> Result<OwnedFd> {
-        let tree = clone(&plan.directory, false).map_err(|e| Error::mount(Driver::Copy, e))?;
+    fn mount(&self, plan: &CopyPlan, users: Users<'_>) -> Result<OwnedFd> {
+        let refused = |e| Error::mount(Driver::Copy, e);
+        let tree = clone(&plan.directory, false).map_err(refused)?;
+        map_ids(&tree, users, &plan.directory).map_err(refused)?;
         if !plan.writable {
             cairn_sys::mount_read_only(&tree, false).at("make read-only", &plan.directory)?;
         }

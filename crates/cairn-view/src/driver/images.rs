@@ -9,7 +9,7 @@ use cairn_store::{Feeder, Store};
 
 use super::stack::{self, Stack, overlay};
 use super::{Place, Room, SAMPLE, overlay_head};
-use crate::detached::Refused;
+use crate::detached::{Refused, Users, map_ids};
 use crate::erofs::write_image;
 use crate::error::{At, Error, Result};
 use crate::objects::ObjectCache;
@@ -97,14 +97,18 @@ impl<M: MountImage> Room for M {
         Ok(plan)
     }
 
-    fn mount(&self, plan: &ImagePlan) -> Result<OwnedFd> {
+    fn mount(&self, plan: &ImagePlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(M::DRIVER, e);
-        let images = plan.images.iter().map(|image| self.mount_image(image));
+        let images = plan.images.iter().map(|image| {
+            let lower = self.mount_image(image)?;
+            map_ids(&lower, users, image).map(|()| lower)
+        });
         let lowers = images.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let stack = Stack {
             lowers: &lowers,
             data: &plan.data,
             head: plan.head.as_ref(),
+            users,
         };
         overlay(&stack).map_err(refused)
     }

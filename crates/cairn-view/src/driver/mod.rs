@@ -19,6 +19,7 @@ use cairn_model::{Driver, Head, Meta, MountPlan, TreeId};
 use cairn_store::{Feeder, Store};
 
 use crate::cache::Views;
+use crate::detached::Users;
 use crate::error::{Error, Result};
 use copy::Copy;
 use erofs::Erofs;
@@ -68,8 +69,9 @@ pub(crate) trait Room {
         points: impl FnOnce() -> Result<Tree, E>,
     ) -> Result<Self::Plan, E>;
 
-    /// Carries a plan out; the mount is detached.
-    fn mount(&self, plan: &Self::Plan) -> Result<OwnedFd>;
+    /// Carries a plan out; the mount is detached. Its ids, and those that it writes, are as `users` maps
+    /// them.
+    fn mount(&self, plan: &Self::Plan, users: Users<'_>) -> Result<OwnedFd>;
 
     /// Gives the empty directory `upper` of a new head the attributes of `root`'s root directory.
     fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()>;
@@ -147,12 +149,19 @@ pub(crate) fn add_points<E: From<Error>>(
 
 /// Makes the mount that `plan` describes, detached.
 pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
+    mount_for(plan, None)
+}
+
+/// The same for processes of the user namespace `users`: its root owns what root owns on the disk. Where a
+/// head is written to, files that this process creates have to belong to ids of that namespace (setfsuid(2)),
+/// for overlayfs makes its own in the same way.
+pub fn mount_for(plan: &MountPlan, users: Users<'_>) -> Result<OwnedFd> {
     let _span = tracing::debug_span!("mount_view").entered();
     match plan {
-        MountPlan::Erofs(plan) => Erofs.mount(plan),
-        MountPlan::ErofsLoop(plan) => ErofsLoop.mount(plan),
-        MountPlan::Overlay(plan) => Overlay.mount(plan),
-        MountPlan::Copy(plan) => Copy.mount(plan),
+        MountPlan::Erofs(plan) => Erofs.mount(plan, users),
+        MountPlan::ErofsLoop(plan) => ErofsLoop.mount(plan, users),
+        MountPlan::Overlay(plan) => Overlay.mount(plan, users),
+        MountPlan::Copy(plan) => Copy.mount(plan, users),
     }
 }
 

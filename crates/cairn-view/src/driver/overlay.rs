@@ -9,7 +9,7 @@ use cairn_store::{Feeder, Store};
 
 use super::stack::{self, Stack};
 use super::{Place, Room, SAMPLE, overlay_head};
-use crate::detached::clone;
+use crate::detached::{Users, clone, map_ids};
 use crate::error::{At, Error, Result};
 use crate::flat::Flat;
 
@@ -71,14 +71,18 @@ impl Room for Overlay {
         Ok(plan)
     }
 
-    fn mount(&self, plan: &StackPlan) -> Result<OwnedFd> {
+    fn mount(&self, plan: &StackPlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(Driver::Overlay, e);
-        let lowers = plan.lowers.iter().map(|path| clone(path, false));
+        let lowers = plan.lowers.iter().map(|path| {
+            let lower = clone(path, false)?;
+            map_ids(&lower, users, path).map(|()| lower)
+        });
         let lowers = lowers.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let stack = Stack {
             lowers: &lowers,
             data: &[],
             head: plan.head.as_ref(),
+            users,
         };
         stack::overlay(&stack).map_err(refused)
     }

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use cairn_layer::{Limits, Scanned, Tree, checkout_for_overlay, commit_upper};
 use cairn_model::Head;
 use cairn_store::{Feeder, Store};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
-use crate::detached::{Context, Refused};
+use crate::detached::{Context, Refused, Users, clone, map_ids};
 use crate::error::Result;
 
 /// What goes into an overlay.
@@ -18,6 +20,8 @@ pub(super) struct Stack<'a> {
     /// Lowers of which only the data is seen, through redirects of the others.
     pub data: &'a [PathBuf],
     pub head: Option<&'a Head>,
+    /// What the ids of the head mean; the lowers are mapped already. Data is read by overlayfs itself.
+    pub users: Users<'a>,
 }
 
 /// Mounts an overlay, detached.
@@ -40,13 +44,41 @@ pub(super) fn overlay(stack: &Stack<'_>) -> Result<OwnedFd, Refused> {
     for directory in stack.data {
         context.set("datadir+", directory)?;
     }
-    if let Some(head) = stack.head {
-        context.set("upperdir", &head.upper)?;
-        context.set("workdir", &head.work)?;
-    }
+    // Held until overlayfs has it: a detached mount ends with its descriptor.
+    let _mapped = match stack.head {
+        Some(head) if stack.users.is_some() => Some(set_mapped_head(&context, head, stack.users)?),
+        Some(head) => {
+            context.set("upperdir", &head.upper)?;
+            context.set("workdir", &head.work)?;
+            None
+        }
+        None => None,
+    };
     let mut attributes = MountAttrFlags::empty();
     attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, stack.head.is_none());
     context.mount(attributes)
+}
+
+/// Both directories of a head by one mount, as overlayfs wants it. That mount shows the directory above the
+/// head's, so that the table of mounts still tells which head is written to.
+fn set_mapped_head(context: &Context, head: &Head, users: Users<'_>) -> Result<OwnedFd, Refused> {
+    let above = head.upper.parent().and_then(Path::parent);
+    let above = above.ok_or_else(|| Refused::new("finding the head", Errno::INVAL))?;
+    let mount = clone(above, false)?;
+    map_ids(&mount, users, above)?;
+    for (key, path) in [("upperdir", &head.upper), ("workdir", &head.work)] {
+        let opened = path
+            .strip_prefix(above)
+            .map_err(|_| Errno::INVAL)
+            .and_then(|below| {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+                openat2(&mount, below, flags, Mode::empty(), resolve)
+            })
+            .map_err(|e| Refused::new(format!("opening {}", path.display()), e))?;
+        context.set_fd(key, opened.as_fd())?;
+    }
+    Ok(mount)
 }
 
 /// Gives a new upper the attributes of its root, as overlayfs has to find them.
