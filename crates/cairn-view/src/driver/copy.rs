@@ -179,7 +179,10 @@ fn made_mount_points(head: &Path) -> HashSet<Vec<u8>> {
 /// back. A commit takes what was made here for what it is: nothing the process did.
 fn make_mount_points(copy: &Path, tree: &Tree) -> Result<()> {
     let place = |path: &[u8]| copy.join(Path::new(std::ffi::OsStr::from_bytes(path)));
-    let (mut made, mut on_the_way) = (Vec::new(), Vec::new());
+    // Those of an earlier start are there already, and no less ours.
+    let known = made_mount_points(copy.parent().unwrap_or(copy));
+    let mut made: Vec<Vec<u8>> = known.into_iter().collect();
+    let mut on_the_way = Vec::new();
     for (path, node) in tree.walk() {
         let at = place(&path);
         match tree.node(node).kind {

@@ -65,6 +65,10 @@ impl Room for Overlay {
         own: &Path,
         points: impl FnOnce() -> Result<Tree, E>,
     ) -> Result<StackPlan, E> {
+        // A container that starts again has those of its last start.
+        if own.exists() {
+            std::fs::remove_dir_all(own).at("remove", own)?;
+        }
         std::fs::create_dir_all(own).at("create directory", own)?;
         checkout_for_overlay(at.store, &points()?, own).map_err(Error::from)?;
         plan.lowers.insert(0, own.to_owned());
