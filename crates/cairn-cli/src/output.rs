@@ -45,14 +45,9 @@ pub fn keep<T>(done: io::Result<T>) -> Option<T> {
 
 /// True for an error that a closed pipe is the cause of.
 fn is_closed_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut at = Some(error);
-    std::iter::from_fn(|| {
-        let now = at?;
-        at = now.source();
-        Some(now)
-    })
-    .filter_map(|cause| cause.downcast_ref::<io::Error>())
-    .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    std::iter::successors(Some(error), |cause| cause.source())
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|e| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// For a command that writes to standard output by itself, and failed: what is left of it is dropped. The

@@ -7,8 +7,8 @@ use cairn_runtime::Text;
 use serde_json::{Value, json};
 
 use crate::command::CommandLine;
-use crate::create::RunOptions;
 use crate::error::{Result, Step};
+use crate::options::RunOptions;
 
 /// File in a container's directory that holds it.
 pub(crate) const CONFIG: &str = "config.json";

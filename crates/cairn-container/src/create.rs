@@ -1,103 +1,20 @@
 //! Creation: from an image and what the user wants to a container whose launch is written down.
 
-use std::path::PathBuf;
-
 use cairn_model::SnapshotKey;
 use cairn_repo::{Image, NewContainer, Repo};
-use cairn_runtime::{ContainerLock, IdClaim, LaunchSpec, LogLimits, Network, Text};
+use cairn_runtime::{ContainerLock, Text};
 use cairn_snapshot::Snapshotter;
 
 use crate::command::CommandLine;
 use crate::error::{Error, Result};
-use crate::generated::Names;
 use crate::interrupt::Interrupts;
-use crate::limits::LimitOptions;
-use crate::prepare::Making;
-use crate::security::Security;
-use crate::surroundings::Surroundings;
-
-/// What the user wants.
-#[derive(Debug, Clone)]
-pub struct RunOptions {
-    /// Image or committed snapshot.
-    pub image: String,
-    /// Words after it.
-    pub command: Vec<Text>,
-    /// Name of the container.
-    pub name: Option<String>,
-    /// Connect standard input.
-    pub interactive: bool,
-    /// Give it a terminal.
-    pub terminal: bool,
-    /// Run in the background.
-    pub detach: bool,
-    /// Remove it when it has ended.
-    pub remove: bool,
-    /// `HOST:CONTAINER[:ro]`
-    pub volumes: Vec<Text>,
-    /// `CONTAINER[:OPTIONS]`
-    pub tmpfs: Vec<String>,
-    /// `NAME[=VALUE]`
-    pub env: Vec<Text>,
-    /// Files with such lines.
-    pub env_files: Vec<PathBuf>,
-    /// Working directory.
-    pub workdir: Option<Text>,
-    /// `USER[:GROUP]`
-    pub user: Option<String>,
-    /// Program instead of the image's entrypoint.
-    pub entrypoint: Option<Text>,
-    /// Host name.
-    pub hostname: Option<String>,
-    /// The root file system cannot be written.
-    pub read_only: bool,
-    /// Network.
-    pub network: Network,
-    /// A small init stays process 1.
-    pub init: bool,
-    /// What the process may do.
-    pub security: Security,
-    /// What it may use.
-    pub limits: LimitOptions,
-    /// Namespaces, kernel parameters and limits of the process.
-    pub surroundings: Surroundings,
-    /// What is added to its files of names.
-    pub names: Names,
-    /// `NAME[=VALUE]`
-    pub labels: Vec<String>,
-    /// Seconds between the stop signal and the end.
-    pub stop_timeout_secs: Option<u64>,
-    /// Signal that asks it to end, instead of the image's.
-    pub stop_signal: Option<String>,
-    /// How much of its output is kept.
-    pub log: LogLimits,
-}
-
-/// A container that is ready to be started, locked by this process.
-#[derive(Debug)]
-#[must_use = "a container that is never started stays as it is"]
-pub struct Prepared {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) warnings: Vec<String>,
-    pub(crate) directory: PathBuf,
-    pub(crate) spec: LaunchSpec,
-    pub(crate) lock: ContainerLock,
-    pub(crate) claim: Option<IdClaim>,
-}
+use crate::options::RunOptions;
+use crate::prepare::{Making, Prepared};
 
 /// Creates a container. Until [`Prepared`] is started, a signal that `interrupts` sees takes it back.
 pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Result<Prepared> {
     let _span = tracing::info_span!("create_container").entered();
-    if options.interactive && options.terminal && !options.detach {
-        // As Docker does: nobody could type, and the end of the input would never reach the process.
-        let stdin = rustix::stdio::stdin();
-        if !rustix::termios::isatty(stdin) {
-            return Err(Error::Refused(
-                "standard input is not a terminal; omit -t to use a pipe".into(),
-            ));
-        }
-    }
+    refuse_pipe(options)?;
     // Finding out what works here takes trial mounts at its first time: not while others wait.
     repo.views().driver()?;
     // One opening of the database for all that follows.
@@ -155,6 +72,20 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
             Err(e)
         }
     }
+}
+
+/// Refuses a terminal whose input is a pipe, as Docker does: nobody could type, and the end of the input would
+/// never reach the process.
+fn refuse_pipe(options: &RunOptions) -> Result<()> {
+    if options.interactive && options.terminal && !options.detach {
+        let stdin = rustix::stdio::stdin();
+        if !rustix::termios::isatty(stdin) {
+            return Err(Error::Refused(
+                "standard input is not a terminal; omit -t to use a pipe".into(),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The snapshot to start from, and the image if it is one.

@@ -7,14 +7,28 @@ use cairn_image::ContainerConfig;
 use cairn_model::MountPlan;
 use cairn_repo::{Container, Image, Repo};
 use cairn_runtime::{
-    ContainerLock, DeviceNode, DeviceRule, LaunchSpec, Mount, MountKind, Origin, Space, Text,
+    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, MountKind, Origin, Space,
+    Text,
 };
 
 use crate::command::CommandLine;
-use crate::create::{Prepared, RunOptions};
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
+use crate::options::RunOptions;
 use crate::{config, generated, limits, mounts, sysctl, ulimit, users};
+
+/// A container that is ready to be started, locked by this process.
+#[derive(Debug)]
+#[must_use = "a container that is never started stays as it is"]
+pub struct Prepared {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) directory: PathBuf,
+    pub(crate) spec: LaunchSpec,
+    pub(crate) lock: ContainerLock,
+    pub(crate) claim: Option<IdClaim>,
+}
 
 /// A container that is being made.
 pub(crate) struct Making<'a> {

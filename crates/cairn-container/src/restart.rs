@@ -4,8 +4,8 @@ use cairn_model::MountPlan;
 use cairn_repo::{Container, Repo};
 use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, State, Text};
 
-use crate::create::Prepared;
 use crate::error::{Error, Result};
+use crate::prepare::Prepared;
 use crate::{mounts, users};
 
 /// Prepares a container that does not run for another start; in the background, or with the caller's streams.

@@ -7,9 +7,9 @@ use std::process::Stdio;
 
 use cairn_runtime::monitor_command;
 
-use crate::create::Prepared;
 use crate::error::{Error, Result, Step};
 use crate::interrupt::Interrupts;
+use crate::prepare::Prepared;
 
 impl Prepared {
     /// Name of the container.

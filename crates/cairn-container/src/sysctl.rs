@@ -60,10 +60,8 @@ pub(crate) fn sysctls(
     network: &Network,
     private_ipc: bool,
 ) -> Result<Vec<(String, String)>> {
-    texts
-        .iter()
-        .map(|text| parse(text, network, private_ipc))
-        .collect()
+    let one = |text: &String| parse(text, network, private_ipc);
+    texts.iter().map(one).collect()
 }
 
 #[cfg(test)]

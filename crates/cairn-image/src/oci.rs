@@ -103,10 +103,8 @@ impl<'a> Reader<'a> {
 
     fn finish(self) -> Result<Found> {
         let open = |config: &ImageConfig, layers: &Vec<Descriptor>| {
-            let sources = layers
-                .iter()
-                .map(|layer| layer_source(self.archive, self.naming, layer))
-                .collect::<Result<Vec<_>>>()?;
+            let source = |layer| layer_source(self.archive, self.naming, layer);
+            let sources = layers.iter().map(source).collect::<Result<Vec<_>>>()?;
             complete(self.archive, config, sources)
         };
         self.finds.choose(&self.archive.name(), self.platform, open)
@@ -117,10 +115,8 @@ impl<'a> Reader<'a> {
             Place::Named(name) => name.clone(),
             _ => descriptor.digest.clone(),
         };
-        self.finds.passed_over.push(PassedOver {
-            what,
-            why: why.into(),
-        });
+        let why = why.into();
+        self.finds.passed_over.push(PassedOver { what, why });
     }
 
     /// Finds the images that a descriptor leads to, through indexes.

@@ -148,10 +148,8 @@ pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>>
         return Ok(None);
     };
     let key = [&id[..], diff_id.as_bytes()].concat();
-    LAYERS
-        .get(rows, &key)?
-        .map(|row| to_layer(&key, row))
-        .transpose()
+    let row = LAYERS.get(rows, &key)?;
+    row.map(|row| to_layer(&key, row)).transpose()
 }
 
 /// All layers.

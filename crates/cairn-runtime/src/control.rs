@@ -59,11 +59,9 @@ fn with_name<T>(
 pub(crate) fn listen(directory: &Path) -> Result<UnixListener> {
     // One of an earlier run that was killed.
     let _ = std::fs::remove_file(directory.join("control"));
-    let listener = with_name(directory, |name| UnixListener::bind(name))
-        .step("listen at the container's control socket")?;
-    listener
-        .set_nonblocking(true)
-        .step("listen at the container's control socket")?;
+    let listening = "listen at the container's control socket";
+    let listener = with_name(directory, |name| UnixListener::bind(name)).step(listening)?;
+    listener.set_nonblocking(true).step(listening)?;
     Ok(listener)
 }
 

@@ -29,9 +29,8 @@ const ORDER_BYTES_MAX: i64 = 64 << 20;
 
 /// A sealed memory file with `value`, for the stage started next. Close-on-exec.
 pub fn order<T: Serialize>(value: &T) -> Result<OwnedFd> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(std::io::Error::other)
-        .step("encode the order for the next stage")?;
+    let bytes = serde_json::to_vec(value).map_err(std::io::Error::other);
+    let bytes = bytes.step("encode the order for the next stage")?;
     let mut file = memory("cairn-order")?;
     file.write_all(&bytes).step("write to a memory file")?;
     file.rewind().step("write to a memory file")?;

@@ -197,9 +197,8 @@ impl State {
     pub fn save(&self, directory: &Path) -> Result<()> {
         let path = directory.join("state.json");
         let temporary = directory.join("state.json.new");
-        let bytes = serde_json::to_vec(self)
-            .map_err(std::io::Error::other)
-            .step("encode the state")?;
+        let bytes = serde_json::to_vec(self).map_err(std::io::Error::other);
+        let bytes = bytes.step("encode the state")?;
         std::fs::write(&temporary, bytes)
             .and_then(|()| std::fs::rename(&temporary, &path))
             .step(format!("write {}", path.display()))

@@ -16,9 +16,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 /// Marks every descriptor from `first` upwards close-on-exec (close_range(2), Linux 5.11), so that a
 /// process launched next inherits none by accident.
 pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC as libc::c_int;
     // SAFETY: close_range with CLOSE_RANGE_CLOEXEC only changes descriptor flags; no memory is passed.
-    let rc =
-        unsafe { libc::close_range(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) };
+    let rc = unsafe { libc::close_range(first, u32::MAX, flags) };
     if rc == 0 {
         Ok(())
     } else {

@@ -22,14 +22,9 @@ pub fn restrict(mount: &OwnedFd, no_setuid: bool, no_devices: bool) -> Result<()
 
 /// Attaches a detached mount to `target`.
 pub fn attach(mount: &OwnedFd, target: &Path) -> Result<()> {
-    move_mount(
-        mount,
-        "",
-        rustix::fs::CWD,
-        target,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
-    .at("attach the mount to", target)
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+    let moved = move_mount(mount, "", rustix::fs::CWD, target, flags);
+    moved.at("attach the mount to", target)
 }
 
 /// True where something is mounted on just this directory.

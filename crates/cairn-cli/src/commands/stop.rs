@@ -46,11 +46,8 @@ pub fn stop(env: &Env, names: &[String], seconds: Option<u64>) -> Result<u8> {
 /// `cairn kill`
 pub fn kill(env: &Env, names: &[String], signal: &str) -> Result<u8> {
     let number = cairn_runtime::signal_named(signal);
-    let number = number.ok_or_else(|| {
-        Usage(format!(
-            "unknown signal {signal:?}; use a name such as HUP or RTMIN+3, or a number"
-        ))
-    })?;
+    let help = "use a name such as HUP or RTMIN+3, or a number";
+    let number = number.ok_or_else(|| Usage(format!("unknown signal {signal:?}; {help}")))?;
     let repo = env.open()?;
     told(env, "signalled", container::kill(&repo, names, number))
 }

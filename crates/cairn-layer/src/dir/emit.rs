@@ -63,10 +63,8 @@ impl HashSink {
     }
 
     fn send(&mut self) -> io::Result<()> {
-        let empty = self
-            .used
-            .try_recv()
-            .unwrap_or_else(|_| Vec::with_capacity(2 * HASH_BLOCK_BYTES));
+        let used = self.used.try_recv();
+        let empty = used.unwrap_or_else(|_| Vec::with_capacity(2 * HASH_BLOCK_BYTES));
         let full = std::mem::replace(&mut self.block, empty);
         self.sender
             .send(full)

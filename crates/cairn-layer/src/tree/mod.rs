@@ -86,10 +86,9 @@ impl Tree {
 
     /// The names in a directory; empty for anything else.
     pub fn children(&self, id: NodeId) -> impl Iterator<Item = (&[u8], NodeId)> {
-        let map = if let NodeKind::Directory(map) = &self.nodes[id].kind {
-            Some(map)
-        } else {
-            None
+        let map = match &self.nodes[id].kind {
+            NodeKind::Directory(map) => Some(map),
+            _ => None,
         };
         map.into_iter()
             .flatten()

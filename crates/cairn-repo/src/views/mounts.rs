@@ -48,10 +48,9 @@ fn text(target: &Path) -> Result<String> {
 /// A lock on a directory, which goes with the file that is returned.
 fn lock_directory(path: &Path, exclusive: bool) -> Result<File> {
     let file = File::open(path).at("open", path)?;
-    let locked = if exclusive {
-        file.try_lock().map_err(std::io::Error::from)
-    } else {
-        file.lock_shared()
+    let locked = match exclusive {
+        true => file.try_lock().map_err(std::io::Error::from),
+        false => file.lock_shared(),
     };
     locked.at("lock", path)?;
     Ok(file)

@@ -119,8 +119,8 @@ pub fn join(group: &str) -> Result<()> {
     for hierarchy in hierarchies() {
         let path = hierarchy.root.join(group);
         if path.is_dir() {
-            fs::write(path.join("cgroup.procs"), "0")
-                .step("join the container's control groups")?;
+            let joined = fs::write(path.join("cgroup.procs"), "0");
+            joined.step("join the container's control groups")?;
         }
     }
     Ok(())

@@ -108,12 +108,7 @@ impl Architecture {
 
 /// True for the name of a call that some architecture has.
 pub fn is_known(call: &str) -> bool {
-    [
-        Architecture::X86_64,
-        Architecture::X86,
-        Architecture::Aarch64,
-        Architecture::Arm,
-    ]
-    .iter()
-    .any(|architecture| architecture.number(call).is_some())
+    use Architecture::{Aarch64, Arm, X86, X86_64};
+    let known = |architecture: &Architecture| architecture.number(call).is_some();
+    [X86_64, X86, Aarch64, Arm].iter().any(known)
 }

@@ -122,13 +122,11 @@ impl Session {
 
     /// Bytes of all rows.
     pub fn rows_bytes(&self) -> Result<u64> {
+        let bytes = |key: usize, value: usize| (key + value) as u64;
+        let of = |(key, value): (sled::IVec, sled::IVec)| bytes(key.len(), value.len());
         self.by_base(
-            |db| {
-                db.iter()
-                    .map(|row| row.map(|(key, value)| (key.len() + value.len()) as u64))
-                    .sum()
-            },
-            |rows| rows.iter().map(|(k, v)| (k.len() + v.len()) as u64).sum(),
+            |db| db.iter().map(|row| row.map(of)).sum(),
+            |rows| rows.iter().map(|(k, v)| bytes(k.len(), v.len())).sum(),
         )
     }
 }

@@ -128,14 +128,12 @@ impl Store {
 
     /// Opens the store in `root`. `notice` is told when the repository lock is waited for.
     pub fn open(root: &Path, disk: Disk, notice: Option<Notice>) -> Result<Self> {
-        Self::open_with(
-            root,
-            OpenOptions {
-                disk,
-                notice,
-                ..OpenOptions::default()
-            },
-        )
+        let options = OpenOptions {
+            disk,
+            notice,
+            ..OpenOptions::default()
+        };
+        Self::open_with(root, options)
     }
 
     /// Opens the store in `root`.
