@@ -114,6 +114,22 @@ id_type!(
     PackId, 16, "", "pack id", "32 lower-case hex digits"
 );
 id_type!(
+    /// Random name of a head: the directory that an active snapshot writes to.
+    HeadId, 16, "", "head id", "32 lower-case hex digits"
+);
+id_type!(
+    /// Random name of a container.
+    ContainerId, 16, "", "container id", "32 lower-case hex digits"
+);
+id_type!(
+    /// Random name of a lease.
+    LeaseId, 16, "", "lease id", "32 lower-case hex digits"
+);
+id_type!(
+    /// Random name of a segment of the index.
+    SegmentId, 16, "", "segment id", "32 lower-case hex digits"
+);
+id_type!(
     /// SHA-256 as the OCI image specification writes it (`sha256:` and 64 hex digits): diff ids, blob
     /// digests, image ids, chain ids.
     Digest, 32, "sha256:", "digest", "sha256: and 64 lower-case hex digits"

@@ -27,7 +27,10 @@ mod watch;
 pub use causes::one_line;
 pub use class::{Class, is_full};
 pub use entry::{Content, Entry, Kind, Meta, Piece, Timestamp, path_display};
-pub use id::{BlobId, Digest, IdError, LayerId, ObjectId, PackId, TreeId};
+pub use id::{
+    BlobId, ContainerId, Digest, HeadId, IdError, LayerId, LeaseId, ObjectId, PackId, SegmentId,
+    TreeId,
+};
 pub use moment::{Moment, NotAMoment};
 pub use name::{NameError, SnapshotKey};
 pub use plan::{CopyPlan, Driver, Head, ImagePlan, MountPlan, StackPlan};

@@ -1,10 +1,12 @@
 //! Heads: the directories that active snapshots write to.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use cairn_layer::{Scanned, Tree};
-use cairn_model::{Meta, PackId};
+use cairn_model::{HeadId, Meta};
 use cairn_snapshot::{Snapshot, graph};
 use cairn_store::{Ingest, Lease};
 
@@ -28,7 +30,7 @@ impl Repo {
 
 /// A head that is complete but not in its place yet.
 pub(crate) struct NewHead {
-    pub id: PackId,
+    pub id: HeadId,
     /// Keeps a collection away from it.
     _lease: Lease,
     path: PathBuf,
@@ -40,14 +42,14 @@ impl Heads<'_> {
         self.repo.layout().heads()
     }
 
-    pub fn dir(&self, head: &PackId) -> PathBuf {
+    pub fn dir(&self, head: &HeadId) -> PathBuf {
         self.place().join(head.hex())
     }
 
     /// An empty upper whose root has the attributes that the tree's root has, durable, in the directory of
     /// a lease.
     pub fn make(&self, root: &Meta) -> Result<NewHead> {
-        let id = PackId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?);
+        let id = HeadId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?);
         let store = &self.repo.store;
         let lease = store.lease()?;
         let directory = lease.directory().join("head");
@@ -117,7 +119,7 @@ impl Heads<'_> {
 }
 
 /// Removes the directories in `directory` that are none of the known ones.
-fn drop_unknown(directory: &Path, known: &HashSet<PackId>) -> Result<u64> {
+fn drop_unknown<Id: FromStr + Eq + Hash>(directory: &Path, known: &HashSet<Id>) -> Result<u64> {
     let mut count = 0;
     let mut failed = None;
     for entry in std::fs::read_dir(directory)
@@ -127,7 +129,7 @@ fn drop_unknown(directory: &Path, known: &HashSet<PackId>) -> Result<u64> {
         let id = entry
             .file_name()
             .to_str()
-            .and_then(|name| name.parse::<PackId>().ok());
+            .and_then(|name| name.parse::<Id>().ok());
         if id.is_some_and(|id| !known.contains(&id)) {
             match std::fs::remove_dir_all(entry.path()) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

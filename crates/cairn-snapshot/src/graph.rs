@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
-use cairn_model::{LayerId, PackId, SnapshotKey, Timestamp};
+use cairn_model::{HeadId, LayerId, SnapshotKey, Timestamp};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
 use cairn_store::{Rows, Table, Txn};
@@ -95,7 +95,7 @@ fn from_row(rows: &dyn Rows, key: SnapshotKey, row: SnapshotV1) -> Result<Snapsh
         created: time(row.created),
         updated: time(row.updated),
         layer: row.layer.map(LayerId::from_bytes),
-        head: row.head.map(PackId::from_bytes),
+        head: row.head.map(HeadId::from_bytes),
         usage: Usage {
             bytes: row.bytes,
             inodes: row.inodes,
@@ -262,7 +262,7 @@ pub fn create(
     kind: Kind,
     parent: Option<&SnapshotKey>,
     labels: Labels,
-    head: Option<PackId>,
+    head: Option<HeadId>,
 ) -> Result<Snapshot> {
     check_new(txn, key, parent)?;
     let created = now();

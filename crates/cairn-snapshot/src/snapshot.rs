@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use cairn_model::{LayerId, PackId, SnapshotKey, Timestamp};
+use cairn_model::{HeadId, LayerId, SnapshotKey, Timestamp};
 
 use crate::error::Error;
 
@@ -67,7 +67,7 @@ pub struct Snapshot {
     /// The layer of a committed one.
     pub layer: Option<LayerId>,
     /// The directory of an active one's changes, by name.
-    pub head: Option<PackId>,
+    pub head: Option<HeadId>,
     /// As counted at the commit; zero for the others.
     pub usage: Usage,
 }

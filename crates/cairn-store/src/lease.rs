@@ -32,7 +32,7 @@ impl Lease {
     /// Begins a lease. The caller holds the repository lock, so that no collection runs between
     /// reading `generation` and this.
     pub(crate) fn begin(root: &Path, disk: &Disk, generation: u64) -> Result<Self> {
-        let name = cairn_model::PackId::from_bytes(random()?).hex();
+        let name = cairn_model::LeaseId::from_bytes(random()?).hex();
         let file = Layout::of(root).leases().join(&name);
         let directory = Layout::of(root).tmp().join(&name);
         let mut options = File::options();

@@ -186,7 +186,8 @@ impl Check<'_> {
     pub(super) fn keep_unknown_heads(&self) -> Result<Vec<String>> {
         let (heads, containers) = self.repo.store.db().read::<_, Error>(|rows| {
             let heads = graph::list(rows)?.into_iter().filter_map(|s| s.head);
-            let containers = containers::all(rows)?.into_iter().map(|c| c.id);
+            let heads = heads.map(|head| head.hex());
+            let containers = containers::all(rows)?.into_iter().map(|c| c.id.hex());
             Ok((heads.collect::<Vec<_>>(), containers.collect::<Vec<_>>()))
         })?;
         let disk = self.repo.store.disk();
@@ -198,7 +199,7 @@ impl Check<'_> {
             let entries = std::fs::read_dir(&directory).at("list", &directory)?;
             for entry in entries.flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
-                if name.parse().is_ok_and(|id| known.contains(&id)) {
+                if known.contains(&name) {
                     continue;
                 }
                 cairn_store::private_directory(&kept, disk)?;

@@ -6,7 +6,7 @@ mod volumes;
 
 use std::path::{Path, PathBuf};
 
-use cairn_model::{Digest, PackId, SnapshotKey};
+use cairn_model::{ContainerId, Digest, SnapshotKey};
 use cairn_snapshot::{Kind, Labels, graph};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
@@ -37,7 +37,7 @@ const CONTAINERS: Table<ContainerV1> = Table::new();
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Container {
     /// Its id.
-    pub id: PackId,
+    pub id: ContainerId,
     /// Its name, unique.
     pub name: String,
     /// The active snapshot it writes to.
@@ -82,7 +82,7 @@ pub struct NewContainer<'a> {
 
 impl Containers<'_> {
     /// Directory of a container's own files.
-    pub fn dir(&self, id: &PackId) -> PathBuf {
+    pub fn dir(&self, id: &ContainerId) -> PathBuf {
         self.repo.layout().containers().join(id.hex())
     }
 
@@ -100,7 +100,7 @@ impl Containers<'_> {
             image_name,
             command,
         } = *new;
-        let id = PackId::from_bytes(cairn_store::random()?);
+        let id = ContainerId::from_bytes(cairn_store::random()?);
         let name = match name {
             Some(name) => {
                 check_container_name(name)?;
@@ -256,7 +256,7 @@ pub(crate) fn all(rows: &dyn Rows) -> Result<Vec<Container>> {
             cairn_store::Error::corrupt("container row", "its key or snapshot is not a valid name")
         };
         Ok(Container {
-            id: PackId::from_bytes(key.try_into().map_err(|_| corrupt())?),
+            id: ContainerId::from_bytes(key.try_into().map_err(|_| corrupt())?),
             name: row.name,
             snapshot: row.snapshot.parse().map_err(|_| corrupt())?,
             image: row.image.map(Digest::from_bytes),

@@ -5,7 +5,7 @@ mod mounts;
 mod roots;
 
 use cairn_layer::Layer;
-use cairn_model::{Driver, MountPlan, PackId};
+use cairn_model::{Driver, HeadId, MountPlan};
 
 use crate::error::Result;
 use crate::repo::Repo;
@@ -45,7 +45,7 @@ impl Views<'_> {
     }
 
     /// How to mount these layers, below a head if there is one; the view is made where it is not there.
-    pub(crate) fn plan(&self, layers: &[Layer], head: Option<&PackId>) -> Result<MountPlan> {
+    pub(crate) fn plan(&self, layers: &[Layer], head: Option<&HeadId>) -> Result<MountPlan> {
         let driver = self.driver()?;
         let head = head.map(|head| self.repo.heads().dir(head));
         self.cache().plan(
