@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cairn_model::{BlobId, PackId};
+use cairn_model::{BlobId, PackId, SegmentId};
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Stored};
@@ -47,7 +47,7 @@ pub struct Location {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct CurrentV2 {
     generation: u64,
-    segments: Vec<[u8; 16]>,
+    segments: Vec<SegmentId>,
     hidden: Vec<[u8; 16]>,
 }
 
@@ -62,7 +62,7 @@ pub struct List {
     /// Counts publications and collections; equal in `CURRENT` and in the database.
     pub generation: u64,
     /// Ids of the segments, oldest first.
-    pub segments: Vec<[u8; 16]>,
+    pub segments: Vec<SegmentId>,
     /// Packs whose entries do not count.
     pub hidden: BTreeSet<PackId>,
 }
@@ -130,7 +130,7 @@ impl Index {
     pub fn open(dir: &Path, before: Option<&Self>) -> Result<Self> {
         loop {
             let list = List::read(dir)?;
-            let open = |id: &[u8; 16]| {
+            let open = |id: &SegmentId| {
                 let known = before.and_then(|b| b.segments.iter().find(|s| s.id() == *id));
                 known.map_or_else(
                     || Segment::open(&segment_path(dir, id)).map(Arc::new),
@@ -220,8 +220,8 @@ impl Index {
 }
 
 /// Where the segment `id` is in the directory of an index.
-pub fn segment_path(dir: &Path, id: &[u8; 16]) -> PathBuf {
-    dir.join(format!("{}.idx", PackId::from_bytes(*id).hex()))
+pub fn segment_path(dir: &Path, id: &SegmentId) -> PathBuf {
+    dir.join(format!("{}.idx", id.hex()))
 }
 
 #[cfg(test)]
@@ -232,7 +232,7 @@ mod tests {
     fn golden_bytes() {
         let current = CurrentV2 {
             generation: 300,
-            segments: vec![[1; 16]],
+            segments: vec![SegmentId::from_bytes([1; 16])],
             hidden: vec![[2; 16]],
         };
         let bytes = codec::encode(&current);

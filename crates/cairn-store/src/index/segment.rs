@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use cairn_model::{BlobId, PackId};
+use cairn_model::{BlobId, PackId, SegmentId};
 
 use crate::error::{Error, IoContext, Result};
 use crate::pack::{Slot, array_at, u32_at, u64_at};
@@ -38,7 +38,7 @@ const READ_BYTES: usize = 256 * 1024;
 /// An open segment.
 #[derive(Debug)]
 pub struct Segment {
-    id: [u8; 16],
+    id: SegmentId,
     path: PathBuf,
     file: File,
     packs: Vec<PackId>,
@@ -97,9 +97,9 @@ impl Segment {
         file.read_exact_at(&mut table, table_at as u64)
             .at("read", path)?;
         let stem = path.file_stem().and_then(|s| s.to_str());
-        let id = stem.and_then(|s| s.parse::<PackId>().ok());
+        let id = stem.and_then(|s| s.parse::<SegmentId>().ok());
         Ok(Self {
-            id: *id.ok_or_else(|| bad("its name is not an id"))?.as_bytes(),
+            id: id.ok_or_else(|| bad("its name is not an id"))?,
             packs: table
                 .chunks_exact(16)
                 .map(|c| PackId::from_bytes(array_at(c, 0)))
@@ -113,7 +113,7 @@ impl Segment {
     }
 
     /// Its id, which is its name.
-    pub fn id(&self) -> [u8; 16] {
+    pub fn id(&self) -> SegmentId {
         self.id
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use cairn_model::PackId;
+use cairn_model::{PackId, SegmentId};
 
 use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, TRAILER, VERSION, fence, tag};
 use crate::disk::{Disk, DiskFile};
@@ -17,7 +17,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone)]
 pub struct NewSegment {
     /// Its id.
-    pub id: [u8; 16],
+    pub id: SegmentId,
     /// Where it is now.
     pub path: PathBuf,
     /// Number of its entries.
@@ -26,7 +26,7 @@ pub struct NewSegment {
 
 /// A segment that is being written.
 pub struct SegmentWriter {
-    id: [u8; 16],
+    id: SegmentId,
     file: DiskFile,
     hasher: blake3::Hasher,
     buffer: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct SegmentWriter {
 impl SegmentWriter {
     /// Starts a segment with a name of its own in `directory`.
     pub fn create(disk: &Disk, directory: &Path) -> Result<Self> {
-        let id = random()?;
+        let id = SegmentId::from_bytes(random()?);
         let file = disk.create(&super::segment_path(directory, &id))?;
         let mut buffer = Vec::with_capacity(BUFFER_BYTES + ENTRY);
         buffer.extend_from_slice(MAGIC);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
 
-use cairn_model::PackId;
+use cairn_model::{PackId, SegmentId};
 
 use super::Store;
 use crate::error::{IoContext, Result};
@@ -38,7 +38,7 @@ impl Store {
                 Err(e) if e.is_corruption() => return Ok(()),
                 done => done?,
             };
-            let gone: HashSet<[u8; 16]> = inputs.iter().map(|s| s.id()).collect();
+            let gone: HashSet<SegmentId> = inputs.iter().map(|s| s.id()).collect();
             let dropped: HashSet<PackId> = inputs
                 .iter()
                 .flat_map(|s| s.packs())
