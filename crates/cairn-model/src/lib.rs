@@ -14,6 +14,7 @@
 
 mod causes;
 mod class;
+pub mod clock;
 mod entry;
 mod id;
 mod moment;

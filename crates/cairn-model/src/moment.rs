@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A point in time to the nanosecond, in UTC; written as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,11 +19,11 @@ pub struct NotAMoment;
 impl Moment {
     /// Now.
     pub fn now() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        since.map_or(Self { secs: 0, nanos: 0 }, |since| Self {
-            secs: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            nanos: since.subsec_nanos(),
-        })
+        let now = crate::clock::timestamp();
+        Self {
+            secs: now.secs,
+            nanos: now.nanos,
+        }
     }
 
     /// A number of seconds after the beginning of 1970.

@@ -1,12 +1,8 @@
 //! Time for documents and tables.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 /// Seconds since 1970.
 pub fn now_secs() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs() as i64)
+    cairn_model::clock::timestamp().secs
 }
 
 /// Now, as image documents have it (RFC 3339, UTC).

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -55,13 +54,6 @@ pub struct State {
     /// Somebody holds the container's lock: it is being started, runs, or is about to be recorded.
     #[serde(skip)]
     pub watched: bool,
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs())
 }
 
 /// Start time of a process (proc_pid_stat(5), field 22); `None` where it is gone or a zombie.

@@ -90,7 +90,9 @@ impl FromStr for Filter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Kind, now};
+    use cairn_model::clock;
+
+    use crate::snapshot::Kind;
 
     #[test]
     fn conditions_are_anded_and_quotes_respected() {
@@ -99,8 +101,8 @@ mod tests {
             kind: Kind::Active,
             parent: Some("p".parse().unwrap()),
             labels: [("x.y".to_owned(), "1,2".to_owned())].into(),
-            created: now(),
-            updated: now(),
+            created: clock::timestamp(),
+            updated: clock::timestamp(),
             layer: None,
             head: None,
             usage: Default::default(),

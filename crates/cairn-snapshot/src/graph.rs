@@ -3,14 +3,14 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
-use cairn_model::{HeadId, LayerId, SnapshotKey, Timestamp};
+use cairn_model::{HeadId, LayerId, SnapshotKey, Timestamp, clock};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
 use cairn_store::{Rows, Table, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::snapshot::{FieldPath, Kind, Labels, Snapshot, Usage, now};
+use crate::snapshot::{FieldPath, Kind, Labels, Snapshot, Usage};
 
 #[derive(Serialize, Deserialize)]
 struct SnapshotV1 {
@@ -265,7 +265,7 @@ pub fn create(
     head: Option<HeadId>,
 ) -> Result<Snapshot> {
     check_new(txn, key, parent)?;
-    let created = now();
+    let created = clock::timestamp();
     let snapshot = Snapshot {
         key: key.clone(),
         kind,
@@ -291,7 +291,7 @@ pub fn create_committed(
     labels: Labels,
 ) -> Result<()> {
     check_new(txn, name, parent)?;
-    let created = now();
+    let created = clock::timestamp();
     let (key, parent) = (name.clone(), parent.cloned());
     put(
         txn,
@@ -371,7 +371,7 @@ pub fn update(
             };
         }
     }
-    snapshot.updated = now();
+    snapshot.updated = clock::timestamp();
     put(txn, &snapshot)?;
     Ok(snapshot)
 }

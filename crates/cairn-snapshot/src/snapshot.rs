@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cairn_model::{HeadId, LayerId, SnapshotKey, Timestamp};
 
@@ -70,17 +69,6 @@ pub struct Snapshot {
     pub head: Option<HeadId>,
     /// As counted at the commit; zero for the others.
     pub usage: Usage,
-}
-
-/// The time now.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp {
-        secs: since.as_secs() as i64,
-        nanos: since.subsec_nanos(),
-    }
 }
 
 /// A field that an update names.

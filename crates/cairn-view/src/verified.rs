@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use cairn_model::ObjectId;
 
@@ -75,9 +74,7 @@ impl Verified {
     pub fn remember(&self, id: &ObjectId, print: Fingerprint) -> Result<()> {
         // Without a name for this boot nothing can be said of it later.
         let Some(boot) = self.boot else { return Ok(()) };
-        let at = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |now| now.as_secs());
+        let at = cairn_model::clock::secs();
         let record = encode(id, &Seen { print, boot, at });
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.extend_from_slice(&record);

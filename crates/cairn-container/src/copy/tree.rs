@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
 use cairn_layer::split;
-use cairn_model::{Entry, Kind, Meta, Timestamp};
+use cairn_model::{Entry, Kind, Meta, Timestamp, clock};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, chownat, fchmod,
     fchown, fstat, futimens, linkat, mkdirat, openat, renameat, seek, symlinkat, unlinkat,
@@ -211,7 +211,7 @@ impl Tree {
             done => done.map_err(io::Error::from).step(text(path))?,
         };
         let missing = || Meta {
-            mtime: now(),
+            mtime: clock::timestamp(),
             ..Meta::root(0o755)
         };
         self.levels.push(Level {
@@ -269,15 +269,6 @@ impl Tree {
             }
             _ => Err(failed(Errno::INVAL)),
         }
-    }
-}
-
-fn now() -> Timestamp {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.unwrap_or_default();
-    Timestamp {
-        secs: now.as_secs() as i64,
-        nanos: now.subsec_nanos(),
     }
 }
 

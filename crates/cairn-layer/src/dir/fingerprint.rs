@@ -10,11 +10,12 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, openat};
 
 use super::inode;
+use cairn_model::clock;
+
 use crate::error::{Error, Result};
 use crate::path::join;
 
@@ -43,8 +44,7 @@ pub struct Survey {
 
 /// Walks over the metadata of all that is in `root`.
 pub fn survey(root: &Path) -> Result<Survey> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let settled = now.map_or(0, |now| now.as_secs() as i64) - SETTLED_SECS;
+    let settled = clock::timestamp().secs - SETTLED_SECS;
     survey_before(root, settled, &TRUSTED)
 }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
+use cairn_model::clock;
 use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
@@ -28,7 +29,7 @@ use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
 use crate::spec::LaunchSpec;
-use crate::state::{ContainerLock, State, Status, now, start_ticks};
+use crate::state::{ContainerLock, State, Status, start_ticks};
 use crate::users::IdClaim;
 use crate::{cgroup, control, init};
 
@@ -191,7 +192,7 @@ fn watch(
         Err(e) => tracing::info!(class = ?e.class(), "the container did not start"),
     }
     state.paused = false;
-    state.finished = now();
+    state.finished = clock::secs();
     if state.started == 0 {
         state.started = state.finished;
     }
@@ -224,7 +225,7 @@ fn begin(
     state.pid = started.pid;
     state.start_ticks = start_ticks(started.pid).unwrap_or(0);
     state.status = Status::Running;
-    state.started = now();
+    state.started = clock::secs();
     let terminal = started
         .terminal
         .map(|master| Arc::new(Mutex::new(Some(master))));

@@ -1,9 +1,8 @@
 //! Which packs a scrub reads: those of the repository and of its base, read longest ago first.
 
 use std::collections::HashMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use cairn_model::PackId;
+use cairn_model::{PackId, clock};
 
 use super::Scope;
 use crate::error::{Error, Result};
@@ -66,18 +65,11 @@ pub fn choose(store: &Store, scope: Scope) -> Result<(Vec<Chosen>, usize)> {
             });
         }
         Scope::OlderThan(age) => {
-            let limit = now().saturating_sub(age.as_secs());
+            let limit = clock::secs().saturating_sub(age.as_secs());
             // A moment in the future is a clock that was wrong: read again.
-            packs.retain(|pack| at(&pack.id) <= limit || at(&pack.id) > now());
+            packs.retain(|pack| at(&pack.id) <= limit || at(&pack.id) > clock::secs());
         }
     }
     let skipped = all - packs.len();
     Ok((packs, skipped))
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |now| now.as_secs())
 }

@@ -12,13 +12,12 @@ mod throttle;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use cairn_model::{BlobId, Class, PackId};
+use cairn_model::{BlobId, Class, PackId, clock};
 use cairn_sys::threads;
 
 use crate::error::{Error, Result};
 use crate::rows::{VERIFIED, VerifiedV1};
 use crate::store::Store;
-use choose::now;
 
 pub use choose::{Chosen, choose};
 pub use throttle::Throttle;
@@ -190,7 +189,7 @@ fn remember(store: &Store, id: &PackId, part: &Scrub) -> Result<()> {
     let whole = part.damage.is_empty();
     store.db().write::<_, Error>(|txn| {
         if whole {
-            VERIFIED.put(txn, id.as_bytes(), &VerifiedV1 { at: now() })?;
+            VERIFIED.put(txn, id.as_bytes(), &VerifiedV1 { at: clock::secs() })?;
         } else {
             VERIFIED.delete(txn, id.as_bytes());
         }
