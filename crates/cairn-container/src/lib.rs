@@ -7,6 +7,16 @@
 //! processes and no database. [`create`] turns an image's configuration and what the user wants into a launch
 //! spec; from there on the [monitor](cairn_runtime) has the container, and everything here asks it or reads
 //! what it wrote.
+//!
+//! ```
+//! use cairn_container::network;
+//! use cairn_model::Class;
+//!
+//! assert!(network("none").is_ok());
+//! let refused = network("bridge").unwrap_err();
+//! assert_eq!(refused.class(), Class::Usage);
+//! assert!(refused.to_string().contains("host, none or ns:PATH"));
+//! ```
 
 mod command;
 mod commit;

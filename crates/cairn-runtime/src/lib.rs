@@ -14,6 +14,13 @@
 //! cairn run ─exec→ monitor ─fork→ outer (process 1 of a namespace around) ─exec→ init ─exec→ program
 //!                  host's namespaces   dies with the monitor                sees only its own
 //! ```
+//!
+//! ```
+//! // As `kill -s` has it: with or without SIG, by number, and real-time signals by their distance.
+//! assert_eq!(cairn_runtime::signal_named("SIGHUP"), Some(1));
+//! assert_eq!(cairn_runtime::signal_named("15"), cairn_runtime::signal_named("TERM"));
+//! assert_eq!(cairn_runtime::signal_named("NOSUCH"), None);
+//! ```
 
 mod capability;
 mod cgroup;

@@ -1,6 +1,11 @@
 //! The one crate that holds `unsafe` code, so that every other crate can forbid it.
 //!
 //! Promises: each function here is safe to call with any argument. Nothing here knows what Cairn is.
+//!
+//! ```
+//! let doubled = cairn_sys::threads::map(2, &[1, 2, 3], |n| Ok::<_, ()>(n * 2));
+//! assert_eq!(doubled, Ok(vec![2, 4, 6]));
+//! ```
 
 mod ebpf;
 mod seccomp;
