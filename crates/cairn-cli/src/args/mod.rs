@@ -54,23 +54,24 @@ const HEADINGS: [(&str, &[&str]); 5] = [
 
 /// The definition of the command line.
 pub fn command() -> clap::Command {
-    let mut built = Cli::command();
-    built.build();
+    // Not built as a whole: that takes longer than most commands do, and only the one that is given is needed.
+    let all = Cli::command();
     let styles = clap::builder::Styles::styled();
     let (header, literal) = (styles.get_header(), styles.get_literal());
     let mut template = "{about-with-newline}\n{usage-heading} {usage}\n".to_owned();
     for (heading, names) in HEADINGS {
         template.push_str(&format!("\n{header}{heading}:{header:#}\n"));
         for name in names {
-            let about = built.find_subcommand(name).and_then(|c| c.get_about());
-            let about = about.map(ToString::to_string).unwrap_or_default();
+            let about = all.find_subcommand(name).and_then(|c| c.get_about());
+            // clap adds this one by itself.
+            let about = about.map_or_else(|| "Show help for a command".into(), ToString::to_string);
             template.push_str(&format!("  {literal}{name:<12}{literal:#} {about}\n"));
         }
     }
     template.push_str(&format!(
         "\n{header}{GLOBAL}:{header:#}\n{{options}}\n\nRun \"cairn help COMMAND\" for more about a command."
     ));
-    Cli::command().help_template(template)
+    all.help_template(template)
 }
 
 /// A content-addressed snapshotter for container images
