@@ -9,6 +9,7 @@ mod choose;
 mod pack;
 mod throttle;
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use cairn_model::{BlobId, Class, PackId, clock};
 use cairn_sys::threads;
 
 use crate::error::{Error, Result};
-use crate::rows::{VERIFIED, VerifiedV1};
+use crate::rows::{VERIFIED, VerifiedV1, pack_rows};
 use crate::store::Store;
 
 pub use choose::{Chosen, choose};
@@ -176,10 +177,31 @@ pub fn scrub(
             Ok(()) => {}
         }
     }
+    let nameless = nameless_packs(store)?;
+    scrub.damage.extend(nameless.into_iter().map(Damage::Index));
     if let Some(base) = store.base() {
         below::verify_index(base, &mut scrub);
     }
     Ok(scrub)
+}
+
+/// Packs that the index finds blobs in and that no row in force names: their files may go at any time, or are
+/// gone. Index and rows are those of one moment.
+fn nameless_packs(store: &Store) -> Result<Vec<Error>> {
+    let (index, rows) = store
+        .db()
+        .read::<_, Error>(|rows| Ok((store.reload_index()?, pack_rows(rows)?)))?;
+    let rows = rows.into_iter().filter(|(_, row)| row.retired.is_none());
+    let in_force: HashSet<PackId> = rows.map(|(id, _)| id).collect();
+    let found: HashSet<PackId> = index
+        .packs()
+        .filter(|id| !index.hidden().contains(id) && !in_force.contains(id))
+        .collect();
+    let words = |id: PackId| format!("it finds blobs in pack {id}, which is no longer in use");
+    Ok(found
+        .into_iter()
+        .map(|id| Error::corrupt("the index", words(id)))
+        .collect())
 }
 
 fn remember(store: &Store, id: &PackId, part: &Scrub) -> Result<()> {

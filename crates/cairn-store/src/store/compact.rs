@@ -39,12 +39,9 @@ impl Store {
                 done => done?,
             };
             let gone: HashSet<SegmentId> = inputs.iter().map(|s| s.id()).collect();
-            let dropped: HashSet<PackId> = inputs
-                .iter()
-                .flat_map(|s| s.packs())
-                .filter(|pack| index.hidden().contains(pack))
-                .copied()
-                .collect();
+            let named = inputs.iter().flat_map(|s| s.packs().iter().copied());
+            let (dropped, kept): (HashSet<PackId>, HashSet<PackId>) =
+                named.partition(|pack| index.hidden().contains(pack));
             let done = self.0.db.locked(|| {
                 let now = Index::open(&self.index_dir(), Some(&index))?;
                 let mut list = now.list().clone();
@@ -61,12 +58,13 @@ impl Store {
                     self.0.disk.rename(&new.path, &path)?;
                     list.segments.insert(at.unwrap_or(0), new.id);
                 }
-                // A hidden pack that no segment names any more needs no mention.
-                let left: HashSet<PackId> = now
-                    .segments()
-                    .iter()
-                    .filter(|s| !gone.contains(&s.id()))
+                // A hidden pack that no segment names any more needs no mention. The merged segment names those
+                // that were hidden only after the merge began: a collection retired them meanwhile, and
+                // what is in them must not be found again.
+                let others = now.segments().iter().filter(|s| !gone.contains(&s.id()));
+                let left: HashSet<PackId> = others
                     .flat_map(|s| s.packs().iter().copied())
+                    .chain(kept.iter().copied())
                     .collect();
                 list.hidden.retain(|pack| left.contains(pack));
                 list.put(&self.0.disk, &self.index_dir(), &[])?;
