@@ -4,17 +4,9 @@ mod common;
 
 use std::process::Stdio;
 
-use common::{Cairn, eventually, is_root, shell_tree};
+use common::{Cairn, eventually, is_root, shell};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-
-fn shell() -> Cairn {
-    let cairn = Cairn::new();
-    let tree = cairn.path("tree");
-    shell_tree(&tree);
-    cairn.import_dir(&tree, "shell");
-    cairn
-}
 
 fn begin(cairn: &Cairn, name: &str, script: &str) {
     cairn.ok(&[

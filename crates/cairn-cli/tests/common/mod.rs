@@ -302,6 +302,15 @@ fn run_touch(path: &Path, time: &str) {
     );
 }
 
+/// A repository with the image `shell`, made of [`shell_tree`].
+pub fn shell() -> Cairn {
+    let cairn = Cairn::new();
+    let tree = cairn.path("tree");
+    shell_tree(&tree);
+    cairn.import_dir(&tree, "shell");
+    cairn
+}
+
 /// A root file system with a shell and a few programs of this machine.
 pub fn shell_tree(root: &Path) {
     for directory in ["bin", "etc", "tmp"] {

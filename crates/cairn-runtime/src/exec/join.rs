@@ -4,8 +4,6 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
 use nix::sched::CloneFlags;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -20,7 +18,7 @@ use crate::init::{identity, program::Program, read_in, reset, user};
 use crate::monitor::streams::Ends;
 use crate::monitor::terminal::open_pair;
 use crate::spec::LaunchSpec;
-use crate::{STAGE, Stage, cgroup, sealed, wire};
+use crate::{Stage, cgroup, sealed, wire};
 
 /// Device number of `/dev/null`.
 const NULL: u64 = 0x103;
@@ -53,20 +51,8 @@ pub fn start(spec: &LaunchSpec, first: &OwnedFd, ends: Ends) -> Result<(Pid, Own
         first: first.as_raw_fd(),
         socket: theirs.as_raw_fd(),
     }))?;
-    for fd in [&order, first, &theirs] {
-        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).step("pass on a descriptor")?;
-    }
-    let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
-        .arg0("cairn-exec")
-        .arg(STAGE)
-        .arg(order.as_raw_fd().to_string())
-        .env_clear()
-        .stdin(Stdio::from(ends.stdin))
-        .stdout(Stdio::from(ends.stdout))
-        .stderr(Stdio::from(ends.stderr))
-        .spawn()
-        .step("start the process")?;
-    Ok((Pid::from_raw(child.id() as i32), mine))
+    let started = ends.start("cairn-exec", &program, &order, &[first, &theirs]);
+    Ok((started.step("start the process")?, mine))
 }
 
 /// Runs as this stage: waits for the process that it forks, and exits with its code.

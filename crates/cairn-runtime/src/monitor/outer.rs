@@ -5,8 +5,6 @@
 //! in their hands: what process 1 of the container asks of prctl(2) changes nothing.
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::CloneFlags;
@@ -16,7 +14,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::streams::Ends;
 use crate::error::{Error, Result, Step};
-use crate::{STAGE, Stage, init, sealed, wire};
+use crate::{Stage, init, sealed, wire};
 
 /// Starts it, and init below it. The descriptor is the monitor's end of the conversation with init.
 pub fn start(mut order: init::Order, ends: Ends) -> Result<(Pid, OwnedFd)> {
@@ -60,20 +58,8 @@ fn live(
         return Err(gone());
     }
     nix::sched::unshare(CloneFlags::CLONE_NEWPID).step("create a PID namespace")?;
-    for fd in [order, socket] {
-        rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()).step("pass on a descriptor")?;
-    }
-    let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
-        .arg0("cairn-init")
-        .arg(STAGE)
-        .arg(order.as_raw_fd().to_string())
-        .env_clear()
-        .stdin(Stdio::from(ends.stdin))
-        .stdout(Stdio::from(ends.stdout))
-        .stderr(Stdio::from(ends.stderr))
-        .spawn()
-        .step("start the container's init")?;
-    let child = Pid::from_raw(child.id() as i32);
+    let started = ends.start("cairn-init", program, order, &[socket]);
+    let child = started.step("start the container's init")?;
     // The caller's streams, the container's lock, both ends of pipes: nothing of it is needed here, and
     // nothing in this process uses a descriptor from here on.
     cairn_sys::close_all_from(0).step("close unneeded descriptors")?;

@@ -4,15 +4,19 @@
 //! A thread copies each stream. Threads end with the stream they read, or, when the process has ended, with
 //! what was written before that.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::Pid;
 use rustix::event::EventfdFlags;
 use rustix::io::Errno;
 
+use crate::STAGE;
 use crate::error::{Result, Step};
 use crate::log::{LogStream, LogWriter};
 use crate::spec::LaunchSpec;
@@ -27,6 +31,32 @@ pub struct Ends {
     pub stdout: OwnedFd,
     /// Standard error.
     pub stderr: OwnedFd,
+}
+
+impl Ends {
+    /// Starts a stage under `name` with these as its standard streams and an empty environment. It obeys `order`
+    /// and inherits `passed`, which stay open across every later exec of the caller, too.
+    pub fn start(
+        self,
+        name: &str,
+        program: &OwnedFd,
+        order: &OwnedFd,
+        passed: &[&OwnedFd],
+    ) -> std::io::Result<Pid> {
+        for fd in passed.iter().chain(&[order]) {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
+        }
+        let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+            .arg0(name)
+            .arg(STAGE)
+            .arg(order.as_raw_fd().to_string())
+            .env_clear()
+            .stdin(Stdio::from(self.stdin))
+            .stdout(Stdio::from(self.stdout))
+            .stderr(Stdio::from(self.stderr))
+            .spawn()?;
+        Ok(Pid::from_raw(child.id() as i32))
+    }
 }
 
 /// The monitor's ends.
