@@ -17,7 +17,7 @@ use cairn_model::{BlobId, Class, PackId, clock};
 use cairn_sys::threads;
 
 use crate::error::{Error, Result};
-use crate::rows::{VERIFIED, VerifiedV1, pack_rows};
+use crate::rows::{STATE, StateV1, VERIFIED, VerifiedV1, pack_rows};
 use crate::store::Store;
 
 pub use choose::{Chosen, choose};
@@ -186,11 +186,16 @@ pub fn scrub(
 }
 
 /// Packs that the index finds blobs in and that no row in force names: their files may go at any time, or are
-/// gone. Index and rows are those of one moment.
+/// gone. Index and rows are those of one moment; where a crash parted them, the next writer brings them
+/// together before it builds on either, and nothing can be said of them now.
 fn nameless_packs(store: &Store) -> Result<Vec<Error>> {
-    let (index, rows) = store
-        .db()
-        .read::<_, Error>(|rows| Ok((store.reload_index()?, pack_rows(rows)?)))?;
+    let (index, rows, generation) = store.db().read::<_, Error>(|rows| {
+        let state = STATE.get(rows, [])?.unwrap_or(StateV1 { generation: 0 });
+        Ok((store.reload_index()?, pack_rows(rows)?, state.generation))
+    })?;
+    if index.generation() != generation {
+        return Ok(Vec::new());
+    }
     let rows = rows.into_iter().filter(|(_, row)| row.retired.is_none());
     let in_force: HashSet<PackId> = rows.map(|(id, _)| id).collect();
     let found: HashSet<PackId> = index
