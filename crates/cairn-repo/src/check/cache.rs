@@ -18,6 +18,7 @@ use crate::trees::tree_id;
 
 /// Something of the cache that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheFault {
     /// What, and how it shows.
     pub what: String,
@@ -37,6 +38,7 @@ impl Serialize for CacheFault {
 
 /// What a check of the cache found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CacheReport {
     /// Images and flattened trees.
     pub views: u64,

@@ -35,6 +35,7 @@ impl Repo {
 
 /// A blob that is damaged or gone, and what needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Affected {
     /// The blob.
     #[serde(serialize_with = "crate::report::text")]
@@ -79,6 +80,7 @@ impl Serialize for Place {
 
 /// A snapshot in use that stands on damage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct AffectedHead {
     /// The snapshot.
     #[serde(serialize_with = "crate::report::text")]
@@ -96,6 +98,7 @@ fn name<S: Serializer>(container: &Option<Container>, to: S) -> Result<S::Ok, S:
 
 /// What a check found.
 #[derive(Debug, Default, Serialize)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// Packs read.
     pub packs: usize,

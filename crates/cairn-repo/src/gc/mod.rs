@@ -45,6 +45,7 @@ pub struct GcOptions {
 
 /// What a collection did, or would do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct GcReport {
     /// Bytes of pack files that went, less those of new ones.
     pub freed_bytes: u64,

@@ -61,6 +61,7 @@ impl Image {
 
 /// An image in a list, readable or not.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct ListedImage {
     /// Its row.
     pub row: ImageRow,

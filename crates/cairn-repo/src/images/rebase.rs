@@ -17,6 +17,7 @@ use crate::time;
 
 /// What a rebase made.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Rebased {
     /// The new image.
     #[serde(rename = "id", serialize_with = "id")]

@@ -24,6 +24,7 @@ pub(crate) use root::forget_trees;
 
 /// What an import brought.
 #[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
 pub struct Imported {
     /// Id of the image.
     #[serde(serialize_with = "report::text")]
@@ -58,6 +59,7 @@ fn stored<S: Serializer>(stats: &IngestStats, to: S) -> Result<S::Ok, S::Error> 
 
 /// A name that an image has in its archive and not here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct NameLeftOut {
     /// As the archive has it.
     pub name: String,
@@ -67,6 +69,7 @@ pub struct NameLeftOut {
 
 /// A name that went from one image to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Renamed {
     /// The name.
     #[serde(serialize_with = "report::text")]

@@ -83,6 +83,7 @@ impl Settings {
 }
 
 /// One setting that there is.
+#[non_exhaustive]
 pub struct Setting {
     /// Its name; `import.max-bytes` is `max-bytes` in the table `import`.
     pub name: &'static str,

@@ -20,6 +20,7 @@ use ledger::Ledger;
 
 /// What one image, layer or snapshot takes, bytes as stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Share {
     /// Name or id.
     pub name: String,
@@ -37,6 +38,7 @@ pub struct Share {
 
 /// The whole report. All numbers are bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Stats {
     /// File content of all images and snapshots, each counted as if it were alone.
     #[serde(rename = "logical_bytes")]

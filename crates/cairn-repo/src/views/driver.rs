@@ -8,6 +8,7 @@ use crate::error::{At, Result};
 
 /// What `cairn driver` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct DriverReport {
     /// The one that is used.
     #[serde(serialize_with = "crate::report::text")]
