@@ -11,6 +11,7 @@ mod args;
 mod commands;
 mod logging;
 mod progress;
+mod report;
 mod signals;
 
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
+use serde::Serialize;
 
 use crate::error::{Error, Result, Step};
 use crate::init::user;
@@ -15,13 +16,16 @@ const COMMAND_BYTES_MAX: u64 = 4096;
 const PROCESSES_MAX: usize = 100_000;
 
 /// A process in a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// As the host numbers it.
-    pub pid: i32,
-    /// As the container does.
+    /// As the container numbers it.
+    #[serde(rename = "pid")]
     pub container_pid: i32,
+    /// As the host does.
+    #[serde(rename = "host_pid")]
+    pub pid: i32,
     /// Its parent, as the container numbers it; 0 where that is outside.
+    #[serde(rename = "parent")]
     pub container_parent: i32,
     /// Number of its user, as the host has it.
     pub uid: u32,

@@ -3,13 +3,14 @@
 use anyhow::Result;
 use cairn_image::Platform;
 use cairn_model::{ImageRef, path_display};
-use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed, time};
-use serde_json::{Value, json};
+use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed};
+use serde_json::json;
 
 use super::Env;
 use crate::args::{Export, ExportFormat, Import};
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
+use crate::report::image::{HistoryLine, ImageLine, RemovedLine, names};
 
 /// `cairn import`
 pub fn import(env: &Env, args: Import) -> Result<()> {
@@ -35,7 +36,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
         return Ok(output::report(&imported)?);
     }
     for image in imported {
-        let names = join(&image.names);
+        let names = names(&image.names).join(", ");
         let name = if names.is_empty() {
             "(no name)".to_owned()
         } else {
@@ -79,14 +80,6 @@ fn report(image: &Imported) {
             taken.from.short()
         ));
     }
-}
-
-fn strings(names: &[ImageRef]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
-}
-
-fn join(names: &[ImageRef]) -> String {
-    strings(names).join(", ")
 }
 
 /// `cairn export`
@@ -136,41 +129,13 @@ fn exported(env: &Env, args: &Export, images: &[Image], left_out: &[Vec<u8>]) ->
     Ok(())
 }
 
-/// The fields of an image that every command shows.
-pub fn image_json(image: &Image) -> Value {
-    json!({
-        "id": image.row.id.to_string(),
-        "names": strings(&image.names),
-        "created": image.config.created(),
-        "imported": time::rfc3339(image.row.imported),
-        "platform": image.config.platform().to_string(),
-        "layers": image.layers.len(),
-        "content_bytes": image.content_bytes(),
-    })
-}
-
-/// An image that cannot be read has the same fields, null where they are not known.
-fn listed_json(listed: &ListedImage) -> Value {
-    match &listed.image {
-        Ok(image) => image_json(image),
-        Err(e) => json!({
-            "id": listed.row.id.to_string(),
-            "names": strings(&listed.names),
-            "created": null,
-            "imported": time::rfc3339(listed.row.imported),
-            "platform": null,
-            "layers": null,
-            "content_bytes": null,
-            "damaged": cairn_model::one_line(e),
-        }),
-    }
-}
-
 /// `cairn images`
 pub fn list(env: &Env) -> Result<()> {
     let images = env.open()?.images().list()?;
     if env.json {
-        return Ok(output::json(&images.iter().map(listed_json).collect())?);
+        return Ok(output::report(
+            &images.iter().map(ImageLine::from).collect::<Vec<_>>(),
+        )?);
     }
     let mut table = Table::new(&["NAME", "TAG", "ID", "IMPORTED", ">LAYERS", ">CONTENT"]);
     for listed in &images {
@@ -218,44 +183,14 @@ pub fn note_damaged(images: &[ListedImage]) {
 /// `cairn history`
 pub fn history(env: &Env, name: &str) -> Result<()> {
     let image = env.open()?.images().find(name)?;
-    let mut layers = image.layers.iter();
-    let steps: Vec<_> = image
-        .config
-        .history()
-        .into_iter()
-        .map(|step| {
-            let bytes = if step.empty_layer {
-                None
-            } else {
-                layers.next().map(|layer| layer.content_bytes)
-            };
-            (step, bytes)
-        })
-        .collect();
+    let steps = HistoryLine::all(&image);
     if env.json {
-        let step = |(step, bytes): &(cairn_image::History, Option<u64>)| {
-            json!({"created": step.created, "created_by": step.created_by, "comment": step.comment,
-                   "empty_layer": step.empty_layer, "content_bytes": bytes})
-        };
-        return Ok(output::json(&steps.iter().map(step).collect())?);
+        return Ok(output::report(&steps)?);
     }
     let mut table = Table::new(&["CREATED", ">CONTENT", "BY"]);
-    for (step, bytes) in steps.iter().rev() {
-        let by = if step.created_by.is_empty() {
-            &step.comment
-        } else {
-            &step.created_by
-        };
-        let created = step
-            .created
-            .get(..19)
-            .unwrap_or(&step.created)
-            .replace('T', " ");
-        table.row(vec![
-            created,
-            size(bytes.unwrap_or(0)),
-            by.split_whitespace().collect::<Vec<_>>().join(" "),
-        ]);
+    for step in steps.iter().rev() {
+        let content = size(step.content_bytes.unwrap_or(0));
+        table.row(vec![step.when(), content, step.by()]);
     }
     Ok(table.print()?)
 }
@@ -276,25 +211,38 @@ pub fn remove(env: &Env, images: &[String]) -> Result<u8> {
     let repo = env.open()?;
     let mut code = 0;
     let mut done = Vec::new();
-    for reference in images {
-        let mut line =
-            json!({"image": reference, "untagged": null, "removed": null, "error": null});
-        match repo.images().remove(reference) {
-            Ok(Removed::Untagged(name)) if env.json => line["untagged"] = json!(name.to_string()),
-            Ok(Removed::Image(id)) if env.json => line["removed"] = json!(id.to_string()),
-            Ok(Removed::Untagged(name)) => println!("untagged {name}"),
-            Ok(Removed::Image(id)) => println!("removed {id}; run \"cairn gc\" to free its space"),
+    for image in images {
+        let mut line = RemovedLine {
+            image,
+            untagged: None,
+            removed: None,
+            error: None,
+        };
+        match repo.images().remove(image) {
+            Ok(Removed::Untagged(name)) => line.untagged = Some(name.to_string()),
+            Ok(Removed::Image(id)) => line.removed = Some(id.to_string()),
             Err(e) => {
-                line["error"] = json!(cairn_model::one_line(&e));
+                line.error = Some(cairn_model::one_line(&e));
                 let e = e.into();
                 output::print_error(&e);
                 code = output::exit_code(&e).max(code);
             }
         }
+        match &line {
+            _ if env.json => {}
+            RemovedLine {
+                untagged: Some(name),
+                ..
+            } => println!("untagged {name}"),
+            RemovedLine {
+                removed: Some(id), ..
+            } => println!("removed {id}; run \"cairn gc\" to free its space"),
+            _ => {}
+        }
         done.push(line);
     }
     if env.json {
-        output::json(&json!(done))?;
+        output::report(&done)?;
     }
     Ok(code)
 }

@@ -4,38 +4,31 @@ use anyhow::Result;
 use cairn_repo::Repo;
 use serde_json::{Value, json};
 
-use super::{Env, images};
+use super::Env;
 use crate::output;
+use crate::report::image::{ImageLine, LayerLine};
 
 /// `cairn inspect`
 pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
     let repo = env.open()?;
     let value = match repo.images().find(name) {
         Err(cairn_repo::Error::NoImage(_)) => container(&repo, name, show_env)?,
-        found => image(&found?, show_env),
+        found => image(&found?, show_env)?,
     };
     Ok(output::json(&value)?)
 }
 
-fn image(image: &cairn_repo::Image, show_env: bool) -> Value {
+fn image(image: &cairn_repo::Image, show_env: bool) -> Result<Value> {
     let mut config = image.config.value().clone();
     if !show_env {
         redact(&mut config);
     }
-    let layer = |layer: &cairn_layer::Layer| {
-        json!({
-            "id": layer.id.to_string(),
-            "diff_id": layer.diff_id.map(|d| d.to_string()),
-            "entries": layer.entries,
-            "content_bytes": layer.content_bytes,
-            "tar_bytes": layer.tar_bytes,
-        })
-    };
-    let mut value = images::image_json(image);
+    let mut value = serde_json::to_value(ImageLine::from(image))?;
     value["top_snapshot"] = json!(image.row.top.as_ref().map(ToString::to_string));
-    value["layers"] = image.layers.iter().map(layer).collect();
+    let layers: Vec<LayerLine> = image.layers.iter().map(LayerLine::from).collect();
+    value["layers"] = serde_json::to_value(layers)?;
     value["config"] = config;
-    value
+    Ok(value)
 }
 
 fn container(repo: &Repo, name: &str, show_env: bool) -> Result<Value> {

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
-use cairn_layer::{Change, ChangeKind};
-use cairn_model::{MountPlan, SnapshotKey, path_display};
-use cairn_repo::{MountOptions, Repo, time};
+use cairn_layer::Change;
+use cairn_model::{MountPlan, SnapshotKey};
+use cairn_repo::{MountOptions, Repo};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshotter};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Env;
 use crate::args::Snapshot;
 use crate::output::{self, Table, Usage, ago, size};
+use crate::report::snapshot::{ChangeLine, Failure, PlanLine, RemovedSnapshots, SnapshotLine};
 
 /// `cairn snapshot …`
 pub fn run(env: &Env, command: Snapshot) -> Result<()> {
@@ -53,13 +54,15 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             repo.snapshots()
                 .commit(&name, &key, parse_labels(&labels)?)?;
             if env.json {
-                output::json(&snapshot_json(&repo.snapshots().stat(&name)?))?;
+                output::report(&SnapshotLine::from(&repo.snapshots().stat(&name)?))?;
             }
             Ok(())
         }
         Snapshot::Rm { keys } => remove(env, &repo, &keys),
         Snapshot::Ls { filters } => list(env, &repo, &filters),
-        Snapshot::Stat { key } => Ok(output::json(&snapshot_json(&repo.snapshots().stat(&key)?))?),
+        Snapshot::Stat { key } => Ok(output::report(&SnapshotLine::from(
+            &repo.snapshots().stat(&key)?,
+        ))?),
         Snapshot::Usage { key } => usage(env, &repo, &key),
         Snapshot::Mounts { key } => print_plan(env, &repo.snapshots().mounts(&key)?),
         Snapshot::Diff { a, b } => {
@@ -74,7 +77,7 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             let fields: Vec<FieldPath> = labels.keys().cloned().map(FieldPath::Label).collect();
             let snapshot = repo.snapshots().update(&key, labels, &fields)?;
             if env.json {
-                Ok(output::json(&snapshot_json(&snapshot))?)
+                Ok(output::report(&SnapshotLine::from(&snapshot))?)
             } else {
                 Ok(())
             }
@@ -99,10 +102,14 @@ fn refuse_unprintable(env: &Env, command: &Snapshot) -> Result<()> {
     Ok(())
 }
 
+fn lines(snapshots: &[cairn_snapshot::Snapshot]) -> Vec<SnapshotLine<'_>> {
+    snapshots.iter().map(SnapshotLine::from).collect()
+}
+
 fn list(env: &Env, repo: &Repo, filters: &[Filter]) -> Result<()> {
     let found = repo.snapshots().walk(filters)?;
     if env.json {
-        return Ok(output::json(&found.iter().map(snapshot_json).collect())?);
+        return Ok(output::report(&lines(&found))?);
     }
     let mut table = Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
     for s in &found {
@@ -139,21 +146,24 @@ fn usage(env: &Env, repo: &Repo, key: &SnapshotKey) -> Result<()> {
 
 /// Removes each of them; one that cannot be removed keeps none of the others.
 fn remove(env: &Env, repo: &Repo, keys: &[SnapshotKey]) -> Result<()> {
-    let (mut removed, mut errors) = (Vec::new(), Vec::new());
+    let mut done = RemovedSnapshots::default();
     let mut failed: Option<anyhow::Error> = None;
     for key in keys {
         let Err(e) = repo.snapshots().remove(key) else {
-            removed.push(key.to_string());
+            done.removed.push(key.to_string());
             continue;
         };
-        errors.push(json!({"name": key.to_string(), "error": e.to_string()}));
+        done.errors.push(Failure {
+            name: key.to_string(),
+            error: e.to_string(),
+        });
         // The last one is told when the command ends.
         if let Some(e) = failed.replace(e.into()) {
             output::print_error(&e);
         }
     }
     if env.json {
-        output::json(&json!({"removed": removed, "errors": errors}))?;
+        output::report(&done)?;
     }
     failed.map_or(Ok(()), Err)
 }
@@ -187,59 +197,23 @@ fn parse_labels(labels: &[String]) -> Result<Labels> {
     Ok(out)
 }
 
-fn snapshot_json(s: &cairn_snapshot::Snapshot) -> Value {
-    json!({
-        "name": s.key.to_string(),
-        "kind": s.kind.as_str(),
-        "parent": s.parent.as_ref().map(ToString::to_string),
-        "labels": s.labels,
-        "created": time::rfc3339(s.created.secs),
-        "updated": time::rfc3339(s.updated.secs),
-        "layer": s.layer.map(|l| l.to_string()),
-        "content_bytes": s.usage.bytes,
-        "entries": s.usage.inodes,
-    })
-}
-
 fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {
-    let (lowers, data, upper, work) = match plan {
-        MountPlan::Erofs(plan) | MountPlan::ErofsLoop(plan) => {
-            let head = plan.head.as_ref();
-            let (upper, work) = (head.map(|h| &h.upper), head.map(|h| &h.work));
-            (&plan.images[..], &plan.data[..], upper, work)
-        }
-        MountPlan::Overlay(plan) => {
-            let head = plan.head.as_ref();
-            let (upper, work) = (head.map(|h| &h.upper), head.map(|h| &h.work));
-            (&plan.lowers[..], &[][..], upper, work)
-        }
-        MountPlan::Copy(plan) if plan.writable => (&[][..], &[][..], Some(&plan.directory), None),
-        MountPlan::Copy(plan) => {
-            let lowers = std::slice::from_ref(&plan.directory);
-            (lowers, &[][..], None, None)
-        }
-    };
+    let plan = PlanLine::from(plan);
     if env.json {
-        return Ok(output::json(&json!({
-            "driver": plan.driver(),
-            "lowers": lowers,
-            "objects": data.first(),
-            "data": data,
-            "head": upper.map(|upper| json!({"upper": upper, "work": work})),
-        }))?);
+        return Ok(output::report(&plan)?);
     }
-    println!("driver   {}", plan.driver());
-    for lower in lowers {
+    println!("driver   {}", plan.driver);
+    for lower in plan.lowers {
         println!("lower    {}", lower.display());
     }
-    for directory in data {
+    for directory in plan.data {
         println!("objects  {}", directory.display());
     }
-    match upper {
-        Some(upper) => println!("upper    {}", upper.display()),
+    match &plan.head {
+        Some(head) => println!("upper    {}", head.upper.display()),
         None => println!("read-only"),
     }
-    if let Some(work) = work {
+    if let Some(work) = plan.head.and_then(|head| head.work) {
         println!("work     {}", work.display());
     }
     Ok(())
@@ -255,39 +229,23 @@ pub fn diff_container(env: &Env, name: &str) -> Result<()> {
     if env.json {
         return print_changes(env, &changes);
     }
-    for change in &changes {
-        let letter = match change.kind {
-            ChangeKind::Added => 'A',
-            ChangeKind::Changed => 'C',
-            ChangeKind::Deleted => 'D',
-        };
-        let path = path_display(&change.path);
-        println!("{letter} /{}", path.trim_start_matches('/'));
+    for change in changes.iter().map(ChangeLine::from) {
+        println!("{} {}", change.letter(), change.path);
     }
     Ok(())
 }
 
 fn print_changes(env: &Env, changes: &[Change]) -> Result<()> {
-    let word = |kind| match kind {
-        ChangeKind::Added => "added",
-        ChangeKind::Changed => "changed",
-        ChangeKind::Deleted => "deleted",
-    };
+    let changes: Vec<ChangeLine<'_>> = changes.iter().map(ChangeLine::from).collect();
     if env.json {
-        let change = |c: &Change| json!({"path": format!("/{}", path_display(&c.path).trim_start_matches('/')), "change": word(c.kind), "what": c.what, "bytes": c.bytes});
-        return Ok(output::json(&changes.iter().map(change).collect())?);
+        return Ok(output::report(&changes)?);
     }
     for change in changes {
-        let letter = word(change.kind)[..1].to_uppercase();
-        let what = if change.what.is_empty() {
-            String::new()
-        } else {
-            format!("  ({})", change.what.join(", "))
+        let what = match change.what {
+            [] => String::new(),
+            what => format!("  ({})", what.join(", ")),
         };
-        println!(
-            "{letter} /{}{what}",
-            path_display(&change.path).trim_start_matches('/')
-        );
+        println!("{} {}{what}", change.letter(), change.path);
     }
     Ok(())
 }
@@ -295,7 +253,7 @@ fn print_changes(env: &Env, changes: &[Change]) -> Result<()> {
 fn tree(env: &Env, repo: &Repo) -> Result<()> {
     let all = repo.snapshots().walk(&[])?;
     if env.json {
-        return Ok(output::json(&all.iter().map(snapshot_json).collect())?);
+        return Ok(output::report(&lines(&all))?);
     }
     let mut children: BTreeMap<Option<&SnapshotKey>, Vec<&cairn_snapshot::Snapshot>> =
         BTreeMap::new();

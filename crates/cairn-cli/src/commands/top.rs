@@ -1,8 +1,7 @@
 //! `cairn top`
 
 use anyhow::{Result, bail};
-use cairn_runtime::{Process, processes};
-use serde_json::{Value, json};
+use cairn_runtime::processes;
 
 use super::Env;
 use crate::output::{self, Table};
@@ -17,7 +16,7 @@ pub fn top(env: &Env, name: &str) -> Result<()> {
     }
     let all = processes(&info.state)?;
     if env.json {
-        return Ok(output::json(&all.iter().map(object).collect())?);
+        return Ok(output::report(&all)?);
     }
     let mut table = Table::new(&["USER", ">PID", ">HOST PID", ">PARENT", ">CPU", "COMMAND"]);
     for process in all {
@@ -37,16 +36,4 @@ pub fn top(env: &Env, name: &str) -> Result<()> {
         ]);
     }
     Ok(table.print()?)
-}
-
-fn object(process: &Process) -> Value {
-    json!({
-        "pid": process.container_pid,
-        "host_pid": process.pid,
-        "parent": process.container_parent,
-        "uid": process.uid,
-        "user": process.user,
-        "cpu_ms": process.cpu_ms,
-        "command": process.command,
-    })
 }

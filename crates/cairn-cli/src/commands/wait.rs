@@ -2,10 +2,17 @@
 
 use anyhow::Result;
 use cairn_container::Waiting;
-use serde_json::json;
+use serde::Serialize;
 
 use super::Env;
 use crate::output;
+
+/// A container that ended.
+#[derive(Serialize)]
+struct Ended<'a> {
+    name: &'a str,
+    exit_code: u8,
+}
 
 /// `cairn wait`
 pub fn wait(env: &Env, names: &[String]) -> Result<u8> {
@@ -19,7 +26,7 @@ pub fn wait(env: &Env, names: &[String]) -> Result<u8> {
     for (name, found) in found {
         match found.and_then(Waiting::end) {
             Ok(exit_code) if env.json => {
-                ended.push(json!({"name": name, "exit_code": exit_code}));
+                ended.push(Ended { name, exit_code });
             }
             Ok(exit_code) => println!("{exit_code}"),
             Err(e) => {
@@ -30,7 +37,7 @@ pub fn wait(env: &Env, names: &[String]) -> Result<u8> {
         }
     }
     if env.json {
-        output::json(&json!(ended))?;
+        output::report(&ended)?;
     }
     Ok(code)
 }

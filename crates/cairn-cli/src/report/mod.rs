@@ -1,0 +1,4 @@
+//! What a command tells, as values: text and JSON print the same ones. `docs/json.md` lists the fields.
+
+pub mod image;
+pub mod snapshot;
