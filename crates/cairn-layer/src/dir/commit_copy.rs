@@ -104,6 +104,8 @@ impl Commit<'_> {
                 meta.set_xattr(name, value);
             }
         }
+        // All files are the caller's, in whose name they were checked out: owners and attributes that only
+        // root can set are those of the parent still.
         if !self.privileged {
             (meta.uid, meta.gid) = old.map_or((0, 0), |old| (old.uid, old.gid));
             meta.xattrs.retain(|(name, _)| name.starts_with(b"user."));
@@ -147,6 +149,7 @@ impl Commit<'_> {
                 self.parent.node(id).kind,
                 NodeKind::CharDevice(..) | NodeKind::BlockDevice(..)
             );
+            // Without privileges a checkout makes no devices: that one is missing says nothing.
             if names.binary_search_by(|n| n.as_slice().cmp(name)).is_err()
                 && (self.privileged || !device)
             {
@@ -181,6 +184,7 @@ impl Commit<'_> {
             FileType::Directory => {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
+                // A mount point that a launch made in the tree is not the container's doing.
                 if self.is_untouched(&fd, path)? {
                     return Ok(());
                 }
@@ -196,6 +200,7 @@ impl Commit<'_> {
             FileType::RegularFile => {
                 let fd = inode::open(dir, name, path)?;
                 let meta = self.meta(&stat, inode::xattrs_of(&fd, path)?, before);
+                // Time and size can be set back, so the content itself is compared, cheap tests first.
                 if let Some(old) = old
                     && same_names
                     && old.meta == meta

@@ -117,6 +117,8 @@ impl Commit<'_> {
         for name in &names {
             self.child(dir, name, &join(path, name), origin, moved)?;
         }
+        // A layer has no word for a rename: what the directory had and still has is written out at its new
+        // place. Its content is known, so this costs rows, not bytes.
         if moved && let Some(lower) = origin.and_then(|origin| self.parent.get(origin)) {
             let rest: Vec<(Vec<u8>, NodeId)> = self
                 .parent
@@ -124,6 +126,7 @@ impl Commit<'_> {
                 .map(|(n, id)| (n.to_vec(), id))
                 .collect();
             for (name, id) in rest {
+                // Names that are here already were changed, covered or removed after the move.
                 if names.binary_search(&name).is_err() {
                     self.subtree(&join(path, &name), id)?;
                 }
@@ -195,8 +198,10 @@ impl Commit<'_> {
             let id = self.parent.get(path)?;
             matches!(self.parent.node(id).kind, NodeKind::Directory(_)).then_some(())
         };
+        // A redirect to what is no directory cannot come from the kernel; it merges with nothing.
         let lower = lower.filter(|path| is_directory(path).is_some());
         let elsewhere = moved || marks.redirect.is_some();
+        // A layer's directory merges with the parent's of the same path, whatever overlayfs merged it with.
         // What the parent has at this path is hidden when this directory does not merge with it.
         if (lower.is_none() || elsewhere) && is_directory(path).is_some() {
             self.emitter.known(path, Default::default(), Kind::Opaque)?;
@@ -212,6 +217,7 @@ impl Commit<'_> {
         stat: &Stat,
         origin: Option<&[u8]>,
     ) -> Result<()> {
+        // Before its attributes are read: only the first name of a file says what it is.
         if let Some(target) = self.emitter.link_target(stat, path) {
             return self
                 .emitter
@@ -219,6 +225,8 @@ impl Commit<'_> {
         }
         if inode::file_type(stat) == FileType::RegularFile {
             let (marks, xattrs) = marks(inode::xattrs_at(dir, name, path)?, path)?;
+            // Copied up without its data: a change of mode or owner. The data is the parent's, wherever a
+            // rename has put the file since.
             if marks.metacopy {
                 let lower = match &marks.redirect {
                     Some(redirect) => redirected(redirect, origin),
@@ -233,6 +241,8 @@ impl Commit<'_> {
                         "its data should be in the parent snapshot, and is not there",
                     ));
                 };
+                // The kernel keeps the size with the copy. Another one means that it was made over another
+                // parent, and the data there is not this file's.
                 if content.size != stat.st_size as u64 {
                     return Err(Error::entry(
                         path,
