@@ -95,6 +95,91 @@ fn an_image_that_is_not_built_on_the_base_is_refused() {
     assert_eq!(read(&cairn, "app:2", "etc/patched"), b"yes");
 }
 
+fn tree(cairn: &Cairn, image: &str) -> Vec<u8> {
+    let out = cairn.path("tree.tar");
+    let to = ["--format", "tar", "-o", out.to_str().unwrap()];
+    cairn.ok(&[&["export", image], &to[..]].concat());
+    std::fs::read(out).unwrap()
+}
+
+/// An image of four layers that change and delete files of each other, and one file with two names.
+fn layered() -> Cairn {
+    let cairn = bases();
+    let layers = [
+        Tar::new()
+            .file("etc/conf", b"base")
+            .file("lib/library", &noise(1, 300_000))
+            .file("lib/gone/below", b"x")
+            .done(),
+        Tar::new()
+            .file("etc/conf", b"second")
+            .file("own", b"a")
+            .done(),
+        Tar::new()
+            .file("lib/.wh.gone", b"")
+            .file("etc/conf", b"third")
+            .link("other", "own", tar::EntryType::Link)
+            .done(),
+        Tar::new().file(".wh.own", b"").file("last", b"last").done(),
+    ];
+    let archive = cairn.path("archive.tar");
+    std::fs::write(&archive, docker_archive("deep:1", &layers, |_| ())).unwrap();
+    cairn.ok(&["import", archive.to_str().unwrap()]);
+    cairn
+}
+
+#[test]
+fn upper_layers_become_one_and_the_tree_stays() {
+    let cairn = layered();
+    let before = tree(&cairn, "deep:1");
+    let was = cairn.json(&["inspect", "deep:1"]);
+    let packs = || {
+        cairn.json(&["stats"])["stored_content_bytes"]
+            .as_u64()
+            .unwrap()
+    };
+    let stored = packs();
+    for (keep, name) in [("0", "flat:0"), ("1", "flat:1"), ("2", "flat:2")] {
+        let done = cairn.json(&["flatten", "deep:1", "--keep-base", keep, "--name", name]);
+        let kept: usize = keep.parse().unwrap();
+        assert_eq!(done["from"], was["id"]);
+        assert_eq!(done["name"], name);
+        assert_eq!(done["layers_merged"], 4 - kept);
+        let now = cairn.json(&["inspect", name]);
+        assert_eq!(now["layers"].as_array().unwrap().len(), kept + 1);
+        for n in 0..kept {
+            assert_eq!(now["layers"][n], was["layers"][n], "{name}");
+        }
+        assert_eq!(now["config"]["config"], was["config"]["config"]);
+        assert!(tree(&cairn, name) == before, "{name} shows another tree");
+        let history = cairn.json(&["history", name]);
+        let last = history.as_array().unwrap().last().unwrap();
+        assert_eq!(last["created_by"], "cairn flatten");
+        // What is exported is what the id promises.
+        let archive = cairn.path("again.tar");
+        cairn.ok(&["export", name, "-o", archive.to_str().unwrap()]);
+        let other = Cairn::new();
+        other.ok(&["import", archive.to_str().unwrap()]);
+        assert_eq!(other.json(&["inspect", name])["id"], done["id"]);
+    }
+    assert_eq!(packs(), stored, "content was stored once more");
+    assert_eq!(cairn.json(&["inspect", "deep:1"])["id"], was["id"]);
+    cairn.ok(&["check", "--full"]);
+}
+
+#[test]
+fn what_cannot_be_flattened_is_refused() {
+    let cairn = layered();
+    for keep in ["3", "4", "99"] {
+        let args = ["flatten", "deep:1", "--keep-base", keep];
+        cairn.fails(&args, 1, "not two to merge");
+    }
+    cairn.fails(&["flatten", "deep:1", "--keep-base", "-1"], 2, "");
+    let id = cairn.json(&["inspect", "deep:1"])["id"].clone();
+    cairn.fails(&["flatten", id.as_str().unwrap()], 1, "--name");
+    cairn.fails(&["flatten", "nosuch"], 1, "nosuch");
+}
+
 fn holders(found: &Value) -> Vec<(String, String, bool)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let line = |held: &Value| {

@@ -209,6 +209,36 @@ impl ImageConfig {
         Self::parse(value.to_string().into_bytes())
     }
 
+    /// The document of this image with the layers above its lowest `keep` replaced by one. The lines of history
+    /// that made them stay, without layers, below the one that says what became of them.
+    pub fn flattened(&self, keep: usize, diff_id: Digest, history: &History) -> Result<Self> {
+        let mut value = self.value.clone();
+        let kept: Vec<String> = self
+            .diff_ids
+            .iter()
+            .take(keep)
+            .map(Digest::to_string)
+            .collect();
+        value["rootfs"] = value!({"type": "layers", "diff_ids": kept});
+        let mut left = keep;
+        for line in value["history"].as_array_mut().into_iter().flatten() {
+            let Some(fields) = line.as_object_mut() else {
+                // It stands for a layer that is merged; its text cannot be read anyway.
+                *line = value!({"empty_layer": true});
+                continue;
+            };
+            if fields.get("empty_layer") == Some(&value!(true)) {
+                continue;
+            }
+            if left > 0 {
+                left -= 1;
+            } else {
+                fields.insert("empty_layer".into(), value!(true));
+            }
+        }
+        Self::parse(value.to_string().into_bytes())?.with_layer(diff_id, history, None)
+    }
+
     /// The document of this image with its layers above `old` put on those of `new`: layers and history of
     /// the base are the new one's, everything else is as it was.
     pub fn on_base(&self, old: &Self, new: &Self, created: &str) -> Result<Self> {

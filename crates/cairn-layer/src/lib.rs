@@ -10,6 +10,7 @@
 //! # Ok::<_, cairn_layer::Error>(())
 //! ```
 
+mod between;
 mod content;
 mod dir;
 mod error;
@@ -19,6 +20,7 @@ mod path;
 mod tar;
 mod tree;
 
+pub use between::layer_between;
 pub use content::{ContentReader, read_content};
 pub use dir::{
     CommitReport, Fingerprint, Scanned, Survey, checkout, checkout_for_overlay, commit_copy,

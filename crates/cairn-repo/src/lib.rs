@@ -92,7 +92,7 @@ pub use error::{Error, Result};
 pub use export::Format;
 pub use gc::{Gc, GcOptions, GcPlan, GcReport};
 pub use images::{
-    CommitOptions, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
+    CommitOptions, Flattened, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
 };
 pub use import::{ImportOptions, Imported, NameLeftOut, Renamed};
 pub use repo::{Options, Repo};

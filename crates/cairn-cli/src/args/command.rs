@@ -6,7 +6,7 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Commit, Cp, Exec, Logs};
-use super::images::{Export, Import, Rebase, Which};
+use super::images::{Export, Flatten, Import, Rebase, Which};
 use super::repository::{Check, Config};
 use super::run::Run;
 use super::snapshots::Snapshot;
@@ -72,6 +72,11 @@ pub enum Command {
         after_help = "Example:\n  cairn rebase example/app:2 --old-base example/base:1 --new-base example/base:1.1"
     )]
     Rebase(Rebase),
+    /// Merge the upper layers of an image into one
+    #[command(
+        after_help = "Examples:\n  cairn flatten example/app:2 --keep-base 1\n  cairn flatten example/app:2 --name example/app:2-flat"
+    )]
+    Flatten(Flatten),
     /// Show which layers, images, snapshots and containers still hold a file's content
     #[command(
         after_help = "Examples:\n  cairn which ./libold.so.3\n  cairn which --in example/app:1 /usr/lib/libold.so.3"

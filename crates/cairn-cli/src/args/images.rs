@@ -81,6 +81,19 @@ pub struct Rebase {
     pub name: Option<ImageRef>,
 }
 
+/// Arguments of `flatten`.
+#[derive(Debug, Args)]
+pub struct Flatten {
+    /// Image whose layers are merged
+    pub image: String,
+    /// Keep this many of the lowest layers, which other images may share
+    #[arg(long, value_name = "LAYERS", default_value_t = 0)]
+    pub keep_base: usize,
+    /// Name of the result [default: IMAGE, if it is a name, which then moves to the result]
+    #[arg(long)]
+    pub name: Option<ImageRef>,
+}
+
 /// Arguments of `which`.
 #[derive(Debug, Args)]
 pub struct Which {

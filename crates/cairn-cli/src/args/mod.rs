@@ -22,7 +22,7 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
-pub use images::{Export, ExportFormat, Import, Rebase, Which};
+pub use images::{Export, ExportFormat, Flatten, Import, Rebase, Which};
 pub use repository::{Check, Config};
 pub use run::Run;
 pub use snapshots::Snapshot;

@@ -195,6 +195,7 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
         Command::Rebase(args) => rebase::rebase(&env, &args),
+        Command::Flatten(args) => rebase::flatten(&env, &args),
         Command::Which(args) => rebase::which(&env, &args),
         Command::Run(args) => return run::run(&env, *args),
         Command::Ps { all } => ps::list(&env, all),

@@ -1,12 +1,39 @@
-//! `rebase`, `which`.
+//! `rebase`, `flatten`, `which`.
 
 use anyhow::{Result, bail};
 use cairn_model::{ImageRef, path_display};
-use cairn_repo::{Holder, Sought};
+use cairn_repo::{Holder, Image, Sought};
+use serde::Serialize;
 
 use super::Env;
-use crate::args::{Rebase, Which};
-use crate::output::{self, Table};
+use crate::args::{Flatten, Rebase, Which};
+use crate::output::{self, Table, size};
+
+/// A result with the name it was given.
+#[derive(Serialize)]
+struct Named<'a, R> {
+    #[serde(flatten)]
+    done: &'a R,
+    name: String,
+}
+
+impl<'a, R> Named<'a, R> {
+    fn of(name: &ImageRef, done: &'a R) -> Self {
+        let name = name.to_string();
+        Self { done, name }
+    }
+}
+
+/// The name that was asked for, or that of the image, which then moves on; an id says nothing of where the
+/// result should be found.
+fn name_of_result(asked: Option<&ImageRef>, reference: &str, image: &Image) -> Result<ImageRef> {
+    let named = reference.parse::<ImageRef>().ok();
+    let own = named.filter(|name| image.names.contains(name));
+    match asked.cloned().or(own) {
+        Some(name) => Ok(name),
+        None => bail!("{reference} is not a name; give the new image one with --name"),
+    }
+}
 
 /// `cairn rebase`
 pub fn rebase(env: &Env, args: &Rebase) -> Result<()> {
@@ -14,20 +41,10 @@ pub fn rebase(env: &Env, args: &Rebase) -> Result<()> {
     let images = repo.images();
     let image = images.find(&args.image)?;
     let (old, new) = (images.find(&args.old_base)?, images.find(&args.new_base)?);
-    // Given by a name, that name moves on; an id says nothing of where the result should be found.
-    let named = args.image.parse::<ImageRef>().ok();
-    let own = named.filter(|name| image.names.contains(name));
-    let Some(name) = args.name.clone().or(own) else {
-        bail!(
-            "{} is not a name; give the new image one with --name",
-            args.image
-        );
-    };
+    let name = name_of_result(args.name.as_ref(), &args.image, &image)?;
     let done = images.rebase(&image, &old, &new, Some(&name))?;
     if env.json {
-        let mut value = serde_json::to_value(&done)?;
-        value["name"] = name.to_string().into();
-        return Ok(output::json(&value)?);
+        return Ok(output::report(&Named::of(&name, &done))?);
     }
     println!("{name}  {}", done.image.id);
     println!(
@@ -41,6 +58,26 @@ pub fn rebase(env: &Env, args: &Rebase) -> Result<()> {
             "/{path} is changed by the new base and by the image, whose version is seen; compare them"
         ));
     }
+    Ok(())
+}
+
+/// `cairn flatten`
+pub fn flatten(env: &Env, args: &Flatten) -> Result<()> {
+    let repo = env.open()?;
+    let image = repo.images().find(&args.image)?;
+    let name = name_of_result(args.name.as_ref(), &args.image, &image)?;
+    let done = repo.images().flatten(&image, args.keep_base, Some(&name))?;
+    if env.json {
+        return Ok(output::report(&Named::of(&name, &done))?);
+    }
+    println!("{name}  {}", done.image.id);
+    println!(
+        "  {} layers with {} became one with {}; the image as it was is {}",
+        done.layers_merged,
+        size(done.bytes_before),
+        size(done.bytes_after),
+        done.from.short()
+    );
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use crate::layer::Layer;
 pub use checkout::{checkout, checkout_for_overlay, write_pieces};
 pub use commit_copy::commit_copy;
 pub use commit_upper::commit_upper;
+pub(crate) use emit::Emitter;
 pub use fingerprint::{Fingerprint, Survey, survey};
 pub use scan::scan;
 

@@ -1,6 +1,7 @@
 //! Images: by name or id, their documents, their names, their removal.
 
 mod commit;
+mod flatten;
 mod rebase;
 mod remove;
 mod resolve;
@@ -18,6 +19,7 @@ use crate::repo::Repo;
 use crate::rows::{self, ImageRow};
 
 pub use commit::CommitOptions;
+pub use flatten::Flattened;
 pub use rebase::Rebased;
 pub use remove::Removed;
 pub(crate) use resolve::resolve;

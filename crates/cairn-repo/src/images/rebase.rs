@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use cairn_layer::{Change, ChangeKind, NodeKind, Tree, diff};
 use cairn_model::{Digest, ImageRef};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{Image, Images};
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use crate::time;
 #[non_exhaustive]
 pub struct Rebased {
     /// The new image.
-    #[serde(rename = "id", serialize_with = "id")]
+    #[serde(rename = "id", serialize_with = "report::id_of")]
     pub image: Imported,
     /// The image it was made of, which is still there.
     #[serde(serialize_with = "report::text")]
@@ -33,10 +33,6 @@ pub struct Rebased {
     /// new base says of them is not.
     #[serde(serialize_with = "report::rooted_paths")]
     pub both_changed: Vec<Vec<u8>>,
-}
-
-fn id<S: Serializer>(image: &Imported, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&image.id)
 }
 
 impl Images<'_> {
