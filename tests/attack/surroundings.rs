@@ -46,7 +46,7 @@ fn kernel_parameters_are_those_of_the_container() {
         (&["--network", "bridge"], "host, none or ns:PATH"),
         (&["--label", "=x"], "--label"),
         (&["--publish", "80:80"], "--publish is not supported"),
-        (&["--mount=type=bind"], "--mount is not supported: use -v"),
+        (&["--link=a:b"], "--link is not supported: use --add-host"),
     ] {
         let run = [&["run", "--rm"], options, &["hostile", "/bin/true"]].concat();
         let output = bench.cairn.output(&run);

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let given = args::command().try_get_matches();
     let cli = match given.and_then(|given| args::Cli::from_arg_matches(&given)) {
         Ok(cli) => cli,
+        Err(e) if commands::explain(&e) => return ExitCode::from(2),
         Err(e) if e.use_stderr() => e.exit(),
         // Help or version was asked for.
         Err(e) => {

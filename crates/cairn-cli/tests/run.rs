@@ -323,7 +323,7 @@ fn volumes_are_bound_and_declared_ones_are_seeded() {
     let diff = cairn.json(&["snapshot", "diff", "container/vol"]);
     assert_eq!(diff, json!([]), "a volume is no part of the image");
     cairn.fails(
-        &["run", "--rm", "-v", "relative:x", "shell"],
+        &["run", "--rm", "-v", "./relative:/x", "shell"],
         125,
         "relative",
     );

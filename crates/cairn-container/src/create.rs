@@ -68,7 +68,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         Ok(prepared) => Ok(prepared),
         Err(e) => {
             // The container never ran; the first error is the one to tell.
-            let _ = repo.containers().remove(&container);
+            let _ = crate::stop::remove_whole(repo, &container, true);
             Err(e)
         }
     }

@@ -43,6 +43,7 @@ mod surroundings;
 mod sysctl;
 mod ulimit;
 mod users;
+pub mod volumes;
 mod wait;
 
 pub use commit::{Commit, Committed, commit};

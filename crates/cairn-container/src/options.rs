@@ -26,8 +26,12 @@ pub struct RunOptions {
     pub detach: bool,
     /// Remove it when it has ended.
     pub remove: bool,
-    /// `HOST:CONTAINER[:ro]`
+    /// `[HOST|NAME:]CONTAINER[:OPTIONS]`
     pub volumes: Vec<Text>,
+    /// `KEY=VALUE,…`
+    pub mounts: Vec<String>,
+    /// `CONTAINER[:ro|rw]`
+    pub volumes_from: Vec<String>,
     /// `CONTAINER[:OPTIONS]`
     pub tmpfs: Vec<String>,
     /// `NAME[=VALUE]`

@@ -7,8 +7,7 @@ use cairn_image::ContainerConfig;
 use cairn_model::MountPlan;
 use cairn_repo::{Container, Image, Repo};
 use cairn_runtime::{
-    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, MountKind, Origin, Space,
-    Text,
+    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, Space, Text,
 };
 
 use crate::command::CommandLine;
@@ -51,7 +50,8 @@ impl Making<'_> {
         let hostname = hostname(options, &uts, self.container)?;
         generated::check_hostname(&hostname)?;
         let cwd = working_directory(options.workdir.as_ref(), &self.config.working_dir)?;
-        let mounts = self.mounts(&hostname)?;
+        // Held until the spec says that they are used.
+        let mounts::Settled { mounts, held } = self.mounts(&hostname)?;
         let plan = self.plan(&mounts, &cwd)?;
         let env = environment(self.config, &options.env_files, &options.env)?;
         let user = options.user.clone();
@@ -100,6 +100,7 @@ impl Making<'_> {
             after: self.after()?,
         };
         spec.save(&self.directory)?;
+        drop(held);
         Ok(Prepared {
             directory: self.directory.clone(),
             id,
@@ -112,39 +113,10 @@ impl Making<'_> {
     }
 
     /// What the user mounts, what the image declares where the user does not, and the generated files.
-    fn mounts(&self, hostname: &str) -> Result<Vec<Mount>> {
-        let mut all = Vec::new();
-        for text in &self.options.tmpfs {
-            all.push(mounts::tmpfs(text)?);
-        }
-        for text in &self.options.volumes {
-            all.push(mounts::volume(text)?);
-        }
-        let declared: Vec<&String> = self
-            .config
-            .volumes
-            .keys()
-            .filter(|target| {
-                let names = mounts::normal(target.as_bytes());
-                !names.is_empty()
-                    && all
-                        .iter()
-                        .all(|mount| mounts::normal(mount.target.as_bytes()) != names)
-            })
-            .collect();
-        let sources = self
-            .repo
-            .containers()
-            .seed_volumes(self.container, &declared)?;
-        for (target, source) in declared.into_iter().zip(sources) {
-            all.push(Mount {
-                target: format!("/{target}").into(),
-                what: MountKind::Bind { source },
-                read_only: false,
-                origin: Origin::Image,
-            });
-        }
-        all.extend(generated::files(
+    fn mounts(&self, hostname: &str) -> Result<mounts::Settled> {
+        let declared = self.config.volumes.keys();
+        let mut all = mounts::settle(self.repo, self.container, self.options, declared)?;
+        all.mounts.extend(generated::files(
             &self.directory,
             hostname,
             &self.options.network,

@@ -2,7 +2,8 @@
 
 use cairn_model::MountPlan;
 use cairn_repo::{Container, Repo};
-use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, State, Text};
+use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, MountKind, State, Text};
+use cairn_snapshot::Snapshotter;
 
 use crate::error::{Error, Result};
 use crate::prepare::Prepared;
@@ -26,6 +27,12 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
     })?;
     let mut spec = LaunchSpec::load(&directory)?;
     spec.plan = plan(repo, &container, &spec)?;
+    for mount in &mut spec.mounts {
+        if let MountKind::Image { snapshot, plan } = &mut mount.what {
+            let key = snapshot.parse().map_err(cairn_repo::Error::from)?;
+            *plan = repo.snapshots().mounts(&key)?;
+        }
+    }
     spec.detach = detach;
     if !detach {
         spec.interactive = interactive;

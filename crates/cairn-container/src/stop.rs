@@ -183,8 +183,9 @@ pub fn kill(repo: &Repo, names: &[String], signal: i32) -> Outcomes {
     in_order(names, outcomes)
 }
 
-/// Removes containers, with `force` also those that run.
-pub fn remove(repo: &Repo, names: &[String], force: bool) -> Outcomes {
+/// Removes containers, with `force` also those that run, and with `volumes` the volumes that nobody named and
+/// no other container uses.
+pub fn remove(repo: &Repo, names: &[String], force: bool, volumes: bool) -> Outcomes {
     let (targets, mut outcomes) = find_all(repo, names);
     let busy: Vec<&Target> = targets.iter().filter(|t| t.state().is_busy()).collect();
     let never: Vec<&str> = if force {
@@ -206,13 +207,28 @@ pub fn remove(repo: &Repo, names: &[String], force: bool) -> Outcomes {
         } else {
             // What a monitor that was killed left behind.
             remove_groups(&group_name(repo.root(), &target.container.id.hex()));
-            repo.containers()
-                .remove(&target.container)
-                .map_err(Error::from)
+            remove_whole(repo, &target.container, volumes)
         };
         outcomes.push((name.clone(), done));
     }
     in_order(names, outcomes)
+}
+
+/// Removes a container that does not run, and what is its own of volumes if that is wanted.
+pub(crate) fn remove_whole(repo: &Repo, container: &Container, volumes: bool) -> Result<()> {
+    let own = match volumes {
+        true => crate::volumes::own(repo, container)?,
+        false => Vec::new(),
+    };
+    repo.containers().remove(container)?;
+    own.iter()
+        .try_for_each(|name| match crate::volumes::remove_one(repo, name) {
+            // Another container has it from this one.
+            Err(Error::Repo(cairn_repo::Error::InUse { .. } | cairn_repo::Error::NoVolume(_))) => {
+                Ok(())
+            }
+            done => done,
+        })
 }
 
 /// Removes a container as soon as nobody holds it any more, for `--rm`: the monitor asks for it, or was
@@ -222,7 +238,7 @@ pub fn remove_when_ended(repo: &Repo, id: &str) -> Result<()> {
     if !wait(&[&target], KILL_PATIENCE).is_empty() {
         return Err(Error::Refused(format!("container {id} is still running")));
     }
-    let outcomes = remove(repo, &[id.to_owned()], false);
+    let outcomes = remove(repo, &[id.to_owned()], false, true);
     outcomes.into_iter().try_for_each(|(_, done)| done)
 }
 

@@ -34,6 +34,8 @@ pub struct Backup {
     pub linked_bytes: u64,
     /// Writable snapshots and views that were left out.
     pub left_out: Vec<String>,
+    /// Volumes that were left out.
+    pub volumes_left_out: Vec<String>,
 }
 
 impl Repo {
@@ -116,6 +118,8 @@ impl Repo {
                 report.left_out.push(name);
             }
         }
+        let volumes = self.volumes().list()?.into_iter();
+        report.volumes_left_out = volumes.map(|volume| volume.name).collect();
         for (id, row) in gc::pack_rows(&rows)? {
             if row.retired.is_some() {
                 rows.remove(&kinds::PACK.key(id.as_bytes()));

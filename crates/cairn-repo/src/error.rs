@@ -68,6 +68,12 @@ pub enum Error {
         "container {0} already exists; choose another name, or remove it with \"cairn rm {0}\""
     )]
     ContainerExists(String),
+    /// No such volume.
+    #[error("volume {0} does not exist; see \"cairn volume ls\"")]
+    NoVolume(String),
+    /// The name of a volume that is none.
+    #[error("{0}")]
+    VolumeName(String),
     /// Something is used.
     #[error("{what} is in use by {by}; {next}")]
     InUse {
@@ -120,8 +126,8 @@ impl Error {
             Self::View(e) => e.class(),
             Self::InLayer { source, .. } => source.class(),
             Self::Cancelled(_) => Class::Cancelled,
-            Self::Name(_) | Self::Setting(_) => Class::Usage,
-            Self::NoImage(_) | Self::NoContainer(_) => Class::NotFound,
+            Self::Name(_) | Self::Setting(_) | Self::VolumeName(_) => Class::Usage,
+            Self::NoImage(_) | Self::NoContainer(_) | Self::NoVolume(_) => Class::NotFound,
             Self::ContainerExists(_) => Class::Exists,
             Self::InUse { .. } => Class::InUse,
             Self::Io { source, .. } => Class::of_io(source),

@@ -81,6 +81,7 @@ mod stats;
 pub mod time;
 mod trees;
 mod views;
+mod volumes;
 
 pub use backup::Backup;
 pub use cairn_model::{Cancelled, Progress, Watch};
@@ -101,3 +102,4 @@ pub use settings::{Setting, Settings, SettingsFile, Value};
 pub use snapshots::Snapshots;
 pub use stats::{Share, Stats};
 pub use views::{DriverReport, MountOptions, Views};
+pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};

@@ -36,6 +36,18 @@ pub enum MountKind {
         /// On the host, absolute.
         source: PathBuf,
     },
+    /// The same without what is mounted below it.
+    FlatBind {
+        /// On the host, absolute.
+        source: PathBuf,
+    },
+    /// What an image shows, never writable.
+    Image {
+        /// The snapshot that keeps it.
+        snapshot: String,
+        /// How to mount it.
+        plan: MountPlan,
+    },
     /// A file system in memory.
     Tmpfs {
         /// Options of the file system, as `size=64m,mode=1777`.

@@ -17,6 +17,8 @@ pub enum Part {
     Cache,
     /// What writable snapshots changed.
     Heads,
+    /// What volumes hold.
+    Volumes,
     /// All else.
     Other,
 }
@@ -50,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 19] = [
+pub const TOP_LEVEL: [TopLevel; 20] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -58,6 +60,7 @@ pub const TOP_LEVEL: [TopLevel; 19] = [
     directory(HEADS, Part::Heads),
     directory(CONTAINERS, Part::Other),
     directory(CACHE, Part::Cache),
+    at_times(VOLUMES, Part::Volumes),
     at_times(DB, Part::Database),
     at_times(JOURNAL, Part::Database),
     at_times(JOURNAL_COPY, Part::Database),
@@ -96,6 +99,7 @@ const GC_LOCK: &str = "gc.lock";
 const SETTINGS: &str = "cairn.toml";
 const HEADS: &str = "heads";
 const CONTAINERS: &str = "containers";
+const VOLUMES: &str = "volumes";
 const CACHE: &str = "cache";
 const QUARANTINE: &str = "quarantine";
 
@@ -119,7 +123,7 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 20] = [
+pub const PRIVATE: [&str; 21] = [
     JOURNAL,
     JOURNAL_COPY,
     LOCK,
@@ -138,6 +142,7 @@ pub const PRIVATE: [&str; 20] = [
     RESERVE,
     HEADS,
     CONTAINERS,
+    VOLUMES,
     CACHE,
     QUARANTINE,
 ];
@@ -235,6 +240,11 @@ impl<'a> Layout<'a> {
     /// Containers, a directory each.
     pub fn containers(self) -> PathBuf {
         self.0.join(CONTAINERS)
+    }
+
+    /// Volumes, a directory each.
+    pub fn volumes(self) -> PathBuf {
+        self.0.join(VOLUMES)
     }
 
     /// Views and objects.

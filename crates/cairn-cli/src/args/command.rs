@@ -10,6 +10,7 @@ use super::images::{Export, Flatten, Import, Rebase, Which};
 use super::repository::{Check, Config};
 use super::run::Run;
 use super::snapshots::Snapshot;
+use super::volumes::Volume;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -103,6 +104,9 @@ pub enum Command {
         /// Kill running containers before removing them
         #[arg(short, long)]
         force: bool,
+        /// Also remove the volumes that have no name and that no other container uses
+        #[arg(short, long)]
+        volumes: bool,
     },
     /// Stop running containers
     #[command(after_help = "Example:\n  cairn stop -t 30 web")]
@@ -199,6 +203,9 @@ pub enum Command {
         /// Container
         container: String,
     },
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(Volume),
     /// Show how a container's ports can be reached
     #[command(after_help = "Example:\n  cairn port web")]
     Port {

@@ -34,7 +34,7 @@ pub struct Exec {
     #[arg(long)]
     pub privileged: bool,
     /// Container, then a command with its arguments
-    #[arg(required = true, num_args = 2.., trailing_var_arg = true, allow_hyphen_values = true, value_names = ["CONTAINER", "COMMAND"])]
+    #[arg(required = true, num_args = 2.., trailing_var_arg = true, value_names = ["CONTAINER", "COMMAND"])]
     pub container_and_command: Vec<OsString>,
 }
 

@@ -9,6 +9,7 @@ mod images;
 mod repository;
 mod run;
 mod snapshots;
+mod volumes;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ pub use images::{Export, ExportFormat, Flatten, Import, Rebase, Which};
 pub use repository::{Check, Config};
 pub use run::Run;
 pub use snapshots::Snapshot;
+pub use volumes::Volume;
 
 const GLOBAL: &str = "Global options";
 
@@ -42,6 +44,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         &[
             "run", "create", "start", "exec", "cp", "ps", "top", "logs", "wait", "pause",
             "unpause", "stop", "restart", "kill", "rename", "diff", "port", "commit", "rm",
+            "volume",
         ],
     ),
     ("Snapshots", &["snapshot", "mount", "unmount"]),

@@ -24,9 +24,15 @@ pub struct Run {
     /// Name of the container [default: its id]
     #[arg(long)]
     pub name: Option<String>,
-    /// Mount a file or directory of the host in the container
-    #[arg(short, long, value_name = "HOST:CONTAINER[:ro]")]
+    /// Mount a file or directory of the host, a named volume, or a new volume of the container's own
+    #[arg(short, long, value_name = "[HOST|NAME:]CONTAINER[:ro]")]
     pub volume: Vec<OsString>,
+    /// Mount something: type=bind|volume|tmpfs|image,source=…,target=…[,readonly]
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub mount: Vec<String>,
+    /// Mount what another container has mounted of the host and of volumes
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    pub volumes_from: Vec<String>,
     /// Set an environment variable, or pass on the caller's if no value is given
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<OsString>,
@@ -94,7 +100,7 @@ pub struct Run {
     #[command(flatten)]
     pub security: Security,
     /// Image or committed snapshot, then a command with its arguments to run instead of the image's
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["IMAGE", "COMMAND"])]
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     pub image_and_command: Vec<OsString>,
 }
 

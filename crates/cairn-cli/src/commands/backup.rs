@@ -24,5 +24,8 @@ pub fn backup(env: &Env, directory: &Path) -> Result<()> {
     for name in &report.left_out {
         println!("skipped snapshot {name}: it is not committed");
     }
+    for name in &report.volumes_left_out {
+        println!("skipped volume {name}: copy its directory, see \"cairn volume inspect\"");
+    }
     Ok(())
 }

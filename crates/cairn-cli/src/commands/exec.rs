@@ -14,12 +14,6 @@ pub fn exec(env: &Env, args: Exec) -> Result<u8> {
     let container = words.next().unwrap_or_default().into_string();
     let container =
         container.map_err(|name| Usage(format!("{} is not a container name", name.display())))?;
-    if container.starts_with('-') {
-        return Err(Usage(format!(
-            "unknown option {container}; see \"cairn exec --help\""
-        ))
-        .into());
-    }
     let options = ExecOptions {
         container,
         command: words.map(Text::from).collect(),

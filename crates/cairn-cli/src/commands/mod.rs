@@ -26,6 +26,7 @@ mod stats;
 mod stop;
 mod top;
 mod unsupported;
+mod volume;
 mod wait;
 
 use std::fs::File;
@@ -40,6 +41,8 @@ use cairn_repo::{GcOptions, MountOptions, Options, Repo, Settings, SettingsFile,
 use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
+
+pub use unsupported::explain;
 
 /// Says for whom a command waits, and writes down how long where `CAIRN_LOCK_TRACE` names a file.
 struct Waits {
@@ -199,7 +202,11 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
         Command::Which(args) => rebase::which(&env, &args),
         Command::Run(args) => return run::run(&env, *args),
         Command::Ps { all } => ps::list(&env, all),
-        Command::Rm { containers, force } => return stop::remove(&env, &containers, force),
+        Command::Rm {
+            containers,
+            force,
+            volumes,
+        } => return stop::remove(&env, &containers, force, volumes),
         Command::Stop { containers, time } => return stop::stop(&env, &containers, time),
         Command::Kill { containers, signal } => return stop::kill(&env, &containers, &signal),
         Command::CreateContainer(args) => run::create(&env, *args),
@@ -216,6 +223,7 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
         Command::Unpause { containers } => return pause::unpause(&env, &containers),
         Command::Rename { container, name } => rename::rename(&env, &container, &name),
         Command::Diff { container } => snapshots::diff_container(&env, &container),
+        Command::Volume(command) => return volume::run(&env, command),
         Command::Port { container } => port::port(&env, &container),
         Command::Cp(args) => cp::cp(&env, &args),
         Command::Logs(args) => logs::logs(&env, &args),

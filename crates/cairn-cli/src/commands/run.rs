@@ -12,7 +12,7 @@ use cairn_container::{
 use cairn_repo::Settings;
 use cairn_runtime::{LogLimits, Text};
 
-use super::{Env, unsupported};
+use super::Env;
 use crate::args::Run;
 use crate::output::{self, Usage};
 
@@ -134,9 +134,6 @@ fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
     let mut words = args.image_and_command.into_iter();
     let image = words.next().unwrap_or_default().into_string();
     let image = image.map_err(|name| Usage(format!("{} is not an image name", name.display())))?;
-    if image.starts_with('-') {
-        return Err(Usage(unsupported::explain(&image)).into());
-    }
     let texts = |all: Vec<OsString>| all.into_iter().map(Text::from).collect();
     Ok(RunOptions {
         image,
@@ -147,6 +144,8 @@ fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
         detach: args.detach,
         remove: args.rm,
         volumes: texts(args.volume),
+        mounts: args.mount,
+        volumes_from: args.volumes_from,
         tmpfs: args.tmpfs,
         env: texts(args.env),
         env_files: args.env_file,

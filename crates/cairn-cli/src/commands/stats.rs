@@ -45,6 +45,7 @@ fn print_lines(s: &Stats) {
     line("+", "database and journal", s.database);
     line("+", "cache: views and objects", s.cache);
     line("+", "changes of writable snapshots", s.heads);
+    line("+", "volumes", s.volumes);
     line("+", "containers, leases, unfinished imports", s.other);
     line("+", "file system overhead", s.rounding);
     line("=", "disk usage, as reported by du", s.disk);

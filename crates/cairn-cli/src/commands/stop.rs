@@ -53,9 +53,10 @@ pub fn kill(env: &Env, names: &[String], signal: &str) -> Result<u8> {
 }
 
 /// `cairn rm`
-pub fn remove(env: &Env, names: &[String], force: bool) -> Result<u8> {
+pub fn remove(env: &Env, names: &[String], force: bool, volumes: bool) -> Result<u8> {
     let repo = env.open()?;
-    told(env, "removed", container::remove(&repo, names, force))
+    let outcomes = container::remove(&repo, names, force, volumes);
+    told(env, "removed", outcomes)
 }
 
 /// Waits until the monitor that holds the other end of standard input is done, then removes the

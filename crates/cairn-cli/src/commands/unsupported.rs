@@ -7,7 +7,7 @@ const NO_HEALTH: &str = "health checks are not run";
 const NO_LOG_DRIVER: &str = "output goes to standard output, or to \"cairn logs\" with -d";
 const NO_THROTTLE: &str = "use --blkio-weight";
 
-const OPTIONS: [(&str, &str); 50] = [
+const OPTIONS: [(&str, &str); 49] = [
     ("--annotation", "use --label"),
     (
         "--attach",
@@ -59,7 +59,6 @@ const OPTIONS: [(&str, &str); 50] = [
     ("--log-opt", NO_LOG_DRIVER),
     ("--mac-address", NO_ADDRESSES),
     ("--memory-swappiness", "use --memory-swap"),
-    ("--mount", "use -v or --tmpfs"),
     ("--network-alias", NO_ADDRESSES),
     ("--oom-kill-disable", "use --memory with a larger limit"),
     ("--oom-score-adj", "use --memory"),
@@ -81,16 +80,32 @@ const OPTIONS: [(&str, &str); 50] = [
     ),
     ("--runtime", "there is one runtime"),
     ("--storage-opt", "the repository's file system is the limit"),
-    ("--volumes-from", "use -v with the same arguments"),
+    (
+        "--volume-driver",
+        "volumes are directories of the repository",
+    ),
 ];
 
-/// Why an option that was met where an image is expected is not there, and what to do.
-pub fn explain(option: &str) -> String {
-    let name = option.split('=').next().unwrap_or(option);
-    match OPTIONS.iter().find(|(known, _)| *known == name) {
-        Some((_, instead)) => format!("{name} is not supported: {instead}"),
-        None => format!("unknown option {name}; see \"cairn run --help\""),
+/// Says why an option of Docker's is not there, and what to do, where that is what is wrong with the command
+/// line.
+pub fn explain(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ErrorKind};
+    let command = std::env::args().find(|word| word == "run" || word == "create");
+    if command.is_none() || error.kind() != ErrorKind::UnknownArgument {
+        return false;
     }
+    let option = error.get(ContextKind::InvalidArg);
+    let words = option.and_then(|option| instead(&option.to_string()));
+    if let Some(words) = &words {
+        crate::output::say(words);
+    }
+    words.is_some()
+}
+
+fn instead(option: &str) -> Option<String> {
+    let name = option.split('=').next().unwrap_or(option);
+    let (_, instead) = OPTIONS.iter().find(|(known, _)| *known == name)?;
+    Some(format!("{name} is not supported: {instead}"))
 }
 
 #[cfg(test)]
@@ -111,7 +126,8 @@ mod tests {
             });
             assert!(!there, "{name}");
         }
-        assert!(explain("--publish=80:80").starts_with("--publish is not supported: "));
-        assert!(explain("--bogus").contains("unknown option --bogus"));
+        let words = instead("--publish=80:80").unwrap();
+        assert!(words.starts_with("--publish is not supported: "));
+        assert_eq!(instead("--bogus"), None);
     }
 }

@@ -1,8 +1,10 @@
 //! Containers: a name, an active snapshot, and the directory where its process keeps its state.
 
+mod images;
 mod launch;
 mod rename;
-mod volumes;
+
+pub(crate) use images::showing;
 
 use std::path::{Path, PathBuf};
 
@@ -199,6 +201,7 @@ impl Containers<'_> {
         self.repo.store.may_spend_reserve();
         let gone = self.repo.store.db().write::<_, Error>(|txn| {
             CONTAINERS.delete(txn, container.id.as_bytes());
+            images::remove_views(txn, &container.id)?;
             match graph::find(txn, &container.snapshot)? {
                 Some(snapshot) if snapshot.kind == Kind::Active => {
                     Ok(Some(graph::remove(txn, &container.snapshot)?))

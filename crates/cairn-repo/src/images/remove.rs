@@ -69,11 +69,20 @@ fn refuse_if_used(txn: &Txn<'_>, reference: &str, top: &SnapshotKey, id: &Digest
     }
     for child in graph::children(txn, top)? {
         if graph::stat(txn, &child)?.kind != cairn_snapshot::Kind::Committed {
-            let next = format!("remove it first with \"cairn snapshot rm {child}\"");
+            let (by, next) = match containers::showing(txn, &child)? {
+                Some(container) => (
+                    format!("container {}, which mounts it", container.name),
+                    format!("cairn rm {}", container.name),
+                ),
+                None => (
+                    format!("snapshot {child}"),
+                    format!("cairn snapshot rm {child}"),
+                ),
+            };
             return Err(Error::InUse {
                 what: format!("image {reference}"),
-                by: format!("snapshot {child}"),
-                next,
+                by,
+                next: format!("remove it first with \"{next}\""),
             });
         }
     }

@@ -223,10 +223,11 @@ impl Snapshotter for Snapshots<'_> {
 
 /// A container's snapshot goes with the container, which may be writing to it.
 fn refuse_if_container(rows: &dyn Rows, key: &SnapshotKey) -> Result<()> {
-    match crate::containers::all(rows)?
+    let own = crate::containers::all(rows)?
         .into_iter()
-        .find(|container| container.snapshot == *key)
-    {
+        .find(|container| container.snapshot == *key);
+    let shown = crate::containers::showing(rows, key)?;
+    match own.or(shown) {
         Some(container) => Err(cairn_snapshot::Error::InUse {
             key: key.clone(),
             by: format!(

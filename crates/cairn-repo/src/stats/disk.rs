@@ -44,6 +44,7 @@ impl Repo {
                 Part::Database => &mut stats.database,
                 Part::Cache => &mut stats.cache,
                 Part::Heads => &mut stats.heads,
+                Part::Volumes => &mut stats.volumes,
                 _ => &mut stats.other,
             };
             *counted += count(place.name)?;

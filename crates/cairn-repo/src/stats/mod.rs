@@ -96,6 +96,9 @@ pub struct Stats {
     /// What active snapshots changed.
     #[serde(rename = "heads_bytes")]
     pub heads: u64,
+    /// Named and anonymous volumes.
+    #[serde(rename = "volumes_bytes")]
+    pub volumes: u64,
     /// Containers, leases, unfinished imports, quarantine.
     #[serde(rename = "other_bytes")]
     pub other: u64,
@@ -128,7 +131,12 @@ impl Stats {
             self.index,
             self.database,
         ];
-        below.iter().sum::<u64>() + self.cache + self.heads + self.other + self.rounding
+        below.iter().sum::<u64>()
+            + self.cache
+            + self.heads
+            + self.volumes
+            + self.other
+            + self.rounding
     }
 
     /// How many times smaller the stored content and metadata are than what they stand for.

@@ -137,19 +137,32 @@ fn add(
     mapped: Option<(&IdRange, &OwnedFd)>,
 ) -> Result<()> {
     let name = mount.target.lossy();
-    let (made, is_directory) = match &mount.what {
-        MountKind::Bind { source } => {
-            let made = clone(source, true)?;
-            if let Some((_, users)) = mapped {
-                // Whatever is mounted below it, too.
-                cairn_sys::mount_map_ids(&made, users, true).step(format!(
-                    "map the ids of {}: its file system, or one mounted below it, cannot do so; omit the volume, or use --userns host",
-                    source.display()
-                ))?;
-            }
-            let stat = rustix::fs::fstat(&made).step(format!("read {}", source.display()))?;
-            let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
-            (made, is_directory)
+    let (made, is_directory) = detached(&mount.what, mapped)?;
+    if mount.origin == Origin::Generated {
+        // Inodes of the host's that the container owns: never a way to leave a program there.
+        cairn_sys::mount_quiet(&made).step(format!("shut {name} off"))?;
+    }
+    if mount.read_only {
+        cairn_sys::mount_read_only(&made, true).step(format!("make {name} read-only"))?;
+    }
+    match place::make(root, placed, is_directory) {
+        Ok(target) => attach(&made, &target, &name),
+        // The user's own mount is read-only there, and comes before what every container has.
+        Err(_) if mount.origin == Origin::Generated => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+/// What is to be mounted, attached nowhere yet, and whether it is a directory.
+fn detached(what: &MountKind, mapped: Option<(&IdRange, &OwnedFd)>) -> Result<(OwnedFd, bool)> {
+    match what {
+        MountKind::Bind { source } => bind(source, true, mapped),
+        MountKind::FlatBind { source } => bind(source, false, mapped),
+        MountKind::Image { plan, .. } => {
+            let made = cairn_view::mount_for(plan, mapped.map(|(_, users)| users.as_fd()))?;
+            // As in the root: device nodes of an image open nothing.
+            cairn_sys::mount_no_devices(&made).step("disable device nodes of the image")?;
+            Ok((made, true))
         }
         MountKind::Tmpfs {
             options,
@@ -165,20 +178,26 @@ fn add(
                 Some((range, _)) => &range.options(options)?,
                 None => options,
             };
-            (filesystem("tmpfs", options, attributes)?, true)
+            Ok((filesystem("tmpfs", options, attributes)?, true))
         }
-    };
-    if mount.origin == Origin::Generated {
-        // Inodes of the host's that the container owns: never a way to leave a program there.
-        cairn_sys::mount_quiet(&made).step(format!("shut {name} off"))?;
     }
-    if mount.read_only {
-        cairn_sys::mount_read_only(&made, true).step(format!("make {name} read-only"))?;
+}
+
+/// A file or directory of the host.
+fn bind(
+    source: &Path,
+    recursive: bool,
+    mapped: Option<(&IdRange, &OwnedFd)>,
+) -> Result<(OwnedFd, bool)> {
+    let made = clone(source, recursive)?;
+    if let Some((_, users)) = mapped {
+        // Whatever is mounted below it, too.
+        cairn_sys::mount_map_ids(&made, users, true).step(format!(
+            "map the ids of {}: its file system, or one mounted below it, cannot do so; omit the volume, or use --userns host",
+            source.display()
+        ))?;
     }
-    match place::make(root, placed, is_directory) {
-        Ok(target) => attach(&made, &target, &name),
-        // The user's own mount is read-only there, and comes before what every container has.
-        Err(_) if mount.origin == Origin::Generated => Ok(()),
-        Err(e) => Err(e),
-    }
+    let stat = rustix::fs::fstat(&made).step(format!("read {}", source.display()))?;
+    let is_directory = rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir();
+    Ok((made, is_directory))
 }
