@@ -7,14 +7,14 @@ use cairn_image::ContainerConfig;
 use cairn_model::MountPlan;
 use cairn_repo::{Container, Image, Repo};
 use cairn_runtime::{
-    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, Space, Text,
+    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, SecretValue, Space, Text,
 };
 
 use crate::command::CommandLine;
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
 use crate::options::RunOptions;
-use crate::{config, generated, limits, mounts, sysctl, ulimit, users};
+use crate::{config, generated, limits, mounts, secrets, sysctl, ulimit, users};
 
 /// A container that is ready to be started, locked by this process.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Prepared {
     pub(crate) warnings: Vec<String>,
     pub(crate) directory: PathBuf,
     pub(crate) spec: LaunchSpec,
+    pub(crate) secrets: Vec<SecretValue>,
     pub(crate) lock: ContainerLock,
     pub(crate) claim: Option<IdClaim>,
 }
@@ -99,6 +100,7 @@ impl Making<'_> {
             stop_signal: stop_signal(options, self.image)?,
             after: self.after()?,
         };
+        let secrets = secrets::values(&spec)?;
         spec.save(&self.directory)?;
         drop(held);
         Ok(Prepared {
@@ -107,6 +109,7 @@ impl Making<'_> {
             name: self.container.name.clone(),
             warnings,
             spec,
+            secrets,
             lock,
             claim,
         })

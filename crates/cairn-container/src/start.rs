@@ -39,6 +39,7 @@ impl Prepared {
         tracing::info!(container = self.name, "become the monitor");
         let made = monitor_command(
             &self.spec,
+            &self.secrets,
             &self.directory,
             &self.lock,
             self.claim.as_ref(),
@@ -63,6 +64,7 @@ impl Prepared {
         let writer = OwnedFd::from(writer);
         let (mut command, order) = monitor_command(
             &self.spec,
+            &self.secrets,
             &self.directory,
             &self.lock,
             self.claim.as_ref(),

@@ -21,6 +21,7 @@ use self::program::Program;
 use self::user::{User, look_up};
 use crate::error::{Error, Result, Step};
 use crate::rootfs::{Rootfs, build};
+use crate::secret::SecretValue;
 use crate::spec::LaunchSpec;
 use crate::wire;
 
@@ -31,6 +32,9 @@ const PASSWD_BYTES_MAX: u64 = 4 << 20;
 pub struct Order {
     /// The launch.
     pub spec: LaunchSpec,
+    /// Bytes of the secrets that it mounts.
+    #[serde(default)]
+    pub secrets: Vec<SecretValue>,
     /// An empty directory, to mount the root at in a mount namespace of its own.
     pub place: PathBuf,
     /// Number of the descriptor to the monitor.
@@ -68,7 +72,13 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     if let Some(range) = &spec.ids {
         range.own_new_files()?;
     }
-    let rootfs = build(spec, &order.place, privileged, users.as_ref())?;
+    let rootfs = build(
+        spec,
+        &order.secrets,
+        &order.place,
+        privileged,
+        users.as_ref(),
+    )?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
     rustix::process::setsid().step("start a session")?;
     let user = look_up(
