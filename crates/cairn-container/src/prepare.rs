@@ -148,7 +148,7 @@ impl Making<'_> {
         if privileged {
             nodes.extend(limits::all_devices()?);
         }
-        if !nodes.is_empty() && !rustix::process::geteuid().is_root() {
+        if !nodes.is_empty() && !cairn_runtime::rootless::has_all_ids() {
             return Err(Error::Refused(
                 "--device is available to root only: others may not make device nodes".into(),
             ));

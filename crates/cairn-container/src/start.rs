@@ -77,7 +77,8 @@ impl Prepared {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        child.step("start the monitor")?;
+        let child = child.step("start the monitor")?;
+        cairn_runtime::rootless::leave_to(child.id());
         // The monitor's own are the only ones now: they tell its end.
         drop((writer, order, self.lock, self.claim));
         answer(&mut reader, "the monitor")

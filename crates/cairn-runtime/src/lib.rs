@@ -35,6 +35,7 @@ mod monitor;
 mod processes;
 mod root;
 mod rootfs;
+pub mod rootless;
 mod sealed;
 pub mod seccomp;
 mod secret;

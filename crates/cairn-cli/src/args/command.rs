@@ -310,6 +310,35 @@ impl Command {
         matches!(self, Self::Stage { .. })
     }
 
+    /// True for commands that read, write or reach what may belong to the subordinate ids of an ordinary user.
+    /// The others see files of the host as they are.
+    pub fn takes_ids(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::CreateContainer(_)
+                | Self::Start { .. }
+                | Self::Restart { .. }
+                | Self::Exec(_)
+                | Self::Cp(_)
+                | Self::Stop { .. }
+                | Self::Kill { .. }
+                | Self::Pause { .. }
+                | Self::Unpause { .. }
+                | Self::Rm { .. }
+                | Self::Volume(_)
+                | Self::Top { .. }
+                | Self::Diff { .. }
+                | Self::Commit(_)
+                | Self::Snapshot(_)
+                | Self::Which(_)
+                | Self::Gc { .. }
+                | Self::Check(_)
+                | Self::Stats
+                | Self::Driver
+        )
+    }
+
     /// True for commands whose work is cancelled by a signal. The others end by it at once, are done in a
     /// moment, or (run) have their own way with signals.
     pub fn takes_long(&self) -> bool {

@@ -154,7 +154,7 @@ pub struct Cli {
 }
 
 fn drivers() -> impl TypedValueParser<Value = Driver> {
-    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "copy"])
+    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "overlay-user", "copy"])
         .try_map(|name| name.parse::<Driver>())
 }
 

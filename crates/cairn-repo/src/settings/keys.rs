@@ -103,7 +103,7 @@ static ALL: [Setting; 13] = [
     },
     Setting {
         name: "driver",
-        about: "Mount driver: auto (the best that works), erofs, erofs-loop, overlay or copy",
+        about: "Mount driver: auto (the best that works), erofs, erofs-loop, overlay, overlay-user or copy",
         default: || "auto".into(),
         take: |settings, text| match text {
             "auto" => {
