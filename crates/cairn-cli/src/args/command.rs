@@ -6,7 +6,7 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Commit, Cp, Exec, Logs};
-use super::images::{Export, Flatten, Import, Rebase, Which};
+use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
 use super::repository::{Check, Config};
 use super::run::Run;
 use super::snapshots::Snapshot;
@@ -30,6 +30,11 @@ pub enum Command {
         after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
     )]
     Import(Import),
+    /// Pull images from a registry
+    #[command(
+        after_help = "Examples:\n  cairn pull example/app:2\n  cairn pull --platform linux/arm64 localhost:5000/example/app"
+    )]
+    Pull(Pull),
     /// Export images to an archive, OCI layout, tar file or directory
     #[command(
         after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
@@ -345,6 +350,7 @@ impl Command {
         matches!(
             self,
             Self::Import(_)
+                | Self::Pull(_)
                 | Self::Export(_)
                 | Self::Commit(_)
                 | Self::Snapshot(_)

@@ -23,7 +23,7 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
-pub use images::{Export, ExportFormat, Flatten, Import, Rebase, Which};
+pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, Which};
 pub use repository::{Check, Config};
 pub use run::Run;
 pub use snapshots::Snapshot;
@@ -36,7 +36,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "export", "images", "inspect", "history", "tag", "rmi", "rebase", "which",
+            "import", "pull", "export", "images", "inspect", "history", "tag", "rmi", "rebase",
+            "flatten", "which",
         ],
     ),
     (

@@ -16,6 +16,7 @@ mod logs;
 mod pause;
 mod port;
 mod ps;
+mod pull;
 mod quickstart;
 mod rebase;
 mod rename;
@@ -182,6 +183,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
         Command::Create => init::init(&env),
         Command::Import(args) => images::import(&env, args),
+        Command::Pull(args) => return pull::pull(&env, &args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),
         Command::Inspect { name, show_env } => inspect::inspect(&env, &name, show_env),
