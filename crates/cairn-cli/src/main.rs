@@ -31,8 +31,6 @@ fn main() -> ExitCode {
             return ExitCode::from(output::finish(0));
         }
     };
-    // Before the first thread.
-    let caller = commands::Caller::enter(&cli.command);
     if cli.command.is_step_of_launch() {
         // What they start expects the signal to do what it does by default.
         cairn_sys::end_on_broken_pipe();
@@ -44,7 +42,7 @@ fn main() -> ExitCode {
     if cli.command.takes_long() {
         signals::end_work_of(&watch);
     }
-    let code = commands::dispatch(cli, watch, caller).unwrap_or_else(|e| {
+    let code = commands::dispatch(cli, watch).unwrap_or_else(|e| {
         signals::end_if_received();
         output::print_error(&e);
         output::exit_code(&e)

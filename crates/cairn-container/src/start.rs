@@ -39,7 +39,6 @@ impl Prepared {
         tracing::info!(container = self.name, "become the monitor");
         let made = monitor_command(
             &self.spec,
-            &self.secrets,
             &self.directory,
             &self.lock,
             self.claim.as_ref(),
@@ -64,7 +63,6 @@ impl Prepared {
         let writer = OwnedFd::from(writer);
         let (mut command, order) = monitor_command(
             &self.spec,
-            &self.secrets,
             &self.directory,
             &self.lock,
             self.claim.as_ref(),
@@ -77,8 +75,7 @@ impl Prepared {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        let child = child.step("start the monitor")?;
-        cairn_runtime::rootless::leave_to(child.id());
+        child.step("start the monitor")?;
         // The monitor's own are the only ones now: they tell its end.
         drop((writer, order, self.lock, self.claim));
         answer(&mut reader, "the monitor")

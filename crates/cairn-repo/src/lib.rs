@@ -76,6 +76,7 @@ mod repo;
 mod report;
 mod rows;
 mod settings;
+mod sharing;
 mod snapshots;
 mod stats;
 pub mod time;
@@ -95,11 +96,11 @@ pub use gc::{Gc, GcOptions, GcPlan, GcReport};
 pub use images::{
     CommitOptions, Flattened, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
 };
-pub use import::{ImportOptions, Imported, NameLeftOut, PullOptions, Pulled, Renamed};
+pub use import::{ImportOptions, Imported, NameLeftOut, Renamed};
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
 pub use snapshots::Snapshots;
-pub use stats::{Share, Stats};
+pub use stats::{RefusedRemoval, Share, Stats, WhatIf};
 pub use views::{DriverReport, MountOptions, Views};
 pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};

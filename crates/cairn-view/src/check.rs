@@ -85,7 +85,6 @@ impl CacheCheck<'_> {
             ids.map(move |id| (id, flat))
         };
         of(None, Flat::Overlay)
-            .chain(of(Some("user"), Flat::OverlayUser))
             .chain(of(Some("copy"), Flat::Copy))
             .collect()
     }

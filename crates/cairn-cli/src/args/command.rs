@@ -6,8 +6,8 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Commit, Cp, Exec, Logs};
-use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
-use super::repository::{Check, Config};
+use super::images::{Export, Flatten, Import, Rebase, Which};
+use super::repository::{Check, Config, Stats};
 use super::run::Run;
 use super::snapshots::Snapshot;
 use super::volumes::Volume;
@@ -30,11 +30,6 @@ pub enum Command {
         after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
     )]
     Import(Import),
-    /// Pull images from a registry
-    #[command(
-        after_help = "Examples:\n  cairn pull example/app:2\n  cairn pull --platform linux/arm64 localhost:5000/example/app"
-    )]
-    Pull(Pull),
     /// Export images to an archive, OCI layout, tar file or directory
     #[command(
         after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
@@ -300,8 +295,11 @@ pub enum Command {
     #[command(after_help = "Example:\n  cairn driver")]
     Driver,
     /// Show how disk space is used
-    #[command(alias = "df", after_help = "Example:\n  cairn stats --json")]
-    Stats,
+    #[command(
+        alias = "df",
+        after_help = "Examples:\n  cairn stats --json\n  cairn stats --what-if-removed example/app:1,example/app:2"
+    )]
+    Stats(Stats),
     /// Verify the repository, and repair it on request
     #[command(
         after_help = "Examples:\n  cairn check --fast\n  cairn check --max-age 30d --rate 50M\n  cairn check --repair"
@@ -315,47 +313,17 @@ impl Command {
         matches!(self, Self::Stage { .. })
     }
 
-    /// True for commands that read, write or reach what may belong to the subordinate ids of an ordinary user.
-    /// The others see files of the host as they are.
-    pub fn takes_ids(&self) -> bool {
-        matches!(
-            self,
-            Self::Run(_)
-                | Self::CreateContainer(_)
-                | Self::Start { .. }
-                | Self::Restart { .. }
-                | Self::Exec(_)
-                | Self::Cp(_)
-                | Self::Stop { .. }
-                | Self::Kill { .. }
-                | Self::Pause { .. }
-                | Self::Unpause { .. }
-                | Self::Rm { .. }
-                | Self::Volume(_)
-                | Self::Top { .. }
-                | Self::Diff { .. }
-                | Self::Commit(_)
-                | Self::Snapshot(_)
-                | Self::Which(_)
-                | Self::Gc { .. }
-                | Self::Check(_)
-                | Self::Stats
-                | Self::Driver
-        )
-    }
-
     /// True for commands whose work is cancelled by a signal. The others end by it at once, are done in a
     /// moment, or (run) have their own way with signals.
     pub fn takes_long(&self) -> bool {
         matches!(
             self,
             Self::Import(_)
-                | Self::Pull(_)
                 | Self::Export(_)
                 | Self::Commit(_)
                 | Self::Snapshot(_)
                 | Self::Mount { .. }
-                | Self::Stats
+                | Self::Stats(_)
                 | Self::Gc { .. }
                 | Self::Check(_)
                 | Self::Backup { .. }

@@ -23,8 +23,8 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
-pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, Which};
-pub use repository::{Check, Config};
+pub use images::{Export, ExportFormat, Flatten, Import, Rebase, Which};
+pub use repository::{Check, Config, Stats};
 pub use run::Run;
 pub use snapshots::Snapshot;
 pub use volumes::Volume;
@@ -36,8 +36,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "pull", "export", "images", "inspect", "history", "tag", "rmi", "rebase",
-            "flatten", "which",
+            "import", "export", "images", "inspect", "history", "tag", "rmi", "rebase", "which",
         ],
     ),
     (
@@ -155,7 +154,7 @@ pub struct Cli {
 }
 
 fn drivers() -> impl TypedValueParser<Value = Driver> {
-    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "overlay-user", "copy"])
+    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "copy"])
         .try_map(|name| name.parse::<Driver>())
 }
 

@@ -5,6 +5,22 @@ use std::time::Duration;
 use cairn_model::units;
 use clap::{Args, Subcommand};
 
+/// Arguments of `stats`.
+#[derive(Debug, Args)]
+pub struct Stats {
+    /// Show what removing these images together, and then gc, would free
+    #[arg(
+        long,
+        value_name = "IMAGE,…",
+        value_delimiter = ',',
+        conflicts_with = "recount"
+    )]
+    pub what_if_removed: Vec<String>,
+    /// Count from the layers themselves, not from what is remembered of them, and compare
+    #[arg(long)]
+    pub recount: bool,
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct Check {

@@ -1,15 +1,22 @@
 //! `cairn stats`.
 
 use anyhow::Result;
-use cairn_repo::{Share, Stats};
+use cairn_repo::{Share, Stats, WhatIf};
 
 use super::Env;
+use crate::args;
 use crate::output::{self, Table, size};
 
 /// `cairn stats`
-pub fn stats(env: &Env) -> Result<()> {
+pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
     let repo = env.open()?;
-    let s = repo.stats()?;
+    if !args.what_if_removed.is_empty() {
+        return what_if(env, &repo.what_if_removed(&args.what_if_removed)?);
+    }
+    let s = match args.recount {
+        true => repo.recount()?,
+        false => repo.stats()?,
+    };
     super::images::note_damaged(&repo.images().list()?);
     if env.json {
         return Ok(output::report(&s)?);
@@ -17,6 +24,31 @@ pub fn stats(env: &Env) -> Result<()> {
     print_lines(&s);
     print_shares("IMAGE", &s.images)?;
     print_shares("LAYER", &s.layers)
+}
+
+fn what_if(env: &Env, answer: &WhatIf) -> Result<()> {
+    if env.json {
+        return Ok(output::report(answer)?);
+    }
+    for refused in &answer.refused {
+        output::say(&format!(
+            "{} cannot be removed: {}",
+            refused.image, refused.why
+        ));
+    }
+    let count = answer.images.len() - answer.refused.len();
+    println!(
+        "removing {count} images with {} layers that nothing else needs, and then gc, would free {}",
+        answer.layers,
+        size(answer.freed_bytes)
+    );
+    if answer.freed_anyway_bytes > 0 {
+        println!(
+            "{} of it gc would free now",
+            size(answer.freed_anyway_bytes)
+        );
+    }
+    Ok(())
 }
 
 /// From what users think they have down to what the disk says.

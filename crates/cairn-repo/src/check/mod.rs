@@ -220,8 +220,14 @@ impl Check<'_> {
                 }
             }
         }
+        let is_sound = report.is_sound() && bad.packs.is_empty() && bad.blobs.is_empty();
         if let Err(e) = self.find_affected(&mut report, bad) {
             report.note(&e);
+        }
+        // Over damage it has nothing to be compared with.
+        if is_sound && !self.repo.stats_are_right()? {
+            let what = "the sharing table says something else than the layers; \"cairn check --repair\" makes it anew";
+            report.faults.push(what.to_owned());
         }
         // Half a report would be taken for a whole one.
         self.repo.watch().check()?;

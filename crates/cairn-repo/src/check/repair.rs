@@ -93,6 +93,10 @@ impl Check<'_> {
             self.repo.store.rebuild_index()?;
             done.push("rebuilt the index from the packs".to_owned());
         }
+        if matches!(self.repo.stats_are_right(), Ok(false)) {
+            self.repo.forget_sharing();
+            done.push("dropped the sharing table, which was wrong".to_owned());
+        }
         let mut report = self.packs_telling(&ScrubOptions::all(), &|_| ())?;
         let restored = self.restore_from_cache(&report)?;
         if restored > 0 {

@@ -36,7 +36,7 @@ impl<'a> Gc<'a> {
         };
         Ok(GcPlan {
             gc: *self,
-            packs: gc::plan(&packs, &marks, policy),
+            packs: gc::plan(&packs, marks.index(), &marks, policy),
             marks,
             done,
         })

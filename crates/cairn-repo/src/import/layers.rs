@@ -73,7 +73,7 @@ impl Import<'_> {
         expected: Digest,
     ) -> Result<NewLayer> {
         let mut stream = Reading {
-            inner: source.open(self.repo.watch())?,
+            inner: source.open()?,
             watch: self.repo.watch(),
         };
         let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;

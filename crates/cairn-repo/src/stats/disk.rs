@@ -4,23 +4,28 @@ use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cairn_model::Watch;
-use cairn_store::gc::{Marks, record_area};
+use cairn_model::{PackId, Watch};
+use cairn_store::gc::{LiveRecords, record_area};
 use cairn_store::layout::{self, Part};
-use cairn_store::pack_bytes;
+use cairn_store::{PackInfo, pack_bytes};
 
 use super::Stats;
 use crate::error::{At, Result};
 use crate::repo::Repo;
 
 impl Repo {
-    pub(super) fn count_disk(&self, marks: &Marks, stats: &mut Stats) -> Result<()> {
+    pub(super) fn count_disk(
+        &self,
+        records: &impl LiveRecords,
+        rows: &[(PackId, PackInfo)],
+        stats: &mut Stats,
+    ) -> Result<()> {
         let (mut live, mut packs_bytes) = (0, 0);
         let framing = |blobs: u64| pack_bytes(blobs, 0) - pack_bytes(0, 0);
-        for (id, row) in self.store.pack_rows()? {
-            let marked = marks.live(&id);
+        for (id, row) in rows {
+            let marked = records.live(id);
             live += marked.stored();
-            stats.dead += record_area(&row).saturating_sub(marked.bytes)
+            stats.dead += record_area(row).saturating_sub(marked.bytes)
                 + framing(u64::from(row.blobs).saturating_sub(marked.blobs));
             stats.packs += 1;
             packs_bytes += row.bytes;

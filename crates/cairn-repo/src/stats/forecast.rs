@@ -1,138 +1,193 @@
-//! What `cairn rmi NAME && cairn gc` would free, for each image: the removal is played through on the rows
+//! What `cairn rmi NAME && cairn gc` would free, for each image or for several at once: the removal is played through on the rows
 //! that were read, and the collection's own plan and forecast are asked.
 
 use std::collections::{HashMap, HashSet};
 
-use cairn_model::{BlobId, LayerId, SnapshotKey};
-use cairn_snapshot::{Kind, Snapshot};
-use cairn_store::gc;
+use cairn_layer::Layer;
+use cairn_model::{Digest, LayerId, PackId, SnapshotKey};
+use cairn_snapshot::Kind;
+use cairn_store::{PackInfo, gc};
+use serde::Serialize;
 
-use super::Stats;
-use super::ledger::Ledger;
+use super::shares;
+
 use crate::containers::Container;
 use crate::error::Result;
 use crate::gc::Roots;
 use crate::images::Image;
 use crate::import::IMPORTED;
 use crate::repo::Repo;
+use crate::sharing::Sums;
 
-/// What the removal of a name does.
-enum Removal {
-    /// It is refused.
-    Refused,
-    /// The image has other names.
-    Untagged,
-    /// The image goes, and with it these snapshots.
-    Image(HashSet<SnapshotKey>),
+/// What the removal of some images would free.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct WhatIf {
+    /// Names of the images, or ids of those without one.
+    pub images: Vec<String>,
+    /// Those of them whose removal would be refused, and why; they are taken to stay.
+    pub refused: Vec<RefusedRemoval>,
+    /// Layers that would go.
+    pub layers: usize,
+    /// Bytes of packs that `gc` would free then.
+    pub freed_bytes: u64,
+    /// The same if nothing were removed: what is dead already.
+    pub freed_anyway_bytes: u64,
+}
+
+/// An image that cannot be removed now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RefusedRemoval {
+    /// Which.
+    pub image: String,
+    /// Why not.
+    pub why: String,
+}
+
+/// What removals are played through on.
+pub(super) struct Removals<'a> {
+    pub roots: &'a Roots,
+    pub images: &'a [Image],
+    pub containers: &'a [Container],
+    pub packs: &'a [(PackId, PackInfo)],
+    pub sums: &'a Sums<'a>,
 }
 
 impl Repo {
-    pub(super) fn forecast_removals(
-        &self,
-        roots: &Roots,
-        images: &[Image],
-        ledger: &mut Ledger,
-        stats: &mut Stats,
-    ) -> Result<()> {
-        let containers = self.containers().list()?;
-        let packs = self.store.pack_rows()?;
-        let ids: HashMap<usize, BlobId> = ledger.places.iter().map(|(id, at)| (*at, *id)).collect();
-        for (i, image) in images.iter().enumerate() {
-            let dead = match removal(image, images, roots, &containers)? {
-                Removal::Refused => {
-                    stats.images[i].freed_bytes = 0;
-                    continue;
-                }
-                Removal::Untagged => Vec::new(),
-                Removal::Image(gone) => self.dying(image, &gone, roots, ledger)?,
-            };
-            for place in &dead {
-                ledger.marks.unmark(&ids[place])?;
-            }
-            let plan = gc::plan(&packs, &ledger.marks, self.options.gc);
-            let would = gc::forecast(&self.store, &plan, &ledger.marks);
-            for place in &dead {
-                ledger.marks.mark(&ids[place])?;
-            }
-            let would = would?;
-            let freed = would.removed_bytes.saturating_sub(would.written_bytes);
-            stats.images[i].freed_bytes = freed;
+    /// Bytes that the removal of the image's first name, and a collection, would free.
+    pub(super) fn freed_by(&self, all: &Removals<'_>, image: &Image) -> Result<u64> {
+        if image.names.len() > 1 {
+            return self.freed_without(all, &HashSet::new());
         }
-        Ok(())
+        let only = HashSet::from([image.row.id]);
+        if all.refusal(image, &only).is_some() {
+            return Ok(0);
+        }
+        let gone = all.holders_of(&only)?;
+        self.freed_without(all, &gone)
     }
 
-    /// Blobs that nothing needs once the image and these snapshots are gone.
-    fn dying(
-        &self,
-        image: &Image,
-        gone: &HashSet<SnapshotKey>,
-        roots: &Roots,
-        ledger: &mut Ledger,
-    ) -> Result<Vec<usize>> {
-        let stays = roots.snapshots.iter().filter(|s| !gone.contains(&s.key));
-        let needed: HashSet<LayerId> = stays.filter_map(|s| s.layer).collect();
-        let mut lost: HashMap<usize, u32> = HashMap::new();
-        for (layer, places) in roots.layers.iter().zip(&ledger.of_layer) {
-            if !needed.contains(&layer.id) {
-                for place in places {
-                    *lost.entry(*place).or_default() += 1;
-                }
-            }
+    /// What the removal of all these images, by all their names, and a collection would free.
+    pub(super) fn what_if(&self, all: &Removals<'_>, wanted: &[&Image]) -> Result<WhatIf> {
+        let mut gone: HashSet<Digest> = wanted.iter().map(|image| image.row.id).collect();
+        let mut out = WhatIf {
+            images: wanted.iter().map(|image| shares::name(image)).collect(),
+            ..WhatIf::default()
+        };
+        // One that stays can keep another from going, so each refusal is a reason to look again.
+        loop {
+            let mut again = wanted.iter().filter(|image| gone.contains(&image.row.id));
+            let refused = again.find_map(|image| Some((*image, all.refusal(image, &gone)?)));
+            let Some((image, why)) = refused else { break };
+            gone.remove(&image.row.id);
+            let image = shares::name(image);
+            out.refused.push(RefusedRemoval { image, why });
         }
-        let document: HashSet<BlobId> = self
-            .store
-            .stream_blobs(&image.row.config)?
-            .into_iter()
-            .collect();
-        for id in document {
-            *lost.entry(ledger.place(&id)?).or_default() += 1;
-        }
-        let all_lost =
-            |(place, lost): (usize, u32)| (ledger.blobs[place].users == lost).then_some(place);
-        Ok(lost.into_iter().filter_map(all_lost).collect())
+        let holders = all.holders_of(&gone)?;
+        out.layers = all.sums.layers_among(&holders);
+        out.freed_bytes = self.freed_without(all, &holders)?;
+        out.freed_anyway_bytes = self.freed_without(all, &HashSet::new())?;
+        Ok(out)
+    }
+
+    /// Bytes that a collection would free if these holders were gone.
+    fn freed_without(&self, all: &Removals<'_>, gone: &HashSet<u32>) -> Result<u64> {
+        let left = all.sums.without(gone);
+        let plan = gc::plan(all.packs, all.sums.index(), &left, self.options.gc);
+        let would = gc::forecast(&self.store, &plan, &left)?;
+        Ok(would.removed_bytes.saturating_sub(would.written_bytes))
     }
 }
 
-/// As [`Images::remove`] does it, by the image's first name.
-fn removal(
-    image: &Image,
-    images: &[Image],
-    roots: &Roots,
-    containers: &[Container],
-) -> Result<Removal> {
-    if image.names.len() > 1 {
-        return Ok(Removal::Untagged);
-    }
-    if containers.iter().any(|c| c.image == Some(image.row.id)) {
-        return Ok(Removal::Refused);
-    }
-    let others: HashSet<&SnapshotKey> = images
-        .iter()
-        .filter(|other| other.row.id != image.row.id)
-        .filter_map(|other| other.row.top.as_ref())
-        .collect();
-    let mut gone = HashSet::new();
-    let top = image.row.top.as_ref();
-    let children = |key: &SnapshotKey, gone: &HashSet<SnapshotKey>| -> Vec<&Snapshot> {
-        let all = roots.snapshots.iter();
-        all.filter(|s| s.parent.as_ref() == Some(key) && !gone.contains(&s.key))
-            .collect()
-    };
-    if let Some(top) = top
-        && !others.contains(top)
-        && children(top, &gone)
+impl Removals<'_> {
+    /// Why the image cannot be removed together with those that are `gone`; as [`Images::remove`] decides.
+    fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
+        let user = self
+            .containers
             .iter()
-            .any(|s| s.kind != Kind::Committed)
-    {
-        return Ok(Removal::Refused);
-    }
-    for snapshot in roots.ancestors(top)? {
-        let key = &snapshot.key;
-        let needed = !children(key, &gone).is_empty() || others.contains(key);
-        if needed || !snapshot.labels.contains_key(IMPORTED) {
-            break;
+            .find(|c| c.image == Some(image.row.id));
+        if let Some(container) = user {
+            return Some(format!("container {} uses it", container.name));
         }
-        gone.insert(key.clone());
+        let top = image.row.top.as_ref()?;
+        let mut others = self
+            .images
+            .iter()
+            .filter(|other| !gone.contains(&other.row.id));
+        if others.any(|other| other.row.top.as_ref() == Some(top)) {
+            return None;
+        }
+        let mut children = self
+            .roots
+            .snapshots
+            .iter()
+            .filter(|s| s.parent.as_ref() == Some(top));
+        let child = children.find(|child| child.kind != Kind::Committed)?;
+        Some(format!("snapshot {} is based on it", child.key))
     }
-    Ok(Removal::Image(gone))
+
+    /// Snapshots that go with these images: those that an import made and nothing else needs.
+    fn snapshots_of(&self, images: &HashSet<Digest>) -> Result<HashSet<&SnapshotKey>> {
+        let (going, staying): (Vec<&Image>, Vec<&Image>) = self
+            .images
+            .iter()
+            .partition(|image| images.contains(&image.row.id));
+        let needed: HashSet<&SnapshotKey> =
+            staying.iter().filter_map(|i| i.row.top.as_ref()).collect();
+        let mut children: HashMap<&SnapshotKey, usize> = HashMap::new();
+        for parent in self
+            .roots
+            .snapshots
+            .iter()
+            .filter_map(|s| s.parent.as_ref())
+        {
+            *children.entry(parent).or_default() += 1;
+        }
+        let mut gone = HashSet::new();
+        for image in going {
+            for snapshot in self.roots.ancestors(image.row.top.as_ref())? {
+                let key = &snapshot.key;
+                let has_child = children.get(key).is_some_and(|count| *count > 0);
+                if has_child || needed.contains(key) || !snapshot.labels.contains_key(IMPORTED) {
+                    break;
+                }
+                if gone.insert(key)
+                    && let Some(count) = snapshot.parent.as_ref().and_then(|p| children.get_mut(p))
+                {
+                    *count -= 1;
+                }
+            }
+        }
+        Ok(gone)
+    }
+
+    /// Holders that nothing needs once these images are gone.
+    fn holders_of(&self, images: &HashSet<Digest>) -> Result<HashSet<u32>> {
+        let gone = self.snapshots_of(images)?;
+        let stays = self
+            .roots
+            .snapshots
+            .iter()
+            .filter(|s| !gone.contains(&s.key));
+        let needed: HashSet<LayerId> = stays.filter_map(|s| s.layer).collect();
+        let (stay, go): (Vec<&Layer>, Vec<&Layer>) = self
+            .roots
+            .layers
+            .iter()
+            .partition(|layer| needed.contains(&layer.id));
+        let mut holders: HashSet<u32> = go.iter().filter_map(|l| self.sums.layer(l)).collect();
+        // The same entries may be the layers of two tars.
+        for layer in stay {
+            if let Some(number) = self.sums.layer(layer) {
+                holders.remove(&number);
+            }
+        }
+        let going = self
+            .images
+            .iter()
+            .filter(|image| images.contains(&image.row.id));
+        holders.extend(going.filter_map(|image| self.sums.document(&image.row.config)));
+        Ok(holders)
+    }
 }

@@ -3,20 +3,25 @@
 
 mod disk;
 mod forecast;
-mod ledger;
 mod shares;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use cairn_layer::Layer;
-use cairn_model::LayerId;
-use cairn_store::gc::Marks;
+use cairn_model::{LayerId, PackId};
+use cairn_store::{Index, PackInfo, gc};
 use serde::Serialize;
 
+use crate::containers::Container;
 use crate::error::{Error, Result};
-use crate::gc::roots;
+use crate::gc::{Roots, roots};
+use crate::images::Image;
 use crate::repo::Repo;
-use ledger::Ledger;
+use crate::sharing::{Count, Sums, Table};
+use forecast::Removals;
+pub use forecast::{RefusedRemoval, WhatIf};
 
 /// What one image, layer or snapshot takes, bytes as stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -148,46 +153,135 @@ impl Stats {
 }
 
 impl Repo {
-    /// Counts everything. Reads metadata only, and takes no lock but for two moments.
+    /// Counts everything. Reads metadata only, and takes no lock but for a moment.
     pub fn stats(&self) -> Result<Stats> {
-        let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+        let moment = self.moment()?;
+        let table = self.sharing(&moment.roots)?;
+        self.stats_by(&moment, &table)
+    }
+
+    /// The same from the layers themselves.
+    ///
+    /// # Errors
+    /// Where what is remembered of them says something else. It is made anew then.
+    pub fn recount(&self) -> Result<Stats> {
+        let moment = self.moment()?;
+        let table = self.sharing_anew(&moment.roots)?;
+        if !self.sharing_is_right(&moment.roots)? {
+            self.forget_sharing();
+            let why = "it says something else than the layers; it is made anew by the next \"cairn stats\"";
+            return Err(cairn_store::Error::corrupt("the sharing table", why).into());
+        }
+        self.stats_by(&moment, &table)
+    }
+
+    fn stats_by(&self, moment: &Moment, table: &Table) -> Result<Stats> {
+        let Moment {
+            roots,
+            index,
+            packs,
+            containers,
+        } = moment;
         let images = self.images().readable()?;
+        let sums = Sums::new(&self.store, index, table)?;
         let mut stats = Stats::default();
-        let marks = Marks::new(&self.store)?;
-        let mut ledger = Ledger::new(marks);
-        let mut unique_layers = 0;
-        for (number, layer) in roots.layers.iter().enumerate() {
-            unique_layers += layer.content_bytes;
-            ledger.layer(&self.store, layer, number as u32, &mut stats)?;
-        }
-        for document in &roots.documents {
-            // The list of images tells which one is damaged; the others are counted all the same.
-            match ledger.document(&self.store, document) {
-                Err(e) if e.is_corruption() => {}
-                counted => counted?,
-            }
-        }
-        let chains = shares::chains(&roots, &images)?;
-        stats.logical = chains
-            .iter()
-            .flat_map(|(_, layers)| layers)
-            .map(|l| content_of(&roots.layers, l))
-            .sum();
+        let chains = shares::chains(roots, &images)?;
+        let unique_layers: u64 = roots.layers.iter().map(|layer| layer.content_bytes).sum();
+        let of_chains = chains.iter().flat_map(|(_, layers)| layers);
+        stats.logical = of_chains.map(|id| content_of(&roots.layers, id)).sum();
         stats.shared_layers = stats.logical.saturating_sub(unique_layers);
         // Layers that only removed images had are in no chain; they count as logical until they go.
         stats.logical = stats.logical.max(unique_layers);
-        shares::count(&roots, images.len(), &chains, &mut ledger, &mut stats);
-        self.forecast_removals(&roots, &images, &mut ledger, &mut stats)?;
-        (stats.stored_content, stats.stored_metadata) = ledger.stored(false);
-        (stats.base_content, stats.base_metadata) = ledger.stored(true);
-        stats.compression = stats
-            .unique
-            .saturating_sub(stats.stored_content + stats.base_content);
+        stats.count_content(&sums);
         stats.base_root = self.store.base().map(|base| base.root().to_owned());
-        stats.base_blobs = ledger.blobs.iter().filter(|blob| blob.in_base).count() as u64;
-        stats.blobs = ledger.blobs.len() as u64 - stats.base_blobs;
-        self.count_disk(&ledger.marks, &mut stats)?;
+        shares::count(roots, images.len(), &chains, &sums, &mut stats);
+        let removals = Removals {
+            roots,
+            images: &images,
+            containers,
+            packs,
+            sums: &sums,
+        };
+        for (at, image) in images.iter().enumerate() {
+            stats.images[at].freed_bytes = self.freed_by(&removals, image)?;
+        }
+        self.count_disk(&sums.without(&HashSet::new()), packs, &mut stats)?;
         Ok(stats)
+    }
+
+    /// True where what is remembered of layers for statistics is what they say.
+    pub(crate) fn stats_are_right(&self) -> Result<bool> {
+        let roots = self.store.db().read::<_, Error>(|rows| roots(rows))?;
+        self.sharing_is_right(&roots)
+    }
+
+    /// What the removal of all these images would free, with all their names.
+    pub fn what_if_removed(&self, names: &[String]) -> Result<WhatIf> {
+        let wanted = names.iter().map(|name| self.images().find(name));
+        let wanted: Vec<Image> = wanted.collect::<Result<_>>()?;
+        let moment = self.moment()?;
+        let table = self.sharing(&moment.roots)?;
+        let sums = Sums::new(&self.store, &moment.index, &table)?;
+        let images = self.images().readable()?;
+        let removals = Removals {
+            roots: &moment.roots,
+            images: &images,
+            containers: &moment.containers,
+            packs: &moment.packs,
+            sums: &sums,
+        };
+        let mut once = HashSet::new();
+        let wanted = wanted.iter().filter(|image| once.insert(image.row.id));
+        self.what_if(&removals, &wanted.collect::<Vec<_>>())
+    }
+
+    /// All that statistics are about, as it is at one moment.
+    fn moment(&self) -> Result<Moment> {
+        self.store.db().read::<_, Error>(|rows| {
+            Ok(Moment {
+                roots: roots(rows)?,
+                packs: gc::pack_rows(rows)?,
+                containers: crate::containers::all(rows)?,
+                index: self.store.reload_index()?,
+            })
+        })
+    }
+}
+
+/// Rows and index of one moment.
+struct Moment {
+    roots: Roots,
+    index: Arc<Index>,
+    packs: Vec<(PackId, PackInfo)>,
+    containers: Vec<Container>,
+}
+
+impl Stats {
+    /// The lines from content down to what of it is stored.
+    fn count_content(&mut self, sums: &Sums<'_>) {
+        for (is_content, own, below) in sums.needed() {
+            let (here, base) = match is_content {
+                true => (&mut self.stored_content, &mut self.base_content),
+                false => (&mut self.stored_metadata, &mut self.base_metadata),
+            };
+            *here += own.stored;
+            *base += below.stored;
+            self.blobs += own.blobs;
+            self.base_blobs += below.blobs;
+            if is_content {
+                self.unique += own.raw + below.raw;
+            }
+        }
+        let Count {
+            holes,
+            repeated,
+            distinct,
+        } = sums.counts();
+        self.holes = holes;
+        self.shared_within = repeated;
+        self.shared_between = distinct.saturating_sub(self.unique);
+        let stored = self.stored_content + self.base_content;
+        self.compression = self.unique.saturating_sub(stored);
     }
 }
 

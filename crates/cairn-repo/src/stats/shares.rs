@@ -2,26 +2,30 @@
 
 use std::collections::{HashMap, HashSet};
 
+use cairn_layer::Layer;
 use cairn_model::LayerId;
 
-use super::ledger::{BLOB_OVERHEAD, Blob, Ledger, own};
 use super::{Share, Stats, content_of};
 use crate::error::Result;
 use crate::gc::Roots;
 use crate::images::Image;
+use crate::sharing::{Owner, Sum, Sums};
+
+/// Directory and index entry of a blob and its record header, bytes.
+const BLOB_OVERHEAD: u64 = 44 + 48 + 16;
 
 /// Something that is kept: its name and its layers.
 pub(super) type Chain = (String, Vec<LayerId>);
 
+/// The name that an image has in a report.
+pub(super) fn name(image: &Image) -> String {
+    let first = image.names.first();
+    first.map_or_else(|| image.row.id.short(), ToString::to_string)
+}
+
 /// What is named and kept: each image with its layers, and each committed snapshot that is the top of
 /// a chain no image has.
 pub(super) fn chains(roots: &Roots, images: &[Image]) -> Result<Vec<Chain>> {
-    let name = |image: &Image| {
-        image
-            .names
-            .first()
-            .map_or_else(|| image.row.id.short(), ToString::to_string)
-    };
     let mut out: Vec<Chain> = images
         .iter()
         .map(|image| (name(image), image.layers.iter().map(|l| l.id).collect()))
@@ -48,82 +52,95 @@ pub(super) fn count(
     roots: &Roots,
     images: usize,
     chains: &[Chain],
-    ledger: &mut Ledger,
+    sums: &Sums<'_>,
     stats: &mut Stats,
 ) {
-    let numbers = roots.layers.iter().zip(0..);
-    let number: HashMap<LayerId, usize> = numbers.map(|(l, i)| (l.id, i)).collect();
-    let blobs_of = |ledger: &Ledger, chain: &[LayerId]| -> HashSet<usize> {
-        let layers = chain.iter().filter_map(|layer| number.get(layer));
-        layers
-            .flat_map(|i| ledger.of_layer[*i].iter().copied())
-            .collect()
+    let mut holders: HashMap<LayerId, Vec<u32>> = HashMap::new();
+    for layer in &roots.layers {
+        holders
+            .entry(layer.id)
+            .or_default()
+            .extend(sums.layer(layer));
+    }
+    let of_chain = |chain: &[LayerId]| -> HashSet<u32> {
+        let layers = chain.iter().filter_map(|id| holders.get(id));
+        layers.flatten().copied().collect()
     };
-    for (i, (_, chain)) in chains.iter().enumerate() {
-        for place in blobs_of(ledger, chain) {
-            own(&mut ledger.blobs[place].image, i as u32);
+    // Documents own nothing: they are of images, which are counted by their layers.
+    let mut chain_of: HashMap<u32, Owner> = HashMap::new();
+    for (number, (_, chain)) in chains.iter().enumerate() {
+        for holder in of_chain(chain) {
+            let owner = chain_of.entry(holder).or_insert(Owner::Nobody);
+            *owner = owner.and(Owner::One(number as u32));
         }
     }
-    for (i, (name, chain)) in chains.iter().enumerate().take(images) {
+    let by_chain = sums.owners(|holder| chain_of.get(&holder).copied().unwrap_or(Owner::Nobody));
+    let exclusive = by_owner(sums, &by_chain);
+    for (number, (name, chain)) in chains.iter().enumerate().take(images) {
         let content = chain.iter().map(|l| content_of(&roots.layers, l)).sum();
-        let places = blobs_of(ledger, chain);
-        let mine = |blob: &Blob| blob.image == i as u32;
-        let share = share(ledger, name.clone(), content, places, mine);
-        stats.images.push(share);
+        let held = sums.held_by(&of_chain(chain));
+        let all = sums.sum_of(|group| held[group]);
+        let own = exclusive.get(&(number as u32)).copied().unwrap_or_default();
+        stats.images.push(share(name.clone(), content, all, own));
     }
-    let of_layer = |i: usize, name: String, mine: &dyn Fn(&Blob) -> bool| {
-        let places = ledger.of_layer[i].iter().copied();
-        share(ledger, name, roots.layers[i].content_bytes, places, mine)
+    let layers: HashSet<u32> = holders.values().flatten().copied().collect();
+    let by_layer = sums.owners(|holder| match layers.contains(&holder) {
+        true => Owner::One(holder),
+        false => Owner::Nobody,
+    });
+    let (all, exclusive) = (sums.of_holders(), by_owner(sums, &by_layer));
+    let of_layer = |name: String, layer: &Layer, alone: bool| {
+        let number = sums.layer(layer);
+        let all = number.and_then(|n| all.get(n as usize)).copied();
+        let own = number
+            .filter(|_| alone)
+            .and_then(|n| exclusive.get(&n))
+            .copied();
+        share(
+            name,
+            layer.content_bytes,
+            all.unwrap_or_default(),
+            own.unwrap_or_default(),
+        )
     };
-    for (i, layer) in roots.layers.iter().enumerate() {
+    for layer in &roots.layers {
         let name = layer
             .diff_id
             .map_or_else(|| layer.id.to_string(), |diff_id| diff_id.to_string());
-        stats
-            .layers
-            .push(of_layer(i, name, &|blob| blob.layer == i as u32));
+        stats.layers.push(of_layer(name, layer, true));
     }
     // Two snapshots may have the same layer; then neither frees it alone.
     let mut twins: HashMap<LayerId, u32> = HashMap::new();
     for layer in roots.snapshots.iter().filter_map(|s| s.layer) {
         *twins.entry(layer).or_default() += 1;
     }
+    let layers: HashMap<LayerId, &Layer> = roots.layers.iter().map(|l| (l.id, l)).collect();
     for snapshot in &roots.snapshots {
-        let Some((layer, i)) = snapshot.layer.and_then(|l| Some((l, *number.get(&l)?))) else {
-            continue;
-        };
-        let alone = twins[&layer] == 1;
-        let mine = |blob: &Blob| blob.layer == i as u32 && alone;
-        stats
-            .snapshots
-            .push(of_layer(i, snapshot.key.to_string(), &mine));
+        if let Some(layer) = snapshot.layer.and_then(|id| layers.get(&id)) {
+            let alone = twins[&layer.id] == 1;
+            let share = of_layer(snapshot.key.to_string(), layer, alone);
+            stats.snapshots.push(share);
+        }
     }
 }
 
-fn share(
-    ledger: &Ledger,
-    name: String,
-    content_bytes: u64,
-    places: impl IntoIterator<Item = usize>,
-    mine: impl Fn(&Blob) -> bool,
-) -> Share {
-    let mut out = Share {
-        name,
-        content_bytes,
-        ..Share::default()
-    };
-    for place in places {
-        let blob = &ledger.blobs[place];
-        if blob.in_base {
-            continue;
-        }
-        let stored = u64::from(blob.stored);
-        if mine(blob) {
-            out.exclusive_bytes += stored;
-            out.freed_bytes += stored + BLOB_OVERHEAD;
-        } else {
-            out.shared_bytes += stored;
+/// What each owner has alone.
+fn by_owner(sums: &Sums<'_>, owners: &[Owner]) -> HashMap<u32, Sum> {
+    let mut out: HashMap<u32, Sum> = HashMap::new();
+    for (owner, sum) in owners.iter().zip(sums.own()) {
+        if let Owner::One(number) = owner {
+            *out.entry(*number).or_default() += *sum;
         }
     }
     out
+}
+
+fn share(name: String, content_bytes: u64, all: Sum, own: Sum) -> Share {
+    Share {
+        name,
+        content_bytes,
+        exclusive_bytes: own.stored,
+        shared_bytes: all.stored - own.stored,
+        freed_bytes: own.stored + own.blobs * BLOB_OVERHEAD,
+    }
 }

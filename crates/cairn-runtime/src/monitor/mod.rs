@@ -13,7 +13,7 @@ pub(crate) mod terminal;
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -28,7 +28,6 @@ use self::signals::{Signals, Started};
 use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
-use crate::secret::SecretValue;
 use crate::spec::LaunchSpec;
 use crate::state::{ContainerLock, State, Status, start_ticks};
 use crate::users::IdClaim;
@@ -41,9 +40,6 @@ pub use signals::{block as block_signals, named as signal_named, pending as pend
 pub struct Order {
     /// The launch.
     pub spec: LaunchSpec,
-    /// Bytes of the secrets that it mounts.
-    #[serde(default)]
-    pub secrets: Vec<SecretValue>,
     /// The container's own directory.
     pub directory: PathBuf,
     /// Number of the descriptor that holds the container's lock.
@@ -161,7 +157,7 @@ fn watch(
     let mut state = State::created();
     state.save(directory)?;
     let mut begun = None;
-    let done = begin(order, &signals, &mut state, &mut begun);
+    let done = begin(spec, directory, &signals, &mut state, &mut begun);
     let code = match (done, &mut begun) {
         (Ok(()), Some(watched)) => {
             if let Some(fd) = started.take() {
@@ -217,14 +213,14 @@ fn watch(
 
 /// Starts the container up to the moment its process has begun.
 fn begin(
-    order: &Order,
+    spec: &LaunchSpec,
+    directory: &Path,
     signals: &Signals,
     state: &mut State,
     begun: &mut Option<Watched>,
 ) -> Result<()> {
-    let (spec, directory) = (&order.spec, &order.directory);
     let listener = control::listen(directory)?;
-    let (outer, started, streams) = launch(order, signals)?;
+    let (outer, started, streams) = launch(spec, directory, signals)?;
     tracing::debug!("the container's process has begun");
     state.pid = started.pid;
     state.start_ticks = start_ticks(started.pid).unwrap_or(0);
@@ -264,8 +260,11 @@ fn begin(
 
 /// Starts the process around the container and talks to init until the program is executed. What was started
 /// does not outlive an error.
-fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
-    let (spec, directory) = (&order.spec, &order.directory);
+fn launch(
+    spec: &LaunchSpec,
+    directory: &Path,
+    signals: &Signals,
+) -> Result<(Pid, Started, Streams)> {
     let place = directory.join("root");
     std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
     enter_user_namespace()?;
@@ -273,7 +272,6 @@ fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
     let (outer, socket) = outer::start(
         init::Order {
             spec: spec.clone(),
-            secrets: order.secrets.clone(),
             place,
             socket: 0,
         },

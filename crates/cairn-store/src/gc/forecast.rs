@@ -1,9 +1,9 @@
 //! What a collection would come to, for those who ask before.
 
-use super::marks::{Live, Marks};
+use super::marks::{Live, LiveRecords};
 use super::outcome::Outcome;
 use super::plan::Plan;
-use super::round::{Round, free_space, live_slots, next_round};
+use super::round::{Round, copied, free_space, next_round};
 use crate::error::Result;
 use crate::lease;
 use crate::pack::{self, HEADER, pack_bytes};
@@ -11,7 +11,7 @@ use crate::store::Store;
 
 /// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
 /// make retired packs wait, and what dead ones left goes too.
-pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
+pub fn forecast(store: &Store, plan: &Plan, records: &impl LiveRecords) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let leases = store.db().locked(|| lease::survey(store.root()))?;
     for (_, bytes, retired) in &plan.retired {
@@ -46,9 +46,9 @@ pub fn forecast(store: &Store, plan: &Plan, marks: &Marks) -> Result<Outcome> {
             }
         }
         let mut fill = Live::default();
-        for (_, slot) in live_slots(marks, &goes)? {
+        for bytes in records.sizes(&copied(&goes))? {
             fill.blobs += 1;
-            fill.bytes += slot.record_bytes();
+            fill.bytes += bytes;
             if pack::is_full(fill.blobs as usize, HEADER as u64 + fill.bytes) {
                 outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
                 fill = Live::default();

@@ -27,6 +27,28 @@ impl Live {
     }
 }
 
+/// Who knows which records are reachable.
+pub trait LiveRecords {
+    /// What is reachable of a pack.
+    fn live(&self, pack: &PackId) -> Live;
+
+    /// Sizes of the records that are reachable in these packs, headers included, in the order of packs and
+    /// of their places in them.
+    fn sizes(&self, packs: &HashSet<PackId>) -> Result<Vec<u64>>;
+}
+
+impl LiveRecords for Marks {
+    fn live(&self, pack: &PackId) -> Live {
+        Self::live(self, pack)
+    }
+
+    fn sizes(&self, packs: &HashSet<PackId>) -> Result<Vec<u64>> {
+        let mut slots = self.marked_in(packs)?;
+        slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));
+        Ok(slots.iter().map(|(_, slot)| slot.record_bytes()).collect())
+    }
+}
+
 /// Which entries of an index are reachable: one bit each, exact, and a sum for each pack.
 #[derive(Debug)]
 pub struct Marks {

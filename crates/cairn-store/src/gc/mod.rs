@@ -20,7 +20,7 @@ mod round;
 mod sweep;
 
 pub use forecast::forecast;
-pub use marks::{Live, Marks};
+pub use marks::{Live, LiveRecords, Marks};
 pub use outcome::Outcome;
 pub use plan::{Action, PackPlan, Plan, plan, record_area};
 pub use policy::Policy;

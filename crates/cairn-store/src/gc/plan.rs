@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use cairn_model::PackId;
 
-use super::marks::Marks;
+use super::marks::LiveRecords;
 use super::policy::Policy;
+use crate::index::Index;
 use crate::pack::pack_bytes;
 use crate::rows::PackInfo;
 
@@ -63,16 +64,22 @@ pub fn record_area(row: &PackInfo) -> u64 {
         .saturating_sub(pack_bytes(u64::from(row.blobs), 0))
 }
 
-/// Decides what to do with each pack. `rows` are those of the moment at which the marking began.
-pub fn plan(rows: &[(PackId, PackInfo)], marks: &Marks, policy: Policy) -> Plan {
-    let known: HashSet<PackId> = marks.index().packs().collect();
+/// Decides what to do with each pack. `rows` are those of the moment at which the marking began, `index` is the
+/// one that was marked.
+pub fn plan(
+    rows: &[(PackId, PackInfo)],
+    index: &Index,
+    records: &impl LiveRecords,
+    policy: Policy,
+) -> Plan {
+    let known: HashSet<PackId> = index.packs().collect();
     let (mut packs, mut retired) = (Vec::new(), Vec::new());
     for (id, row) in rows.iter().copied() {
         if let Some(at) = row.retired {
             retired.push((id, row.bytes, at));
         } else if known.contains(&id) {
             // A pack that came after the marking began is not in question.
-            let live = marks.live(&id);
+            let live = records.live(&id);
             packs.push(PackPlan {
                 id,
                 bytes: row.bytes,

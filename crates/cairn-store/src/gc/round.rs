@@ -1,6 +1,6 @@
 //! What of a plan is carried out at a time, so that a collection needs little free space.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cairn_model::PackId;
 
@@ -64,13 +64,18 @@ pub(super) fn free_space(store: &Store, policy: &Policy) -> Result<u64> {
     Ok((disk.f_bavail * disk.f_frsize).saturating_sub(reserve))
 }
 
+/// Those of the packs that go out of which something has to be copied.
+pub(super) fn copied(goes: &HashMap<PackId, PackPlan>) -> HashSet<PackId> {
+    let copied = goes.values().filter(|p| p.action == Action::Rewrite);
+    copied.map(|p| p.id).collect()
+}
+
 /// What has to be copied before `goes` can go, in the order in which it lies there.
 pub(super) fn live_slots(
     marks: &Marks,
     goes: &HashMap<PackId, PackPlan>,
 ) -> Result<Vec<(PackId, Slot)>> {
-    let copied = goes.values().filter(|p| p.action == Action::Rewrite);
-    let mut slots = marks.marked_in(&copied.map(|p| p.id).collect())?;
+    let mut slots = marks.marked_in(&copied(goes))?;
     slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));
     Ok(slots)
 }

@@ -9,6 +9,7 @@
 //! blobs. A collection hides packs. Merging, which also drops the entries of hidden packs, happens
 //! beside everything else ([`crate::Store::compact_index`]).
 
+mod locations;
 mod merge;
 mod segment;
 mod write;

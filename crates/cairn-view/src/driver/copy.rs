@@ -13,8 +13,7 @@ use cairn_layer::{Limits, Scanned, Tree, checkout, commit_copy};
 use cairn_model::{CopyPlan, Driver, TreeId};
 use cairn_store::{Feeder, Store};
 
-use super::head::upper;
-use super::{Place, Room, SAMPLE};
+use super::{Place, Room, SAMPLE, upper};
 use crate::detached::{Users, clone, map_ids};
 use crate::error::{At, Error, Result};
 use crate::flat::Flat;

@@ -3,13 +3,12 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree};
+use cairn_layer::{Limits, Scanned, Tree};
 use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId};
 use cairn_store::{Feeder, Store};
 
-use super::head::overlay_head;
 use super::stack::{self, Stack, overlay};
-use super::{Place, Room, SAMPLE};
+use super::{Place, Room, SAMPLE, overlay_head};
 use crate::detached::{Refused, Users, map_ids};
 use crate::erofs::write_image;
 use crate::error::{At, Error, Result};
@@ -23,13 +22,12 @@ pub(super) trait MountImage {
     fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused>;
 }
 
-fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<ImagePlan> {
-    let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
-    Ok(ImagePlan {
+fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> ImagePlan {
+    ImagePlan {
         images: vec![at.views.image_path(id)],
         data: vec![at.views.objects().directory().to_owned()],
-        head: head.transpose()?,
-    })
+        head: head.map(overlay_head),
+    }
 }
 
 impl<M: MountImage> Room for M {
@@ -61,13 +59,13 @@ impl<M: MountImage> Room for M {
         Ok(ImagePlan {
             images: vec![image],
             data: vec![objects.directory().to_owned()],
-            head: Some(overlay_head(head, OverlayAttributes::Trusted)?),
+            head: Some(overlay_head(head)),
         })
     }
 
     fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<ImagePlan>> {
         let whole = at.views.has_image(at.store, id)?;
-        whole.then(|| plan(at, id, head)).transpose()
+        Ok(whole.then(|| plan(at, id, head)))
     }
 
     fn make(
@@ -78,7 +76,7 @@ impl<M: MountImage> Room for M {
         tree: &Tree,
     ) -> Result<ImagePlan> {
         at.views.make_image_for_use(at.store, id, tree)?;
-        plan(at, id, head)
+        Ok(plan(at, id, head))
     }
 
     fn add_points<E: From<Error>>(
@@ -110,14 +108,13 @@ impl<M: MountImage> Room for M {
             lowers: &lowers,
             data: &plan.data,
             head: plan.head.as_ref(),
-            attributes: OverlayAttributes::Trusted,
             users,
         };
         overlay(&stack).map_err(refused)
     }
 
     fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
-        stack::start_head(store, upper, root, OverlayAttributes::Trusted)
+        stack::start_head(store, upper, root)
     }
 
     fn read_head(

@@ -1,0 +1,293 @@
+//! What the groups of a table come to in packs, as they lie there now.
+
+use std::collections::{HashMap, HashSet};
+
+use cairn_layer::Layer;
+use cairn_model::PackId;
+use cairn_store::gc::{Live, LiveRecords};
+use cairn_store::{Index, Location, Store, StreamRef};
+
+use super::table::{BlobKey, Group, NONE, Table};
+use super::update::{blob_key, key_of_document, key_of_layer};
+use crate::error::Result;
+
+/// Blobs of one group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    /// How many.
+    pub blobs: u64,
+    /// Bytes as they are in packs, without their headers.
+    pub stored: u64,
+    /// Bytes of what they hold.
+    pub raw: u64,
+}
+
+impl std::ops::AddAssign for Sum {
+    fn add_assign(&mut self, other: Self) {
+        self.blobs += other.blobs;
+        self.stored += other.stored;
+        self.raw += other.raw;
+    }
+}
+
+/// Of which holders a group is, as far as two can be told from one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// Of none.
+    Nobody,
+    /// Of this alone.
+    One(u32),
+    /// Of several.
+    Several,
+}
+
+impl Owner {
+    /// Of both.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Nobody, one) | (one, Self::Nobody) => one,
+            (Self::One(a), Self::One(b)) if a == b => self,
+            _ => Self::Several,
+        }
+    }
+}
+
+/// What the groups of a table come to.
+pub(crate) struct Sums<'a> {
+    table: &'a Table,
+    index: &'a Index,
+    /// By group: blobs in packs of this repository, and in those of the base.
+    own: Vec<Sum>,
+    below: Vec<Sum>,
+    /// By group: anybody there needs it; it is content of somebody there.
+    alive: Vec<(bool, bool)>,
+    /// Parts of groups in packs.
+    packs: HashMap<PackId, HashMap<u32, Live>>,
+    numbers: HashMap<super::table::HolderKey, u32>,
+}
+
+/// What is left of packs when some groups are taken away.
+pub(crate) struct Cells<'a> {
+    sums: &'a Sums<'a>,
+    /// By group: it is needed.
+    needed: Vec<bool>,
+    packs: HashMap<PackId, Live>,
+}
+
+/// Moves to the first location that is not before `key`, and tells it if it is that of the blob.
+fn meet(
+    locations: &mut std::iter::Peekable<impl Iterator<Item = cairn_store::Result<Location>>>,
+    key: &BlobKey,
+) -> Result<Option<Location>> {
+    while let Some(next) = locations.peek() {
+        match next {
+            Ok(found) if blob_key(&found.slot.id) < *key => drop(locations.next()),
+            Ok(found) if blob_key(&found.slot.id) > *key => return Ok(None),
+            _ => break,
+        }
+    }
+    Ok(locations.next().transpose()?)
+}
+
+impl<'a> Sums<'a> {
+    /// Looks up every blob of the table in `index`, and in that of the base.
+    pub fn new(store: &Store, index: &'a Index, table: &'a Table) -> Result<Self> {
+        let alive = table.fold((false, false), |(alive, content), group| {
+            let own = table.is_alive(group);
+            (alive || own, content || own && group.is_content)
+        });
+        let numbers = table
+            .holders
+            .iter()
+            .zip(0..)
+            .map(|(h, n)| (h.key, n))
+            .collect();
+        let mut sums = Self {
+            own: vec![Sum::default(); table.groups.len()],
+            below: vec![Sum::default(); table.groups.len()],
+            packs: HashMap::new(),
+            alive,
+            numbers,
+            table,
+            index,
+        };
+        let base = store.base().map(|base| base.reload()).transpose()?;
+        let below = base.as_ref().map(|index| index.locations()).transpose()?;
+        let mut below = below.into_iter().flatten().peekable();
+        let mut here = index.locations()?.peekable();
+        for (key, group) in &table.blobs {
+            let at = *group as usize;
+            if let Some(found) = meet(&mut here, key)? {
+                sums.own[at] += sum(&found);
+                let live = sums
+                    .packs
+                    .entry(found.pack)
+                    .or_default()
+                    .entry(*group)
+                    .or_default();
+                live.blobs += 1;
+                live.bytes += found.slot.record_bytes();
+            } else if let Some(found) = meet(&mut below, key)? {
+                sums.below[at] += sum(&found);
+            } else if sums.alive[at].0 {
+                let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+                let what = format!("blob {hex}…");
+                return Err(
+                    cairn_store::Error::corrupt(what, "it is needed and in no pack").into(),
+                );
+            }
+        }
+        Ok(sums)
+    }
+
+    /// The index that was looked in.
+    pub fn index(&self) -> &Index {
+        self.index
+    }
+
+    /// Number of the holder that a layer is.
+    pub fn layer(&self, layer: &Layer) -> Option<u32> {
+        self.numbers.get(&key_of_layer(layer)).copied()
+    }
+
+    /// Number of the holder that a document is.
+    pub fn document(&self, document: &StreamRef) -> Option<u32> {
+        self.numbers.get(&key_of_document(document)).copied()
+    }
+
+    /// How many of these holders are layers.
+    pub fn layers_among(&self, holders: &HashSet<u32>) -> usize {
+        let is_layer = |number: &&u32| self.table.holders[**number as usize].is_layer;
+        holders.iter().filter(is_layer).count()
+    }
+
+    /// All that is needed: whether it is content, what of it is here and what in the base.
+    pub fn needed(&self) -> impl Iterator<Item = (bool, Sum, Sum)> {
+        let groups = self.alive.iter().zip(self.own.iter().zip(&self.below));
+        groups
+            .filter(|((alive, _), _)| *alive)
+            .map(|((_, content), (own, below))| (*content, *own, *below))
+    }
+
+    /// What the layers that are there have, each for itself: holes, repeated and distinct content.
+    pub fn counts(&self) -> super::Count {
+        let mut sum = super::Count::default();
+        for holder in self.table.holders.iter().filter(|holder| holder.alive) {
+            sum.holes += holder.count.holes;
+            sum.repeated += holder.count.repeated;
+            sum.distinct += holder.count.distinct;
+        }
+        sum
+    }
+
+    /// The sums of the groups in packs of this repository.
+    pub fn own(&self) -> &[Sum] {
+        &self.own
+    }
+
+    /// Of each group, whose it is; `whose` says that of a holder. Removed holders are nobody's.
+    pub fn owners(&self, whose: impl Fn(u32) -> Owner) -> Vec<Owner> {
+        self.table.fold(Owner::Nobody, |above, group| {
+            match self.table.is_alive(group) {
+                true => above.and(whose(group.holder)),
+                false => above,
+            }
+        })
+    }
+
+    /// The sum of the groups in packs of this repository for which `is_in` holds, by their numbers.
+    pub fn sum_of(&self, is_in: impl Fn(usize) -> bool) -> Sum {
+        let mut sum = Sum::default();
+        for (_, own) in self
+            .own
+            .iter()
+            .enumerate()
+            .filter(|(group, _)| is_in(*group))
+        {
+            sum += *own;
+        }
+        sum
+    }
+
+    /// Of each group, whether one of these holders has it.
+    pub fn held_by(&self, holders: &HashSet<u32>) -> Vec<bool> {
+        self.table.fold(false, |above, group| {
+            above || holders.contains(&group.holder)
+        })
+    }
+
+    /// Of each holder, all that it has in packs of this repository.
+    pub fn of_holders(&self) -> Vec<Sum> {
+        // From the last group up, each hands what is in it and below it to the one above.
+        let mut sums = self.own.clone();
+        let mut out = vec![Sum::default(); self.table.holders.len()];
+        for (number, group) in self.table.groups.iter().enumerate().rev() {
+            let sum = sums[number];
+            out[group.holder as usize] += sum;
+            if group.above != NONE {
+                sums[group.above as usize] += sum;
+            }
+        }
+        out
+    }
+
+    /// What would be in the packs if these holders were gone.
+    pub fn without(&'a self, gone: &HashSet<u32>) -> Cells<'a> {
+        let stays = |group: &Group| self.table.is_alive(group) && !gone.contains(&group.holder);
+        let needed = self.table.fold(false, |above, group| above || stays(group));
+        let live = |groups: &HashMap<u32, Live>| {
+            let mut sum = Live::default();
+            for (_, live) in groups.iter().filter(|(group, _)| needed[**group as usize]) {
+                sum.blobs += live.blobs;
+                sum.bytes += live.bytes;
+            }
+            sum
+        };
+        Cells {
+            packs: self
+                .packs
+                .iter()
+                .map(|(id, groups)| (*id, live(groups)))
+                .collect(),
+            sums: self,
+            needed,
+        }
+    }
+}
+
+fn sum(found: &Location) -> Sum {
+    Sum {
+        blobs: 1,
+        stored: u64::from(found.slot.stored),
+        raw: u64::from(found.slot.raw),
+    }
+}
+
+impl LiveRecords for Cells<'_> {
+    fn live(&self, pack: &PackId) -> Live {
+        self.packs.get(pack).copied().unwrap_or_default()
+    }
+
+    fn sizes(&self, packs: &HashSet<PackId>) -> cairn_store::Result<Vec<u64>> {
+        if packs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        let mut blobs = self.sums.table.blobs.iter().peekable();
+        for location in self.sums.index.locations()? {
+            let location = location?;
+            let key = blob_key(&location.slot.id);
+            while blobs.next_if(|(other, _)| *other < key).is_some() {}
+            let group = blobs
+                .peek()
+                .filter(|(other, _)| *other == key)
+                .map(|(_, group)| *group);
+            let is_needed = group.is_some_and(|group| self.needed[group as usize]);
+            if is_needed && packs.contains(&location.pack) {
+                found.push((location.pack, location.slot));
+            }
+        }
+        found.sort_unstable_by_key(|(pack, slot)| (*pack, slot.offset));
+        Ok(found.iter().map(|(_, slot)| slot.record_bytes()).collect())
+    }
+}

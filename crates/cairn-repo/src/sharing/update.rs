@@ -1,0 +1,288 @@
+//! Brings the table up to the layers and documents that are there.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+use cairn_layer::Layer;
+use cairn_model::{BlobId, Kind};
+use cairn_store::StreamRef;
+use cairn_sys::threads;
+
+use super::file;
+use super::table::{BlobKey, Count, Holder, HolderKey, New, Table};
+use crate::error::Result;
+use crate::gc::Roots;
+use crate::repo::Repo;
+
+/// Removed holders are kept until they are more than this and a quarter of the others: a removal is seldom
+/// the last one, and an image that comes back is known then.
+const REMOVED_MAX: usize = 16;
+
+/// What has to be read to know which blobs a holder has.
+enum Source<'a> {
+    Layer(&'a Layer),
+    Document(&'a StreamRef),
+}
+
+/// The blobs of a holder, with whether they are content.
+struct Contents {
+    blobs: HashMap<BlobId, bool>,
+    count: Count,
+}
+
+fn hash_stream(hasher: &mut blake3::Hasher, stream: &StreamRef) {
+    hasher.update(stream.id.as_bytes());
+    hasher.update(&[u8::from(stream.list)]);
+    hasher.update(&stream.len.to_le_bytes());
+}
+
+/// Manifest and framing decide which blobs a layer has.
+pub(super) fn key_of_layer(layer: &Layer) -> HolderKey {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn sharing: layer");
+    hash_stream(&mut hasher, &layer.manifest);
+    if let Some(framing) = &layer.framing {
+        hash_stream(&mut hasher, framing);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+pub(super) fn key_of_document(document: &StreamRef) -> HolderKey {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn sharing: document");
+    hash_stream(&mut hasher, document);
+    *hasher.finalize().as_bytes()
+}
+
+/// The part of an id that stands for it.
+pub(super) fn blob_key(id: &BlobId) -> BlobKey {
+    let mut key = BlobKey::default();
+    key.copy_from_slice(&id.as_bytes()[..16]);
+    key
+}
+
+impl Repo {
+    /// The table over these roots. What was not in it is read; it is kept for the next time, if that is
+    /// possible.
+    pub(crate) fn sharing(&self, roots: &Roots) -> Result<Table> {
+        let mut table = self.kept_sharing().unwrap_or_default();
+        if self.bring_up(&mut table, roots)? {
+            self.keep(&table);
+        }
+        Ok(table)
+    }
+
+    /// The same, from nothing.
+    pub(crate) fn sharing_anew(&self, roots: &Roots) -> Result<Table> {
+        let mut table = Table::default();
+        self.bring_up(&mut table, roots)?;
+        Ok(table)
+    }
+
+    /// True where the table that is kept, brought up to these roots, says what the layers say.
+    pub(crate) fn sharing_is_right(&self, roots: &Roots) -> Result<bool> {
+        let Some(mut kept) = self.kept_sharing() else {
+            return Ok(true);
+        };
+        self.bring_up(&mut kept, roots)?;
+        Ok(kept.agrees_with(&self.sharing_anew(roots)?))
+    }
+
+    /// Forgets the table, so that it is made anew. Nothing else depends on it.
+    pub(crate) fn forget_sharing(&self) {
+        let _ = std::fs::remove_file(self.sharing_path());
+    }
+
+    fn kept_sharing(&self) -> Option<Table> {
+        let bytes = std::fs::read(self.sharing_path()).ok()?;
+        file::decode(&bytes)
+    }
+
+    fn sharing_path(&self) -> PathBuf {
+        self.layout().index().join("sharing")
+    }
+
+    /// True where something changed.
+    fn bring_up(&self, table: &mut Table, roots: &Roots) -> Result<bool> {
+        let layers = roots
+            .layers
+            .iter()
+            .map(|l| (key_of_layer(l), Source::Layer(l)));
+        let documents = roots
+            .documents
+            .iter()
+            .map(|d| (key_of_document(d), Source::Document(d)));
+        let mut wanted: HashMap<HolderKey, Source<'_>> = layers.chain(documents).collect();
+        let mut changed = false;
+        for holder in &mut table.holders {
+            let alive = wanted.remove(&holder.key).is_some();
+            changed |= holder.alive != alive;
+            holder.alive = alive;
+        }
+        let mut missing: Vec<_> = wanted.into_iter().collect();
+        missing.sort_unstable_by_key(|(key, _)| *key);
+        changed |= self.add_holders(table, &missing)?;
+        let removed = table.holders.iter().filter(|holder| !holder.alive).count();
+        if removed > REMOVED_MAX && removed > (table.holders.len() - removed) / 4 {
+            table.compact();
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    fn add_holders(&self, table: &mut Table, sources: &[(HolderKey, Source<'_>)]) -> Result<bool> {
+        let read = threads::map(threads::cores(), sources, |(_, source)| {
+            self.contents(source)
+        })?;
+        let mut new: Vec<New> = Vec::new();
+        for ((key, source), contents) in sources.iter().zip(read) {
+            // A document that does not read is told of with the list of images.
+            let Some(Contents { blobs, count }) = contents else {
+                continue;
+            };
+            let number = table.holders.len() as u32;
+            table.holders.push(Holder {
+                key: *key,
+                alive: true,
+                is_layer: matches!(source, Source::Layer(_)),
+                count,
+            });
+            new.extend(
+                blobs
+                    .iter()
+                    .map(|(id, is_content)| (blob_key(id), number, *is_content)),
+            );
+        }
+        let changed = !new.is_empty();
+        table.add(new);
+        Ok(changed)
+    }
+
+    fn contents(&self, source: &Source<'_>) -> Result<Option<Contents>> {
+        self.watch().check()?;
+        match source {
+            Source::Layer(layer) => self.contents_of_layer(layer).map(Some),
+            Source::Document(document) => match self.store.stream_blobs(document) {
+                Err(e) if e.is_corruption() => Ok(None),
+                ids => Ok(Some(Contents {
+                    blobs: ids?.into_iter().map(|id| (id, false)).collect(),
+                    count: Count::default(),
+                })),
+            },
+        }
+    }
+
+    fn contents_of_layer(&self, layer: &Layer) -> Result<Contents> {
+        let mut blobs: HashMap<BlobId, bool> = HashMap::new();
+        for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
+            let ids = self.store.stream_blobs(stream)?;
+            blobs.extend(ids.into_iter().map(|id| (id, false)));
+        }
+        let (mut count, mut seen) = (Count::default(), HashSet::new());
+        for entry in layer.read_entries(&self.store)? {
+            let Kind::File(content) = &entry.kind else {
+                continue;
+            };
+            count.holes += content.size - content.data_bytes();
+            for (id, len) in content.blobs() {
+                let bytes = match seen.insert(id) {
+                    true => &mut count.distinct,
+                    false => &mut count.repeated,
+                };
+                *bytes += u64::from(len);
+                // A small file may have the bytes of a manifest; it is content then.
+                blobs.insert(id, true);
+            }
+        }
+        Ok(Contents { blobs, count })
+    }
+
+    /// Keeps the table. It is derived, so nothing waits for it to be durable, and a repository that cannot be
+    /// written to is asked the same way.
+    fn keep(&self, table: &Table) {
+        let Ok(lease) = self.store.lease() else {
+            return;
+        };
+        let new = lease.directory().join("sharing");
+        let written = std::fs::write(&new, file::encode(table));
+        if let Err(e) = written.and_then(|()| std::fs::rename(&new, self.sharing_path())) {
+            tracing::debug!(error = %e, "the sharing table is not kept");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_model::Driver;
+    use cairn_store::ScrubOptions;
+
+    use super::*;
+    use crate::{ImportOptions, Options, Share, Stats};
+
+    /// What of a report does not depend on the files that it counts.
+    fn counted(stats: Stats) -> (u64, u64, Vec<Share>, Vec<Share>) {
+        (stats.unique, stats.blobs, stats.images, stats.layers)
+    }
+
+    fn repository(place: &std::path::Path) -> Repo {
+        let files = place.join("files");
+        std::fs::create_dir(&files).unwrap();
+        for n in 0..5_u8 {
+            std::fs::write(files.join(n.to_string()), [n; 3000]).unwrap();
+        }
+        let options = Options {
+            driver: Some(Driver::Copy),
+            ..Options::default()
+        };
+        let repo = Repo::open_or_create(&place.join("r"), options).unwrap();
+        let import = ImportOptions {
+            name: Some("some:1".parse().unwrap()),
+            platform: cairn_image::Platform::host(),
+            read_all: false,
+        };
+        repo.images().import(&files, &import).unwrap();
+        repo
+    }
+
+    #[test]
+    fn a_table_that_is_wrong_is_named_and_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let repo = repository(place.path());
+        let right = counted(repo.stats().unwrap());
+        let mut table = repo.kept_sharing().unwrap();
+        let last = table.blobs.pop().unwrap();
+        repo.keep(&table);
+        assert!(!repo.stats_are_right().unwrap());
+        let report = repo.check().packs(&ScrubOptions::structure()).unwrap();
+        assert!(report.faults[0].contains("sharing table"), "{report:?}");
+        assert!(repo.recount().unwrap_err().is_corruption());
+        assert!(repo.kept_sharing().is_none());
+        assert_eq!(counted(repo.stats().unwrap()), right);
+
+        table.blobs.push(last);
+        table.holders[0].count.distinct += 1;
+        repo.keep(&table);
+        let repaired = repo.check().repair().unwrap();
+        assert!(repaired.is_sound(), "{repaired:?}");
+        assert!(
+            repaired
+                .repaired
+                .iter()
+                .any(|done| done.contains("sharing table"))
+        );
+        assert_eq!(counted(repo.stats().unwrap()), right);
+        assert_eq!(counted(repo.recount().unwrap()), right);
+    }
+
+    #[test]
+    fn a_table_that_does_not_read_is_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let repo = repository(place.path());
+        let right = counted(repo.stats().unwrap());
+        let path = repo.sharing_path();
+        let good = std::fs::read(&path).unwrap();
+        for bad in [&b""[..], b"garbage", &good[..good.len() / 2], &good[1..]] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(counted(repo.stats().unwrap()), right);
+            assert_eq!(std::fs::read(&path).unwrap(), good);
+        }
+    }
+}
