@@ -46,10 +46,17 @@ impl Views {
 
     /// True where the image of the tree `id` is there and whole; the objects it stands on then are, too.
     pub(crate) fn has_image(&self, store: &Store, id: &TreeId) -> Result<bool> {
+        if self.is_as_seen(id) {
+            return Ok(true);
+        }
         let Some(objects) = self.whole_image(id) else {
             return Ok(false);
         };
+        let before = self.before_look(id, &objects);
         self.look(|look| self.objects().fill(store, &objects, look))?;
+        if let Some(before) = before {
+            self.remember_look(id, &before);
+        }
         Ok(true)
     }
 

@@ -33,6 +33,7 @@ mod mount;
 mod mounted;
 mod objects;
 mod plan;
+mod seen;
 mod sizes;
 mod verified;
 mod verify;

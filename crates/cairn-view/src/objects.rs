@@ -61,7 +61,7 @@ pub(crate) fn contents(tree: &Tree) -> Vec<Content> {
 
 /// Does `work` for every item on all cores, and ends with the first error.
 pub(crate) fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    threads::for_each(threads::cores(), items, |_, item| work(item))
+    threads::for_each(threads::for_items(items.len()), items, |_, item| work(item))
 }
 
 impl ObjectCache {

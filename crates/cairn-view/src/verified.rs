@@ -130,11 +130,7 @@ fn boot() -> Option<Boot> {
         .ok()
 }
 
-/// The kernel's own name for this run of the machine.
-pub(crate) fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-}
+pub(crate) use cairn_store::boot_id;
 
 fn encode(id: &ObjectId, seen: &Seen) -> [u8; RECORD] {
     let mut out = [0; RECORD];

@@ -7,11 +7,13 @@ use std::str::FromStr;
 
 use cairn_model::{BlobId, Content, Piece};
 use rustix::io::Errno;
+use serde::Serialize;
 
-/// When the objects of a view are hashed. The image itself, which is small, is hashed at each mount.
+/// When the objects of a view are hashed. Within a boot a view that was found whole is believed until
+/// something in it came, went or was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Verify {
-    /// The first time after each boot, and whenever a file has changed since.
+    /// The first time after each boot, and whenever a file came, went or was replaced since.
     #[default]
     Boot,
     /// At each mount.
@@ -46,7 +48,7 @@ impl FromStr for Verify {
 
 /// What changes when a file is written to or replaced. The kernel sets ctime by itself, so a file whose
 /// mtime was set back is told too.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Fingerprint {
     pub inode: u64,
     pub size: u64,
@@ -61,6 +63,17 @@ impl From<&std::fs::Metadata> for Fingerprint {
             size: meta.len(),
             ctime: (meta.ctime(), meta.ctime_nsec() as u32),
             mtime: (meta.mtime(), meta.mtime_nsec() as u32),
+        }
+    }
+}
+
+impl From<&rustix::fs::Stat> for Fingerprint {
+    fn from(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            inode: stat.st_ino,
+            size: stat.st_size as u64,
+            ctime: (stat.st_ctime, stat.st_ctime_nsec as u32),
+            mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
         }
     }
 }
