@@ -196,6 +196,7 @@ fn a_kill_while_it_opens_harms_nothing() {
     let cairn = Cairn::new();
     let tree = tree(&cairn, 0);
     cairn.ok(&["import", &tree, "--name", "a"]);
+    cairn.use_database();
     let mut killed = 0;
     for round in 0..150_u64 {
         // A tag changes the database, so that the next one has something to apply.

@@ -122,6 +122,7 @@ fn everything_in_a_repository_is_the_owners_alone() {
     ];
     tree(&cairn, "tree");
     run(&format!("import {} --name x", cairn.path("tree").display()));
+    cairn.use_database();
     private(&names);
     // What an earlier version left open is closed by the next command of the owner.
     for name in names {

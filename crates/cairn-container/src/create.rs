@@ -33,13 +33,14 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         )));
     }
     let lock = std::cell::RefCell::new(None);
-    let container = repo.containers().create(
+    let (container, plan) = repo.containers().create(
         &NewContainer {
             name: options.name.as_deref(),
             parent: parent.as_ref(),
             image: image.as_ref().map(|i| i.row.id),
             image_name: &options.image,
             command: &words.iter().map(Text::lossy).collect::<Vec<_>>(),
+            passing: options.remove,
         },
         // Before anybody sees it.
         &|directory| {
@@ -62,7 +63,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
         container: &container,
         directory: repo.containers().dir(&container.id),
     };
-    let prepared = lock.and_then(|lock| making.prepare(lock));
+    let prepared = lock.and_then(|lock| making.prepare(lock, plan));
     drop(hold);
     match prepared {
         Ok(prepared) => Ok(prepared),

@@ -41,8 +41,8 @@ pub(crate) struct Making<'a> {
 }
 
 impl Making<'_> {
-    /// Decides everything and writes it down.
-    pub fn prepare(&self, lock: ContainerLock) -> Result<Prepared> {
+    /// Decides everything and writes it down; the container's snapshot is mounted by `plan`.
+    pub fn prepare(&self, lock: ContainerLock, plan: MountPlan) -> Result<Prepared> {
         let (options, around) = (self.options, &self.options.surroundings);
         let (ipc, uts) = around.spaces(self.repo)?;
         let id = self.container.id.hex();
@@ -52,7 +52,7 @@ impl Making<'_> {
         let cwd = working_directory(options.workdir.as_ref(), &self.config.working_dir)?;
         // Held until the spec says that they are used.
         let mounts::Settled { mounts, held } = self.mounts(&hostname)?;
-        let plan = self.plan(&mounts, &cwd)?;
+        let plan = self.plan(plan, &mounts, &cwd)?;
         let env = environment(self.config, &options.env_files, &options.env)?;
         let user = options.user.clone();
         let user = user.unwrap_or_else(|| self.config.user.clone());
@@ -126,13 +126,14 @@ impl Making<'_> {
     }
 
     /// How to mount the root, with a mount point for all that needs one.
-    fn plan(&self, mounts: &[Mount], cwd: &Text) -> Result<MountPlan> {
+    fn plan(&self, plan: MountPlan, mounts: &[Mount], cwd: &Text) -> Result<MountPlan> {
         let (directories, files) = mounts::mount_points(mounts, cwd);
         let bytes = |texts: &[Text]| -> Vec<Vec<u8>> {
             texts.iter().map(|text| text.as_bytes().to_vec()).collect()
         };
         Ok(self.repo.containers().launch_plan(
             self.container,
+            plan,
             &bytes(&directories),
             &bytes(&files),
         )?)

@@ -64,5 +64,6 @@ pub(crate) fn plan(repo: &Repo, container: &Container, spec: &LaunchSpec) -> Res
         texts.iter().map(|text| text.as_bytes().to_vec()).collect()
     };
     let containers = repo.containers();
-    Ok(containers.launch_plan(container, &bytes(&directories), &bytes(&files))?)
+    let plan = containers.mounts(container)?;
+    Ok(containers.launch_plan(container, plan, &bytes(&directories), &bytes(&files))?)
 }

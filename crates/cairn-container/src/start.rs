@@ -37,6 +37,8 @@ impl Prepared {
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {
         tracing::info!(container = self.name, "become the monitor");
+        // Before descriptors can be inherited: what takes the container back would hold its lock.
+        interrupts.over();
         let made = monitor_command(
             &self.spec,
             &self.directory,
@@ -48,7 +50,6 @@ impl Prepared {
             Ok(made) => made,
             Err(e) => return e.into(),
         };
-        interrupts.over();
         let source = command.exec();
         Error::Step {
             step: "start the monitor".into(),
@@ -61,6 +62,7 @@ impl Prepared {
         tracing::info!(container = self.name, "start the monitor in the background");
         let (mut reader, writer) = std::io::pipe().step("create a pipe")?;
         let writer = OwnedFd::from(writer);
+        interrupts.over();
         let (mut command, order) = monitor_command(
             &self.spec,
             &self.directory,
@@ -68,7 +70,6 @@ impl Prepared {
             self.claim.as_ref(),
             Some(&writer),
         )?;
-        interrupts.over();
         let child = command
             .env_clear()
             .stdin(Stdio::null())

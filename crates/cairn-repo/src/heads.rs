@@ -34,6 +34,8 @@ pub(crate) struct NewHead {
     /// Keeps a collection away from it.
     _lease: Lease,
     path: PathBuf,
+    /// It goes with this boot of the machine, at the latest: nothing of it is synced.
+    passing: bool,
 }
 
 impl Heads<'_> {
@@ -46,9 +48,9 @@ impl Heads<'_> {
         self.place().join(head.hex())
     }
 
-    /// An empty upper whose root has the attributes that the tree's root has, durable, in the directory of
-    /// a lease.
-    pub fn make(&self, root: &Meta) -> Result<NewHead> {
+    /// An empty upper whose root has the attributes that the tree's root has, in the directory of a lease; durable
+    /// unless it is `passing`.
+    pub fn make(&self, root: &Meta, passing: bool) -> Result<NewHead> {
         let id = HeadId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?);
         let store = &self.repo.store;
         let lease = store.lease()?;
@@ -59,21 +61,27 @@ impl Heads<'_> {
             disk.mkdir(path)?;
         }
         cairn_view::start_head(store, self.repo.views().driver()?, &directory, root)?;
-        for path in [&upper, &directory] {
-            disk.sync_dir(path)?;
+        if !passing {
+            for path in [&upper, &directory] {
+                disk.sync_dir(path)?;
+            }
         }
         Ok(NewHead {
             id,
             _lease: lease,
             path: directory,
+            passing,
         })
     }
 
-    /// Puts a new head in its place, durably.
+    /// Puts a new head in its place, durably unless it is passing.
     pub fn install(&self, new: &NewHead) -> Result<()> {
         let disk = self.repo.store.disk();
         disk.rename(&new.path, &self.dir(&new.id))?;
-        Ok(disk.sync_dir(&self.place())?)
+        match new.passing {
+            true => Ok(()),
+            false => Ok(disk.sync_dir(&self.place())?),
+        }
     }
 
     /// Reads what the active snapshot changed, into `ingest`.

@@ -356,6 +356,9 @@ pub fn update(
     fields: &[FieldPath],
 ) -> Result<Snapshot> {
     let mut snapshot = stat(txn, key)?;
+    if SNAPSHOTS.is_until_boot(txn, key.as_str()) {
+        txn.until_boot(true);
+    }
     if fields.is_empty() || fields.contains(&FieldPath::Labels) {
         snapshot.labels = labels;
     } else {

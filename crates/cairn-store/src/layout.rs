@@ -64,6 +64,7 @@ pub const TOP_LEVEL: [TopLevel; 20] = [
     at_times(DB, Part::Database),
     at_times(JOURNAL, Part::Database),
     at_times(JOURNAL_COPY, Part::Database),
+    at_times(BOOT_ROWS, Part::Database),
     at_times(FORMAT, Part::Other),
     at_times(BASE, Part::Other),
     at_times(LOCK, Part::Other),
@@ -89,6 +90,7 @@ const LEASES: &str = "leases";
 const TMP: &str = "tmp";
 const JOURNAL: &str = "journal";
 const JOURNAL_COPY: &str = "journal.copy";
+const BOOT_ROWS: &str = "boot.rows";
 const DB: &str = "db";
 const DB_NEW: &str = "db.new";
 const DB_BROKEN: &str = "db.broken";
@@ -126,6 +128,7 @@ pub const BEGINNINGS: [&str; 12] = [
 pub const PRIVATE: [&str; 21] = [
     JOURNAL,
     JOURNAL_COPY,
+    BOOT_ROWS,
     LOCK,
     GC_LOCK,
     SETTINGS,
@@ -205,6 +208,11 @@ impl<'a> Layout<'a> {
     /// The journal's copy.
     pub fn journal_copy(self) -> PathBuf {
         self.0.join(JOURNAL_COPY)
+    }
+
+    /// Rows that end with this boot of the machine.
+    pub fn boot_rows(self) -> PathBuf {
+        self.0.join(BOOT_ROWS)
     }
 
     /// sled's files.

@@ -55,7 +55,7 @@ pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
 pub use layout::Layout;
 pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journal_rows};
-pub use os::{lower_priority, random};
+pub use os::{boot_id, lower_priority, random};
 pub use pack::{
     BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Slot,
     pack_bytes, salvage,

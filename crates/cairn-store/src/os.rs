@@ -15,6 +15,12 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(out)
 }
 
+/// The kernel's own name for this run of the machine (random(4)).
+pub fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
 /// Lets every other thread of the machine go first (setpriority(2), which on Linux is for one thread):
 /// for threads that only compute, so that a thread that holds the repository lock is not kept waiting for
 /// a processor, and others not for the lock. Where nobody else wants the processor nothing changes.

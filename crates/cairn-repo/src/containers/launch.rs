@@ -9,19 +9,26 @@ use crate::error::{Error, Result};
 use crate::trees::tree_id;
 
 impl Containers<'_> {
-    /// How to mount a container's snapshot with these directories and files (absolute, in the container)
-    /// there to be mounted on. What the snapshot lacks of them comes from a lower layer of its own, so
-    /// that the upper holds what the process changed and nothing else.
+    /// How to mount a container's snapshot now; refused where something has it mounted.
+    pub fn mounts(&self, container: &Container) -> Result<MountPlan> {
+        let snapshots = self.repo.snapshots();
+        let snapshot = snapshots.stat(&container.snapshot)?;
+        self.repo.views().refuse_if_mounted(&snapshot)?;
+        snapshots.mounts(&container.snapshot)
+    }
+
+    /// `plan` of a container with these directories and files (absolute, in the container) there to be mounted
+    /// on. What the snapshot lacks of them comes from a lower layer of its own, so that the upper holds what
+    /// the process changed and nothing else.
     pub fn launch_plan(
         &self,
         container: &Container,
+        plan: MountPlan,
         directories: &[Vec<u8>],
         files: &[Vec<u8>],
     ) -> Result<MountPlan> {
         let key = &container.snapshot;
         let (repo, snapshots) = (self.repo, self.repo.snapshots());
-        repo.views().refuse_if_mounted(&snapshots.stat(key)?)?;
-        let plan = snapshots.mounts(key)?;
         let layers = snapshots.layers(key)?;
         let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 mount points v1");
         hasher.update(tree_id(&layers).as_bytes());

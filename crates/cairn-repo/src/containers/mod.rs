@@ -8,7 +8,7 @@ pub(crate) use images::showing;
 
 use std::path::{Path, PathBuf};
 
-use cairn_model::{ContainerId, Digest, SnapshotKey};
+use cairn_model::{ContainerId, Digest, MountPlan, SnapshotKey};
 use cairn_snapshot::{Kind, Labels, graph};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
@@ -80,6 +80,8 @@ pub struct NewContainer<'a> {
     pub image_name: &'a str,
     /// What it runs, for lists.
     pub command: &'a [String],
+    /// It goes with its process: nothing of it survives the machine, and nothing is synced for it.
+    pub passing: bool,
 }
 
 impl Containers<'_> {
@@ -88,19 +90,20 @@ impl Containers<'_> {
         self.repo.layout().containers().join(id.hex())
     }
 
-    /// Makes a container with an active snapshot of its own. `claim` is called with its directory before
-    /// anybody can see the container.
+    /// Makes a container with an active snapshot of its own, and says how that is mounted. `claim` is called
+    /// with its directory before anybody can see the container.
     pub fn create(
         &self,
         new: &NewContainer<'_>,
         claim: &dyn Fn(&Path) -> std::io::Result<()>,
-    ) -> Result<Container> {
+    ) -> Result<(Container, MountPlan)> {
         let NewContainer {
             name,
             parent,
             image,
             image_name,
             command,
+            passing,
         } = *new;
         let id = ContainerId::from_bytes(cairn_store::random()?);
         let name = match name {
@@ -141,17 +144,21 @@ impl Containers<'_> {
             claim(&directory).at("claim", &directory)?;
             Ok(CONTAINERS.put(txn, id.as_bytes(), &row)?)
         };
-        let made =
-            self.repo
-                .snapshots()
-                .create(&snapshot, Kind::Active, parent, Labels::new(), &put);
+        let made = self.repo.snapshots().create(
+            &snapshot,
+            Kind::Active,
+            parent,
+            Labels::new(),
+            passing,
+            &put,
+        );
         let container = || {
             self.list()?
                 .into_iter()
                 .find(|c| c.id == id)
                 .ok_or_else(|| Error::NoContainer(name.clone()))
         };
-        made.map(drop).and_then(|()| container()).map_err(|e| {
+        made.and_then(|plan| Ok((container()?, plan))).map_err(|e| {
             // Whatever of it is there goes; the first error is the one to tell.
             let _ = container().and_then(|container| self.remove(&container));
             let _ = std::fs::remove_dir_all(&directory);

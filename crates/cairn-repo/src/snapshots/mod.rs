@@ -38,13 +38,15 @@ impl Snapshots<'_> {
         self.repo.tree(&self.layers(key)?)
     }
 
-    /// Makes a snapshot, and what `also` writes with it, in one transaction.
+    /// Makes a snapshot, and what `also` writes with it, in one transaction. One that is `passing` ends with this
+    /// boot of the machine, at the latest, and costs no sync.
     pub(crate) fn create(
         &self,
         key: &SnapshotKey,
         kind: Kind,
         parent: Option<&SnapshotKey>,
         labels: Labels,
+        passing: bool,
         also: &dyn Fn(&mut Txn<'_>) -> Result<()>,
     ) -> Result<MountPlan> {
         let layers = match parent {
@@ -55,12 +57,13 @@ impl Snapshots<'_> {
         let root = views.root_meta(&layers)?;
         // Made under a lease, where no collection takes it away; it gets its place in the transaction.
         let new = match kind {
-            Kind::Active => Some(heads.make(&root)?),
+            Kind::Active => Some(heads.make(&root, passing)?),
             _ => None,
         };
         let head = new.as_ref().map(|new| new.id);
         self.repo.store.db().write_after::<_, Error>(
             |txn| {
+                txn.until_boot(passing);
                 graph::create(txn, key, kind, parent, labels, head)?;
                 also(txn)
             },
@@ -87,7 +90,7 @@ impl Snapshotter for Snapshots<'_> {
         parent: Option<&SnapshotKey>,
         labels: Labels,
     ) -> Result<MountPlan> {
-        self.create(key, Kind::Active, parent, labels, &|_| Ok(()))
+        self.create(key, Kind::Active, parent, labels, false, &|_| Ok(()))
     }
 
     fn view(
@@ -96,7 +99,7 @@ impl Snapshotter for Snapshots<'_> {
         parent: Option<&SnapshotKey>,
         labels: Labels,
     ) -> Result<MountPlan> {
-        self.create(key, Kind::View, parent, labels, &|_| Ok(()))
+        self.create(key, Kind::View, parent, labels, false, &|_| Ok(()))
     }
 
     fn mounts(&self, key: &SnapshotKey) -> Result<MountPlan> {

@@ -1,14 +1,16 @@
 //! The database: reads and transactions.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cairn_model::Watch;
 
+use super::boot_rows::BootRows;
 use super::engine::{self, Trouble};
-use super::journal::{self, AllRows, Journal, Mark, Tail};
+use super::journal::{self, AllRows, Content, Journal, Mark, Tail};
 use super::lock::{Notice, RepositoryLock};
 use super::record::Changes;
 use super::rows::Rows;
@@ -146,12 +148,9 @@ impl Db {
         if lock.is_read_only() {
             return self.read_only(lock);
         }
-        let opened = engine::open(&self.sled_path()).map_err(Failed::Sled);
-        let opened = opened.and_then(|(db, applied)| self.serve(db, applied));
-        let (base, journal, mark) = match opened {
-            Ok((db, journal, mark)) => (Base::Sled(db), journal, mark),
-            Err(Failed::Sled(trouble)) => self.without_sled(trouble)?,
-            Err(Failed::Other(e)) => return Err(e),
+        let (base, journal, mark) = match self.journal_alone()? {
+            Some((rows, journal, mark)) => (Base::Memory(rows), journal, mark),
+            None => self.by_sled()?,
         };
         mirror::follow(&self.journal_path());
         let mut session = Session {
@@ -159,52 +158,63 @@ impl Db {
             sick: RefCell::default(),
             journal: Some(journal),
             mark,
+            passing: BootRows::open(&self.root)?,
             root: self.root.clone(),
             _lock: lock,
         };
-        if session.mark.offset > JOURNAL_BYTES_MAX
-            && session.mark.offset > 4 * session.rows_bytes()?
-        {
+        let long = match &*session.base.borrow() {
+            Base::Memory(_) => SHORT_JOURNAL_BYTES / 2,
+            _ => JOURNAL_BYTES_MAX,
+        };
+        if session.mark.offset > long && session.mark.offset > 4 * session.rows_bytes()? {
             session.checkpoint()?;
         }
         Ok(session)
     }
 
+    fn by_sled(&self) -> Result<(Base, Journal, Mark)> {
+        let opened = engine::open(&self.sled_path()).map_err(Failed::Sled);
+        match opened.and_then(|(db, applied)| self.serve(db, applied)) {
+            Ok((db, journal, mark)) => Ok((Base::Sled(db), journal, mark)),
+            Err(Failed::Sled(trouble)) => self.without_sled(trouble),
+            Err(Failed::Other(e)) => Err(e),
+        }
+    }
+
+    /// All rows and the journal to write to, where that is short and whole: then sled is not opened at all. It
+    /// falls behind and catches up when it is opened the next time. Its second copy is the journal's copy.
+    fn journal_alone(&self) -> Result<Option<(AllRows, Journal, Mark)>> {
+        let Some(Content { rows, mark, .. }) = self.short_journal()? else {
+            return Ok(None);
+        };
+        let journal = Journal::open(&self.disk, &self.journal_path())?;
+        Ok(journal.map(|journal| (rows, journal, mark)))
+    }
+
+    /// What sled or the journal's copy has, whichever has more, where the journal itself is gone.
+    fn second_best(&self, db: &sled::Db, applied: Mark) -> Result<Option<(Mark, Changes)>, Failed> {
+        let copy = journal::read(&mirror::path_of(&self.journal_path())).ok();
+        let place = |mark: &Mark| (mark.generation, mark.offset);
+        match copy.filter(|copy| place(&copy.mark) > place(&applied)) {
+            // Behind the damage there may be more: that is a matter of a repair.
+            Some(copy) if copy.tail == Tail::Damaged => Ok(None),
+            Some(copy) => {
+                let rows = copy.rows.into_iter().map(|(key, row)| (key, Some(row)));
+                Ok(Some((copy.mark, rows.collect())))
+            }
+            None if applied != Mark::default() => Ok(Some((applied, engine::all_rows(db)?))),
+            None => Ok(None),
+        }
+    }
+
     /// Brings sled and the journal together.
     fn serve(&self, db: sled::Db, applied: Mark) -> Result<(sled::Db, Journal, Mark), Failed> {
-        let path = self.journal_path();
-        let opened = match Journal::open(&self.disk, &path) {
-            // What the journal cannot say any more, the database still knows.
-            Err(Error::Corrupt { .. }) if applied != Mark::default() => None,
-            done => done?,
-        };
-        let mut news = Vec::new();
-        let mut take = |changes| {
-            news.push(changes);
-            Ok(())
-        };
-        let (journal, mark) = match opened {
-            Some(mut journal)
-                if applied.generation == journal.generation()
-                    && applied.offset <= journal.len() =>
-            {
-                let mark = journal.replay(applied, &mut take)?;
-                (journal, mark)
-            }
-            Some(mut journal) if applied.generation < journal.generation() => {
-                let mark = journal.replay(Mark::default(), &mut take)?;
-                engine::guarded(|| db.clear())?;
-                (journal, mark)
-            }
-            // The database knows of more than the journal has: the journal was lost or cut.
-            Some(_) | None if applied != Mark::default() => {
-                Journal::checkpoint(&self.disk, &path, applied, engine::all_rows(&db)?)?
-            }
-            _ => {
-                return Err(Failed::Other(session::lost(
-                    &self.root,
-                    "both have nothing in them",
-                )));
+        let (journal, mark, news) = match self.catch_up(&db, applied)? {
+            Some(done) => done,
+            None => {
+                let nothing = || session::lost(&self.root, "both have nothing in them");
+                let best = self.second_best(&db, applied)?;
+                self.start_again(&db, best.ok_or_else(nothing)?)?
             }
         };
         for changes in news {
@@ -214,6 +224,47 @@ impl Db {
             engine::apply(&db, Vec::new(), Some(mark))?;
         }
         Ok((db, journal, mark))
+    }
+
+    /// The journal, where it ends, and what sled lacks of it; `None` where it was lost or cut: then the database
+    /// knows of more than it has.
+    fn catch_up(
+        &self,
+        db: &sled::Db,
+        applied: Mark,
+    ) -> Result<Option<(Journal, Mark, Vec<Changes>)>, Failed> {
+        let opened = Journal::open(&self.disk, &self.journal_path());
+        let mut journal = match opened {
+            Ok(Some(journal)) => journal,
+            Ok(None) | Err(Error::Corrupt { .. }) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let from = match applied.generation.cmp(&journal.generation()) {
+            Ordering::Equal if applied.offset <= journal.len() => applied,
+            Ordering::Less => Mark::default(),
+            _ => return Ok(None),
+        };
+        let mut news = Vec::new();
+        let mark = journal.replay(from, |changes| {
+            news.push(changes);
+            Ok(())
+        })?;
+        if from == Mark::default() {
+            engine::guarded(|| db.clear())?;
+        }
+        Ok(Some((journal, mark, news)))
+    }
+
+    /// Puts rows into a new journal, and says that sled lacks all of them.
+    fn start_again(
+        &self,
+        db: &sled::Db,
+        (mark, rows): (Mark, Changes),
+    ) -> Result<(Journal, Mark, Vec<Changes>), Failed> {
+        let path = self.journal_path();
+        let (journal, mark) = Journal::checkpoint(&self.disk, &path, mark, rows.clone())?;
+        engine::guarded(|| db.clear())?;
+        Ok((journal, mark, vec![rows]))
     }
 
     /// What the journal alone gives, where sled does not serve. sled's files are replaced where they are
@@ -287,6 +338,7 @@ impl Db {
             sick: RefCell::default(),
             journal: None,
             mark: content.mark,
+            passing: BootRows::open(&self.root)?,
             root: self.root.clone(),
             _lock: lock,
         })
@@ -300,7 +352,9 @@ impl Db {
         let mut gate = self.gate();
         if gate.session.is_none() && gate.holds == 0 {
             let _lock = self.lock()?;
-            if let Some(rows) = self.short_journal()? {
+            if let Some(Content { mut rows, .. }) = self.short_journal()? {
+                let passing = BootRows::open(&self.root)?;
+                rows.extend(passing.rows().clone());
                 return f(&rows);
             }
         }
@@ -312,14 +366,14 @@ impl Db {
 
     /// All rows, where the journal is short and whole: then reading it costs less than opening sled,
     /// which syncs its files each time.
-    fn short_journal(&self) -> Result<Option<AllRows>> {
+    fn short_journal(&self) -> Result<Option<Content>> {
         let path = self.journal_path();
         match std::fs::metadata(&path) {
             Ok(meta) if meta.len() <= SHORT_JOURNAL_BYTES => {}
             _ => return Ok(None),
         }
         match journal::read(&path) {
-            Ok(content) if content.tail == Tail::Nothing => Ok(Some(content.rows)),
+            Ok(content) if content.tail == Tail::Nothing => Ok(Some(content)),
             // A torn tail, or damage: opening the database deals with both.
             Ok(_) | Err(Error::Corrupt { .. }) => Ok(None),
             Err(e) => Err(e),
@@ -350,20 +404,22 @@ impl Db {
         let mut txn = Txn {
             base: &session,
             changes: BTreeMap::new(),
+            until_boot: BTreeSet::new(),
+            all_until_boot: false,
         };
         // An error drops the session: after a failed commit the next one has to look at the journal.
         let mut out = decide(&mut txn)?;
-        let changes: Changes = txn.changes.into_iter().collect();
+        let (changes, until_boot) = (txn.changes.into_iter().collect::<Changes>(), txn.until_boot);
         before_commit(&mut out)?;
         if !changes.is_empty() {
-            session.commit(changes)?;
+            session.commit(changes, &until_boot)?;
         }
         keep(&mut gate, session);
         Ok(out)
     }
 
-    /// Rewrites the journal where it is mostly history, and drops sled's files where they are mostly air:
-    /// the next opening fills new ones. A database that was set aside and has been replaced goes.
+    /// Rewrites the journal where it is mostly history, and drops sled's files where they are mostly air or not
+    /// needed: the next opening that needs them fills new ones. A database that was set aside and has been replaced goes.
     pub fn compact(&self) -> Result<()> {
         let mut gate = self.gate();
         let mut session = self.take(&mut gate)?;
@@ -373,7 +429,8 @@ impl Db {
         }
         let size = match &*session.base.borrow() {
             Base::Sled(db) => engine::guarded(|| db.size_on_disk()).unwrap_or(0),
-            _ => 0,
+            // Not opened for a journal that is so short.
+            _ => u64::MAX,
         };
         let broken = Layout::of(&self.root).db_broken();
         if size > 0 && broken.exists() {
@@ -388,7 +445,10 @@ impl Db {
             engine::close(db);
         }
         let path = self.sled_path();
-        std::fs::remove_dir_all(&path).at("remove", &path)
+        match std::fs::remove_dir_all(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            done => done.at("remove", &path),
+        }
     }
 }
 

@@ -7,9 +7,12 @@
 //! on how durable sled's own files are. Where sled cannot serve for want of anything else (space,
 //! descriptors, memory, a file system that can be written), rows are read from the journal itself.
 //!
+//! Rows of what does not outlive the machine anyway are in a file of their own (`boot_rows`), without a sync.
+//!
 //! sled allows one process at a time, so every use takes the repository lock, opens it, works for
 //! milliseconds, and closes it.
 
+mod boot_rows;
 mod db;
 mod engine;
 mod journal;

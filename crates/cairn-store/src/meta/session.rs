@@ -1,8 +1,10 @@
 //! The open database: rows of sled, or of the journal where sled does not serve.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::boot_rows::BootRows;
 use super::engine::{self, Trouble};
 use super::journal::{self, AllRows, Journal, Mark};
 use super::lock::RepositoryLock;
@@ -27,6 +29,8 @@ pub struct Session {
     pub sick: RefCell<Option<String>>,
     pub journal: Option<Journal>,
     pub mark: Mark,
+    /// Rows beside those of the journal.
+    pub passing: BootRows,
     /// Directory of the repository.
     pub root: PathBuf,
     pub _lock: RepositoryLock,
@@ -46,7 +50,25 @@ impl Session {
         })
     }
 
-    pub fn commit(&mut self, changes: Changes) -> Result<()> {
+    /// Commits changes; those of rows in `until_boot`, and of rows that are such already, without a sync.
+    pub fn commit(&mut self, changes: Changes, until_boot: &BTreeSet<Vec<u8>>) -> Result<()> {
+        let can_keep = !until_boot.is_empty() && self.passing.can_keep();
+        let passes = |key: &Vec<u8>| {
+            self.passing.rows().contains_key(key) || (can_keep && until_boot.contains(key))
+        };
+        let (passing, lasting): (Changes, Changes) =
+            changes.into_iter().partition(|(key, _)| passes(key));
+        if !lasting.is_empty() {
+            self.commit_lasting(lasting)?;
+        }
+        if passing.is_empty() {
+            return Ok(());
+        }
+        let disk = self.journal()?.disk().clone();
+        self.passing.commit(&disk, passing)
+    }
+
+    fn commit_lasting(&mut self, changes: Changes) -> Result<()> {
         let mark = self.mark;
         self.mark = self.journal()?.append(mark, &changes)?;
         // From here on the transaction stands, whatever sled makes of it: the next opening applies it.
@@ -150,7 +172,14 @@ pub fn lost(root: &std::path::Path, why: &str) -> Error {
 }
 
 impl Rows for Session {
+    fn is_until_boot(&self, key: &[u8]) -> bool {
+        self.passing.rows().contains_key(key)
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        if let Some(row) = self.passing.rows().get(key) {
+            return Ok(Some(row.clone()));
+        }
         self.by_base(
             |db| Ok(db.get(key)?.map(|v| v.to_vec())),
             |rows| rows.get(key).cloned(),
@@ -158,6 +187,18 @@ impl Rows for Session {
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        let lasting = self.scan_lasting(prefix)?;
+        let passing = scan(self.passing.rows(), prefix);
+        if passing.is_empty() {
+            return Ok(lasting);
+        }
+        let all: AllRows = lasting.into_iter().chain(passing).collect();
+        Ok(all.into_iter().collect())
+    }
+}
+
+impl Session {
+    fn scan_lasting(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         self.by_base(
             |db| {
                 db.scan_prefix(prefix)

@@ -42,6 +42,11 @@ impl<V: Stored> Table<V> {
             .transpose()
     }
 
+    /// True where the row is there and ends with this boot of the machine.
+    pub fn is_until_boot(&self, rows: &dyn Rows, key: impl AsRef<[u8]>) -> bool {
+        rows.is_until_boot(&self.key(key.as_ref()))
+    }
+
     /// Writes one row.
     pub fn put(&self, txn: &mut Txn<'_>, key: impl AsRef<[u8]>, value: &V) -> Result<()> {
         let bytes = codec::encode(value);
