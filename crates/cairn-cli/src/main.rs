@@ -20,6 +20,10 @@ use cairn_model::Watch;
 use clap::FromArgMatches;
 
 fn main() -> ExitCode {
+    if let Some(order) = step_of_launch() {
+        cairn_sys::end_on_broken_pipe();
+        return finish(commands::step(order));
+    }
     let given = args::command().try_get_matches();
     let cli = match given.and_then(|given| args::Cli::from_arg_matches(&given)) {
         Ok(cli) => cli,
@@ -42,10 +46,24 @@ fn main() -> ExitCode {
     if cli.command.takes_long() {
         signals::end_work_of(&watch);
     }
-    let code = commands::dispatch(cli, watch).unwrap_or_else(|e| {
+    finish(commands::dispatch(cli, watch))
+}
+
+/// The exit code of a command, after the last words about it.
+fn finish(done: anyhow::Result<u8>) -> ExitCode {
+    let code = done.unwrap_or_else(|e| {
         signals::end_if_received();
         output::print_error(&e);
         output::exit_code(&e)
     });
     ExitCode::from(output::finish(code))
+}
+
+/// The order of a step of a launch. Several of them are on the way to each process in a container, so nothing is
+/// parsed that they do not have; a log is asked for by a command line like any other.
+fn step_of_launch() -> Option<i32> {
+    let mut args = std::env::args_os().skip(1);
+    let is_step = args.next()? == cairn_runtime::STAGE;
+    let order = args.next()?.to_str()?.parse().ok()?;
+    (is_step && args.next().is_none() && std::env::var_os("CAIRN_LOG").is_none()).then_some(order)
 }

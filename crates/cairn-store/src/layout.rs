@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 20] = [
+pub const TOP_LEVEL: [TopLevel; 21] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -125,7 +125,7 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 21] = [
+pub const PRIVATE: [&str; 22] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,

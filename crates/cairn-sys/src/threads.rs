@@ -10,6 +10,14 @@ pub fn cores() -> usize {
     available_parallelism().map_or(2, usize::from)
 }
 
+/// Threads for so many items: finding out how many can run at once costs more than one item may.
+pub fn for_items(count: usize) -> usize {
+    match count {
+        0 | 1 => 1,
+        _ => cores(),
+    }
+}
+
 /// Runs `work` on up to `count` threads until all have come to their end. `work` takes its portions from a
 /// place they share, so that it makes no difference how many the system gives: with none, the caller does it.
 pub fn on_threads(count: usize, work: &(dyn Fn() + Sync)) {

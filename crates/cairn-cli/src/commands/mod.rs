@@ -42,6 +42,7 @@ use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
 
+pub use run::step;
 pub use unsupported::explain;
 
 /// Says for whom a command waits, and writes down how long where `CAIRN_LOCK_TRACE` names a file.

@@ -171,9 +171,11 @@ impl Checkout<'_> {
     }
 
     fn files(&self, files: &[(&Vec<u8>, NodeId, &Content)]) -> Result<()> {
-        threads::for_each(threads::cores(), files, |_, (path, id, content)| {
-            self.file(path, *id, content)
-        })
+        threads::for_each(
+            threads::for_items(files.len()),
+            files,
+            |_, (path, id, content)| self.file(path, *id, content),
+        )
     }
 
     fn file(&self, path: &[u8], id: NodeId, content: &Content) -> Result<()> {

@@ -5,6 +5,7 @@
 //! fixed: the process is gone, its log is whole, its groups are gone, the code is written down, the lock is
 //! free. Whoever waits for the lock finds all of that done.
 
+mod after;
 mod outer;
 pub(crate) mod relay;
 pub(crate) mod signals;
@@ -12,9 +13,7 @@ pub(crate) mod streams;
 pub(crate) mod terminal;
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use cairn_model::clock;
@@ -23,6 +22,7 @@ use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use self::after::After;
 use self::relay::Watched;
 use self::signals::{Signals, Started};
 use self::streams::{Pumps, Streams, pipes};
@@ -87,13 +87,11 @@ pub fn main(order: Order) -> Result<Ended> {
     let _ = cairn_sys::close_on_exec_from(3);
     let after = After::start(&order.spec);
     let done = match &after {
-        Ok(_) => watch(&order, &mut started, lock, claim),
+        Ok(after) => watch(&order, after.as_ref(), &mut started, lock, claim),
         Err(e) => Err(Error::Invalid(cairn_model::one_line(e))),
     };
-    if let Ok(Some(After(mut child))) = after {
-        drop(child.stdin.take());
-        // It reports its own errors; the exit code stays that of the process.
-        let _ = child.wait();
+    if let Ok(Some(after)) = after {
+        after.run();
     }
     match (done, started) {
         (Err(e), Some(fd)) => {
@@ -123,30 +121,9 @@ pub(crate) fn leave_the_caller(kept: &[i32]) {
         .for_each(|fd| drop(cairn_sys::inherited(fd)));
 }
 
-/// The program that runs when the process has ended. It is started before everything else and waits for
-/// the end of its standard input, because once the monitor is in a PID namespace whose process 1 is gone
-/// it can start nothing any more.
-struct After(std::process::Child);
-
-impl After {
-    fn start(spec: &LaunchSpec) -> Result<Option<Self>> {
-        let [program, args @ ..] = &spec.after[..] else {
-            return Ok(None);
-        };
-        let child = Command::new(program.as_os_str())
-            .args(args.iter().map(|arg| arg.as_os_str()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .process_group(0)
-            .spawn();
-        Ok(Some(Self(
-            child.step("start the cleanup after the container")?,
-        )))
-    }
-}
-
 fn watch(
     order: &Order,
+    after: Option<&After>,
     started: &mut Option<OwnedFd>,
     lock: ContainerLock,
     claim: Option<IdClaim>,
@@ -160,6 +137,9 @@ fn watch(
     let done = begin(spec, directory, &signals, &mut state, &mut begun);
     let code = match (done, &mut begun) {
         (Ok(()), Some(watched)) => {
+            if let Some(after) = after {
+                after.make_ready();
+            }
             if let Some(fd) = started.take() {
                 // The one who waits has gone; the container runs all the same.
                 let _ = rustix::io::write(fd, &[0]);
