@@ -35,6 +35,8 @@ fn main() -> ExitCode {
             return ExitCode::from(output::finish(0));
         }
     };
+    // Before the first thread.
+    let caller = commands::Caller::enter(&cli.command);
     if cli.command.is_step_of_launch() {
         // What they start expects the signal to do what it does by default.
         cairn_sys::end_on_broken_pipe();
@@ -46,7 +48,7 @@ fn main() -> ExitCode {
     if cli.command.takes_long() {
         signals::end_work_of(&watch);
     }
-    finish(commands::dispatch(cli, watch))
+    finish(commands::dispatch(cli, watch, caller))
 }
 
 /// The exit code of a command, after the last words about it.

@@ -200,6 +200,7 @@ fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Class> {
         cairn_snapshot::Error,
         cairn_layer::Error,
         cairn_image::Error,
+        cairn_registry::Error,
         cairn_runtime::Error,
         cairn_store::Error
     )

@@ -119,7 +119,7 @@ fn driver_says_which_one_is_chosen_and_why_no_better_one() {
     assert!(report["file_system_has_fs_verity"].is_boolean());
     let chosen = report["driver"].as_str().unwrap();
     let refused = report["refused"].as_array().unwrap();
-    let all = ["erofs", "erofs-loop", "overlay", "copy"];
+    let all = ["erofs", "erofs-loop", "overlay", "overlay-user", "copy"];
     let before = all.iter().position(|driver| *driver == chosen).unwrap();
     assert_eq!(refused.len(), before, "{report}");
     for (refused, driver) in refused.iter().zip(all) {

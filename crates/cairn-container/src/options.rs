@@ -32,6 +32,8 @@ pub struct RunOptions {
     pub mounts: Vec<String>,
     /// `CONTAINER[:ro|rw]`
     pub volumes_from: Vec<String>,
+    /// `id=NAME,src=FILE|env=VARIABLE`
+    pub secrets: Vec<String>,
     /// `CONTAINER[:OPTIONS]`
     pub tmpfs: Vec<String>,
     /// `NAME[=VALUE]`

@@ -7,14 +7,14 @@ use cairn_image::ContainerConfig;
 use cairn_model::MountPlan;
 use cairn_repo::{Container, Image, Repo};
 use cairn_runtime::{
-    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, Space, Text,
+    ContainerLock, DeviceNode, DeviceRule, IdClaim, LaunchSpec, Mount, SecretValue, Space, Text,
 };
 
 use crate::command::CommandLine;
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
 use crate::options::RunOptions;
-use crate::{config, generated, limits, mounts, sysctl, ulimit, users};
+use crate::{config, generated, limits, mounts, secrets, sysctl, ulimit, users};
 
 /// A container that is ready to be started, locked by this process.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Prepared {
     pub(crate) warnings: Vec<String>,
     pub(crate) directory: PathBuf,
     pub(crate) spec: LaunchSpec,
+    pub(crate) secrets: Vec<SecretValue>,
     pub(crate) lock: ContainerLock,
     pub(crate) claim: Option<IdClaim>,
 }
@@ -99,6 +100,7 @@ impl Making<'_> {
             stop_signal: stop_signal(options, self.image)?,
             after: self.after()?,
         };
+        let secrets = secrets::values(&spec)?;
         spec.save(&self.directory)?;
         drop(held);
         Ok(Prepared {
@@ -107,6 +109,7 @@ impl Making<'_> {
             name: self.container.name.clone(),
             warnings,
             spec,
+            secrets,
             lock,
             claim,
         })
@@ -146,7 +149,7 @@ impl Making<'_> {
         if privileged {
             nodes.extend(limits::all_devices()?);
         }
-        if !nodes.is_empty() && !rustix::process::geteuid().is_root() {
+        if !nodes.is_empty() && !cairn_runtime::rootless::has_all_ids() {
             return Err(Error::Refused(
                 "--device is available to root only: others may not make device nodes".into(),
             ));

@@ -41,6 +41,7 @@ impl Prepared {
         interrupts.over();
         let made = monitor_command(
             &self.spec,
+            &self.secrets,
             &self.directory,
             &self.lock,
             self.claim.as_ref(),
@@ -65,6 +66,7 @@ impl Prepared {
         interrupts.over();
         let (mut command, order) = monitor_command(
             &self.spec,
+            &self.secrets,
             &self.directory,
             &self.lock,
             self.claim.as_ref(),
@@ -76,7 +78,8 @@ impl Prepared {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
-        child.step("start the monitor")?;
+        let child = child.step("start the monitor")?;
+        cairn_runtime::rootless::leave_to(child.id());
         // The monitor's own are the only ones now: they tell its end.
         drop((writer, order, self.lock, self.claim));
         answer(&mut reader, "the monitor")

@@ -33,7 +33,7 @@ pub(crate) fn ids(
                 "--userns {text}: a container with --privileged has the host's ids; omit one of the two"
             )));
         }
-        if !rustix::process::geteuid().is_root() {
+        if !cairn_runtime::rootless::has_all_ids() {
             return Err(Error::Refused(format!(
                 "--userns {text} is available to root only: others have no ids to give; a container of theirs has a user namespace with one id anyway"
             )));

@@ -44,7 +44,7 @@ pub fn save(archive: &Archive, platform: &Platform) -> Result<Found> {
     }
     finds.choose(&archive.name(), platform, |config, layers| {
         let layers = layers.iter().map(|member| layer(archive, member));
-        complete(archive, config, layers.collect())
+        complete(&archive.name(), config, layers.collect())
     })
 }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::{Class, Digest};
 
+use crate::remote::RemoteError;
+
 /// Result of an image operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -40,7 +42,7 @@ pub enum Error {
     },
     /// Bytes whose hash is not the digest that names them.
     #[error(
-        "{what} should be {expected} but is {actual}: the archive is damaged or was tampered with; nothing was imported"
+        "{what} should be {expected} but is {actual}: it is damaged or was tampered with; nothing was imported"
     )]
     Digest {
         /// Which bytes.
@@ -60,6 +62,9 @@ pub enum Error {
         /// Bytes allowed.
         bytes_max: u64,
     },
+    /// The registry did not give something.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// No image for the platform.
     #[error("{archive} has no image for {wanted}, only for {present}; choose one with --platform")]
     Platform {
@@ -83,6 +88,7 @@ impl Error {
             | Self::TooLong { .. }
             | Self::Digest { .. } => Class::FailedPrecondition,
             Self::Platform { .. } => Class::NotFound,
+            Self::Remote(e) => e.class,
         }
     }
 

@@ -1,6 +1,7 @@
-//! OCI layouts, and the directories that skopeo's `dir:` writes.
+//! OCI layouts, the directories that skopeo's `dir:` writes, and the repositories of registries.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cairn_model::Digest;
 
@@ -10,6 +11,7 @@ use crate::config::ImageConfig;
 use crate::documents::{Descriptor, Index, Manifest, json};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
+use crate::remote::{Remote, RemoteBlob};
 use crate::source::{Found, LayerSource, PassedOver, checked, complete};
 
 const INDEX_DEPTH_MAX: usize = 4;
@@ -27,10 +29,17 @@ pub enum Naming {
     Flat,
 }
 
+/// Where manifests, documents and layers are.
+#[derive(Debug, Clone, Copy)]
+enum Blobs<'a> {
+    Archive(&'a Archive, Naming),
+    Remote(&'a Arc<dyn Remote>),
+}
+
 /// The images of an OCI layout.
 pub fn layout(archive: &Archive, platform: &Platform) -> Result<Found> {
     let index: Index = json(&archive.document("index.json")?, "index.json")?;
-    let mut reader = Reader::new(archive, Naming::Layout, platform);
+    let mut reader = Reader::new(Blobs::Archive(archive, Naming::Layout), platform);
     for (number, descriptor) in index.manifests.iter().enumerate() {
         let name = [
             "io.containerd.image.name",
@@ -51,16 +60,21 @@ pub fn layout(archive: &Archive, platform: &Platform) -> Result<Found> {
 /// The image of a directory that skopeo wrote.
 pub fn flat(archive: &Archive, platform: &Platform) -> Result<Found> {
     let bytes = archive.document("manifest.json")?;
-    let mut reader = Reader::new(archive, Naming::Flat, platform);
-    if has_manifests(&bytes)? {
-        let index: Index = json(&bytes, "manifest.json")?;
-        for descriptor in &index.manifests {
-            reader.descriptor(descriptor, &Place::Index(0), 1)?;
-        }
-    } else {
-        let descriptor = Descriptor::default();
-        reader.manifest(&bytes, &descriptor, Place::Loose, 0, "manifest.json")?;
-    }
+    let mut reader = Reader::new(Blobs::Archive(archive, Naming::Flat), platform);
+    reader.top(&bytes, None, "manifest.json")?;
+    reader.finish()
+}
+
+/// The image of a manifest or index of a registry.
+pub fn remote(
+    from: &Arc<dyn Remote>,
+    bytes: &[u8],
+    name: Option<&str>,
+    platform: &Platform,
+) -> Result<Found> {
+    let mut reader = Reader::new(Blobs::Remote(from), platform);
+    let what = format!("manifest {} of {}", crate::sha256(bytes), from.name());
+    reader.top(bytes, name, &what)?;
     reader.finish()
 }
 
@@ -69,17 +83,30 @@ fn is_index(descriptor: &Descriptor) -> bool {
     kind.contains("image.index") || kind.contains("manifest.list")
 }
 
-fn has_manifests(bytes: &[u8]) -> Result<bool> {
+/// True for an index. A document that could be read as both is neither: who verified the one would get the
+/// other.
+fn has_manifests(bytes: &[u8], what: &str) -> Result<bool> {
     #[derive(serde::Deserialize)]
     struct Probe {
         manifests: Option<serde::de::IgnoredAny>,
+        layers: Option<serde::de::IgnoredAny>,
+        #[serde(rename = "fsLayers")]
+        old_layers: Option<serde::de::IgnoredAny>,
     }
-    Ok(json::<Probe>(bytes, "manifest")?.manifests.is_some())
+    let probe: Probe = json(bytes, what)?;
+    if probe.old_layers.is_some() {
+        let why = "it is of schema 1, which names no configuration; push the image again with a current program";
+        return Err(Error::invalid(what, why));
+    }
+    if probe.manifests.is_some() && probe.layers.is_some() {
+        let why = "it is an index and an image manifest at once";
+        return Err(Error::invalid(what, why));
+    }
+    Ok(probe.manifests.is_some())
 }
 
 struct Reader<'a> {
-    archive: &'a Archive,
-    naming: Naming,
+    blobs: Blobs<'a>,
     platform: &'a Platform,
     finds: Finds<Vec<Descriptor>>,
     /// Manifests read before, and where they are among the candidates.
@@ -89,10 +116,9 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(archive: &'a Archive, naming: Naming, platform: &'a Platform) -> Self {
+    fn new(blobs: Blobs<'a>, platform: &'a Platform) -> Self {
         Self {
-            archive,
-            naming,
+            blobs,
             platform,
             finds: Finds::default(),
             known: HashMap::new(),
@@ -103,11 +129,28 @@ impl<'a> Reader<'a> {
 
     fn finish(self) -> Result<Found> {
         let open = |config: &ImageConfig, layers: &Vec<Descriptor>| {
-            let source = |layer| layer_source(self.archive, self.naming, layer);
+            let source = |layer| self.blobs.layer(layer);
             let sources = layers.iter().map(source).collect::<Result<Vec<_>>>()?;
-            complete(self.archive, config, sources)
+            complete(&self.blobs.name(), config, sources)
         };
-        self.finds.choose(&self.archive.name(), self.platform, open)
+        let name = self.blobs.name();
+        self.finds.choose(&name, self.platform, open)
+    }
+
+    /// Reads the one document that leads to the others.
+    fn top(&mut self, bytes: &[u8], name: Option<&str>, what: &str) -> Result<()> {
+        let named = name.map(|name| Place::Named(name.to_owned()));
+        if has_manifests(bytes, what)? {
+            let index: Index = json(bytes, what)?;
+            let place = named.unwrap_or(Place::Index(0));
+            return index
+                .manifests
+                .iter()
+                .try_for_each(|descriptor| self.descriptor(descriptor, &place, 1));
+        }
+        let place = named.unwrap_or(Place::Loose);
+        self.manifest(bytes, &Descriptor::default(), place, 0, what)?;
+        Ok(())
     }
 
     fn pass_over(&mut self, descriptor: &Descriptor, place: &Place, why: impl Into<String>) {
@@ -124,7 +167,7 @@ impl<'a> Reader<'a> {
         self.descriptors += 1;
         if self.descriptors > DESCRIPTORS_MAX {
             let why = "its indexes contain too many descriptors";
-            return Err(Error::invalid(self.archive.name(), why));
+            return Err(Error::invalid(self.blobs.name(), why));
         }
         if descriptor.annotation("vnd.docker.reference.type").is_some() {
             self.pass_over(descriptor, place, "it is an attestation, not an image");
@@ -153,7 +196,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         let bytes = self.document(descriptor, true)?;
-        if is_index(descriptor) || (kind.is_empty() && has_manifests(&bytes)?) {
+        if is_index(descriptor) || (kind.is_empty() && has_manifests(&bytes, "manifest")?) {
             if depth >= INDEX_DEPTH_MAX {
                 let why = "indexes are nested too deeply";
                 return Err(Error::invalid("image index", why));
@@ -212,20 +255,58 @@ impl<'a> Reader<'a> {
 
     fn document(&mut self, descriptor: &Descriptor, manifest: bool) -> Result<Vec<u8>> {
         let digest = parse_digest(&descriptor.digest)?;
-        let member = match self.naming {
-            Naming::Layout => format!("blobs/sha256/{}", digest.hex()),
-            Naming::Flat if manifest => format!("{}.manifest.json", digest.hex()),
-            Naming::Flat => digest.hex(),
+        let (what, bytes) = match self.blobs {
+            Blobs::Archive(archive, naming) => {
+                let member = match naming {
+                    Naming::Layout => format!("blobs/sha256/{}", digest.hex()),
+                    Naming::Flat if manifest => format!("{}.manifest.json", digest.hex()),
+                    Naming::Flat => digest.hex(),
+                };
+                let bytes = archive.document(&member)?;
+                (member, bytes)
+            }
+            Blobs::Remote(from) => {
+                let what = format!("{digest} of {}", from.name());
+                let bytes = match manifest {
+                    true => from.manifest(&digest)?,
+                    false => from.document(&remote_blob(descriptor)?)?,
+                };
+                (what, bytes)
+            }
         };
-        let bytes = self.archive.document(&member)?;
         self.bytes += bytes.len();
         if self.bytes > DOCUMENTS_BYTES_MAX {
             let why = format!("its documents are larger than {DOCUMENTS_BYTES_MAX} bytes in total");
-            return Err(Error::invalid(self.archive.name(), why));
+            return Err(Error::invalid(self.blobs.name(), why));
         }
-        check_size(&member, bytes.len() as u64, descriptor)?;
-        checked(bytes, digest, &member)
+        check_size(&what, bytes.len() as u64, descriptor)?;
+        checked(bytes, digest, &what)
     }
+}
+
+impl Blobs<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Archive(archive, _) => archive.name(),
+            Self::Remote(from) => from.name(),
+        }
+    }
+
+    fn layer(&self, layer: &Descriptor) -> Result<LayerSource> {
+        match self {
+            Self::Archive(archive, naming) => layer_source(archive, *naming, layer),
+            Self::Remote(from) => Ok(LayerSource::remote(from, remote_blob(layer)?)),
+        }
+    }
+}
+
+fn remote_blob(descriptor: &Descriptor) -> Result<RemoteBlob> {
+    let why = "it states no size";
+    let unknown = || Error::invalid(format!("descriptor of {}", descriptor.digest), why);
+    Ok(RemoteBlob {
+        digest: parse_digest(&descriptor.digest)?,
+        bytes: descriptor.size.ok_or_else(unknown)?,
+    })
 }
 
 fn is_manifest(kind: &str) -> bool {

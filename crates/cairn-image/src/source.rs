@@ -1,12 +1,15 @@
-//! What an import is given: images with their layers, or one root file system.
+//! What an import or pull is given: images with their layers, or one root file system.
 
+use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use cairn_model::Digest;
+use cairn_model::{Digest, Watch};
 
 use crate::archive::Archive;
 use crate::config::ImageConfig;
 use crate::error::{Error, Result};
+use crate::remote::{Remote, RemoteBlob};
 use crate::sha256;
 use crate::stream::LayerStream;
 
@@ -50,35 +53,67 @@ pub struct SourceImage {
     pub layers: Vec<LayerSource>,
 }
 
-/// One layer of an archive.
+/// One layer of an archive or registry.
 #[derive(Debug, Clone)]
 pub struct LayerSource {
-    archive: Archive,
-    member: String,
-    /// Digest of the bytes in the archive, where it names one.
+    place: Place,
+    /// Digest of the bytes as they are stored there, where it names one.
     pub digest: Option<Digest>,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    Archive { archive: Archive, member: String },
+    Remote(Arc<dyn Remote>, RemoteBlob),
 }
 
 impl LayerSource {
     pub(crate) fn new(archive: &Archive, member: String, digest: Option<Digest>) -> Self {
+        let archive = archive.clone();
         Self {
-            archive: archive.clone(),
-            member,
+            place: Place::Archive { archive, member },
             digest,
         }
     }
 
-    /// Starts reading it.
-    pub fn open(&self) -> Result<LayerStream> {
-        Ok(LayerStream::start(
-            self.archive.open(&self.member)?,
-            self.digest,
-        ))
+    pub(crate) fn remote(from: &Arc<dyn Remote>, blob: RemoteBlob) -> Self {
+        Self {
+            digest: Some(blob.digest),
+            place: Place::Remote(from.clone(), blob),
+        }
     }
 
-    /// Bytes it has in the archive.
+    /// Starts reading it; `watch` is told of the bytes as they are stored.
+    pub fn open(&self, watch: &Watch) -> Result<LayerStream> {
+        let stored: Box<dyn Read + Send> = match &self.place {
+            Place::Archive { archive, member } => Box::new(archive.open(member)?),
+            Place::Remote(from, blob) => from.layer(blob)?,
+        };
+        Ok(LayerStream::start(stored, self.digest, watch))
+    }
+
+    /// Bytes it has there.
     pub fn stored_bytes(&self) -> Result<u64> {
-        Ok(self.archive.open(&self.member)?.len())
+        match &self.place {
+            Place::Archive { archive, member } => Ok(archive.open(member)?.len()),
+            Place::Remote(_, blob) => Ok(blob.bytes),
+        }
+    }
+
+    /// The blob of a registry that it is, if it is one.
+    pub fn remote_blob(&self) -> Option<&RemoteBlob> {
+        match &self.place {
+            Place::Archive { .. } => None,
+            Place::Remote(_, blob) => Some(blob),
+        }
+    }
+
+    /// What was read was wrong; true where another attempt may read something else ([`Remote::forget`]).
+    pub fn forget(&self) -> bool {
+        match &self.place {
+            Place::Archive { .. } => false,
+            Place::Remote(from, blob) => from.forget(blob),
+        }
     }
 }
 
@@ -98,7 +133,7 @@ pub(crate) fn checked(bytes: Vec<u8>, expected: Digest, what: &str) -> Result<Ve
 
 /// The layers, where there are as many as the document names.
 pub(crate) fn complete(
-    archive: &Archive,
+    name: &str,
     config: &ImageConfig,
     layers: Vec<LayerSource>,
 ) -> Result<Vec<LayerSource>> {
@@ -110,8 +145,5 @@ pub(crate) fn complete(
         config.diff_ids().len(),
         layers.len()
     );
-    Err(Error::invalid(
-        format!("an image in {}", archive.name()),
-        why,
-    ))
+    Err(Error::invalid(format!("an image in {name}"), why))
 }

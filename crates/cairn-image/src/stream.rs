@@ -3,11 +3,10 @@
 use std::io::{self, Read};
 use std::thread::JoinHandle;
 
-use cairn_model::Digest;
+use cairn_model::{Digest, Watch};
 use cairn_sys::threads;
 use sha2::Digest as _;
 
-use crate::archive::Blob;
 use crate::error::{Error, Result};
 use crate::gunzip::Gunzip;
 
@@ -19,19 +18,21 @@ const BEGINNING_BYTES: u64 = 512;
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// A reader that hashes and counts what passes.
-struct Hashing<R> {
+struct Hashing<'a, R> {
     inner: R,
+    watch: &'a Watch,
     hasher: Option<sha2::Sha256>,
     bytes: u64,
 }
 
-impl<R: Read> Read for Hashing<R> {
+impl<R: Read> Read for Hashing<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(out)?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&out[..read]);
         }
         self.bytes += read as u64;
+        self.watch.read(read as u64);
         Ok(read)
     }
 }
@@ -108,13 +109,19 @@ pub struct LayerStream {
 }
 
 impl LayerStream {
-    /// Starts reading `blob`, which should have `digest` if one is known.
-    pub fn start(blob: Blob, digest: Option<Digest>) -> Self {
+    /// Starts reading a layer as it is stored, which should have `digest` if one is known; `watch` is told
+    /// of these bytes.
+    pub fn start(
+        stored: impl Read + Send + 'static,
+        digest: Option<Digest>,
+        watch: &Watch,
+    ) -> Self {
+        let watch = watch.clone();
         let (sender, receiver) = std::sync::mpsc::sync_channel(BLOCKS_AHEAD);
         let refused = sender.clone();
         let thread = threads::start(move || {
             let mut send = |block| sender.send(block).is_ok();
-            if let Err(e) = pump(blob, digest, &mut send) {
+            if let Err(e) = pump(stored, digest, &watch, &mut send) {
                 send(Err(e));
             }
         });
@@ -131,12 +138,14 @@ impl LayerStream {
 
 /// Reads to the end, handing on blocks; stops early where nobody takes them.
 fn pump(
-    blob: Blob,
+    stored: impl Read,
     digest: Option<Digest>,
+    watch: &Watch,
     send: &mut dyn FnMut(io::Result<Vec<u8>>) -> bool,
 ) -> io::Result<()> {
     let mut raw = Hashing {
-        inner: blob,
+        inner: stored,
+        watch,
         hasher: digest.map(|_| sha2::Sha256::new()),
         bytes: 0,
     };

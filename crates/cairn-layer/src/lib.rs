@@ -23,8 +23,8 @@ mod tree;
 pub use between::layer_between;
 pub use content::{ContentReader, read_content};
 pub use dir::{
-    CommitReport, Fingerprint, Scanned, Survey, checkout, checkout_for_overlay, commit_copy,
-    commit_upper, scan, survey, write_pieces,
+    CommitReport, Fingerprint, OverlayAttributes, Owners, Scanned, Survey, Upper, checkout,
+    checkout_for_overlay, commit_copy, commit_upper, scan, survey, write_pieces,
 };
 pub use error::{Error, Result};
 pub use layer::{Layer, LayerWriter, Limits};

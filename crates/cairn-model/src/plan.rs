@@ -16,13 +16,21 @@ pub enum Driver {
     ErofsLoop,
     /// One flattened directory as the lower of a plain overlay (root).
     Overlay,
+    /// The same in a user namespace, for ordinary users (Linux 5.11).
+    OverlayUser,
     /// A full copy; needs no privilege.
     Copy,
 }
 
 impl Driver {
     /// All drivers, best first.
-    pub const ALL: [Self; 4] = [Self::Erofs, Self::ErofsLoop, Self::Overlay, Self::Copy];
+    pub const ALL: [Self; 5] = [
+        Self::Erofs,
+        Self::ErofsLoop,
+        Self::Overlay,
+        Self::OverlayUser,
+        Self::Copy,
+    ];
 }
 
 impl fmt::Display for Driver {
@@ -31,6 +39,7 @@ impl fmt::Display for Driver {
             Self::Erofs => "erofs",
             Self::ErofsLoop => "erofs-loop",
             Self::Overlay => "overlay",
+            Self::OverlayUser => "overlay-user",
             Self::Copy => "copy",
         })
     }
@@ -44,7 +53,7 @@ impl FromStr for Driver {
             .into_iter()
             .find(|driver| driver.to_string() == text);
         found.ok_or_else(|| {
-            format!("unknown driver {text:?}; use erofs, erofs-loop, overlay or copy")
+            format!("unknown driver {text:?}; use erofs, erofs-loop, overlay, overlay-user or copy")
         })
     }
 }
@@ -97,6 +106,8 @@ pub enum MountPlan {
     ErofsLoop(ImagePlan),
     /// By [`Driver::Overlay`].
     Overlay(StackPlan),
+    /// By [`Driver::OverlayUser`].
+    OverlayUser(StackPlan),
     /// By [`Driver::Copy`].
     Copy(CopyPlan),
 }
@@ -108,6 +119,7 @@ impl MountPlan {
             Self::Erofs(_) => Driver::Erofs,
             Self::ErofsLoop(_) => Driver::ErofsLoop,
             Self::Overlay(_) => Driver::Overlay,
+            Self::OverlayUser(_) => Driver::OverlayUser,
             Self::Copy(_) => Driver::Copy,
         }
     }

@@ -26,6 +26,9 @@ pub enum Error {
     /// A view or mount failed.
     #[error(transparent)]
     View(#[from] cairn_view::Error),
+    /// A registry failed.
+    #[error(transparent)]
+    Registry(#[from] cairn_registry::Error),
     /// Somebody ended the work.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -44,7 +47,7 @@ pub enum Error {
     },
     /// A layer is not what the document says.
     #[error(
-        "layer {layer} should have the diff id {expected} but has {actual}: the archive is damaged or was tampered with; nothing was imported"
+        "layer {layer} should have the diff id {expected} but has {actual}: it is damaged or was tampered with; nothing was imported"
     )]
     DiffId {
         /// Which, counted from 1.
@@ -115,6 +118,15 @@ pub enum Error {
     Invalid(String),
 }
 
+impl From<cairn_registry::PullError> for Error {
+    fn from(error: cairn_registry::PullError) -> Self {
+        match error {
+            cairn_registry::PullError::Registry(e) => e.into(),
+            cairn_registry::PullError::Image(e) => e.into(),
+        }
+    }
+}
+
 impl Error {
     /// The class of the error.
     pub fn class(&self) -> Class {
@@ -123,6 +135,7 @@ impl Error {
             Self::Layer(e) => e.class(),
             Self::Snapshot(e) => e.class(),
             Self::Image(e) => e.class(),
+            Self::Registry(e) => e.class(),
             Self::View(e) => e.class(),
             Self::InLayer { source, .. } => source.class(),
             Self::Cancelled(_) => Class::Cancelled,

@@ -96,7 +96,7 @@ pub use gc::{Gc, GcOptions, GcPlan, GcReport};
 pub use images::{
     CommitOptions, Flattened, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
 };
-pub use import::{ImportOptions, Imported, NameLeftOut, Renamed};
+pub use import::{ImportOptions, Imported, NameLeftOut, PullOptions, Pulled, Renamed};
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};

@@ -35,8 +35,10 @@ mod monitor;
 mod processes;
 mod root;
 mod rootfs;
+pub mod rootless;
 mod sealed;
 pub mod seccomp;
+mod secret;
 mod spec;
 mod state;
 mod text;
@@ -62,6 +64,7 @@ pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
 pub use processes::{Process, processes};
 pub use root::{root_at_rest, root_of_running};
+pub use secret::{Secret, SecretSource, SecretValue};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status};
 pub use text::Text;
@@ -93,10 +96,12 @@ pub fn stage(fd: i32) -> Result<Ended> {
 }
 
 /// A command that becomes the monitor of the container in `directory`: to be executed by the process that
-/// holds the container's lock and its range of ids, or spawned by it. `started` is where the monitor says how
+/// holds the container's lock and its range of ids, or spawned by it. `secrets` are the bytes of those that the
+/// spec mounts, in its order. `started` is where the monitor says how
 /// the start went. The descriptors are inherited and have to stay open until then.
 pub fn monitor_command(
     spec: &LaunchSpec,
+    secrets: &[SecretValue],
     directory: &Path,
     lock: &ContainerLock,
     claim: Option<&IdClaim>,
@@ -105,6 +110,7 @@ pub fn monitor_command(
     use crate::error::Step;
     let order = sealed::order(&Stage::Monitor(monitor::Order {
         spec: spec.clone(),
+        secrets: secrets.to_vec(),
         directory: directory.to_owned(),
         lock: lock.fd().as_raw_fd(),
         claim: claim.map(|claim| claim.fd().as_raw_fd()),

@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceNode, DeviceRule, Limits};
 use crate::log::LogLimits;
 use crate::seccomp::Filter;
+use crate::secret::Secret;
 use crate::text::Text;
 use crate::ulimit::Ulimit;
 use crate::users::IdRange;
@@ -48,6 +49,8 @@ pub enum MountKind {
         /// How to mount it.
         plan: MountPlan,
     },
+    /// A file with a secret, in memory.
+    Secret(Secret),
     /// A file system in memory.
     Tmpfs {
         /// Options of the file system, as `size=64m,mode=1777`.

@@ -8,10 +8,12 @@
 //! ```
 
 mod ebpf;
+mod ids;
 mod seccomp;
 pub mod threads;
 
 pub use ebpf::{EbpfInstruction, attach_device_program, load_device_program};
+pub use ids::IdMap;
 pub use seccomp::{BpfInstruction, install_seccomp_filter};
 
 use std::fs::File;

@@ -85,6 +85,7 @@ impl CacheCheck<'_> {
             ids.map(move |id| (id, flat))
         };
         of(None, Flat::Overlay)
+            .chain(of(Some("user"), Flat::OverlayUser))
             .chain(of(Some("copy"), Flat::Copy))
             .collect()
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cairn_model::Driver;
+use cairn_sys::IdMap;
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::cache::Views;
@@ -23,6 +24,22 @@ pub struct Trial {
     pub refused: Vec<(Driver, Error)>,
 }
 
+/// Why a driver need not be tried.
+fn never(driver: Driver) -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("mounting needs root, or a user namespace");
+    }
+    if IdMap::of_this_process().is_full() {
+        return None;
+    }
+    match driver {
+        Driver::Erofs | Driver::ErofsLoop => Some("EROFS cannot be mounted in a user namespace"),
+        // It would mount, and could not tell a directory that was removed and made again.
+        Driver::Overlay => Some("a user namespace cannot set the attributes that it needs"),
+        Driver::OverlayUser | Driver::Copy => None,
+    }
+}
+
 impl Views {
     /// The best driver that works with heads in `heads`.
     pub fn detect(&self, heads: &Path) -> Result<Driver> {
@@ -30,7 +47,12 @@ impl Views {
             return Ok(Driver::Copy);
         }
         let boot = boot_id().unwrap_or_default();
-        let remembered = self.directory().join("driver");
+        // In a user namespace other drivers work than outside, and one repository may be used from both.
+        let name = match IdMap::of_this_process().is_full() {
+            true => "driver",
+            false => "driver-user",
+        };
+        let remembered = self.directory().join(name);
         let text = read_checked(&remembered, REMEMBERED_BYTES_MAX).unwrap_or_default();
         if let Some((known_boot, driver)) = String::from_utf8_lossy(&text).split_once(' ')
             && !boot.is_empty()
@@ -53,15 +75,14 @@ impl Views {
             if driver == Driver::Copy {
                 break;
             }
-            let tried = if rustix::process::geteuid().is_root() {
-                self.probe(driver, heads)
-            } else {
-                Err(Error::Mount {
+            let tried = match never(driver) {
+                None => self.probe(driver, heads),
+                Some(hint) => Err(Error::Mount {
                     driver,
                     step: "the mount".into(),
-                    hint: " (mounting needs root)".into(),
+                    hint: format!(" ({hint})"),
                     source: rustix::io::Errno::PERM.into(),
-                })
+                }),
             };
             match tried {
                 Ok(()) => return Trial { driver, refused },

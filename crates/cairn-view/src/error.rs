@@ -58,7 +58,9 @@ impl Error {
     pub(crate) fn mount(driver: Driver, refused: Refused) -> Self {
         let errno = Errno::from_io_error(&refused.source);
         let hint = match errno {
-            Some(Errno::PERM) => " (mounting needs root; the driver copy does not)".to_owned(),
+            Some(Errno::PERM) if refused.hint.is_empty() => {
+                " (mounting needs root; the driver copy does not)".to_owned()
+            }
             // A file-backed mount reads through the page cache, which some file systems do not offer.
             Some(Errno::NOTBLK) => {
                 " (the kernel cannot read images from files on this file system, as on tmpfs; \

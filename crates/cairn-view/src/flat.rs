@@ -11,9 +11,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use cairn_layer::{NodeId, NodeKind, Tree, checkout, checkout_for_overlay};
+use cairn_layer::{
+    NodeId, NodeKind, OverlayAttributes, Owners, Tree, checkout, checkout_for_overlay,
+};
 use cairn_model::{TreeId, path_display};
 use cairn_store::Store;
+use cairn_sys::IdMap;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 
 use crate::cache::Views;
@@ -26,7 +29,7 @@ use crate::verify::{Verify, holds};
 /// How a directory that was moved aside begins, before the boot in which it was.
 pub(crate) const ASIDE: &str = "old-";
 /// Longest marker, bytes.
-const MARKER_BYTES_MAX: u64 = 200;
+const MARKER_BYTES_MAX: u64 = 16 << 10;
 
 /// What a flattened tree is for: overlayfs wants attributes of its own kind escaped, which a plain mount
 /// would show.
@@ -34,6 +37,8 @@ const MARKER_BYTES_MAX: u64 = 200;
 pub enum Flat {
     /// `flat/TREE`, with the marker `TREE.whole`.
     Overlay,
+    /// `flat/TREE.user`, with the marker `TREE.user-whole`; for overlays in user namespaces.
+    OverlayUser,
     /// `flat/TREE.copy`, with the marker `TREE.copy-whole`.
     Copy,
 }
@@ -43,6 +48,7 @@ impl Views {
         let path = self.directory().join("flat").join(id.hex());
         match flat {
             Flat::Overlay => path,
+            Flat::OverlayUser => path.with_extension("user"),
             Flat::Copy => path.with_extension("copy"),
         }
     }
@@ -51,18 +57,28 @@ impl Views {
         let path = self.flat_path(id, flat);
         match flat {
             Flat::Overlay => path.with_extension("whole"),
+            Flat::OverlayUser => path.with_extension("user-whole"),
             Flat::Copy => path.with_extension("copy-whole"),
         }
+    }
+
+    /// In which boot a flattened tree was whole, and with which ids, as [`now`] says it.
+    fn marked(&self, id: &TreeId, flat: Flat) -> Option<(String, String)> {
+        let found = read_checked(&self.marker(id, flat), MARKER_BYTES_MAX)?;
+        let found = String::from_utf8_lossy(&found);
+        let (boot, ids) = found.split_once(' ').unwrap_or((&found, ""));
+        Some((boot.to_owned(), ids.to_owned()))
     }
 
     /// The flattened tree `id`, if it is there and need not be compared first.
     pub(crate) fn trusted_flat(&self, id: &TreeId, flat: Flat) -> Option<PathBuf> {
         let path = self.flat_path(id, flat);
-        let boot = read_checked(&self.marker(id, flat), MARKER_BYTES_MAX)?;
+        let (boot, ids) = now();
+        let found = self.marked(id, flat)?;
         let trusted = match self.verify() {
             Verify::Always => false,
-            Verify::Never => true,
-            Verify::Boot => boot_id().is_some_and(|now| now.as_bytes() == boot),
+            Verify::Never => ids == found.1,
+            Verify::Boot => !boot.is_empty() && (boot, ids) == found,
         };
         (trusted && path.is_dir()).then_some(path)
     }
@@ -78,16 +94,21 @@ impl Views {
     ) -> Result<Option<String>> {
         let path = self.flat_path(id, flat);
         let marker = self.marker(id, flat);
+        // With other ids it has other owners, and no fault.
+        let is_ours = self.marked(id, flat).is_none_or(|(_, ids)| ids == now().1);
         let differs = match path.symlink_metadata() {
-            Ok(_) => differs(tree, &path, spent)?,
+            Ok(_) if is_ours => differs(tree, &path, spent)?,
+            Ok(_) => None,
             Err(_) => Some("it is not there".to_owned()),
         };
-        if differs.is_some() {
+        if differs.is_some() || !is_ours {
             let _ = std::fs::remove_file(&marker);
             self.move_aside(&path)?;
             self.make_flat(store, &path, flat, tree)?;
         }
-        write_checked(&marker, boot_id().unwrap_or_default().as_bytes())?;
+        let (boot, ids) = now();
+        let words = format!("{boot} {ids}");
+        write_checked(&marker, words.trim_end().as_bytes())?;
         Ok(differs)
     }
 
@@ -114,8 +135,11 @@ impl Views {
         std::fs::create_dir_all(&directory).at("create directory", &directory)?;
         let temporary =
             tempfile::TempDir::new_in(&directory).at("make a directory in", &directory)?;
+        let trusted = OverlayAttributes::Trusted;
+        let user = OverlayAttributes::User;
         match flat {
-            Flat::Overlay => checkout_for_overlay(store, tree, temporary.path())?,
+            Flat::Overlay => checkout_for_overlay(store, tree, temporary.path(), trusted)?,
+            Flat::OverlayUser => checkout_for_overlay(store, tree, temporary.path(), user)?,
             Flat::Copy => checkout(store, tree, temporary.path())?,
         };
         match std::fs::rename(temporary.path(), path) {
@@ -131,6 +155,13 @@ impl Views {
     }
 }
 
+/// This boot, and the ids that files can have here where those are not all: with others, owners differ.
+fn now() -> (String, String) {
+    let ids = IdMap::of_this_process();
+    let ids = (!ids.is_full()).then(|| ids.to_string());
+    (boot_id().unwrap_or_default(), ids.unwrap_or_default())
+}
+
 /// A directory of the tree and of the file system, to be compared.
 struct Pair {
     directory: OwnedFd,
@@ -141,7 +172,6 @@ struct Pair {
 /// In what the directory `at` differs from `tree`, if it does: names, kinds, owners, modes, times, link
 /// targets, attributes, and every byte of content.
 fn differs(tree: &Tree, at: &Path, spent: &(dyn Fn(u64) + Sync)) -> Result<Option<String>> {
-    let privileged = rustix::process::geteuid().is_root();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let Ok(root) = openat(rustix::fs::CWD, at, flags, Mode::empty()) else {
         return Ok(Some("it is not a directory that can be read".to_owned()));
@@ -155,7 +185,7 @@ fn differs(tree: &Tree, at: &Path, spent: &(dyn Fn(u64) + Sync)) -> Result<Optio
     let mut stack: Vec<(Arc<Pair>, Vec<u8>)> = Vec::new();
     let compare = Compare {
         tree,
-        privileged,
+        owners: Owners::of_this_process(),
         spent,
     };
     if let Some(why) = compare.meta(&root.directory, b"", root.id, b"") {
@@ -192,7 +222,7 @@ fn differs(tree: &Tree, at: &Path, spent: &(dyn Fn(u64) + Sync)) -> Result<Optio
 
 struct Compare<'a> {
     tree: &'a Tree,
-    privileged: bool,
+    owners: Owners,
     spent: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -228,7 +258,7 @@ impl Compare<'_> {
             if !names.contains(name) {
                 let is_device =
                     matches!(kind, NodeKind::CharDevice(..) | NodeKind::BlockDevice(..));
-                if is_device && !self.privileged {
+                if is_device && !self.owners.are_all() {
                     continue;
                 }
                 return Ok(say(name, "is missing"));
@@ -291,7 +321,8 @@ impl Compare<'_> {
         if !is_link && stat.st_mode & 0o7777 != node.meta.mode & 0o7777 {
             return say("has another mode");
         }
-        if self.privileged && (stat.st_uid, stat.st_gid) != (node.meta.uid, node.meta.gid) {
+        let owner = self.owners.on_disk(&node.meta);
+        if owner.is_some_and(|owner| owner != (stat.st_uid, stat.st_gid)) {
             return say("has another owner");
         }
         // A directory's comes after what is in it, which says more.

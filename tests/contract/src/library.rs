@@ -47,7 +47,7 @@ fn record(s: Snapshot) -> Record {
 fn upper(plan: MountPlan) -> Option<PathBuf> {
     match plan {
         MountPlan::Erofs(plan) | MountPlan::ErofsLoop(plan) => plan.head.map(|head| head.upper),
-        MountPlan::Overlay(plan) => plan.head.map(|head| head.upper),
+        MountPlan::Overlay(plan) | MountPlan::OverlayUser(plan) => plan.head.map(|head| head.upper),
         MountPlan::Copy(plan) => plan.writable.then_some(plan.directory),
     }
 }

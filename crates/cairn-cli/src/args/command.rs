@@ -6,7 +6,7 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Commit, Cp, Exec, Logs};
-use super::images::{Export, Flatten, Import, Rebase, Which};
+use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
 use super::repository::{Check, Config, Stats};
 use super::run::Run;
 use super::snapshots::Snapshot;
@@ -30,6 +30,11 @@ pub enum Command {
         after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
     )]
     Import(Import),
+    /// Pull images from a registry
+    #[command(
+        after_help = "Examples:\n  cairn pull example/app:2\n  cairn pull --platform linux/arm64 localhost:5000/example/app"
+    )]
+    Pull(Pull),
     /// Export images to an archive, OCI layout, tar file or directory
     #[command(
         after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
@@ -313,12 +318,42 @@ impl Command {
         matches!(self, Self::Stage { .. })
     }
 
+    /// True for commands that read, write or reach what may belong to the subordinate ids of an ordinary user.
+    /// The others see files of the host as they are.
+    pub fn takes_ids(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::CreateContainer(_)
+                | Self::Start { .. }
+                | Self::Restart { .. }
+                | Self::Exec(_)
+                | Self::Cp(_)
+                | Self::Stop { .. }
+                | Self::Kill { .. }
+                | Self::Pause { .. }
+                | Self::Unpause { .. }
+                | Self::Rm { .. }
+                | Self::Volume(_)
+                | Self::Top { .. }
+                | Self::Diff { .. }
+                | Self::Commit(_)
+                | Self::Snapshot(_)
+                | Self::Which(_)
+                | Self::Gc { .. }
+                | Self::Check(_)
+                | Self::Stats(_)
+                | Self::Driver
+        )
+    }
+
     /// True for commands whose work is cancelled by a signal. The others end by it at once, are done in a
     /// moment, or (run) have their own way with signals.
     pub fn takes_long(&self) -> bool {
         matches!(
             self,
             Self::Import(_)
+                | Self::Pull(_)
                 | Self::Export(_)
                 | Self::Commit(_)
                 | Self::Snapshot(_)

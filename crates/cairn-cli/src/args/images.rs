@@ -30,6 +30,17 @@ pub struct Import {
     pub max_bytes: Option<u64>,
 }
 
+/// Arguments of `pull`.
+#[derive(Debug, Args)]
+pub struct Pull {
+    /// Images, as NAME, NAME:TAG or NAME@DIGEST
+    #[arg(required = true, value_name = "REF")]
+    pub references: Vec<String>,
+    /// Platform to choose from a multi-platform image [default: the host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+}
+
 /// Form of an export.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ExportFormat {

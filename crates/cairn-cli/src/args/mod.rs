@@ -23,7 +23,7 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
-pub use images::{Export, ExportFormat, Flatten, Import, Rebase, Which};
+pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, Which};
 pub use repository::{Check, Config, Stats};
 pub use run::Run;
 pub use snapshots::Snapshot;
@@ -36,7 +36,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "export", "images", "inspect", "history", "tag", "rmi", "rebase", "which",
+            "import", "pull", "export", "images", "inspect", "history", "tag", "rmi", "rebase",
+            "flatten", "which",
         ],
     ),
     (
@@ -154,7 +155,7 @@ pub struct Cli {
 }
 
 fn drivers() -> impl TypedValueParser<Value = Driver> {
-    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "copy"])
+    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "overlay-user", "copy"])
         .try_map(|name| name.parse::<Driver>())
 }
 

@@ -33,6 +33,12 @@ pub struct Run {
     /// Mount what another container has mounted of the host and of volumes
     #[arg(long, value_name = "CONTAINER[:ro]")]
     pub volumes_from: Vec<String>,
+    /// Show a secret as a file in memory, /run/secrets/NAME; it is read again at every start
+    #[arg(
+        long,
+        value_name = "id=NAME,src=FILE|env=VARIABLE[,target=…,uid=…,gid=…,mode=…]"
+    )]
+    pub secret: Vec<String>,
     /// Set an environment variable, or pass on the caller's if no value is given
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     pub env: Vec<OsString>,

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use super::Env;
+use cairn_runtime::rootless::Rootless;
+
+use super::{Caller, Env};
 use crate::output;
 
 /// `cairn driver`
@@ -19,6 +21,16 @@ pub fn show(env: &Env) -> Result<()> {
     println!("driver     {} ({why})", report.driver);
     for (driver, why) in &report.refused {
         println!("{:<10} does not work here: {why}", driver.to_string());
+    }
+    match &env.caller {
+        Caller::Plain => {}
+        Caller::Rootless(Rootless { ids, why_single }) => {
+            let why = why_single
+                .as_deref()
+                .unwrap_or("your own and your subordinate ids");
+            println!("ids        {ids} ({why})");
+        }
+        Caller::Shut(e) => println!("ids        none: {}", cairn_model::one_line(e)),
     }
     let can = if report.fs_verity { "could" } else { "cannot" };
     println!("fs-verity  the repository's file system {can} seal files; Cairn does not use it");

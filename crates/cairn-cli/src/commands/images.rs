@@ -52,7 +52,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
             size(stats.bytes_new),
             size(stats.bytes_stored)
         );
-        report(&image);
+        tell_names(&image);
         for path in &image.left_out {
             eprintln!(
                 "cairn: skipped {} (a socket or mount point)",
@@ -64,7 +64,7 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
 }
 
 /// Says on standard error what happened to names: an import is not asked before it moves one.
-fn report(image: &Imported) {
+pub fn tell_names(image: &Imported) {
     for left in &image.names_left_out {
         output::say(&format!(
             "skipped the name {:?} of {}: {}; use \"cairn tag\" to name the image",

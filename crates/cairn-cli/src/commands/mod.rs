@@ -16,9 +16,11 @@ mod logs;
 mod pause;
 mod port;
 mod ps;
+mod pull;
 mod quickstart;
 mod rebase;
 mod rename;
+mod rootless;
 mod run;
 mod snapshots;
 mod start;
@@ -42,6 +44,7 @@ use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
 
+pub use rootless::Caller;
 pub use run::step;
 pub use unsupported::explain;
 
@@ -109,6 +112,8 @@ pub struct Env {
     pub verify: Option<Verify>,
     /// Progress of the command, and its end by a signal.
     pub watch: Watch,
+    /// Whose command it is.
+    pub caller: Caller,
     /// Nothing is said on standard error but what went wrong.
     quiet: bool,
 }
@@ -158,29 +163,16 @@ impl Env {
     }
 }
 
-fn default_root() -> Result<PathBuf> {
-    if rustix::process::geteuid().is_root() {
-        return Ok("/var/lib/cairn".into());
-    }
-    let data = std::env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/share"));
-    Ok(data
-        .or_else(home)
-        .context("neither XDG_DATA_HOME nor HOME is set; use --root")?
-        .join("cairn"))
-}
-
 /// Runs a command.
-pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
-    let root = cli.root.map_or_else(default_root, Ok)?;
+pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
+    let root = cli.root.map_or_else(|| caller.default_root(), Ok)?;
     let root = std::path::absolute(&root).context("resolve the repository path")?;
     let env = Env {
         root,
         base: cli.base_root,
         json: cli.json,
         watch,
+        caller,
         driver: cli.driver,
         quiet: matches!(
             cli.command,
@@ -192,6 +184,7 @@ pub fn dispatch(cli: Cli, watch: Watch) -> Result<u8> {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
         Command::Create => init::init(&env),
         Command::Import(args) => images::import(&env, args),
+        Command::Pull(args) => return pull::pull(&env, &args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),
         Command::Inspect { name, show_env } => inspect::inspect(&env, &name, show_env),

@@ -145,6 +145,7 @@ fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
         remove: args.rm,
         volumes: texts(args.volume),
         mounts: args.mount,
+        secrets: args.secret,
         volumes_from: args.volumes_from,
         tmpfs: args.tmpfs,
         env: texts(args.env),

@@ -45,8 +45,15 @@ fn all(
 pub fn restart(env: &Env, names: &[String], seconds: Option<u64>) -> Result<u8> {
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = env.open()?;
-    let stopped = container::stop(&repo, names, patience(seconds));
-    let mut outcomes = Vec::new();
+    // One that could not be started again is not stopped.
+    let (mut outcomes, mut ready) = (Vec::new(), Vec::new());
+    for name in names {
+        match container::check_secrets(&repo, name) {
+            Ok(()) => ready.push(name.clone()),
+            Err(e) => outcomes.push((name.clone(), Err(e))),
+        }
+    }
+    let stopped = container::stop(&repo, &ready, patience(seconds));
     for (name, stopped) in stopped {
         let done = stopped.and_then(|()| {
             let started = all(&repo, std::slice::from_ref(&name), &interrupts);

@@ -2,7 +2,7 @@
 
 use cairn_image::History;
 use cairn_model::{ImageRef, one_line};
-use cairn_repo::{Image, ListedImage, time};
+use cairn_repo::{Image, ListedImage, Pulled, time};
 use serde::Serialize;
 
 /// The fields of an image that every command shows; those of one that cannot be read are null where they
@@ -121,6 +121,18 @@ impl HistoryLine {
         };
         by.split_whitespace().collect::<Vec<_>>().join(" ")
     }
+}
+
+/// What became of one argument of `pull`.
+#[derive(Serialize)]
+pub struct PulledLine<'a> {
+    /// The argument.
+    pub reference: &'a str,
+    /// The image.
+    #[serde(flatten)]
+    pub pulled: Option<Pulled>,
+    /// Why there is none.
+    pub error: Option<String>,
 }
 
 /// What became of one argument of `rmi`.

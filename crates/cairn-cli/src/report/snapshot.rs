@@ -68,7 +68,9 @@ impl<'a> From<&'a MountPlan> for PlanLine<'a> {
             MountPlan::Erofs(own) | MountPlan::ErofsLoop(own) => {
                 (&own.images[..], &own.data[..], own.head.as_ref())
             }
-            MountPlan::Overlay(own) => (&own.lowers[..], &[][..], own.head.as_ref()),
+            MountPlan::Overlay(own) | MountPlan::OverlayUser(own) => {
+                (&own.lowers[..], &[][..], own.head.as_ref())
+            }
             MountPlan::Copy(own) if own.writable => (&[][..], &[][..], None),
             MountPlan::Copy(own) => (std::slice::from_ref(&own.directory), &[][..], None),
         };

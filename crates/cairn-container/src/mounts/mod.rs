@@ -15,6 +15,7 @@ use cairn_runtime::{Mount, MountKind, Text};
 
 use crate::error::{Error, Result};
 
+pub(crate) use long::{csv, mode};
 pub(crate) use settle::{Settled, settle};
 
 const PROPAGATION: &str =
@@ -62,7 +63,7 @@ impl Wanted {
 }
 
 /// A place in the container as the user writes it: absolute, and not the root itself.
-fn absolute(target: &[u8]) -> Result<Text> {
+pub(crate) fn absolute(target: &[u8]) -> Result<Text> {
     let names = normal(target);
     if target.first() == Some(&b'/') && !names.is_empty() {
         return Ok(Text::from(target.to_vec()));
@@ -107,6 +108,7 @@ pub fn mount_points(mounts: &[Mount], cwd: &Text) -> (Vec<Text>, Vec<Text>) {
         let is_directory = match &mount.what {
             MountKind::Bind { source } | MountKind::FlatBind { source } => source.is_dir(),
             MountKind::Tmpfs { .. } | MountKind::Image { .. } => true,
+            MountKind::Secret(_) => false,
         };
         if is_directory {
             directories.push(mount.target.clone());

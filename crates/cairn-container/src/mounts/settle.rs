@@ -90,6 +90,9 @@ fn asked_for(options: &RunOptions) -> Result<Vec<Wanted>> {
     for text in &options.mounts {
         wanted.push(long::mount(text)?);
     }
+    for text in &options.secrets {
+        wanted.push(Wanted::Mount(crate::secrets::secret(text)?));
+    }
     Ok(wanted)
 }
 

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 
 use super::inode::proc_path;
 use super::left_out::LeftOut;
-use super::overlay_xattr;
+use super::overlay_xattr::OverlayAttributes;
+use super::owners::Owners;
 use crate::error::{Error, Result};
 use crate::path::split;
 use crate::tree::{NodeId, NodeKind, Tree};
@@ -26,26 +27,35 @@ use crate::tree::{NodeId, NodeKind, Tree};
 /// out without it. Attributes that the file system there cannot hold are left out too, and that is said.
 pub fn checkout(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>>> {
     let _span = tracing::debug_span!("checkout", target = %target.display()).entered();
-    write(store, tree, target, false)
+    write(store, tree, target, None)
 }
 
 /// As [`checkout`], for a directory that overlayfs gets as a layer: the tree's own attributes of
 /// overlayfs's namespace are escaped, so that they show in the mount and do not steer it.
-pub fn checkout_for_overlay(store: &Store, tree: &Tree, target: &Path) -> Result<Vec<Vec<u8>>> {
-    write(store, tree, target, true)
+pub fn checkout_for_overlay(
+    store: &Store,
+    tree: &Tree,
+    target: &Path,
+    attributes: OverlayAttributes,
+) -> Result<Vec<Vec<u8>>> {
+    write(store, tree, target, Some(attributes))
 }
 
-fn write(store: &Store, tree: &Tree, target: &Path, escape: bool) -> Result<Vec<Vec<u8>>> {
+fn write(
+    store: &Store,
+    tree: &Tree,
+    target: &Path,
+    escape: Option<OverlayAttributes>,
+) -> Result<Vec<Vec<u8>>> {
     let name = || target.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(rustix::fs::CWD, target, flags, Mode::empty())
         .map_err(|e| Error::file("open", name(), e))?;
-    let privileged = rustix::process::geteuid().is_root();
     let out = Checkout {
         store,
         tree,
         root,
-        privileged,
+        owners: Owners::of_this_process(),
         escape,
         left_out: LeftOut::default(),
     };
@@ -91,8 +101,8 @@ fn write(store: &Store, tree: &Tree, target: &Path, escape: bool) -> Result<Vec<
             )?;
         }
     }
-    if let Some(words) = out.left_out.words(target) {
-        store.db().say(&words);
+    for words in [out.left_out.words(target), out.owners.words()] {
+        words.iter().for_each(|words| store.db().say(words));
     }
     Ok(skipped)
 }
@@ -101,8 +111,8 @@ struct Checkout<'a> {
     store: &'a Store,
     tree: &'a Tree,
     root: OwnedFd,
-    privileged: bool,
-    escape: bool,
+    owners: Owners,
+    escape: Option<OverlayAttributes>,
     left_out: LeftOut,
 }
 
@@ -157,7 +167,7 @@ impl Checkout<'_> {
             NodeKind::Directory(_) | NodeKind::File(_) => Ok(()),
         };
         match made {
-            Err(Errno::PERM) if !self.privileged => return Ok(false),
+            Err(Errno::PERM) if !self.owners.are_all() => return Ok(false),
             done => done.map_err(|e| Error::file("make", path, e))?,
         }
         self.finish(
@@ -199,8 +209,8 @@ impl Checkout<'_> {
         symlink: bool,
     ) -> Result<()> {
         let fail = |action: &'static str| move |e: Errno| Error::file(action, path, e);
-        if self.privileged {
-            let (uid, gid) = (Uid::from_raw(meta.uid), Gid::from_raw(meta.gid));
+        if let Some((uid, gid)) = self.owners.give(meta) {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(fail("change the owner of"))?;
         }
@@ -221,7 +231,7 @@ impl Checkout<'_> {
 impl Checkout<'_> {
     fn xattrs(&self, dir: &OwnedFd, name: &[u8], path: &[u8], meta: &Meta) -> Result<()> {
         for (key, value) in &meta.xattrs {
-            let escaped = overlay_xattr::escaped(key).filter(|_| self.escape);
+            let escaped = self.escape.and_then(|escape| escape.escaped(key));
             let set = rustix::fs::lsetxattr(
                 &proc_path(dir, name)[..],
                 escaped.as_deref().unwrap_or(key),
@@ -230,7 +240,8 @@ impl Checkout<'_> {
             );
             match set {
                 Ok(()) => {}
-                Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS) if !self.privileged => {}
+                Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS | Errno::INVAL)
+                    if !self.owners.are_all() => {}
                 Err(e) if self.cannot_hold(e) => self.left_out.add(path, key),
                 Err(e) => return Err(Error::file("set an extended attribute of", path, e)),
             }

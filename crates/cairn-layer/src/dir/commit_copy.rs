@@ -10,6 +10,7 @@ use cairn_store::{CHUNK_BYTES_MAX, Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat, fstat, openat, readlinkat, seek};
 
 use super::emit::Emitter;
+use super::owners::Owners;
 use super::scan::refuse_marker;
 use super::{Scanned, inode};
 use crate::error::{Error, Result};
@@ -34,12 +35,11 @@ pub fn commit_copy(
     let dir = openat(rustix::fs::CWD, copy, flags, Mode::empty())
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
-    let privileged = rustix::process::geteuid().is_root();
     let mut commit = Commit {
         emitter: Emitter::new(store, feeder, limits)?,
         parent,
         ignore,
-        privileged,
+        owners: Owners::of_this_process(),
         regrouped: HashSet::new(),
     };
     let mut groups = Groups::new();
@@ -62,7 +62,7 @@ struct Commit<'a> {
     emitter: Emitter<'a>,
     parent: &'a Tree,
     ignore: &'a HashSet<Vec<u8>>,
-    privileged: bool,
+    owners: Owners,
     /// Files whose names are not those of one file of the parent: all their names are written out, for a
     /// layer's hard links should lead to files of its own.
     regrouped: HashSet<(u64, u64)>,
@@ -104,19 +104,8 @@ impl Commit<'_> {
                 meta.set_xattr(name, value);
             }
         }
-        // All files are the caller's, in whose name they were checked out: owners and attributes that only
-        // root can set are those of the parent still.
-        if !self.privileged {
-            (meta.uid, meta.gid) = old.map_or((0, 0), |old| (old.uid, old.gid));
-            meta.xattrs.retain(|(name, _)| name.starts_with(b"user."));
-            for (name, value) in old
-                .into_iter()
-                .flat_map(|old| &old.xattrs)
-                .filter(|(name, _)| !name.starts_with(b"user."))
-            {
-                meta.set_xattr(name, value);
-            }
-        }
+        // Owners and attributes that a checkout could not have are those of the parent still.
+        self.owners.restore(&mut meta, old);
         meta
     }
 
@@ -151,7 +140,7 @@ impl Commit<'_> {
             );
             // Without privileges a checkout makes no devices: that one is missing says nothing.
             if names.binary_search_by(|n| n.as_slice().cmp(name)).is_err()
-                && (self.privileged || !device)
+                && (self.owners.are_all() || !device)
             {
                 self.emitter
                     .known(&join(path, name), Meta::default(), Kind::Whiteout)?;

@@ -9,39 +9,52 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cairn_model::Kind;
+use cairn_model::{Content, Kind, Meta};
 use cairn_store::{Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat};
 
 use super::emit::Emitter;
+use super::overlay_xattr::OverlayAttributes;
+use super::owners::Owners;
 use super::scan::{emit_leaf, refuse_marker};
-use super::{Scanned, inode, overlay_xattr};
+use super::{Scanned, inode};
 use crate::error::{Error, Result};
 use crate::layer::Limits;
 use crate::path::join;
 use crate::tree::{NodeId, NodeKind, Tree};
 
+/// Where and how a head was written.
+#[derive(Debug)]
+pub struct Upper<'a> {
+    /// The upper directory of its overlay.
+    pub directory: &'a Path,
+    /// In which attributes overlayfs says what it means.
+    pub attributes: OverlayAttributes,
+    /// Whose files there can be in it.
+    pub owners: Owners,
+}
+
 /// Reads the changes in `upper` relative to `parent`.
 pub fn commit_upper(
     store: &Store,
-    upper: &Path,
+    upper: &Upper<'_>,
     parent: &Tree,
     feeder: Feeder,
     limits: Limits,
 ) -> Result<Scanned> {
     let _span = tracing::debug_span!("read_upper").entered();
-    let name = || upper.as_os_str().as_encoded_bytes();
+    let name = || upper.directory.as_os_str().as_encoded_bytes();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat(rustix::fs::CWD, upper, flags, Mode::empty())
+    let dir = openat(rustix::fs::CWD, upper.directory, flags, Mode::empty())
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut commit = Commit {
         emitter: Emitter::new(store, feeder, limits)?,
         parent,
+        upper,
     };
-    let (marks, xattrs) = marks(inode::xattrs_of(&dir, b"")?, b"")?;
-    let mut meta = inode::meta(&stat);
-    meta.xattrs = xattrs;
+    let (marks, xattrs) = upper.marks(inode::xattrs_of(&dir, b"")?, b"")?;
+    let meta = commit.meta(&stat, xattrs, Some(parent.root()));
     if meta != parent.node(parent.root()).meta {
         commit.emitter.known(b"", meta, Kind::Directory)?;
     }
@@ -59,50 +72,75 @@ pub fn commit_upper(
 #[derive(Default)]
 struct Marks {
     opaque: bool,
+    whiteout: bool,
     metacopy: bool,
     redirect: Option<Vec<u8>>,
 }
 
 type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// Splits overlayfs's own attributes from the file's.
-fn marks(xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
-    let mut marks = Marks::default();
-    let mut rest = Vec::new();
-    for (name, value) in xattrs {
-        if let Some(own) = overlay_xattr::unescaped(&name) {
-            rest.push((own, value));
-            continue;
-        }
-        // Heads are never mounted with userxattr, so user.overlay.* is the file's own, as any process may
-        // set it.
-        match name.strip_prefix(b"trusted.overlay.") {
-            None => rest.push((name, value)),
-            Some(b"opaque") => marks.opaque = value == b"y",
-            Some(b"metacopy") => marks.metacopy = true,
-            Some(b"redirect") => marks.redirect = Some(value),
-            Some(b"origin" | b"impure" | b"uuid" | b"nlink" | b"upper" | b"protattr") => {}
-            Some(_) => {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                return Err(Error::entry(
-                    path,
-                    format!(
-                        "it has the attribute {name}, which Cairn does not know and so cannot commit"
-                    ),
-                ));
+impl Upper<'_> {
+    /// Splits overlayfs's own attributes from the file's. Those of its other namespace are the file's own, as
+    /// any process may set them.
+    fn marks(&self, xattrs: Xattrs, path: &[u8]) -> Result<(Marks, Xattrs)> {
+        let attributes = self.attributes;
+        let mut marks = Marks::default();
+        let mut rest = Vec::new();
+        for (name, value) in xattrs {
+            if let Some(own) = attributes.unescaped(&name) {
+                rest.push((own, value));
+                continue;
+            }
+            match name.strip_prefix(attributes.prefix()) {
+                None => rest.push((name, value)),
+                // "x" is a directory with whiteouts that are files.
+                Some(b"opaque") => marks.opaque = value == b"y",
+                Some(b"whiteout") => marks.whiteout = true,
+                Some(b"metacopy") => marks.metacopy = true,
+                Some(b"redirect") => marks.redirect = Some(value),
+                Some(b"origin" | b"impure" | b"uuid" | b"nlink" | b"upper" | b"protattr") => {}
+                Some(_) => {
+                    let name = String::from_utf8_lossy(&name).into_owned();
+                    return Err(Error::entry(
+                        path,
+                        format!(
+                            "it has the attribute {name}, which Cairn does not know and so cannot commit"
+                        ),
+                    ));
+                }
             }
         }
+        rest.sort_unstable();
+        Ok((marks, rest))
     }
-    rest.sort_unstable();
-    Ok((marks, rest))
 }
 
 struct Commit<'a> {
     emitter: Emitter<'a>,
     parent: &'a Tree,
+    upper: &'a Upper<'a>,
 }
 
 impl Commit<'_> {
+    /// What a file is meant to have, which was `before` in the parent's tree if it was there.
+    fn meta(&self, stat: &Stat, xattrs: Xattrs, before: Option<NodeId>) -> Meta {
+        let mut meta = inode::meta(stat);
+        meta.xattrs = xattrs;
+        let old = before.map(|id| &self.parent.node(id).meta);
+        self.upper.owners.restore(&mut meta, old);
+        meta
+    }
+
+    /// A name that is deleted.
+    fn whiteout(&mut self, path: &[u8], moved: bool) -> Result<()> {
+        // In a moved directory nothing was here before: the name is just not written out.
+        if !moved && self.parent.get(path).is_some() {
+            self.emitter
+                .known(path, Default::default(), Kind::Whiteout)?;
+        }
+        Ok(())
+    }
+
     /// The children of an upper directory at `path`. `origin` is the lower directory it is merged
     /// with, if any; `moved` says that the origin is another path, so that what it holds has to be
     /// written out here.
@@ -158,20 +196,13 @@ impl Commit<'_> {
         refuse_marker(name, path)?;
         let stat = inode::stat(dir, name, path)?;
         match inode::file_type(&stat) {
-            FileType::CharacterDevice if stat.st_rdev == 0 => {
-                // In a moved directory nothing was here before: the name is just not written out.
-                if !moved && self.parent.get(path).is_some() {
-                    self.emitter
-                        .known(path, Default::default(), Kind::Whiteout)?;
-                }
-                Ok(())
-            }
+            FileType::CharacterDevice if stat.st_rdev == 0 => self.whiteout(path, moved),
             FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket => {
                 self.emitter.report.dropped.push(path.to_vec());
                 Ok(())
             }
             FileType::Directory => self.directory(dir, name, path, &stat, origin, moved),
-            _ => self.leaf(dir, name, path, &stat, origin),
+            _ => self.leaf(dir, name, path, &stat, origin, moved),
         }
     }
 
@@ -185,9 +216,9 @@ impl Commit<'_> {
         moved: bool,
     ) -> Result<()> {
         let fd = inode::open(dir, name, path)?;
-        let (marks, xattrs) = marks(inode::xattrs_of(&fd, path)?, path)?;
-        let mut meta = inode::meta(stat);
-        meta.xattrs = xattrs;
+        let (marks, xattrs) = self.upper.marks(inode::xattrs_of(&fd, path)?, path)?;
+        let before = origin.and_then(|origin| self.parent.get(&join(origin, name)));
+        let meta = self.meta(stat, xattrs, before);
         self.emitter.known(path, meta, Kind::Directory)?;
         let lower = match (&marks.redirect, marks.opaque) {
             (_, true) => None,
@@ -216,15 +247,20 @@ impl Commit<'_> {
         path: &[u8],
         stat: &Stat,
         origin: Option<&[u8]>,
+        moved: bool,
     ) -> Result<()> {
+        let before = origin.and_then(|origin| self.parent.get(&join(origin, name)));
         // Before its attributes are read: only the first name of a file says what it is.
         if let Some(target) = self.emitter.link_target(stat, path) {
-            return self
-                .emitter
-                .known(path, inode::meta(stat), Kind::Hardlink(target));
+            let mut meta = self.meta(stat, Xattrs::new(), before);
+            meta.xattrs.clear();
+            return self.emitter.known(path, meta, Kind::Hardlink(target));
         }
         if inode::file_type(stat) == FileType::RegularFile {
-            let (marks, xattrs) = marks(inode::xattrs_at(dir, name, path)?, path)?;
+            let (marks, xattrs) = self.upper.marks(inode::xattrs_at(dir, name, path)?, path)?;
+            if marks.whiteout && stat.st_size == 0 {
+                return self.whiteout(path, moved);
+            }
             // Copied up without its data: a change of mode or owner. The data is the parent's, wherever a
             // rename has put the file since.
             if marks.metacopy {
@@ -232,31 +268,40 @@ impl Commit<'_> {
                     Some(redirect) => redirected(redirect, origin),
                     None => origin.map(|origin| join(origin, name)),
                 };
-                let node = lower
-                    .and_then(|path| self.parent.get(&path))
-                    .map(|id| &self.parent.node(id).kind);
-                let Some(NodeKind::File(content)) = node else {
-                    return Err(Error::entry(
-                        path,
-                        "its data should be in the parent snapshot, and is not there",
-                    ));
-                };
-                // The kernel keeps the size with the copy. Another one means that it was made over another
-                // parent, and the data there is not this file's.
-                if content.size != stat.st_size as u64 {
-                    return Err(Error::entry(
-                        path,
-                        "its size differs from the file in the parent snapshot it stands for",
-                    ));
-                }
-                let mut meta = inode::meta(stat);
-                meta.xattrs = xattrs;
-                return self.emitter.known(path, meta, Kind::File(content.clone()));
+                let content = self.content_below(path, lower.as_deref(), stat)?;
+                let meta = self.meta(stat, xattrs, before);
+                return self.emitter.known(path, meta, Kind::File(content));
             }
         }
-        emit_leaf(&mut self.emitter, dir, name, path, stat, |xattrs| {
-            Ok(marks(xattrs, path)?.1)
+        let (upper, parent) = (self.upper, self.parent);
+        let old = before.map(|id| &parent.node(id).meta);
+        emit_leaf(&mut self.emitter, dir, name, path, stat, |mut meta| {
+            meta.xattrs = upper.marks(std::mem::take(&mut meta.xattrs), path)?.1;
+            upper.owners.restore(&mut meta, old);
+            Ok(meta)
         })
+    }
+
+    /// The content of a file of which only the metadata was changed: that of `lower` in the parent.
+    fn content_below(&self, path: &[u8], lower: Option<&[u8]>, stat: &Stat) -> Result<Content> {
+        let node = lower
+            .and_then(|path| self.parent.get(path))
+            .map(|id| &self.parent.node(id).kind);
+        let Some(NodeKind::File(content)) = node else {
+            return Err(Error::entry(
+                path,
+                "its data should be in the parent snapshot, and is not there",
+            ));
+        };
+        // The kernel keeps the size with the copy. Another one means that it was made over another parent, and
+        // the data there is not this file's.
+        if content.size != stat.st_size as u64 {
+            return Err(Error::entry(
+                path,
+                "its size differs from the file in the parent snapshot it stands for",
+            ));
+        }
+        Ok(content.clone())
     }
 }
 

@@ -9,6 +9,7 @@ mod fingerprint;
 mod inode;
 mod left_out;
 mod overlay_xattr;
+mod owners;
 mod read_ahead;
 mod scan;
 
@@ -18,9 +19,11 @@ use crate::layer::Layer;
 
 pub use checkout::{checkout, checkout_for_overlay, write_pieces};
 pub use commit_copy::commit_copy;
-pub use commit_upper::commit_upper;
+pub use commit_upper::{Upper, commit_upper};
 pub(crate) use emit::Emitter;
 pub use fingerprint::{Fingerprint, Survey, survey};
+pub use overlay_xattr::OverlayAttributes;
+pub use owners::Owners;
 pub use scan::scan;
 
 /// A directory as a layer.

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cairn_model::{Kind, path_display};
+use cairn_model::{Kind, Meta, path_display};
 use cairn_store::{Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat};
 
@@ -95,21 +95,22 @@ pub fn refuse_marker(name: &[u8], path: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Emits anything but a directory; `filter` may change or refuse its xattrs.
+/// Emits anything but a directory; `finish` may change or refuse its metadata.
 pub fn emit_leaf(
     emitter: &mut Emitter<'_>,
     dir: &OwnedFd,
     name: &[u8],
     path: &[u8],
     stat: &Stat,
-    filter: impl FnOnce(Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<(Vec<u8>, Vec<u8>)>>,
+    finish: impl FnOnce(Meta) -> Result<Meta>,
 ) -> Result<()> {
     let mut meta = inode::meta(stat);
     let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
     let kind = match inode::file_type(stat) {
         FileType::RegularFile => {
             let file = inode::open(dir, name, path)?;
-            meta.xattrs = filter(inode::xattrs_of(&file, path)?)?;
+            meta.xattrs = inode::xattrs_of(&file, path)?;
+            let meta = finish(meta)?;
             let now = fstat(&file).map_err(|e| Error::file("stat", path, e))?;
             return emitter.file(path, meta, file, &now);
         }
@@ -128,6 +129,6 @@ pub fn emit_leaf(
             ));
         }
     };
-    meta.xattrs = filter(inode::xattrs_at(dir, name, path)?)?;
-    emitter.known(path, meta, kind)
+    meta.xattrs = inode::xattrs_at(dir, name, path)?;
+    emitter.known(path, finish(meta)?, kind)
 }

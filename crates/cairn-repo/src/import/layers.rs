@@ -73,7 +73,7 @@ impl Import<'_> {
         expected: Digest,
     ) -> Result<NewLayer> {
         let mut stream = Reading {
-            inner: source.open()?,
+            inner: source.open(self.repo.watch())?,
             watch: self.repo.watch(),
         };
         let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;

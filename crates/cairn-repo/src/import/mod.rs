@@ -4,6 +4,7 @@ mod archive;
 mod layers;
 mod names;
 mod publish;
+mod pull;
 mod root;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use crate::repo::Repo;
 use crate::report;
 
 pub(crate) use publish::IMPORTED;
+pub use pull::{PullOptions, Pulled};
 pub(crate) use root::forget_trees;
 
 /// What an import brought.
@@ -131,6 +133,7 @@ struct Import<'a> {
     options: &'a ImportOptions,
 }
 
+/// Ends where the work is to end.
 pub(crate) struct Reading<'a, R> {
     pub inner: R,
     pub watch: &'a Watch,
@@ -139,8 +142,6 @@ pub(crate) struct Reading<'a, R> {
 impl<R: std::io::Read> std::io::Read for Reading<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         self.watch.check()?;
-        let read = self.inner.read(out)?;
-        self.watch.read(read as u64);
-        Ok(read)
+        self.inner.read(out)
     }
 }

@@ -50,7 +50,7 @@ impl Import<'_> {
         let ingest = self.repo.store.ingest()?;
         self.repo.watch().total(source.stored_bytes()?);
         let mut stream = Reading {
-            inner: source.open()?,
+            inner: source.open(self.repo.watch())?,
             watch: self.repo.watch(),
         };
         let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;

@@ -1,6 +1,7 @@
 //! Which settings there are: name, meaning, default and bounds of each.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cairn_image::Platform;
 use cairn_layer::Limits;
@@ -40,6 +41,10 @@ pub struct Settings {
     pub log_bytes_max: Option<u64>,
     /// How many of these files are kept.
     pub log_files: Option<u32>,
+    /// Seconds that a registry may send nothing.
+    pub registry_timeout: Option<u32>,
+    /// How often something of a registry is tried again.
+    pub registry_retries: Option<u32>,
     /// Entries that an imported layer may have.
     pub entries_max: Option<u64>,
     /// Bytes that an imported layer may have.
@@ -72,6 +77,17 @@ impl Settings {
         self.log_files.unwrap_or(LOG_FILES)
     }
 
+    /// How registries are dealt with.
+    pub fn registry(&self) -> cairn_registry::Options {
+        let unsaid = cairn_registry::Options::default();
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        cairn_registry::Options {
+            retries: self.registry_retries.unwrap_or(unsaid.retries),
+            silence_max: self.registry_timeout.map_or(unsaid.silence_max, seconds),
+            ..unsaid
+        }
+    }
+
     /// What an imported layer may have.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -94,7 +110,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 13] = [
+static ALL: [Setting; 15] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",
@@ -103,7 +119,7 @@ static ALL: [Setting; 13] = [
     },
     Setting {
         name: "driver",
-        about: "Mount driver: auto (the best that works), erofs, erofs-loop, overlay or copy",
+        about: "Mount driver: auto (the best that works), erofs, erofs-loop, overlay, overlay-user or copy",
         default: || "auto".into(),
         take: |settings, text| match text {
             "auto" => {
@@ -190,6 +206,31 @@ static ALL: [Setting; 13] = [
         take: |settings, text| {
             let files = between(text.parse().ok(), 1, 100)?;
             settings.log_files = u32::try_from(files).ok();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "registry.timeout",
+        about: "Seconds that a registry may send nothing before the connection is given up, 1 to 3600",
+        default: || {
+            cairn_registry::Options::default()
+                .silence_max
+                .as_secs()
+                .to_string()
+        },
+        take: |settings, text| {
+            let seconds = between(text.parse().ok(), 1, 3600)?;
+            settings.registry_timeout = u32::try_from(seconds).ok();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "registry.retries",
+        about: "How often a failed request to a registry is tried again, 0 to 100",
+        default: || cairn_registry::Options::default().retries.to_string(),
+        take: |settings, text| {
+            let retries = between(text.parse().ok(), 0, 100)?;
+            settings.registry_retries = u32::try_from(retries).ok();
             Ok(())
         },
     },

@@ -164,7 +164,7 @@ pub(super) fn apply(hierarchies: &[Hierarchy], group: &str, limits: &Limits) -> 
                 fs::write(&path, value).step(what())?;
             }
             None if setting.required => {
-                let why = if rustix::process::geteuid().is_root() {
+                let why = if crate::rootless::has_all_ids() {
                     "this host has no control group for it"
                 } else {
                     "it needs a control group, which this user may not create"

@@ -87,7 +87,9 @@ pub fn restrict_devices(group: &str, rules: &[DeviceRule]) -> Result<()> {
 
 /// True where this process can control the devices of a container.
 pub fn can_control_devices() -> bool {
-    rustix::process::geteuid().is_root() && devices::possible(&hierarchies())
+    rustix::process::geteuid().is_root()
+        && crate::rootless::has_all_ids()
+        && devices::possible(&hierarchies())
 }
 
 /// True where the kernel killed a process of the container because its memory was used up.

@@ -81,24 +81,16 @@ fn enter(order: &Order, slot: &mut Option<OwnedFd>) -> Result<u8> {
     let _ = cairn_sys::close_on_exec_from(3);
     // Limits and devices are the container's before anything of it can be reached.
     cgroup::join(&order.spec.group)?;
-    let mut namespaces = CloneFlags::CLONE_NEWNS
-        | CloneFlags::CLONE_NEWUTS
-        | CloneFlags::CLONE_NEWIPC
-        | CloneFlags::CLONE_NEWNET
-        | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWCGROUP;
-    let user = |who: &str| format!("/proc/{who}/ns/user");
-    let pid = crate::monitor::pid_of(&first)?.to_string();
+    let pid = crate::monitor::pid_of(&first)?;
+    let mut namespaces = other_namespaces(pid);
     let mut users = None;
     if order.spec.ids.is_some() {
         // It is entered last, as by init: up to then streams and terminals are given to the container.
-        let path = user(&pid);
+        let path = format!("/proc/{pid}/ns/user");
         users = Some(OwnedFd::from(
             File::open(&path).step(format!("open {path}"))?,
         ));
-    } else if std::fs::read_link(user("self")).ok() != std::fs::read_link(user(&pid)).ok() {
-        // One's own user namespace cannot be joined (setns(2)).
-        namespaces |= CloneFlags::CLONE_NEWUSER;
+        namespaces.remove(CloneFlags::CLONE_NEWUSER);
     }
     nix::sched::setns(&first, namespaces).step("join the container's namespaces")?;
     // The kernel made the container's root this process's; whatever happens, nothing of the host is kept.
@@ -118,6 +110,27 @@ fn enter(order: &Order, slot: &mut Option<OwnedFd>) -> Result<u8> {
             Ok(wait(Pid::from_raw(child)))
         }
     }
+}
+
+/// Kinds of namespaces in which a process is and this one is not. One's own user namespace cannot be joined,
+/// nor can the host's network by somebody other than root (setns(2)).
+fn other_namespaces(pid: i32) -> CloneFlags {
+    let kinds = [
+        (CloneFlags::CLONE_NEWUSER, "user"),
+        (CloneFlags::CLONE_NEWNS, "mnt"),
+        (CloneFlags::CLONE_NEWUTS, "uts"),
+        (CloneFlags::CLONE_NEWIPC, "ipc"),
+        (CloneFlags::CLONE_NEWNET, "net"),
+        (CloneFlags::CLONE_NEWPID, "pid"),
+        (CloneFlags::CLONE_NEWCGROUP, "cgroup"),
+    ];
+    let link = |who: &str, name: &str| std::fs::read_link(format!("/proc/{who}/ns/{name}")).ok();
+    let pid = pid.to_string();
+    let others = kinds.into_iter().filter(|(_, name)| {
+        let own = link("self", name);
+        own.is_none() || own != link(&pid, name)
+    });
+    others.map(|(kind, _)| kind).collect()
 }
 
 fn wait(child: Pid) -> u8 {
@@ -143,8 +156,6 @@ fn launch(
     let myself = pidfd_open(rustix::process::getpid(), PidfdFlags::empty());
     wire::send_process(socket, &myself.step("open this process")?)?;
     rustix::process::setsid().step("start a session")?;
-    // Of the namespace this process is in now; the container's is entered at the end.
-    let privileged = crate::init::is_privileged();
     if let Some(range) = &spec.ids {
         range.own_new_files()?;
     }
@@ -156,8 +167,9 @@ fn launch(
         &read_in(&root, "etc/group"),
     )?;
     drop(root);
-    if let Some(range) = &spec.ids {
-        range.check(user.uid, user.gid, &user.groups)?;
+    match &spec.ids {
+        Some(range) => range.check(user.uid, user.gid, &user.groups)?,
+        None => identity::check(&user)?,
     }
     connect(spec, &user, socket)?;
     let program = Program::new(spec, &user)?;
@@ -166,7 +178,7 @@ fn launch(
     let entered = std::env::set_current_dir(spec.cwd.as_os_str());
     wire::ready(socket)?;
     reset::surroundings(&spec.ulimits)?;
-    identity::assume(spec, &user, privileged, users)?;
+    identity::assume(spec, &user, users)?;
     crate::init::stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     reset::signals()?;

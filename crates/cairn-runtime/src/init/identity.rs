@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use cairn_sys::IdMap;
 use caps::{CapSet, CapsHashSet};
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid};
@@ -16,12 +17,7 @@ fn failed(e: caps::errors::CapsError) -> std::io::Error {
 
 /// Becomes the user, for good. Where the process may gain privileges later, its filter of system calls is
 /// installed as long as there is the privilege to do so; else [`shut`] does it at the very end.
-pub fn assume(
-    spec: &LaunchSpec,
-    user: &User,
-    privileged: bool,
-    users: Option<&OwnedFd>,
-) -> Result<()> {
+pub fn assume(spec: &LaunchSpec, user: &User, users: Option<&OwnedFd>) -> Result<()> {
     if let Some(users) = users {
         // It gives all capabilities over what belongs to the namespace, and takes all others.
         setns(users.as_fd(), CloneFlags::CLONE_NEWUSER).step("enter the user namespace")?;
@@ -36,14 +32,7 @@ pub fn assume(
                 .step("drop capabilities")?;
         }
     }
-    if privileged {
-        let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
-        nix::unistd::setgroups(&groups).step("set groups")?;
-    } else if (user.uid, user.gid) != (0, 0) {
-        return Err(Error::Invalid(
-            "only the user root is available when cairn is not run as root; omit -u".into(),
-        ));
-    }
+    set_groups(user)?;
     if let (false, Some(filter)) = (spec.no_new_privileges, &spec.seccomp) {
         filter.install()?;
     }
@@ -83,6 +72,32 @@ pub fn assume(
         rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
     }
     Ok(())
+}
+
+/// Refuses a user or group that this process's user namespace does not have.
+pub fn check(user: &User) -> Result<()> {
+    let ids = IdMap::of_this_process();
+    let mut groups = [user.gid].into_iter().chain(user.groups.iter().copied());
+    if ids.has_uid(user.uid) && groups.all(|gid| ids.has_gid(gid)) {
+        return Ok(());
+    }
+    Err(Error::Invalid(match ids.is_single() {
+        true => "only the user root is available: this user namespace has one id; omit -u, or see \"cairn driver\" for how to have more".into(),
+        false => format!(
+            "user {} with its groups is not among the ids of this user namespace; choose another with -u, or see \"cairn driver\"",
+            user.uid
+        ),
+    }))
+}
+
+/// Sets the supplementary groups. Where the namespace has one id those of the caller stay, which have no name
+/// in it: the kernel forbids to change them, so that nobody drops a group that forbids them something.
+fn set_groups(user: &User) -> Result<()> {
+    if IdMap::of_this_process().is_single() {
+        return Ok(());
+    }
+    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    nix::unistd::setgroups(&groups).step("set groups")
 }
 
 fn become_user(user: &User) -> Result<()> {

@@ -21,6 +21,7 @@ use self::program::Program;
 use self::user::{User, look_up};
 use crate::error::{Error, Result, Step};
 use crate::rootfs::{Rootfs, build};
+use crate::secret::SecretValue;
 use crate::spec::LaunchSpec;
 use crate::wire;
 
@@ -31,6 +32,9 @@ const PASSWD_BYTES_MAX: u64 = 4 << 20;
 pub struct Order {
     /// The launch.
     pub spec: LaunchSpec,
+    /// Bytes of the secrets that it mounts.
+    #[serde(default)]
+    pub secrets: Vec<SecretValue>,
     /// An empty directory, to mount the root at in a mount namespace of its own.
     pub place: PathBuf,
     /// Number of the descriptor to the monitor.
@@ -63,12 +67,18 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     let pidfd = pidfd_open(myself, PidfdFlags::empty()).step("open this process")?;
     wire::send_process(socket, &pidfd)?;
     drop(pidfd);
-    let privileged = is_privileged();
+    let privileged = crate::rootless::has_all_ids();
     let users = namespaces::enter(spec)?;
     if let Some(range) = &spec.ids {
         range.own_new_files()?;
     }
-    let rootfs = build(spec, &order.place, privileged, users.as_ref())?;
+    let rootfs = build(
+        spec,
+        &order.secrets,
+        &order.place,
+        privileged,
+        users.as_ref(),
+    )?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
     rustix::process::setsid().step("start a session")?;
     let user = look_up(
@@ -76,8 +86,9 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
         &read_in(&rootfs.root, "etc/passwd"),
         &read_in(&rootfs.root, "etc/group"),
     )?;
-    if let Some(range) = &spec.ids {
-        range.check(user.uid, user.gid, &user.groups)?;
+    match &spec.ids {
+        Some(range) => range.check(user.uid, user.gid, &user.groups)?,
+        None => identity::check(&user)?,
     }
     connect(spec, &rootfs, &user, socket)?;
     enter(rootfs)?;
@@ -89,7 +100,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     // Now that it is in groups of its own, they are all it can see; a kernel without is no reason not to run.
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP);
     reset::surroundings(&spec.ulimits)?;
-    identity::assume(spec, &user, privileged, users.as_ref())?;
+    identity::assume(spec, &user, users.as_ref())?;
     stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     if spec.init {
@@ -101,12 +112,6 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     reset::signals()?;
     identity::shut(spec)?;
     program.execute()
-}
-
-/// True where all ids are there, so that any user can be chosen.
-pub(crate) fn is_privileged() -> bool {
-    std::fs::read_to_string("/proc/self/uid_map")
-        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]))
 }
 
 /// A small file of the container as text; empty where it is missing or not a file.

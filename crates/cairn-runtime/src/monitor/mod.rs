@@ -13,7 +13,7 @@ pub(crate) mod streams;
 pub(crate) mod terminal;
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use cairn_model::clock;
@@ -28,6 +28,7 @@ use self::signals::{Signals, Started};
 use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
+use crate::secret::SecretValue;
 use crate::spec::LaunchSpec;
 use crate::state::{ContainerLock, State, Status, start_ticks};
 use crate::users::IdClaim;
@@ -40,6 +41,9 @@ pub use signals::{block as block_signals, named as signal_named, pending as pend
 pub struct Order {
     /// The launch.
     pub spec: LaunchSpec,
+    /// Bytes of the secrets that it mounts.
+    #[serde(default)]
+    pub secrets: Vec<SecretValue>,
     /// The container's own directory.
     pub directory: PathBuf,
     /// Number of the descriptor that holds the container's lock.
@@ -134,7 +138,7 @@ fn watch(
     let mut state = State::created();
     state.save(directory)?;
     let mut begun = None;
-    let done = begin(spec, directory, &signals, &mut state, &mut begun);
+    let done = begin(order, &signals, &mut state, &mut begun);
     let code = match (done, &mut begun) {
         (Ok(()), Some(watched)) => {
             if let Some(after) = after {
@@ -193,14 +197,14 @@ fn watch(
 
 /// Starts the container up to the moment its process has begun.
 fn begin(
-    spec: &LaunchSpec,
-    directory: &Path,
+    order: &Order,
     signals: &Signals,
     state: &mut State,
     begun: &mut Option<Watched>,
 ) -> Result<()> {
+    let (spec, directory) = (&order.spec, &order.directory);
     let listener = control::listen(directory)?;
-    let (outer, started, streams) = launch(spec, directory, signals)?;
+    let (outer, started, streams) = launch(order, signals)?;
     tracing::debug!("the container's process has begun");
     state.pid = started.pid;
     state.start_ticks = start_ticks(started.pid).unwrap_or(0);
@@ -240,11 +244,8 @@ fn begin(
 
 /// Starts the process around the container and talks to init until the program is executed. What was started
 /// does not outlive an error.
-fn launch(
-    spec: &LaunchSpec,
-    directory: &Path,
-    signals: &Signals,
-) -> Result<(Pid, Started, Streams)> {
+fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
+    let (spec, directory) = (&order.spec, &order.directory);
     let place = directory.join("root");
     std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
     enter_user_namespace()?;
@@ -252,6 +253,7 @@ fn launch(
     let (outer, socket) = outer::start(
         init::Order {
             spec: spec.clone(),
+            secrets: order.secrets.clone(),
             place,
             socket: 0,
         },

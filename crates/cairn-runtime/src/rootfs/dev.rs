@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use cairn_sys::IdMap;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Uid, chownat, makedev, mkdirat, mknodat, symlinkat,
 };
@@ -58,7 +59,7 @@ impl Dev {
                 attach(&node, &exact(&dev, name)?, name)?;
             }
         }
-        let group = match privileged {
+        let group = match privileged || IdMap::of_this_process().has_gid(TERMINALS) {
             true => format!(",gid={}", owner(spec, 0, TERMINALS).1.as_raw()),
             false => String::new(),
         };

@@ -8,6 +8,7 @@
 mod dev;
 mod place;
 mod protect;
+mod secrets;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -16,6 +17,7 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 
 use crate::detached::{QUIET, attach, clone, filesystem, open_exact};
 use crate::error::{Error, Result, Step};
+use crate::secret::SecretValue;
 use crate::spec::{LaunchSpec, Mount, MountKind, Origin};
 use crate::users::IdRange;
 
@@ -33,6 +35,7 @@ pub struct Rootfs {
 /// Mounts everything; the root is attached at `place`.
 pub fn build(
     spec: &LaunchSpec,
+    secrets: &[SecretValue],
     place: &Path,
     privileged: bool,
     users: Option<&OwnedFd>,
@@ -42,6 +45,7 @@ pub fn build(
         MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
     )
     .step("make mounts private")?;
+    let mut secrets = secrets::make(spec, secrets, place)?;
     let root = cairn_view::mount_for(&spec.plan, users.map(AsFd::as_fd))?;
     // Device nodes of an image open nothing; those in /dev are the container's own.
     if !spec.privileged {
@@ -58,7 +62,11 @@ pub fn build(
         protect::apply(&proc, &sys, &dev)?;
     }
     for (path, mount) in order {
-        add(&root, &path, mount, spec.ids.as_ref().zip(users))?;
+        let made = match &mount.what {
+            MountKind::Secret(secret) => secrets.take(secret)?,
+            what => detached(what, spec.ids.as_ref().zip(users))?,
+        };
+        add(&root, &path, mount, made)?;
     }
     if spec.read_only {
         cairn_sys::mount_read_only(&root, false).step("make the root read-only")?;
@@ -129,15 +137,14 @@ fn in_order<'a>(root: &OwnedFd, mounts: &'a [Mount]) -> Result<Vec<(Placed, &'a 
     Ok(order)
 }
 
-/// Mounts something at its place; ids are shown as `mapped` says.
+/// Mounts what was made for it at its place.
 fn add(
     root: &OwnedFd,
     placed: &Placed,
     mount: &Mount,
-    mapped: Option<(&IdRange, &OwnedFd)>,
+    (made, is_directory): (OwnedFd, bool),
 ) -> Result<()> {
     let name = mount.target.lossy();
-    let (made, is_directory) = detached(&mount.what, mapped)?;
     if mount.origin == Origin::Generated {
         // Inodes of the host's that the container owns: never a way to leave a program there.
         cairn_sys::mount_quiet(&made).step(format!("shut {name} off"))?;
@@ -153,9 +160,10 @@ fn add(
     }
 }
 
-/// What is to be mounted, attached nowhere yet, and whether it is a directory.
+/// What is to be mounted, attached nowhere yet, and whether it is a directory. Ids are shown as `mapped` says.
 fn detached(what: &MountKind, mapped: Option<(&IdRange, &OwnedFd)>) -> Result<(OwnedFd, bool)> {
     match what {
+        MountKind::Secret(_) => Err(Error::Invalid("a secret has no mount yet".into())),
         MountKind::Bind { source } => bind(source, true, mapped),
         MountKind::FlatBind { source } => bind(source, false, mapped),
         MountKind::Image { plan, .. } => {

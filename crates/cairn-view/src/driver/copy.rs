@@ -13,7 +13,8 @@ use cairn_layer::{Limits, Scanned, Tree, checkout, commit_copy};
 use cairn_model::{CopyPlan, Driver, TreeId};
 use cairn_store::{Feeder, Store};
 
-use super::{Place, Room, SAMPLE, upper};
+use super::head::upper;
+use super::{Place, Room, SAMPLE};
 use crate::detached::{Users, clone, map_ids};
 use crate::error::{At, Error, Result};
 use crate::flat::Flat;

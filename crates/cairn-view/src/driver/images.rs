@@ -3,12 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cairn_layer::{Limits, Scanned, Tree};
+use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree};
 use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId};
 use cairn_store::{Feeder, Store};
 
+use super::head::overlay_head;
 use super::stack::{self, Stack, overlay};
-use super::{Place, Room, SAMPLE, overlay_head};
+use super::{Place, Room, SAMPLE};
 use crate::detached::{Refused, Users, map_ids};
 use crate::erofs::write_image;
 use crate::error::{At, Error, Result};
@@ -22,12 +23,13 @@ pub(super) trait MountImage {
     fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused>;
 }
 
-fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> ImagePlan {
-    ImagePlan {
+fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<ImagePlan> {
+    let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
+    Ok(ImagePlan {
         images: vec![at.views.image_path(id)],
         data: vec![at.views.objects().directory().to_owned()],
-        head: head.map(overlay_head),
-    }
+        head: head.transpose()?,
+    })
 }
 
 impl<M: MountImage> Room for M {
@@ -59,13 +61,13 @@ impl<M: MountImage> Room for M {
         Ok(ImagePlan {
             images: vec![image],
             data: vec![objects.directory().to_owned()],
-            head: Some(overlay_head(head)),
+            head: Some(overlay_head(head, OverlayAttributes::Trusted)?),
         })
     }
 
     fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<ImagePlan>> {
         let whole = at.views.has_image(at.store, id)?;
-        Ok(whole.then(|| plan(at, id, head)))
+        whole.then(|| plan(at, id, head)).transpose()
     }
 
     fn make(
@@ -76,7 +78,7 @@ impl<M: MountImage> Room for M {
         tree: &Tree,
     ) -> Result<ImagePlan> {
         at.views.make_image_for_use(at.store, id, tree)?;
-        Ok(plan(at, id, head))
+        plan(at, id, head)
     }
 
     fn add_points<E: From<Error>>(
@@ -108,13 +110,14 @@ impl<M: MountImage> Room for M {
             lowers: &lowers,
             data: &plan.data,
             head: plan.head.as_ref(),
+            attributes: OverlayAttributes::Trusted,
             users,
         };
         overlay(&stack).map_err(refused)
     }
 
     fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
-        stack::start_head(store, upper, root)
+        stack::start_head(store, upper, root, OverlayAttributes::Trusted)
     }
 
     fn read_head(

@@ -7,6 +7,7 @@
 mod copy;
 mod erofs;
 mod erofs_loop;
+mod head;
 mod images;
 mod overlay;
 mod stack;
@@ -15,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use cairn_layer::{Limits, Scanned, Tree};
-use cairn_model::{Driver, Head, Meta, MountPlan, TreeId};
+use cairn_model::{Driver, Meta, MountPlan, TreeId};
 use cairn_store::{Feeder, Store};
 
 use crate::cache::Views;
@@ -24,7 +25,9 @@ use crate::error::{Error, Result};
 use copy::Copy;
 use erofs::Erofs;
 use erofs_loop::ErofsLoop;
-use overlay::Overlay;
+use overlay::{OVERLAY, OVERLAY_USER};
+
+pub use head::upper;
 
 /// The cache, and the store that fills it.
 #[derive(Clone, Copy)]
@@ -112,7 +115,8 @@ pub(crate) fn prepare<E: From<Error>>(
     Ok(match driver {
         Driver::Erofs => MountPlan::Erofs(with(&Erofs, at, id, head, tree)?),
         Driver::ErofsLoop => MountPlan::ErofsLoop(with(&ErofsLoop, at, id, head, tree)?),
-        Driver::Overlay => MountPlan::Overlay(with(&Overlay, at, id, head, tree)?),
+        Driver::Overlay => MountPlan::Overlay(with(&OVERLAY, at, id, head, tree)?),
+        Driver::OverlayUser => MountPlan::OverlayUser(with(&OVERLAY_USER, at, id, head, tree)?),
         Driver::Copy => MountPlan::Copy(with(&Copy, at, id, head, tree)?),
     })
 }
@@ -122,7 +126,8 @@ pub(crate) fn sample(driver: Driver, scratch: &Path, head: &Path) -> Result<Moun
     Ok(match driver {
         Driver::Erofs => MountPlan::Erofs(Erofs.sample(scratch, head)?),
         Driver::ErofsLoop => MountPlan::ErofsLoop(ErofsLoop.sample(scratch, head)?),
-        Driver::Overlay => MountPlan::Overlay(Overlay.sample(scratch, head)?),
+        Driver::Overlay => MountPlan::Overlay(OVERLAY.sample(scratch, head)?),
+        Driver::OverlayUser => MountPlan::OverlayUser(OVERLAY_USER.sample(scratch, head)?),
         Driver::Copy => MountPlan::Copy(Copy.sample(scratch, head)?),
     })
 }
@@ -141,7 +146,10 @@ pub(crate) fn add_points<E: From<Error>>(
             MountPlan::ErofsLoop(ErofsLoop.add_points(at, plan, id, own, points)?)
         }
         MountPlan::Overlay(plan) => {
-            MountPlan::Overlay(Overlay.add_points(at, plan, id, own, points)?)
+            MountPlan::Overlay(OVERLAY.add_points(at, plan, id, own, points)?)
+        }
+        MountPlan::OverlayUser(plan) => {
+            MountPlan::OverlayUser(OVERLAY_USER.add_points(at, plan, id, own, points)?)
         }
         MountPlan::Copy(plan) => MountPlan::Copy(Copy.add_points(at, plan, id, own, points)?),
     })
@@ -160,21 +168,9 @@ pub fn mount_for(plan: &MountPlan, users: Users<'_>) -> Result<OwnedFd> {
     match plan {
         MountPlan::Erofs(plan) => Erofs.mount(plan, users),
         MountPlan::ErofsLoop(plan) => ErofsLoop.mount(plan, users),
-        MountPlan::Overlay(plan) => Overlay.mount(plan, users),
+        MountPlan::Overlay(plan) => OVERLAY.mount(plan, users),
+        MountPlan::OverlayUser(plan) => OVERLAY_USER.mount(plan, users),
         MountPlan::Copy(plan) => Copy.mount(plan, users),
-    }
-}
-
-/// Where a head's changes are, or all of it.
-pub fn upper(head: &Path) -> std::path::PathBuf {
-    head.join("upper")
-}
-
-/// The two directories of a head that overlayfs writes to.
-fn overlay_head(head: &Path) -> Head {
-    Head {
-        upper: upper(head),
-        work: head.join("work"),
     }
 }
 
@@ -186,7 +182,8 @@ pub fn start_head(store: &Store, driver: Driver, head: &Path, root: &Meta) -> Re
     match driver {
         Driver::Erofs => Erofs.start_head(store, &upper, &tree),
         Driver::ErofsLoop => ErofsLoop.start_head(store, &upper, &tree),
-        Driver::Overlay => Overlay.start_head(store, &upper, &tree),
+        Driver::Overlay => OVERLAY.start_head(store, &upper, &tree),
+        Driver::OverlayUser => OVERLAY_USER.start_head(store, &upper, &tree),
         Driver::Copy => Copy.start_head(store, &upper, &tree),
     }
 }
@@ -208,7 +205,7 @@ pub fn read_head(
     if is_full_copy(head) {
         Copy.read_head(store, head, parent, feeder, limits)
     } else {
-        // Whatever is in the lowers, overlayfs writes the same.
-        Overlay.read_head(store, head, parent, feeder, limits)
+        // Whatever is in the lowers, overlayfs writes the same; the head says in which attributes.
+        OVERLAY.read_head(store, head, parent, feeder, limits)
     }
 }

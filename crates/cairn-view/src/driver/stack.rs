@@ -3,13 +3,16 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Limits, Scanned, Tree, checkout_for_overlay, commit_upper};
+use cairn_layer::{
+    Limits, OverlayAttributes, Scanned, Tree, Upper, checkout_for_overlay, commit_upper,
+};
 use cairn_model::Head;
 use cairn_store::{Feeder, Store};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
+use super::head;
 use crate::detached::{Context, Refused, Users, clone, map_ids};
 use crate::error::Result;
 
@@ -20,6 +23,8 @@ pub(super) struct Stack<'a> {
     /// Lowers of which only the data is seen, through redirects of the others.
     pub data: &'a [PathBuf],
     pub head: Option<&'a Head>,
+    /// Where overlayfs keeps its own things.
+    pub attributes: OverlayAttributes,
     /// What the ids of the head mean; the lowers are mapped already. Data is read by overlayfs itself.
     pub users: Users<'a>,
 }
@@ -27,11 +32,17 @@ pub(super) struct Stack<'a> {
 /// Mounts an overlay, detached.
 pub(super) fn overlay(stack: &Stack<'_>) -> Result<OwnedFd, Refused> {
     let context = Context::open("overlay")?;
+    match stack.attributes {
+        // A chmod or rename of a large file writes no data, which a commit then need not read.
+        OverlayAttributes::Trusted => {
+            context.set("metacopy", Path::new("on"))?;
+            context.set("redirect_dir", Path::new("on"))?;
+        }
+        // Neither is there: anybody could set the attributes that would lead to the data.
+        OverlayAttributes::User => context.flag("userxattr")?,
+    }
     for (key, value) in [
         ("source", "cairn"),
-        // A chmod or rename of a large file writes no data, which a commit then need not read.
-        ("metacopy", "on"),
-        ("redirect_dir", "on"),
         // An index would tie the upper to inodes of its lowers, which an eviction makes anew.
         ("index", "off"),
         ("xino", "auto"),
@@ -82,8 +93,14 @@ fn set_mapped_head(context: &Context, head: &Head, users: Users<'_>) -> Result<O
 }
 
 /// Gives a new upper the attributes of its root, as overlayfs has to find them.
-pub(super) fn start_head(store: &Store, upper: &Path, root: &Tree) -> Result<()> {
-    checkout_for_overlay(store, root, upper)?;
+pub(super) fn start_head(
+    store: &Store,
+    upper: &Path,
+    root: &Tree,
+    attributes: OverlayAttributes,
+) -> Result<()> {
+    head::begin(upper.parent().unwrap_or(upper), attributes)?;
+    checkout_for_overlay(store, root, upper, attributes)?;
     Ok(())
 }
 
@@ -95,11 +112,11 @@ pub(super) fn read_head(
     feeder: Feeder,
     limits: Limits,
 ) -> Result<Scanned> {
-    Ok(commit_upper(
-        store,
-        &super::upper(head),
-        parent,
-        feeder,
-        limits,
-    )?)
+    let (attributes, owners) = head::attributes_of(head);
+    let upper = Upper {
+        directory: &head::upper(head),
+        attributes,
+        owners,
+    };
+    Ok(commit_upper(store, &upper, parent, feeder, limits)?)
 }

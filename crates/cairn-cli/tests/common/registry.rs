@@ -1,0 +1,371 @@
+//! Debian's docker-registry on a free port, and a proxy before it that can do whatever a bad line or a bad
+//! registry does.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A registry of this test's own, with its data in a directory that goes with it.
+pub struct Registry {
+    child: Child,
+    pub port: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Registry {
+    /// Starts one; `None` where the program is not there.
+    pub fn start() -> Option<Self> {
+        Command::new("docker-registry")
+            .arg("--version")
+            .output()
+            .ok()?;
+        for _ in 0..5 {
+            if let Some(started) = Self::try_start() {
+                return Some(started);
+            }
+        }
+        panic!("docker-registry does not start");
+    }
+
+    fn try_start() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  delete: {{enabled: true}}\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            dir.path().join("data").display()
+        );
+        let file = dir.path().join("config.yml");
+        std::fs::write(&file, config).unwrap();
+        let mut child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .env_remove("OTEL_TRACES_EXPORTER")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..1000 {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(Self {
+                    child,
+                    port,
+                    _dir: dir,
+                });
+            }
+            // Somebody else took the port meanwhile.
+            if child.try_wait().unwrap().is_some() {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        None
+    }
+
+    /// Host and port.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Fills it with an image of an archive, by skopeo.
+    pub fn fill(&self, source: &str, reference: &str) {
+        let output = Command::new("skopeo")
+            .args([
+                "copy",
+                "--all",
+                "--insecure-policy",
+                "--dest-tls-verify=false",
+                source,
+            ])
+            .arg(format!("docker://{}/{reference}", self.host()))
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "skopeo copy {source}: {err}");
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What somebody asked.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub method: String,
+    pub path: String,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    pub fn is_blob(&self) -> bool {
+        self.method == "GET" && self.path.contains("/blobs/sha256:")
+    }
+
+    pub fn is_manifest(&self) -> bool {
+        self.path.contains("/manifests/")
+    }
+}
+
+/// What the proxy does with a question.
+pub enum Act {
+    /// Asks the registry behind it.
+    Pass,
+    /// Says this, to the byte, and closes.
+    Say(Vec<u8>),
+    /// Passes the answer's first bytes, headers counted, and closes.
+    Cut(usize),
+    /// Passes the answer's header and so many bytes of its body, and closes.
+    CutBody(usize),
+    /// Passes so many bytes of the answer, and then nothing more, without closing.
+    Stall(usize),
+    /// Changes the answer, given header and body.
+    Change(Box<dyn FnOnce(String, Vec<u8>) -> (String, Vec<u8>) + Send>),
+    /// Says this and then bytes without end.
+    Endless(Vec<u8>),
+}
+
+impl Act {
+    /// An answer of its own.
+    pub fn status(line: &str, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        Self::Say(
+            format!("HTTP/1.1 {line}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+                .into_bytes(),
+        )
+    }
+}
+
+type Plan = dyn Fn(&Asked) -> Act + Send + Sync;
+
+/// A registry with a will of its own.
+pub struct Proxy {
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    upstream: Option<u16>,
+    plan: Box<Plan>,
+    asked: Mutex<Vec<Asked>>,
+    /// Bytes of bodies that went to clients.
+    sent: AtomicU64,
+    ended: AtomicBool,
+}
+
+impl Proxy {
+    /// Before this registry, or without one.
+    pub fn start(
+        upstream: Option<&Registry>,
+        plan: impl Fn(&Asked) -> Act + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            upstream: upstream.map(|registry| registry.port),
+            plan: Box::new(plan),
+            asked: Mutex::new(Vec::new()),
+            sent: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+        });
+        let accepting = shared.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                if accepting.ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(client), shared) = (client, accepting.clone()) else {
+                    continue;
+                };
+                // A client that goes away is no news.
+                std::thread::spawn(move || shared.serve(client).ok());
+            }
+        });
+        Self { port, shared }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// All that was asked.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.shared.asked.lock().unwrap().clone()
+    }
+
+    /// How many questions were like this.
+    pub fn count(&self, like: impl Fn(&Asked) -> bool) -> usize {
+        self.asked().iter().filter(|asked| like(asked)).count()
+    }
+
+    /// Forgets what was asked.
+    pub fn forget(&self) {
+        self.shared.asked.lock().unwrap().clear();
+        self.shared.sent.store(0, Ordering::SeqCst);
+    }
+
+    /// Bytes of bodies that went to clients.
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        // Wakes the listener up.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+impl Shared {
+    fn serve(&self, client: TcpStream) -> std::io::Result<()> {
+        let Some((head, asked)) = read_question(&client)? else {
+            return Ok(());
+        };
+        self.asked.lock().unwrap().push(asked.clone());
+        let act = (self.plan)(&asked);
+        let mut out = &client;
+        match act {
+            Act::Say(bytes) => self.say(out, &bytes)?,
+            Act::Endless(start) => {
+                out.write_all(&start)?;
+                let block = [b'x'; 1 << 16];
+                while !self.ended.load(Ordering::SeqCst) {
+                    out.write_all(&block)?;
+                    self.sent.fetch_add(block.len() as u64, Ordering::SeqCst);
+                }
+            }
+            act => {
+                let (header, body) = self.upstream(&head, &asked.body)?;
+                match act {
+                    Act::Pass => self.pass(out, &header, &body)?,
+                    Act::Cut(n) => {
+                        let whole = [header.as_bytes(), &body].concat();
+                        out.write_all(&whole[..n.min(whole.len())])?;
+                    }
+                    Act::CutBody(n) => self.pass(out, &header, &body[..n.min(body.len())])?,
+                    Act::Stall(n) => {
+                        self.pass(out, &header, &body[..n.min(body.len())])?;
+                        while !self.ended.load(Ordering::SeqCst) {
+                            std::thread::sleep(Duration::from_millis(20));
+                        }
+                    }
+                    Act::Change(change) => {
+                        let (header, body) = change(header, body);
+                        self.pass(out, &header, &body)?;
+                    }
+                    Act::Say(_) | Act::Endless(_) => unreachable!(),
+                }
+            }
+        }
+        client.shutdown(Shutdown::Write)?;
+        Ok(())
+    }
+
+    fn say(&self, mut out: &TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+        out.write_all(bytes)?;
+        self.sent.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn pass(&self, mut out: &TcpStream, header: &str, body: &[u8]) -> std::io::Result<()> {
+        out.write_all(header.as_bytes())?;
+        // In small parts, so that what a client that dies did not take is not counted.
+        for part in body.chunks(1 << 14) {
+            out.write_all(part)?;
+            self.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    /// Header, with its empty line, and body of the registry's answer.
+    fn upstream(&self, head: &str, body: &[u8]) -> std::io::Result<(String, Vec<u8>)> {
+        let port = self.upstream.expect("this proxy has no registry behind it");
+        let mut upstream = TcpStream::connect(("127.0.0.1", port))?;
+        let lines = head.trim_end().split("\r\n");
+        let lines = lines.filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));
+        let head = lines.collect::<Vec<_>>().join("\r\n");
+        write!(upstream, "{head}\r\nConnection: close\r\n\r\n")?;
+        upstream.write_all(body)?;
+        let mut answer = Vec::new();
+        upstream.read_to_end(&mut answer)?;
+        let end = answer
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .unwrap_or(0)
+            + 4;
+        let body = answer.split_off(end.min(answer.len()));
+        Ok((String::from_utf8_lossy(&answer).into_owned(), body))
+    }
+}
+
+fn read_question(client: &TcpStream) -> std::io::Result<Option<(String, Asked)>> {
+    let mut reader = BufReader::new(client);
+    let mut head = String::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        head.push_str(&line);
+        if line == "\r\n" {
+            break;
+        }
+    }
+    let mut lines = head.split("\r\n");
+    let mut words = lines
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .map(str::to_owned);
+    let (method, path) = (
+        words.next().unwrap_or_default(),
+        words.next().unwrap_or_default(),
+    );
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().to_owned(), value.trim().to_owned()))
+    };
+    let headers: Vec<_> = lines.filter_map(header).collect();
+    let mut asked = Asked {
+        method,
+        path,
+        headers,
+        body: Vec::new(),
+    };
+    let length = asked
+        .header("content-length")
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    asked.body = vec![0; length];
+    reader.read_exact(&mut asked.body)?;
+    Ok(Some((head, asked)))
+}
+
+/// `oci-archive:…` of an archive at `path`.
+pub fn oci(path: &Path) -> String {
+    format!("oci-archive:{}", path.display())
+}

@@ -1,0 +1,304 @@
+//! Images from a registry: names, platforms, digests, credentials, and what is not fetched.
+
+mod common;
+#[path = "common/registry.rs"]
+mod registry;
+
+use common::{Cairn, has, noise, sha256};
+use registry::{Act, Asked, Proxy, Registry, oci};
+use serde_json::json;
+
+/// A repository with the image `name`, of two layers, and an OCI archive of it.
+fn two_layers(name: &str) -> (Cairn, std::path::PathBuf) {
+    let cairn = Cairn::new();
+    let layer = |path: &str, seed| common::Tar::new().file(path, &noise(seed, 300_000)).done();
+    let archive = common::docker_archive(name, &[layer("lower", 1), layer("upper", 2)], |_| {});
+    std::fs::write(cairn.path("docker.tar"), archive).unwrap();
+    cairn.ok(&["import", cairn.path("docker.tar").to_str().unwrap()]);
+    let out = cairn.path("oci.tar");
+    cairn.ok(&[
+        "export",
+        name,
+        "-o",
+        out.to_str().unwrap(),
+        "--format",
+        "oci-archive",
+    ]);
+    (cairn, out)
+}
+
+macro_rules! registry {
+    () => {
+        match Registry::start() {
+            Some(registry) if has("skopeo") => registry,
+            _ => skip!("docker-registry or skopeo is not installed"),
+        }
+    };
+}
+
+#[test]
+fn what_skopeo_pushed_is_pulled_and_is_the_same_image() {
+    let registry = registry!();
+    let (source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "example/app:1");
+    let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
+    let reference = format!("{}/example/app:1", proxy.host());
+    let cairn = Cairn::new();
+    let out = cairn.ok(&["pull", &reference]);
+    assert!(out.contains("2 layers, 0 already present"), "{out}");
+    assert_eq!(cairn.image_names(), [reference.clone()]);
+    let id = |cairn: &Cairn, name: &str| cairn.json(&["inspect", name])["id"].clone();
+    assert_eq!(id(&cairn, &reference), id(&source, "app:1"));
+    assert_eq!(proxy.count(Asked::is_blob), 3);
+    // What is there is not fetched again, whatever it is called; a second name of the image is one.
+    proxy.forget();
+    registry.fill(&oci(&archive), "example/other:2");
+    let other = format!("{}/example/other:2", proxy.host());
+    let pulled = cairn.json(&["pull", &other, &reference]);
+    assert_eq!(pulled[0]["layers_present"], 2);
+    assert_eq!(pulled[0]["names"], json!([other]));
+    assert_eq!(proxy.count(Asked::is_blob), 2, "only the documents");
+    assert_eq!(cairn.image_names().len(), 2);
+    assert!(
+        cairn.ok(&["check"]).contains("no damage") || cairn.output(&["check"]).status.success()
+    );
+}
+
+#[test]
+fn a_digest_pins_an_image_and_leaves_its_name_alone() {
+    let registry = registry!();
+    let (_source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a:1");
+    let cairn = Cairn::new();
+    let host = registry.host();
+    let digest = cairn.json(&["pull", &format!("{host}/a:1")])[0]["digest"].clone();
+    let digest = digest.as_str().unwrap();
+    let other = Cairn::new();
+    let pulled = other.json(&["pull", &format!("{host}/a@{digest}")]);
+    assert_eq!(pulled[0]["names"], json!([]));
+    let pulled = other.json(&["pull", &format!("{host}/a:5@{digest}")]);
+    assert_eq!(pulled[0]["names"], json!([format!("{host}/a:5")]));
+    let wrong = format!("{host}/a@sha256:{}", "0".repeat(64));
+    other.fails(&["pull", &wrong], 1, "the registry does not have it");
+}
+
+#[test]
+fn the_others_are_pulled_where_one_cannot_be() {
+    let registry = registry!();
+    let (_source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a:1");
+    let host = registry.host();
+    let cairn = Cairn::new();
+    let (missing, bad, good) = (
+        format!("{host}/b:1"),
+        "A/b".to_owned(),
+        format!("{host}/a:1"),
+    );
+    let output = cairn.output(&["--json", "pull", &missing, &bad, &good]);
+    assert_eq!(output.status.code(), Some(2));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        err.contains(&format!(
+            "manifest 1 of {host}/b: the registry does not have it"
+        )),
+        "{err}"
+    );
+    let lines: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(lines[0]["error"].is_string() && lines[1]["error"].is_string());
+    assert!(lines[2]["error"].is_null() && lines[2]["id"].is_string());
+    assert_eq!(cairn.image_names(), [good]);
+}
+
+/// A registry that has one repository: documents and blobs by name.
+fn canned(documents: Vec<(String, Vec<u8>)>) -> impl Fn(&Asked) -> Act + Send + Sync {
+    move |asked: &Asked| {
+        let name = asked.path.rsplit('/').next().unwrap_or_default();
+        match documents.iter().find(|(n, _)| n == name) {
+            Some((_, body)) => {
+                let header = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    body.len()
+                );
+                Act::Say([header.as_bytes(), body].concat())
+            }
+            None => Act::status(
+                "404 Not Found",
+                "",
+                r#"{"errors":[{"code":"NAME_UNKNOWN","message":"no such \u001b[31mthing"}]}"#,
+            ),
+        }
+    }
+}
+
+/// Configuration, layer and manifest of an image for `architecture`.
+fn image_for(architecture: &str) -> (Vec<(String, Vec<u8>)>, serde_json::Value) {
+    let layer = common::Tar::new()
+        .file("arch", architecture.as_bytes())
+        .done();
+    let config = json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(&layer)]}});
+    let config = config.to_string().into_bytes();
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(&config), "size": config.len()},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": sha256(&layer), "size": layer.len()}],
+    });
+    let bytes = manifest.to_string().into_bytes();
+    let descriptor = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": sha256(&bytes), "size": bytes.len(),
+        "platform": {"os": "linux", "architecture": architecture},
+    });
+    let blobs = [bytes, config, layer].map(|bytes| (sha256(&bytes), bytes));
+    (blobs.to_vec(), descriptor)
+}
+
+#[test]
+fn an_index_leads_to_the_image_of_the_platform() {
+    let (mut all, amd) = image_for("amd64");
+    let (more, arm) = image_for("arm64");
+    all.extend(more);
+    let attestation = json!({"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": sha256(b"x"), "size": 1,
+        "platform": {"os": "unknown", "architecture": "unknown"}});
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [attestation, amd, arm]});
+    all.push(("1".into(), index.to_string().into_bytes()));
+    let proxy = Proxy::start(None, canned(all));
+    let reference = format!("{}/a:1", proxy.host());
+    for (platform, expected) in [
+        ("linux/arm64/v8", "linux/arm64"),
+        ("linux/amd64", "linux/amd64"),
+    ] {
+        let cairn = Cairn::new();
+        cairn.ok(&["pull", "--platform", platform, &reference]);
+        assert_eq!(cairn.json(&["inspect", &reference])["platform"], expected);
+    }
+    let cairn = Cairn::new();
+    cairn.fails(
+        &["pull", "--platform", "linux/s390x", &reference],
+        1,
+        "has no image for linux/s390x, only for linux/amd64, linux/arm64",
+    );
+    // What a registry says does not steer a terminal.
+    let err = cairn.fails(&["pull", &format!("{}/a:2", proxy.host())], 1, "no such");
+    assert!(!err.contains('\u{1b}'), "{err}");
+}
+
+#[test]
+fn what_is_no_image_is_refused_by_name() {
+    let (all, _) = image_for("amd64");
+    let manifest: serde_json::Value = serde_json::from_slice(&all[0].1).unwrap();
+    let with = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut manifest = manifest.clone();
+        change(&mut manifest);
+        let mut all = all.clone();
+        all.push(("1".into(), manifest.to_string().into_bytes()));
+        let proxy = Proxy::start(None, canned(all));
+        let cairn = Cairn::new();
+        cairn.ok(&["init"]);
+        cairn.ok(&["config", "set", "registry.retries", "0"]);
+        let output = cairn.output(&["pull", &format!("{}/a:1", proxy.host())]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(cairn.image_names().is_empty());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let chart =
+        with(&|m| m["config"]["mediaType"] = json!("application/vnd.cncf.helm.config.v1+json"));
+    assert!(
+        chart.contains("it is not an image but of type application/vnd.cncf.helm.config.v1+json"),
+        "{chart}"
+    );
+    let both = with(&|m| m["manifests"] = json!([]));
+    assert!(
+        both.contains("it is an index and an image manifest at once"),
+        "{both}"
+    );
+    let old = with(&|m| m["fsLayers"] = json!([]));
+    assert!(old.contains("it is of schema 1"), "{old}");
+    let few = with(&|m| m["layers"] = json!([]));
+    assert!(few.contains("lists 1 layers and its manifest 0"), "{few}");
+    let short = with(&|m| m["layers"][0]["size"] = json!(7));
+    assert!(short.contains("instead of 7"), "{short}");
+    let none = with(&|m| m["layers"][0]["size"] = json!(null));
+    assert!(none.contains("it states no size"), "{none}");
+    let other = with(&|m| m["layers"][0]["digest"] = m["config"]["digest"].clone());
+    assert!(other.contains("instead of"), "{other}");
+    let huge = with(&|m| m["config"]["size"] = json!(u64::MAX));
+    assert!(huge.contains("a document may have at most"), "{huge}");
+    let elsewhere = with(&|m| m["config"]["digest"] = json!("sha256:../../../etc/passwd"));
+    assert!(elsewhere.contains("descriptor is not valid"), "{elsewhere}");
+}
+
+#[test]
+fn a_token_is_fetched_where_one_is_wanted_and_only_the_scope_that_is_needed() {
+    let registry = registry!();
+    let (_source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a/b:1");
+    let proxy = Proxy::start(Some(&registry), |asked| {
+        let authorization = asked.header("authorization");
+        if asked.path.starts_with("/token") {
+            assert!(
+                asked.path.contains("service=my%20registry"),
+                "{}",
+                asked.path
+            );
+            assert!(
+                asked.path.ends_with("scope=repository:a/b:pull"),
+                "{}",
+                asked.path
+            );
+            return Act::status("200 OK", "", r#"{"access_token":"good","expires_in":300}"#);
+        }
+        if authorization == Some("Bearer good") {
+            return Act::Pass;
+        }
+        let host = asked.header("host").unwrap_or_default();
+        let challenge = format!(
+            "WWW-Authenticate: Bearer realm=\"http://{host}/token\",service=\"my registry\",scope=\"repository:other:push\"\r\n"
+        );
+        Act::status("401 Unauthorized", &challenge, "{}")
+    });
+    let cairn = Cairn::new();
+    cairn.ok(&["pull", &format!("{}/a/b:1", proxy.host())]);
+    assert_eq!(proxy.count(|asked| asked.path.starts_with("/token")), 1);
+}
+
+#[test]
+fn who_is_denied_is_told_so() {
+    let plans: [fn(&Asked) -> Act; 4] = [
+        |_| {
+            Act::status(
+                "401 Unauthorized",
+                "WWW-Authenticate: Basic realm=\"x\"\r\n",
+                "",
+            )
+        },
+        |_| {
+            Act::status(
+                "403 Forbidden",
+                "",
+                r#"{"errors":[{"code":"DENIED","message":"not for you"}]}"#,
+            )
+        },
+        // A token that is never good enough does not make an endless loop.
+        |asked| match asked.path.starts_with("/token") {
+            true => Act::status("200 OK", "", r#"{"token":"t"}"#),
+            false => {
+                let host = asked.header("host").unwrap_or_default();
+                let challenge =
+                    format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n");
+                Act::status("401 Unauthorized", &challenge, "")
+            }
+        },
+        |_| Act::status("401 Unauthorized", "", ""),
+    ];
+    for plan in plans {
+        let proxy = Proxy::start(None, plan);
+        let cairn = Cairn::new();
+        cairn.fails(
+            &["pull", &format!("{}/a", proxy.host())],
+            1,
+            "denies access",
+        );
+        assert!(proxy.asked().len() <= 6, "{:?}", proxy.asked());
+    }
+}

@@ -1,0 +1,61 @@
+//! Images whose documents and layers do not lie in a file: those of a registry.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+use cairn_model::{Class, Digest};
+
+use crate::error::Result;
+use crate::oci;
+use crate::platform::Platform;
+use crate::source::Found;
+
+/// A blob that a manifest names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteBlob {
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+    /// Its length, bytes.
+    pub bytes: u64,
+}
+
+/// Where manifests and blobs of one repository come from. What it hands out need not be verified: whoever
+/// asks does that.
+pub trait Remote: fmt::Debug + Send + Sync {
+    /// For messages: which repository it is.
+    fn name(&self) -> String;
+
+    /// A manifest or index; fails where it is longer than a document may be.
+    fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, RemoteError>;
+
+    /// A whole blob, which is a document.
+    fn document(&self, blob: &RemoteBlob) -> Result<Vec<u8>, RemoteError>;
+
+    /// Starts reading a layer.
+    fn layer(&self, blob: &RemoteBlob) -> Result<Box<dyn Read + Send>, RemoteError>;
+
+    /// What was read of a blob was wrong. True where a part of it came from an earlier attempt and is
+    /// forgotten now, so that another one may give something else.
+    fn forget(&self, blob: &RemoteBlob) -> bool;
+}
+
+/// Why something did not come: a line for people, and its class.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{text}")]
+pub struct RemoteError {
+    /// What failed, why, and what to do.
+    pub text: String,
+    /// The class of the error.
+    pub class: Class,
+}
+
+/// The image that a manifest or index of a registry leads to, with this name if it gets one.
+pub fn remote(
+    from: &Arc<dyn Remote>,
+    top: &[u8],
+    name: Option<&str>,
+    platform: &Platform,
+) -> Result<Found> {
+    oci::remote(from, top, name, platform)
+}

@@ -1,0 +1,246 @@
+//! One repository of one registry: questions with credentials, redirections followed, attempts repeated.
+
+use std::time::Duration;
+
+use cairn_image::{DOCUMENT_BYTES_MAX, RemoteBlob, sha256};
+use cairn_model::{Digest, Watch};
+use ureq::http::header::{ACCEPT, AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use ureq::http::{Method, StatusCode, Uri};
+
+use crate::auth::{Auth, Wanted};
+use crate::challenge::{self, Challenge};
+use crate::endpoint::Endpoint;
+use crate::error::{Again, Failure, Result};
+use crate::http::{Answer, Http, Question};
+use crate::location::Location;
+use crate::retry::Tries;
+use crate::said;
+use crate::url::{Origin, redirected};
+
+const REDIRECTS_MAX: usize = 5;
+/// Tokens that are got for one question: the first, and one for a token that has expired meanwhile.
+const TOKENS_MAX: usize = 2;
+const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+    application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json, \
+    application/vnd.docker.distribution.manifest.v2+json";
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+const RETRIES: u32 = 5;
+
+/// How a registry is dealt with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Ends the work.
+    pub watch: Watch,
+    /// Attempts after the first one, at each thing.
+    pub retries: u32,
+    /// Longest that a registry may send nothing.
+    pub silence_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            watch: Watch::default(),
+            retries: RETRIES,
+            silence_max: SILENCE_MAX,
+        }
+    }
+}
+
+/// A repository of a registry.
+#[derive(Debug)]
+pub struct Client {
+    http: Http,
+    endpoint: Endpoint,
+    registry: String,
+    repository: String,
+    auth: Auth,
+    options: Options,
+}
+
+/// A manifest or index, as it came.
+#[derive(Debug)]
+pub(crate) struct Manifest {
+    pub bytes: Vec<u8>,
+    pub digest: Digest,
+}
+
+impl Client {
+    /// For the repository of `location`. Nothing is sent yet.
+    pub fn new(location: &Location, options: Options) -> Self {
+        Self {
+            http: Http::new(options.silence_max),
+            endpoint: Endpoint::of(location.registry()),
+            registry: location.registry().to_owned(),
+            repository: location.repository().to_owned(),
+            auth: Auth::new(None),
+            options,
+        }
+    }
+
+    /// Registry and repository, for messages.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The address of something in the repository.
+    pub(crate) fn address(&self, path: &str) -> Result<Uri, Failure> {
+        let url = self
+            .endpoint
+            .url(&format!("/v2/{}/{path}", self.repository));
+        url.parse()
+            .map_err(|e| Failure::wrong(format!("{url:?} is not an address: {e}")))
+    }
+
+    /// One attempt: credentials are fetched and redirections followed as needed. `make` is called for each
+    /// request that this takes.
+    pub(crate) fn ask<'a>(
+        &self,
+        start: Uri,
+        make: &mut dyn FnMut(Uri) -> Question<'a>,
+    ) -> Result<Answer, Failure> {
+        let home = Origin::of(&start);
+        let (mut uri, mut redirects, mut tokens) = (start, 0, 0);
+        loop {
+            self.options.watch.check()?;
+            let mut question = make(uri.clone());
+            let at_home = Origin::of(&uri) == home;
+            let carried = self.auth.header().filter(|_| at_home);
+            if let Some(header) = &carried {
+                question = question.with(AUTHORIZATION, header.clone());
+            }
+            let may_follow = [Method::GET, Method::HEAD].contains(&question.method);
+            let mut answer = self.http.ask(question)?;
+            match answer.status {
+                StatusCode::UNAUTHORIZED if at_home && tokens < TOKENS_MAX => {
+                    tokens += 1;
+                    let challenges = challenges(&answer);
+                    // Read, so that the connection can be used again; what it says does not matter.
+                    let _ = answer.read(64 << 10);
+                    self.authorize(&challenges, carried.as_deref())?;
+                }
+                StatusCode::MOVED_PERMANENTLY
+                | StatusCode::FOUND
+                | StatusCode::SEE_OTHER
+                | StatusCode::TEMPORARY_REDIRECT
+                | StatusCode::PERMANENT_REDIRECT
+                    if may_follow =>
+                {
+                    redirects += 1;
+                    if redirects > REDIRECTS_MAX {
+                        let why = format!(
+                            "{} redirects more than {REDIRECTS_MAX} times",
+                            self.registry
+                        );
+                        return Err(Failure::wrong(why));
+                    }
+                    let to = answer.header(LOCATION).unwrap_or_default();
+                    uri = redirected(&uri, to)
+                        .map_err(|why| Failure::wrong(format!("{} sends {why}", self.registry)))?;
+                }
+                _ => return Ok(answer),
+            }
+        }
+    }
+
+    fn authorize(&self, challenges: &[Challenge], refused: Option<&str>) -> Result<(), Failure> {
+        let wanted = Wanted {
+            http: &self.http,
+            registry: &self.registry,
+            plain: self.endpoint.plain,
+            scopes: &[format!("repository:{}:pull", self.repository)],
+        };
+        self.auth.answer(&wanted, challenges, refused)
+    }
+
+    /// The same, where only success will do.
+    pub(crate) fn get<'a>(
+        &self,
+        start: Uri,
+        make: &mut dyn FnMut(Uri) -> Question<'a>,
+    ) -> Result<Answer, Failure> {
+        let answer = self.ask(start, make)?;
+        match answer.status.is_success() {
+            true => Ok(answer),
+            false => Err(said::failure(answer, &self.registry)),
+        }
+    }
+
+    /// Attempts until one succeeds or there is no point in another one.
+    pub(crate) fn insist<T>(
+        &self,
+        object: &str,
+        mut attempt: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<T> {
+        let mut tries = Tries::new(self.options.retries);
+        loop {
+            match attempt() {
+                Ok(done) => return Ok(done),
+                Err(failure) => tries
+                    .next(failure, &self.options.watch)
+                    .map_err(|failure| failure.of(object, &self.name()))?,
+            }
+        }
+    }
+
+    /// The manifest or index of a tag or digest; `expected` where it is one.
+    pub(crate) fn manifest(&self, reference: &str, expected: Option<Digest>) -> Result<Manifest> {
+        self.insist(&format!("manifest {reference}"), || {
+            let address = self.address(&format!("manifests/{reference}"))?;
+            let mut answer = self.get(address, &mut |uri| {
+                Question::get(uri).with(ACCEPT, MANIFESTS)
+            })?;
+            let stated = answer.header("docker-content-digest").map(str::to_owned);
+            let bytes = answer.read(DOCUMENT_BYTES_MAX as u64)?;
+            let digest = sha256(&bytes);
+            // What a registry calls it otherwise (sha512, or nothing) is not to be compared.
+            let stated = stated.and_then(|text| text.parse::<Digest>().ok());
+            match expected.or(stated) {
+                Some(expected) if expected != digest => Err(changed(expected, digest)),
+                _ => Ok(Manifest { bytes, digest }),
+            }
+        })
+    }
+
+    /// A whole blob that is a document.
+    pub(crate) fn document(&self, blob: &RemoteBlob) -> Result<Vec<u8>> {
+        self.insist(&format!("blob {}", blob.digest), || {
+            if blob.bytes > DOCUMENT_BYTES_MAX as u64 {
+                let why = format!(
+                    "it should have {} bytes, but a document may have at most {DOCUMENT_BYTES_MAX}",
+                    blob.bytes
+                );
+                return Err(Failure::wrong(why));
+            }
+            let address = self.address(&format!("blobs/{}", blob.digest))?;
+            let mut answer = self.get(address, &mut Question::get)?;
+            let bytes = answer.read(blob.bytes)?;
+            let digest = sha256(&bytes);
+            match digest == blob.digest {
+                true => Ok(bytes),
+                false => Err(changed(blob.digest, digest)),
+            }
+        })
+    }
+}
+
+fn challenges(answer: &Answer) -> Vec<Challenge> {
+    let headers = answer.headers.get_all(WWW_AUTHENTICATE).iter();
+    headers
+        .filter_map(|header| header.to_str().ok())
+        .flat_map(challenge::parse)
+        .collect()
+}
+
+/// What came is not what was asked for: damaged on the way, perhaps.
+fn changed(expected: Digest, actual: Digest) -> Failure {
+    Failure {
+        again: Again::Soon,
+        ..Failure::wrong(format!("the registry sent {actual} instead of {expected}"))
+    }
+}

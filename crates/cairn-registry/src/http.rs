@@ -1,0 +1,274 @@
+//! One question and one answer over http, with every length and every wait bounded. No redirection is
+//! followed here and no credential added: who does that sees each answer.
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use cairn_model::Class;
+use ureq::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
+use ureq::http::request::Builder;
+use ureq::http::{Method, Request, Response, StatusCode, Uri};
+use ureq::{Agent, Body, SendBody};
+
+use crate::error::Failure;
+use crate::tls;
+use crate::url::Origin;
+
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longest that a body of at most a few megabytes may take.
+const DOCUMENT_TIME_MAX: Duration = Duration::from_secs(300);
+const AGENT: &str = concat!("cairn/", env!("CARGO_PKG_VERSION"));
+
+/// What is asked.
+pub(crate) struct Question<'a> {
+    pub method: Method,
+    pub uri: Uri,
+    pub headers: Vec<(HeaderName, String)>,
+    pub body: Option<(u64, Box<dyn Read + 'a>)>,
+    /// True where the answer's body is a document and not a stream.
+    pub is_short: bool,
+}
+
+impl Question<'_> {
+    pub fn get(uri: Uri) -> Self {
+        Self::of(Method::GET, uri)
+    }
+
+    pub fn of(method: Method, uri: Uri) -> Self {
+        Self {
+            method,
+            uri,
+            headers: Vec::new(),
+            body: None,
+            is_short: true,
+        }
+    }
+
+    pub fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    body: Body,
+}
+
+impl Answer {
+    /// A header as text.
+    pub fn header(&self, name: impl ureq::http::header::AsHeaderName) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The length that the body is said to have.
+    pub fn length(&self) -> Option<u64> {
+        self.body.content_length()
+    }
+
+    /// The whole body, which may have so many bytes.
+    pub fn read(&mut self, bytes_max: u64) -> Result<Vec<u8>, Failure> {
+        if self.length().is_some_and(|length| length > bytes_max) {
+            let length = self.length().unwrap_or_default();
+            let why =
+                format!("the registry sends {length} bytes, but at most {bytes_max} are allowed");
+            return Err(Failure::wrong(why));
+        }
+        let body = self.body.as_reader();
+        match read_bounded(body, bytes_max) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(Failure::wrong(format!(
+                "the registry sends more than the {bytes_max} bytes that are allowed"
+            ))),
+            read => read.map_err(|e| broken(&e)),
+        }
+    }
+
+    /// The body as a stream.
+    pub fn stream(self) -> Box<dyn Read + Send> {
+        Box::new(self.body.into_reader())
+    }
+}
+
+/// Reads to the end; `InvalidData` where there is more than `bytes_max`.
+pub(crate) fn read_bounded(from: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut out = Vec::new();
+    from.take(bytes_max + 1).read_to_end(&mut out)?;
+    match out.len() as u64 > bytes_max {
+        true => Err(io::ErrorKind::InvalidData.into()),
+        false => Ok(out),
+    }
+}
+
+/// A connection that gave way in the middle.
+pub(crate) fn broken(e: &io::Error) -> Failure {
+    match e.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
+            Failure::passing("the registry stopped sending")
+        }
+        _ => Failure::passing(format!("the connection broke: {}", words(e))),
+    }
+}
+
+fn words(e: &io::Error) -> String {
+    match e.raw_os_error() {
+        Some(_) => {
+            let text = e.to_string();
+            text.split(" (os error")
+                .next()
+                .unwrap_or_default()
+                .to_lowercase()
+        }
+        None => e.to_string(),
+    }
+}
+
+/// Asks questions.
+#[derive(Debug)]
+pub(crate) struct Http {
+    agent: Agent,
+}
+
+impl Http {
+    /// `silence_max` is the longest that a peer may send nothing.
+    pub fn new(silence_max: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_response_header_size(HEADER_BYTES_MAX)
+            .user_agent(AGENT)
+            .accept_encoding("identity")
+            .proxy(None)
+            .tls_config(tls::config())
+            .timeout_resolve(Some(CONNECT_TIME_MAX.min(silence_max)))
+            .timeout_connect(Some(CONNECT_TIME_MAX.min(silence_max)))
+            .timeout_send_request(Some(silence_max))
+            .timeout_recv_response(Some(silence_max))
+            .timeout_per_read(Some(silence_max))
+            .timeout_per_write(Some(silence_max))
+            .build();
+        Self {
+            agent: Agent::new_with_config(config),
+        }
+    }
+
+    /// One question, one answer.
+    pub fn ask(&self, question: Question<'_>) -> Result<Answer, Failure> {
+        let uri = question.uri.clone();
+        let mut request = Request::builder()
+            .method(&question.method)
+            .uri(&question.uri);
+        for (name, value) in &question.headers {
+            request = request.header(name, value);
+        }
+        tracing::debug!(method = %question.method, uri = %uri.path(), "ask");
+        let answer = match question.body {
+            Some((length, mut body)) => {
+                request = request.header(CONTENT_LENGTH, length);
+                self.run(
+                    request,
+                    SendBody::from_reader(&mut body),
+                    question.is_short,
+                    &uri,
+                )
+            }
+            None => self.run(request, SendBody::none(), question.is_short, &uri),
+        }?;
+        let (parts, body) = answer.into_parts();
+        let answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        };
+        tracing::debug!(status = answer.status.as_u16(), "answer");
+        if answer
+            .header("content-encoding")
+            .is_some_and(|encoding| encoding != "identity")
+        {
+            return Err(Failure::wrong(
+                "the registry sends it in an encoding that was not asked for",
+            ));
+        }
+        Ok(answer)
+    }
+}
+
+impl Http {
+    fn run(
+        &self,
+        request: Builder,
+        body: SendBody<'_>,
+        is_short: bool,
+        uri: &Uri,
+    ) -> Result<Response<Body>, Failure> {
+        let request = request
+            .body(body)
+            .map_err(|e| Failure::wrong(format!("a bad request: {e}")))?;
+        let config = self.agent.configure_request(request);
+        let config = config.timeout_recv_body(is_short.then_some(DOCUMENT_TIME_MAX));
+        let config = match proxy(uri) {
+            Some(proxy) => config.proxy(Some(proxy)),
+            None => config,
+        };
+        self.agent.run(config.build()).map_err(|e| failed(&e, uri))
+    }
+}
+
+/// The proxy that the environment names for this address. What is on this machine needs none.
+fn proxy(uri: &Uri) -> Option<ureq::Proxy> {
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    if crate::endpoint::is_this_machine(host) {
+        return None;
+    }
+    let https = Origin::of(uri).is_some_and(|origin| origin.is_https());
+    let names = match https {
+        true => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+        false => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+    };
+    let value = names
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
+    let parsed = ureq::Proxy::new(&value).ok()?;
+    let exceptions = ["NO_PROXY", "no_proxy"];
+    let exceptions = exceptions.iter().find_map(|name| std::env::var(name).ok());
+    let mut builder = ureq::Proxy::builder(parsed.protocol())
+        .host(parsed.host())
+        .port(parsed.port());
+    if let (Some(user), Some(password)) = (parsed.username(), parsed.password()) {
+        builder = builder.username(user).password(password);
+    }
+    for exception in exceptions.iter().flat_map(|list| list.split(',')) {
+        builder = builder.no_proxy(exception.trim());
+    }
+    builder.build().ok()
+}
+
+/// Why there is no answer.
+fn failed(e: &ureq::Error, uri: &Uri) -> Failure {
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    match e {
+        ureq::Error::Io(e) if is_tls(e) => {
+            let why = format!("{host} cannot be trusted: {}", words(e));
+            Failure::lasting(Class::FailedPrecondition, why)
+        }
+        ureq::Error::Io(e) => Failure::passing(format!("cannot reach {host}: {}", words(e))),
+        ureq::Error::Timeout(_) => Failure::passing(format!("{host} does not answer")),
+        ureq::Error::HostNotFound => Failure::passing(format!("the host {host} is not known")),
+        ureq::Error::LargeResponseHeader(..) => Failure::wrong(format!(
+            "{host} sends headers of more than {HEADER_BYTES_MAX} bytes"
+        )),
+        ureq::Error::Protocol(e) => Failure::passing(format!("{host} does not speak http: {e}")),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => Failure::lasting(
+            Class::FailedPrecondition,
+            format!("{host} cannot be trusted: {e}"),
+        ),
+        e => Failure::passing(format!("cannot reach {host}: {e}")),
+    }
+}
+
+fn is_tls(e: &io::Error) -> bool {
+    e.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}

@@ -1,0 +1,69 @@
+//! Images of a registry: documents first, then the layers that are not there yet.
+
+use std::sync::Arc;
+
+use cairn_image::Platform;
+use cairn_model::Digest;
+use cairn_registry::{Client, Location};
+use serde::Serialize;
+
+use super::{Import, ImportOptions, Imported};
+use crate::error::{Error, Result};
+use crate::images::Images;
+use crate::report;
+
+/// What a pull brought.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Pulled {
+    /// Digest of the manifest or index that the reference leads to.
+    #[serde(serialize_with = "report::text")]
+    pub digest: Digest,
+    /// The image.
+    #[serde(flatten)]
+    pub image: Imported,
+}
+
+/// What a pull is asked.
+#[derive(Debug, Clone)]
+pub struct PullOptions {
+    /// Which image of a multi-platform index.
+    pub platform: Platform,
+}
+
+impl Images<'_> {
+    /// Brings the image at `location` here. Layers that are present are not fetched.
+    pub fn pull(
+        &self,
+        client: &Arc<Client>,
+        location: &Location,
+        options: &PullOptions,
+    ) -> Result<Pulled> {
+        let _span = tracing::info_span!("pull", reference = %location).entered();
+        let pulled = cairn_registry::pull(client, location, &options.platform)?;
+        for item in &pulled.found.passed_over {
+            self.repo.watch().passed_over(&item.what, &item.why);
+        }
+        let import = Import {
+            repo: self.repo,
+            options: &ImportOptions {
+                name: None,
+                platform: options.platform.clone(),
+                read_all: false,
+            },
+        };
+        let [image] = &pulled.found.images[..] else {
+            let count = pulled.found.images.len();
+            return Err(Error::Invalid(format!(
+                "{location} leads to {count} images for {}; name one by its digest",
+                options.platform
+            )));
+        };
+        let imported = import.images(std::slice::from_ref(image))?;
+        let image = imported.into_iter().next().ok_or(Error::LayerGone)?;
+        Ok(Pulled {
+            digest: pulled.digest,
+            image,
+        })
+    }
+}
