@@ -139,6 +139,7 @@ impl LimitOptions {
                 }
             },
             blkio_weight: within("--blkio-weight", self.blkio_weight, 10, 1000)?,
+            more: Vec::new(),
         })
     }
 

@@ -80,6 +80,26 @@ impl Capabilities {
         Ok(Self(set))
     }
 
+    /// Those of these names, with `CAP_`, that this program and this kernel know, and the others.
+    pub fn known(names: &[String]) -> (Self, Vec<String>) {
+        let all = caps::runtime::thread_all_supported();
+        let is_known = |name: &String| name.parse().is_ok_and(|c: Capability| all.contains(&c));
+        let (known, unknown): (Vec<String>, _) = names.iter().cloned().partition(is_known);
+        (Self(known.into_iter().collect()), unknown)
+    }
+
+    /// Names of all that this kernel has, sorted.
+    pub fn names() -> Vec<String> {
+        let all = caps::runtime::thread_all_supported();
+        let names: BTreeSet<String> = all.iter().map(ToString::to_string).collect();
+        names.into_iter().collect()
+    }
+
+    /// Adds those of another set.
+    pub fn extend(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
     /// True for a name in the set, with `CAP_`.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains(name)

@@ -16,11 +16,7 @@ pub const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
 
 /// A new file system, detached. `options` are `key=value` and flags, with commas.
-pub fn filesystem(
-    kind: &'static str,
-    options: &str,
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd> {
+pub fn filesystem(kind: &str, options: &str, attributes: MountAttrFlags) -> Result<OwnedFd> {
     let refused = |with: String| {
         // The kernel's own words say which option it did not like, and why.
         move |refused: Refused| Error::Step {

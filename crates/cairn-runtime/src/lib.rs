@@ -22,6 +22,7 @@
 //! assert_eq!(cairn_runtime::signal_named("NOSUCH"), None);
 //! ```
 
+pub mod bundle;
 mod capability;
 mod cgroup;
 mod control;
@@ -55,18 +56,22 @@ use serde::{Deserialize, Serialize};
 
 pub use capability::Capabilities;
 pub use cgroup::{
-    can_control_devices, group_name, kill_and_remove as remove_groups, sweep as sweep_groups,
+    GroupPlace, can_control_devices, freeze as freeze_groups, group_name, is_frozen,
+    kill_and_remove as remove_groups, limit as limit_groups, members as group_members,
+    places as group_places, sweep as sweep_groups, thaw as thaw_groups,
 };
 pub use control::{FrozenContainer, freeze, pause, unpause};
 pub use error::{Error, Result};
-pub use limits::{DeviceKind, DeviceNode, DeviceRule, Limits, PIDS_USUAL, Pids, Swap};
+pub use limits::{
+    DeviceKind, DeviceNode, DeviceRule, GroupFile, GroupSetting, Limits, PIDS_USUAL, Pids, Swap,
+};
 pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
 pub use processes::{Process, processes};
 pub use root::{root_at_rest, root_of_running};
 pub use secret::{Secret, SecretSource, SecretValue};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
-pub use state::{ContainerLock, State, Status};
+pub use state::{ContainerLock, State, Status, start_ticks};
 pub use text::Text;
 pub use ulimit::Ulimit;
 pub use users::{IdClaim, IdRange, POOL_FIRST, POOL_LAST, POOL_SIZE};
@@ -81,6 +86,8 @@ enum Stage {
     Init(init::Order),
     Exec(exec::Order),
     Join(exec::join::Order),
+    BundleInit(Box<bundle::init::Order>),
+    BundleJoin(bundle::join::Order),
 }
 
 /// Runs the stage that the sealed descriptor `fd` tells; how it ended. Anything else than such a descriptor
@@ -92,6 +99,8 @@ pub fn stage(fd: i32) -> Result<Ended> {
         Stage::Init(order) => Ok(init::main(order).into()),
         Stage::Exec(order) => exec::main(order).map(Ended::from),
         Stage::Join(order) => Ok(exec::join::main(order).into()),
+        Stage::BundleInit(order) => Ok(bundle::init::main(*order).into()),
+        Stage::BundleJoin(order) => Ok(bundle::join::main(order).into()),
     }
 }
 
@@ -127,6 +136,11 @@ pub fn monitor_command(
     std::os::unix::process::CommandExt::arg0(&mut command, "cairn-monitor");
     command.arg(STAGE).arg(order.as_raw_fd().to_string());
     Ok((command, order))
+}
+
+/// Sends a signal, real-time ones included, to the very process that a descriptor stands for.
+pub fn send_signal(process: &OwnedFd, signal: i32) -> std::io::Result<()> {
+    cairn_sys::send_signal(process, signal)
 }
 
 /// A command that becomes whoever watches over another process in the container that has this state: to be

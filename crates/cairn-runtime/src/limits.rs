@@ -22,6 +22,30 @@ pub struct Limits {
     pub pids: Pids,
     /// Share of disk time beside others, 10 to 1000.
     pub blkio_weight: Option<u64>,
+    /// What a bundle asks for beside or instead of these.
+    pub more: Vec<GroupSetting>,
+}
+
+/// A value for control groups, by the files that take it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupSetting {
+    /// Who asks for it, for people.
+    pub name: String,
+    /// Where there is no such file, that is an error.
+    pub required: bool,
+    /// The value is written to the first of these files that is there.
+    pub files: Vec<GroupFile>,
+}
+
+/// A file of control groups, and what is written there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFile {
+    /// It is one of version 2.
+    pub unified: bool,
+    /// Its name.
+    pub name: String,
+    /// What it takes.
+    pub value: String,
 }
 
 /// Memory and swap together.

@@ -54,7 +54,8 @@ pub fn read_order<T: DeserializeOwned>(fd: OwnedFd) -> Result<T> {
     serde_json::from_slice(&bytes).map_err(|_| foreign())
 }
 
-fn memory(name: &str) -> Result<File> {
+/// An empty file in memory that can be sealed. Close-on-exec.
+pub fn memory(name: &str) -> Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Executable where the kernel wants that said (Linux 6.3); older ones do not know the flag.
     let made = memfd_create(name, flags | MemfdFlags::EXEC).or_else(|_| memfd_create(name, flags));

@@ -46,7 +46,15 @@ impl Ulimit {
         names
     };
 
+    /// True for a name that there is: one of [`Ulimit::NAMES`], or `as`, which only bundles have.
+    pub fn is_known(&self) -> bool {
+        self.resource().is_ok()
+    }
+
     pub(crate) fn resource(&self) -> Result<Resource> {
+        if self.name == "as" {
+            return Ok(Resource::RLIMIT_AS);
+        }
         let found = RESOURCES.iter().find(|(name, _)| *name == self.name);
         found
             .map(|(_, resource)| *resource)

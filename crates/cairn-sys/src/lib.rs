@@ -88,6 +88,26 @@ pub fn mount_map_ids(
     set_mount_attributes(mount, &attributes, flags)
 }
 
+/// Sets and clears attributes of a mount (`MOUNT_ATTR_*` of mount_setattr(2), Linux 5.12), and gives it the
+/// propagation `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE` where that is not 0; with `recursive`,
+/// all mounts below it too.
+pub fn mount_change(
+    mount: &impl AsRawFd,
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: set,
+        attr_clr: clear,
+        propagation,
+        userns_fd: 0,
+    };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    set_mount_attributes(mount, &attributes, flags)
+}
+
 fn set_mount_attribute(mount: &impl AsRawFd, attribute: u64, flags: i32) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: attribute,
@@ -349,5 +369,70 @@ pub fn has_fs_verity(file: &File) -> io::Result<bool> {
         Some(libc::ENODATA) => Ok(true),
         Some(libc::EOPNOTSUPP | libc::ENOTTY) => Ok(false),
         _ => Err(e),
+    }
+}
+
+/// How a thread is scheduled (sched_setattr(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// For the usual policies.
+    pub nice: i32,
+    /// For the real-time policies.
+    pub priority: u32,
+    /// For deadlines, nanoseconds.
+    pub runtime: u64,
+    /// For deadlines, nanoseconds.
+    pub deadline: u64,
+    /// For deadlines, nanoseconds.
+    pub period: u64,
+}
+
+/// The kernel's own structure of that (include/uapi/linux/sched/types.h), in its first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Schedules this thread, and what it becomes, in that way.
+pub fn set_scheduling(wanted: &Scheduling) -> io::Result<()> {
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        policy: wanted.policy,
+        flags: wanted.flags,
+        nice: wanted.nice,
+        priority: wanted.priority,
+        runtime: wanted.runtime,
+        deadline: wanted.deadline,
+        period: wanted.period,
+    };
+    // SAFETY: the structure lives across the call and says its own size; the kernel only reads it.
+    let rc = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Gives this thread, and what it becomes, a class and level for its disk accesses (ioprio_set(2)).
+pub fn set_io_priority(priority: u16) -> io::Result<()> {
+    const PROCESS: i32 = 1;
+    // SAFETY: no memory is passed.
+    let rc = unsafe { libc::syscall(libc::SYS_ioprio_set, PROCESS, 0, i32::from(priority)) };
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }

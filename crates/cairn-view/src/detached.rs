@@ -40,16 +40,19 @@ impl Refused {
 /// A file system that is being set up.
 #[derive(Debug)]
 pub struct Context {
-    kind: &'static str,
+    kind: String,
     fd: OwnedFd,
 }
 
 impl Context {
     /// Begins a file system of this kind.
-    pub fn open(kind: &'static str) -> Result<Self, Refused> {
+    pub fn open(kind: &str) -> Result<Self, Refused> {
         let fd = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC);
         let fd = fd.map_err(|e| Refused::new(format!("fsopen {kind}"), e))?;
-        Ok(Self { kind, fd })
+        Ok(Self {
+            kind: kind.to_owned(),
+            fd,
+        })
     }
 
     fn check<T>(

@@ -63,3 +63,68 @@ impl Drop for Frozen {
         let _ = fs::write(self.0.join("cgroup.freeze"), "0");
     }
 }
+
+/// Files of version 1.
+const FREEZER: &str = "freezer.state";
+
+/// The file that freezes a group and answers whether it is frozen, of version 2 where there is one.
+fn switch(group: &str) -> Option<(PathBuf, bool)> {
+    let mut found: Vec<(PathBuf, bool)> = super::places(group)
+        .into_iter()
+        .filter(|place| place.unified || place.path.join(FREEZER).exists())
+        .map(|place| (place.path, place.unified))
+        .collect();
+    found.sort_by_key(|(_, unified)| !unified);
+    found.into_iter().next()
+}
+
+fn is_held(path: &Path, unified: bool) -> bool {
+    let state = || fs::read_to_string(path.join(FREEZER)).unwrap_or_default();
+    match unified {
+        true => frozen(path),
+        false => state().trim() == "FROZEN",
+    }
+}
+
+/// True while all processes of a group are held still.
+pub fn is_frozen(group: &str) -> bool {
+    switch(group).is_some_and(|(path, unified)| is_held(&path, unified))
+}
+
+/// Holds all processes of a group still until [`thaw`]; fails where it cannot be sure that they stand still.
+pub fn freeze(group: &str) -> Result<()> {
+    let step = "freeze the container";
+    let (path, unified) = switch(group).ok_or_else(|| {
+        Error::Invalid("the container has no control group that can be frozen".into())
+    })?;
+    let (file, value) = match unified {
+        true => ("cgroup.freeze", "1"),
+        false => (FREEZER, "FROZEN"),
+    };
+    fs::write(path.join(file), value).step(step)?;
+    let start = Instant::now();
+    while !is_held(&path, unified) {
+        if start.elapsed() > FREEZE_TIMEOUT {
+            let _ = thaw(group);
+            return Err(Error::Invalid(
+                "the container could not be paused within 5 seconds".into(),
+            ));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        // Version 1 may be stuck half way, and goes on when it is asked again.
+        if !unified {
+            fs::write(path.join(file), value).step(step)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets the processes of a group go on.
+pub fn thaw(group: &str) -> Result<()> {
+    match switch(group) {
+        Some((path, true)) => fs::write(path.join("cgroup.freeze"), "0"),
+        Some((path, false)) => fs::write(path.join(FREEZER), "THAWED"),
+        None => Ok(()),
+    }
+    .step("thaw the container")
+}

@@ -7,40 +7,35 @@ use std::path::Path;
 
 use super::Hierarchy;
 use crate::error::{Error, Result, Step};
-use crate::limits::{Limits, PIDS_USUAL, Pids, Swap};
+use crate::limits::{GroupFile, GroupSetting, Limits, PIDS_USUAL, Pids, Swap};
 
 const PERIOD_US: u64 = 100_000;
 /// Version 2 has them in subdirectories only where the directory above says so.
 const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 
-/// A value to write, to the first of the files that is there.
-struct Setting {
-    option: &'static str,
-    /// Where there is no such file, that is an error.
-    required: bool,
-    /// File of version 1, of version 2, and what is written there.
-    files: Vec<(bool, &'static str, String)>,
-}
-
-fn setting(
-    option: &'static str,
-    v1: (&'static str, String),
-    v2: (&'static str, String),
-) -> Setting {
-    Setting {
-        option,
-        required: true,
-        files: vec![(false, v1.0, v1.1), (true, v2.0, v2.1)],
+fn file(unified: bool, name: &str, value: String) -> GroupFile {
+    GroupFile {
+        unified,
+        name: name.to_owned(),
+        value,
     }
 }
 
-fn settings(limits: &Limits) -> Vec<Setting> {
+fn setting(option: &str, v1: (&str, String), v2: (&str, String)) -> GroupSetting {
+    GroupSetting {
+        name: option.to_owned(),
+        required: true,
+        files: vec![file(false, v1.0, v1.1), file(true, v2.0, v2.1)],
+    }
+}
+
+fn settings(limits: &Limits) -> Vec<GroupSetting> {
     let mut all = of_memory(limits);
     all.extend(of_the_rest(limits));
     all
 }
 
-fn of_memory(limits: &Limits) -> Vec<Setting> {
+fn of_memory(limits: &Limits) -> Vec<GroupSetting> {
     let mut all = Vec::new();
     if let Some(bytes) = limits.memory_bytes {
         let text = bytes.to_string();
@@ -55,7 +50,7 @@ fn of_memory(limits: &Limits) -> Vec<Setting> {
             Swap::Unlimited => (false, "-1".into(), "max".into()),
             Swap::Bytes(both) => (true, both.to_string(), (both - bytes.min(both)).to_string()),
         };
-        all.push(Setting {
+        all.push(GroupSetting {
             required,
             ..setting(
                 "--memory-swap",
@@ -76,7 +71,7 @@ fn of_memory(limits: &Limits) -> Vec<Setting> {
 }
 
 /// Processors, processes and disks.
-fn of_the_rest(limits: &Limits) -> Vec<Setting> {
+fn of_the_rest(limits: &Limits) -> Vec<GroupSetting> {
     let mut all = Vec::new();
     if let Some(quota) = limits.cpu_quota {
         all.push(setting(
@@ -108,7 +103,7 @@ fn of_the_rest(limits: &Limits) -> Vec<Setting> {
     };
     if let Some((required, most)) = pids {
         let text = most.to_string();
-        all.push(Setting {
+        all.push(GroupSetting {
             required,
             ..setting(
                 "--pids-limit",
@@ -120,14 +115,14 @@ fn of_the_rest(limits: &Limits) -> Vec<Setting> {
     if let Some(weight) = limits.blkio_weight {
         // 10 to 1000 becomes 1 to 10000.
         let wide = 1 + (weight.saturating_sub(10) * 9999) / 990;
-        all.push(Setting {
-            option: "--blkio-weight",
+        all.push(GroupSetting {
+            name: "--blkio-weight".into(),
             required: true,
             files: vec![
-                (false, "blkio.weight", weight.to_string()),
-                (false, "blkio.bfq.weight", weight.to_string()),
-                (true, "io.bfq.weight", weight.to_string()),
-                (true, "io.weight", wide.to_string()),
+                file(false, "blkio.weight", weight.to_string()),
+                file(false, "blkio.bfq.weight", weight.to_string()),
+                file(true, "io.bfq.weight", weight.to_string()),
+                file(true, "io.weight", wide.to_string()),
             ],
         });
     }
@@ -153,31 +148,39 @@ pub(super) fn enable_controllers(root: &Path) {
 
 /// Sets the limits of a container's groups.
 pub(super) fn apply(hierarchies: &[Hierarchy], group: &str, limits: &Limits) -> Result<()> {
-    for setting in settings(limits) {
-        let mut places = setting.files.iter().flat_map(|(unified, file, value)| {
-            let of_version = hierarchies.iter().filter(move |h| h.unified == *unified);
-            of_version.map(move |h| (h.root.join(group).join(file), value))
-        });
-        match places.find(|(path, _)| path.exists()) {
-            Some((path, value)) => {
-                let what = || format!("{}: write {value} to {}", setting.option, path.display());
-                fs::write(&path, value).step(what())?;
-            }
-            None if setting.required => {
-                let why = if crate::rootless::has_all_ids() {
-                    "this host has no control group for it"
-                } else {
-                    "it needs a control group, which this user may not create"
-                };
-                return Err(Error::Invalid(format!(
-                    "{} is not available: {why}; omit it",
-                    setting.option
-                )));
-            }
-            None => {}
+    let mut all = settings(limits);
+    all.extend(limits.more.iter().cloned());
+    let refused = |setting: &GroupSetting| write(hierarchies, group, setting).is_err();
+    all.retain(refused);
+    // Some take a value only once another has changed (memory, and memory with swap), so that the order that is
+    // right for more is wrong for less.
+    all.iter()
+        .try_for_each(|setting| write(hierarchies, group, setting))
+}
+
+fn write(hierarchies: &[Hierarchy], group: &str, setting: &GroupSetting) -> Result<()> {
+    let mut places = setting.files.iter().flat_map(|file| {
+        let of_version = hierarchies.iter().filter(|h| h.unified == file.unified);
+        of_version.map(|h| (h.root.join(group).join(&file.name), &file.value))
+    });
+    match places.find(|(path, _)| path.exists()) {
+        Some((path, value)) => {
+            let what = || format!("{}: write {value} to {}", setting.name, path.display());
+            fs::write(&path, value).step(what())
         }
+        None if setting.required => {
+            let why = if crate::rootless::has_all_ids() {
+                "this host has no control group for it"
+            } else {
+                "it needs a control group, which this user may not create"
+            };
+            Err(Error::Invalid(format!(
+                "{} is not available: {why}; omit it",
+                setting.name
+            )))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// True where the kernel killed a process of the group because its memory was used up.
@@ -223,6 +226,7 @@ mod tests {
             cpuset: Some("0-1".into()),
             pids: Pids::Most(100),
             blkio_weight: Some(500),
+            more: Vec::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use self::frozen::Frozen;
+pub use self::frozen::{Frozen, freeze, is_frozen, thaw};
 use crate::error::{Result, Step};
 use crate::limits::{DeviceRule, Limits};
 
@@ -79,6 +79,28 @@ pub fn place(group: &str, limits: &Limits, pid: i32) -> Result<()> {
     limits::apply(&hierarchies, group, limits)
 }
 
+/// Changes the limits of groups that are there.
+pub fn limit(group: &str, limits: &Limits) -> Result<()> {
+    limits::apply(&hierarchies(), group, limits)
+}
+
+/// The processes in a group and below it, as the host numbers them, each once.
+pub fn members(group: &str) -> std::collections::BTreeSet<i32> {
+    let mut all = Vec::new();
+    for place in places(group) {
+        subtree(&place.path, 0, &mut all);
+    }
+    let texts = all
+        .iter()
+        .filter_map(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
+    let numbers = |text: String| {
+        let pids = text.lines().filter_map(|line| line.parse().ok());
+        pids.collect::<Vec<i32>>()
+    };
+    // Those that this process cannot see are 0.
+    texts.flat_map(numbers).filter(|pid| *pid > 0).collect()
+}
+
 /// Denies the container all devices but those of the rules: once its root is built, for some drivers mount
 /// block devices.
 pub fn restrict_devices(group: &str, rules: &[DeviceRule]) -> Result<()> {
@@ -99,21 +121,57 @@ pub fn ran_out_of_memory(group: &str) -> bool {
 
 fn make(hierarchies: &[Hierarchy], group: &str) {
     for hierarchy in hierarchies {
-        let path = hierarchy.root.join(group);
-        if fs::create_dir(&path).is_err() && !path.is_dir() {
-            continue;
-        }
-        if hierarchy.unified {
-            limits::enable_controllers(&hierarchy.root);
-        } else {
-            // A group of cpusets takes no process before it has processors and memory.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if let Ok(all) = fs::read(hierarchy.root.join(file)) {
-                    let _ = fs::write(path.join(file), all);
-                }
+        // The name of a bundle's groups may have directories in it.
+        let mut above = hierarchy.root.clone();
+        for name in group.split('/').filter(|name| !name.is_empty()) {
+            let path = above.join(name);
+            if fs::create_dir(&path).is_err() && !path.is_dir() {
+                break;
             }
+            if hierarchy.unified {
+                limits::enable_controllers(&above);
+            } else {
+                fill_cpuset(&above, &path);
+            }
+            above = path;
         }
     }
+}
+
+/// A group of cpusets takes no process before it has processors and memory: those of the one above, where it has
+/// none of its own.
+fn fill_cpuset(above: &Path, path: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = fs::read_to_string(path.join(file)).unwrap_or_default();
+        if let (true, Ok(all)) = (own.trim().is_empty(), fs::read(above.join(file))) {
+            let _ = fs::write(path.join(file), all);
+        }
+    }
+}
+
+/// A group of a container, in a hierarchy that has one.
+pub struct GroupPlace {
+    /// Name of the hierarchy's directory, as `cpu,cpuacct` or `unified`.
+    pub name: String,
+    /// The group.
+    pub path: PathBuf,
+    /// It is of version 2.
+    pub unified: bool,
+}
+
+/// The groups that a container has.
+pub fn places(group: &str) -> Vec<GroupPlace> {
+    let place = |hierarchy: Hierarchy| {
+        let path = hierarchy.root.join(group);
+        let name = hierarchy.root.file_name()?.to_string_lossy().into_owned();
+        let unified = hierarchy.unified;
+        path.is_dir().then_some(GroupPlace {
+            name,
+            path,
+            unified,
+        })
+    };
+    hierarchies().into_iter().filter_map(place).collect()
 }
 
 /// Puts this process, and what it starts, into the groups of a container that runs: into all that it has.

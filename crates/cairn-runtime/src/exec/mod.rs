@@ -104,7 +104,7 @@ fn run(order: &Order, started: &mut Option<OwnedFd>) -> Result<u8> {
 }
 
 /// Passes on signals until the process has ended.
-fn relay(
+pub(crate) fn relay(
     child: Pid,
     signals: &Signals,
     process: &OwnedFd,

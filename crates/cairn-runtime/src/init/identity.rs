@@ -9,22 +9,63 @@ use nix::unistd::{Gid, Uid};
 
 use super::user::User;
 use crate::error::{Error, Result, Step};
+use crate::seccomp::Filter;
 use crate::spec::LaunchSpec;
 
 fn failed(e: caps::errors::CapsError) -> std::io::Error {
     std::io::Error::other(e.to_string())
 }
 
+/// What a process may do once it is its user's.
+pub struct Rights<'a> {
+    /// Capabilities that it and its children can have at most.
+    pub bounding: CapsHashSet,
+    /// Those that count.
+    pub effective: CapsHashSet,
+    /// Those that it can take into effect.
+    pub permitted: CapsHashSet,
+    /// Those that programs with capabilities of their own may keep.
+    pub inheritable: CapsHashSet,
+    /// Those that all programs keep.
+    pub ambient: CapsHashSet,
+    /// Neither it nor its children may gain privileges.
+    pub no_new_privileges: bool,
+    /// Which system calls it may make.
+    pub seccomp: Option<&'a Filter>,
+}
+
+impl<'a> Rights<'a> {
+    fn of(spec: &'a LaunchSpec, user: &User) -> Self {
+        let (keep, ambient) = (spec.capabilities.set(), spec.ambient.set());
+        let root = user.uid == 0;
+        let wanted = if root { keep.clone() } else { ambient.clone() };
+        let inherited = if root { CapsHashSet::new() } else { ambient };
+        Self {
+            bounding: keep,
+            effective: wanted.clone(),
+            permitted: wanted,
+            inheritable: inherited.clone(),
+            ambient: inherited,
+            no_new_privileges: spec.no_new_privileges,
+            seccomp: spec.seccomp.as_ref(),
+        }
+    }
+}
+
 /// Becomes the user, for good. Where the process may gain privileges later, its filter of system calls is
 /// installed as long as there is the privilege to do so; else [`shut`] does it at the very end.
 pub fn assume(spec: &LaunchSpec, user: &User, users: Option<&OwnedFd>) -> Result<()> {
+    become_one(&Rights::of(spec, user), user, users)
+}
+
+/// The same with rights of any kind.
+pub fn become_one(rights: &Rights<'_>, user: &User, users: Option<&OwnedFd>) -> Result<()> {
     if let Some(users) = users {
         // It gives all capabilities over what belongs to the namespace, and takes all others.
         setns(users.as_fd(), CloneFlags::CLONE_NEWUSER).step("enter the user namespace")?;
     }
-    let keep = spec.capabilities.set();
     for capability in caps::all() {
-        if !keep.contains(&capability)
+        if !rights.bounding.contains(&capability)
             && caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false)
         {
             caps::drop(None, CapSet::Bounding, capability)
@@ -33,7 +74,7 @@ pub fn assume(spec: &LaunchSpec, user: &User, users: Option<&OwnedFd>) -> Result
         }
     }
     set_groups(user)?;
-    if let (false, Some(filter)) = (spec.no_new_privileges, &spec.seccomp) {
+    if let (false, Some(filter)) = (rights.no_new_privileges, rights.seccomp) {
         filter.install()?;
     }
     // What is permitted is chosen below, for root and for others.
@@ -42,18 +83,16 @@ pub fn assume(spec: &LaunchSpec, user: &User, users: Option<&OwnedFd>) -> Result
     let have = caps::read(None, CapSet::Permitted)
         .map_err(failed)
         .step("read capabilities")?;
-    let ambient = spec.ambient.set();
-    let wanted = if user.uid == 0 { &keep } else { &ambient };
-    let wanted: CapsHashSet = have.intersection(wanted).copied().collect();
-    let inherited = if user.uid == 0 {
-        CapsHashSet::new()
-    } else {
-        wanted.clone()
+    let within = |set: &CapsHashSet, limit: &CapsHashSet| -> CapsHashSet {
+        set.intersection(limit).copied().collect()
     };
+    let permitted = within(&rights.permitted, &have);
+    let inheritable = within(&rights.inheritable, &have);
     for (set, capabilities) in [
-        (CapSet::Effective, &wanted),
-        (CapSet::Permitted, &wanted),
-        (CapSet::Inheritable, &inherited),
+        // First what may come out of the permitted ones that there still are.
+        (CapSet::Inheritable, &inheritable),
+        (CapSet::Effective, &within(&rights.effective, &permitted)),
+        (CapSet::Permitted, &permitted),
     ] {
         caps::set(None, set, capabilities)
             .map_err(failed)
@@ -62,13 +101,13 @@ pub fn assume(spec: &LaunchSpec, user: &User, users: Option<&OwnedFd>) -> Result
     caps::clear(None, CapSet::Ambient)
         .map_err(failed)
         .step("set capabilities")?;
-    for capability in &inherited {
-        caps::raise(None, CapSet::Ambient, *capability)
+    for capability in within(&within(&rights.ambient, &permitted), &inheritable) {
+        caps::raise(None, CapSet::Ambient, capability)
             .map_err(failed)
             .step("set capabilities")?;
     }
     rustix::thread::set_keep_capabilities(false).step("keep capabilities")?;
-    if spec.no_new_privileges {
+    if rights.no_new_privileges {
         rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;
     }
     Ok(())
@@ -119,8 +158,13 @@ fn become_user(user: &User) -> Result<()> {
 /// The last step before the program is executed, or forked from: from here on only what the filter lets
 /// through.
 pub fn shut(spec: &LaunchSpec) -> Result<()> {
-    match &spec.seccomp {
-        Some(filter) if spec.no_new_privileges => filter.install(),
+    shut_with(spec.no_new_privileges, spec.seccomp.as_ref())
+}
+
+/// The same for a process with this filter.
+pub fn shut_with(no_new_privileges: bool, seccomp: Option<&Filter>) -> Result<()> {
+    match seccomp {
+        Some(filter) if no_new_privileges => filter.install(),
         _ => Ok(()),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod reset;
 pub(crate) mod user;
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -174,9 +175,13 @@ fn connect(spec: &LaunchSpec, rootfs: &Rootfs, user: &User, socket: &OwnedFd) ->
     Ok(())
 }
 
-/// Makes the root the root, and lets go of the host's (pivot_root(2), "." over ".").
 fn enter(rootfs: Rootfs) -> Result<()> {
-    rustix::process::fchdir(&rootfs.root).step("enter the root")?;
+    pivot(&rootfs.root)
+}
+
+/// Makes the root the root, and lets go of the host's (pivot_root(2), "." over ".").
+pub(crate) fn pivot(root: &OwnedFd) -> Result<()> {
+    rustix::process::fchdir(root).step("enter the root")?;
     rustix::process::pivot_root(".", ".").step("change the root")?;
     rustix::mount::unmount(".", UnmountFlags::DETACH).step("unmount the host's root")?;
     rustix::process::chdir("/").step("enter the root")
@@ -185,10 +190,14 @@ fn enter(rootfs: Rootfs) -> Result<()> {
 /// Enters the working directory as the user, unless root could before, and sees to it that it is one of the
 /// container.
 pub(crate) fn stay_in(spec: &LaunchSpec, entered: bool) -> Result<()> {
-    let place = || spec.cwd.lossy();
+    stay_in_directory(spec.cwd.as_os_str(), entered)
+}
+
+/// The same for a directory by its path.
+pub(crate) fn stay_in_directory(cwd: &OsStr, entered: bool) -> Result<()> {
+    let place = || cwd.to_string_lossy();
     if !entered {
-        std::env::set_current_dir(spec.cwd.as_os_str())
-            .step(format!("enter the working directory {}", place()))?;
+        std::env::set_current_dir(cwd).step(format!("enter the working directory {}", place()))?;
     }
     // What is reached through a descriptor of the host's has no path here.
     if !std::env::current_dir().is_ok_and(|cwd| cwd.is_absolute()) {

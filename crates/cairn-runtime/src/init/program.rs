@@ -63,7 +63,28 @@ impl Program {
     pub fn new(spec: &LaunchSpec, user: &User) -> Result<Self> {
         let none = || Error::Invalid("no command was given and the image has none".into());
         let name = spec.args.first().ok_or_else(none)?.clone();
-        let env = environment(spec, user);
+        Self::find(
+            name,
+            spec.args.iter().map(Text::as_bytes),
+            environment(spec, user),
+        )
+    }
+
+    /// A program with this environment and nothing else in it.
+    pub fn exact(name: &str, args: &[String], env: &[String]) -> Result<Self> {
+        let env = env.iter().map(|variable| variable.clone().into_bytes());
+        Self::find(
+            name.into(),
+            args.iter().map(String::as_bytes),
+            env.collect(),
+        )
+    }
+
+    fn find<'a>(
+        name: Text,
+        args: impl Iterator<Item = &'a [u8]>,
+        env: Vec<Vec<u8>>,
+    ) -> Result<Self> {
         let candidates = if name.as_bytes().contains(&b'/') {
             vec![c_string(name.as_bytes())?]
         } else {
@@ -81,12 +102,36 @@ impl Program {
                 })
                 .collect::<Result<_>>()?
         };
-        let args = spec.args.iter().map(|arg| c_string(arg.as_bytes()));
         Ok(Self {
-            args: args.collect::<Result<_>>()?,
+            args: args.map(c_string).collect::<Result<_>>()?,
             env: env.iter().map(|v| c_string(v)).collect::<Result<_>>()?,
             candidates,
             name,
+        })
+    }
+
+    /// Fails as [`Program::execute`] would where no candidate is a file that may be executed.
+    pub fn look(&self) -> Result<()> {
+        use nix::unistd::{AccessFlags, access};
+        let mut refused = None;
+        for candidate in &self.candidates {
+            match std::fs::metadata(path_of(candidate)) {
+                Err(_) => continue,
+                Ok(meta) if meta.is_file() => match access(candidate.as_c_str(), AccessFlags::X_OK)
+                {
+                    Ok(()) => return Ok(()),
+                    Err(e) => refused = Some(e),
+                },
+                Ok(_) => refused = Some(Errno::EACCES),
+            }
+        }
+        let command = self.name.lossy();
+        Err(match refused {
+            None => Error::NotFound(command),
+            Some(e) => Error::NotExecutable {
+                command,
+                source: e.into(),
+            },
         })
     }
 
@@ -121,8 +166,11 @@ impl Program {
     }
 }
 
+fn path_of(candidate: &CString) -> &std::ffi::OsStr {
+    std::os::unix::ffi::OsStrExt::from_bytes(candidate.as_bytes())
+}
+
 /// True for a file that is there: then it was its interpreter that is not.
 fn interpreter_is_missing(candidate: &CString) -> bool {
-    use std::os::unix::ffi::OsStrExt;
-    std::fs::metadata(std::ffi::OsStr::from_bytes(candidate.as_bytes())).is_ok_and(|m| m.is_file())
+    std::fs::metadata(path_of(candidate)).is_ok_and(|m| m.is_file())
 }

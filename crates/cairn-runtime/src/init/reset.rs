@@ -32,9 +32,14 @@ pub fn signals() -> Result<()> {
         .step("unblock all signals")
 }
 
+/// The mask for new files.
+pub fn umask_to(mask: u32) {
+    umask(Mode::from_bits_truncate(mask));
+}
+
 /// Limits, the mask for new files, keys.
 pub fn surroundings(ulimits: &[Ulimit]) -> Result<()> {
-    umask(Mode::from_bits_truncate(0o022));
+    umask_to(0o022);
     for (resource, soft, hard) in LIMITS {
         // What was lowered once could not be raised again.
         if ulimits

@@ -125,17 +125,29 @@ impl Pumps {
         streams: Streams,
         terminal: Option<&Terminal>,
     ) -> Result<Self> {
+        let log = spec.log.map(|limits| LogWriter::open(directory, limits));
+        let log = log.transpose()?;
         let interactive = spec.interactive && !spec.detach;
+        Self::copying(interactive, !spec.detach, log, streams, terminal)
+    }
+
+    /// The same by what is copied: standard input where it is `interactive`, output where it is `shown`.
+    pub fn copying(
+        interactive: bool,
+        shown: bool,
+        log: Option<LogWriter>,
+        streams: Streams,
+        terminal: Option<&Terminal>,
+    ) -> Result<Self> {
         let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("create an eventfd")?;
         let mut pumps = Self {
             output: Vec::new(),
             ended: Arc::new(ended),
         };
-        let log = spec.log.map(|limits| LogWriter::open(directory, limits));
-        let log = log.transpose()?.map(|log| Arc::new(Mutex::new(log)));
+        let log = log.map(|log| Arc::new(Mutex::new(log)));
         let sink = |stream| Sink {
             stream,
-            shown: !spec.detach,
+            shown,
             log: log.clone(),
         };
         let (out, err) = (sink(LogStream::Stdout), sink(LogStream::Stderr));

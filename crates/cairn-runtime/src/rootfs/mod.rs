@@ -6,8 +6,8 @@
 //! an image with hostile links stays inside, and no mount hides another by accident.
 
 mod dev;
-mod place;
-mod protect;
+pub(crate) mod place;
+pub(crate) mod protect;
 mod secrets;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -20,6 +20,11 @@ const COMPONENTS_MAX: usize = 1024;
 pub struct Placed(Vec<Vec<u8>>);
 
 impl Placed {
+    /// A place by names that were looked up.
+    pub fn of(names: &[Vec<u8>]) -> Self {
+        Self(names.to_vec())
+    }
+
     /// The names, from the root down.
     pub fn components(&self) -> &[Vec<u8>] {
         &self.0
@@ -34,15 +39,29 @@ pub fn resolve(root: &OwnedFd, path: &[u8]) -> Result<Placed> {
 /// Opens the place, and makes what is missing of it: directories, and a directory or an empty file at its
 /// end. Nothing is made in the root file system itself, whose mount points are there beforehand.
 pub fn make(root: &OwnedFd, placed: &Placed, is_directory: bool) -> Result<OwnedFd> {
+    made(root, placed, is_directory, Some(mount_of(root)?))
+}
+
+/// The same for a root that is the container's own: what is missing is made wherever it is.
+pub fn make_anywhere(root: &OwnedFd, placed: &Placed, is_directory: bool) -> Result<OwnedFd> {
+    made(root, placed, is_directory, None)
+}
+
+/// Opens the place; nothing is made in the mount `closed`.
+fn made(
+    root: &OwnedFd,
+    placed: &Placed,
+    is_directory: bool,
+    closed: Option<u64>,
+) -> Result<OwnedFd> {
     let path = placed.0.join(&b'/');
     let mut walk = Walk::new(root)?.go(&path)?;
     let text = || String::from_utf8_lossy(&path).into_owned();
-    let own = mount_of(root)?;
     let missing = std::mem::take(&mut walk.missing);
     let count = missing.len();
     for (i, name) in missing.into_iter().enumerate() {
         let here = walk.here();
-        if mount_of(here)? == own {
+        if closed.is_some() && Some(mount_of(here)?) == closed {
             return Err(Error::Invalid(format!(
                 "/{} is not in the container",
                 text()
@@ -80,6 +99,15 @@ pub fn make(root: &OwnedFd, placed: &Placed, is_directory: bool) -> Result<Owned
         )));
     }
     Ok(found)
+}
+
+/// Opens the place; `None` where it is not there.
+pub fn open(root: &OwnedFd, placed: &Placed) -> Result<Option<OwnedFd>> {
+    let walk = Walk::new(root)?.go(&placed.0.join(&b'/'))?;
+    match walk.missing.is_empty() {
+        true => walk.last().map(Some),
+        false => Ok(None),
+    }
 }
 
 /// The number of the mount that an open file or directory is on (statx(2)): two mounts of one file system are

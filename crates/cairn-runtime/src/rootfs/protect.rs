@@ -56,13 +56,18 @@ pub fn apply(proc: &OwnedFd, sys: &OwnedFd, dev: &Dev) -> Result<()> {
 }
 
 fn mask(target: &OwnedFd, name: &str, dev: &Dev) -> Result<()> {
+    mask_with(target, name, &dev.null()?)
+}
+
+/// Covers a directory with an empty one, and anything else with this `/dev/null`.
+pub fn mask_with(target: &OwnedFd, name: &str, null: &OwnedFd) -> Result<()> {
     let stat = rustix::fs::fstat(target).step(format!("read {name}"))?;
     let cover = if rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
         let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY;
         filesystem("tmpfs", "size=0,mode=555", read_only)?
     } else {
         // The container's own, and not to be changed: never an inode of the host's.
-        let null = clone_fd(&dev.null()?, false)?;
+        let null = clone_fd(null, false)?;
         cairn_sys::mount_read_only(&null, false).step("make a mask read-only")?;
         null
     };

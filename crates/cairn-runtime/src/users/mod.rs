@@ -12,7 +12,7 @@ use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 pub use claim::{IdClaim, POOL_FIRST, POOL_LAST, POOL_SIZE};
-pub use namespace::make;
+pub use namespace::{in_namespace, make, make_mapped};
 
 use crate::error::{Error, Result, Step};
 

@@ -39,23 +39,61 @@ impl Spaces {
 /// Makes a user namespace with the ids of `range`, and namespaces of `kinds` that belong to it. A child makes
 /// them, because whoever creates a user namespace is in it and has no more power outside.
 pub fn make(range: &IdRange, kinds: CloneFlags) -> Result<Spaces> {
+    let map = |first: u32| format!("0 {first} {}", range.size);
+    make_mapped(&map(range.uid), &map(range.gid), kinds)
+}
+
+/// The same with ids as uid_map and gid_map of proc(5) take them.
+pub fn make_mapped(uids: &str, gids: &str, kinds: CloneFlags) -> Result<Spaces> {
+    holding(kinds, None, |child, answer| {
+        map(child, answer, uids, gids, kinds)
+    })
+}
+
+/// Makes namespaces of `kinds` that belong to a user namespace that is there. Its ids come with them, as
+/// uid_map and gid_map of proc(5) show them.
+pub fn in_namespace(users: &OwnedFd, kinds: CloneFlags) -> Result<((String, String), Spaces)> {
+    holding(kinds, Some(users), |child, answer| {
+        let (pid, spaces) = opened(child, answer, kinds)?;
+        let read = |file: &str| {
+            let path = format!("/proc/{pid}/{file}");
+            std::fs::read_to_string(&path).step(format!("read {path}"))
+        };
+        Ok(((read("uid_map")?, read("gid_map")?), spaces))
+    })
+}
+
+/// Has a child make namespaces, or enter that of `users` and make the others, and hold them meanwhile.
+fn holding<T>(
+    kinds: CloneFlags,
+    users: Option<&OwnedFd>,
+    meanwhile: impl FnOnce(i32, PipeReader) -> Result<T>,
+) -> Result<T> {
     let step = "create a user namespace";
     let (answer, say) = std::io::pipe().step(step)?;
     let (wait, let_go) = std::io::pipe().step(step)?;
     let Some(child) = cairn_sys::fork_alone(false).step(step)? else {
         drop((answer, let_go));
-        hold(say, wait, kinds)
+        hold(say, wait, kinds, users)
     };
     drop((say, wait));
-    let made = map(child, answer, range, kinds);
+    let made = meanwhile(child, answer);
     drop(let_go);
     let _ = waitpid(Pid::from_raw(child), None);
     made
 }
 
 /// In the child: makes the namespaces and keeps them until they were opened.
-fn hold(mut say: PipeWriter, mut wait: PipeReader, kinds: CloneFlags) -> ! {
-    let done = unshare(CloneFlags::CLONE_NEWUSER | kinds);
+fn hold(
+    mut say: PipeWriter,
+    mut wait: PipeReader,
+    kinds: CloneFlags,
+    users: Option<&OwnedFd>,
+) -> ! {
+    let done = match users {
+        None => unshare(CloneFlags::CLONE_NEWUSER | kinds),
+        Some(users) => setns(users, CloneFlags::CLONE_NEWUSER).and_then(|()| unshare(kinds)),
+    };
     let code = done.err().map_or(0, |e| e as i32);
     // Where nobody listens any more there is nothing to hold.
     let _ = say.write_all(&code.to_ne_bytes());
@@ -63,7 +101,23 @@ fn hold(mut say: PipeWriter, mut wait: PipeReader, kinds: CloneFlags) -> ! {
     std::process::exit(0)
 }
 
-fn map(child: i32, mut answer: PipeReader, range: &IdRange, kinds: CloneFlags) -> Result<Spaces> {
+fn map(
+    child: i32,
+    answer: PipeReader,
+    uids: &str,
+    gids: &str,
+    kinds: CloneFlags,
+) -> Result<Spaces> {
+    let (pid, spaces) = opened(child, answer, kinds)?;
+    for (file, ids) in [("uid_map", uids), ("gid_map", gids)] {
+        std::fs::write(format!("/proc/{pid}/{file}"), ids)
+            .step(format!("write {file} of the user namespace"))?;
+    }
+    Ok(spaces)
+}
+
+/// The namespaces once the child has made them, and the child's number as `/proc` has it.
+fn opened(child: i32, mut answer: PipeReader, kinds: CloneFlags) -> Result<(i32, Spaces)> {
     let step = "create a user namespace (they may be disabled on this system)";
     let mut code = [0; 4];
     answer.read_exact(&mut code).step(step)?;
@@ -76,13 +130,6 @@ fn map(child: i32, mut answer: PipeReader, range: &IdRange, kinds: CloneFlags) -
     let process = pidfd_open(pid, PidfdFlags::empty()).step(step)?;
     // As `/proc` numbers it, which is that of another namespace than ours.
     let pid = crate::monitor::pid_of(&process)?;
-    for (file, first) in [("uid_map", range.uid), ("gid_map", range.gid)] {
-        std::fs::write(
-            format!("/proc/{pid}/{file}"),
-            format!("0 {first} {}", range.size),
-        )
-        .step(format!("write {file} of the user namespace"))?;
-    }
     let open = |name: &str| {
         let path = format!("/proc/{pid}/ns/{name}");
         File::open(&path)
@@ -95,8 +142,6 @@ fn map(child: i32, mut answer: PipeReader, range: &IdRange, kinds: CloneFlags) -
             owned.push((kind, open(name)?));
         }
     }
-    Ok(Spaces {
-        user: open("user")?,
-        owned,
-    })
+    let user = open("user")?;
+    Ok((pid, Spaces { user, owned }))
 }
