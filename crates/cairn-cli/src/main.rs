@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         cairn_sys::end_on_broken_pipe();
         return finish(commands::step(order));
     }
+    if let Some(args) = commands::oci::given() {
+        // It has global options of its own.
+        return finish(Ok(commands::oci::run(args)));
+    }
     let given = args::command().try_get_matches();
     let cli = match given.and_then(|given| args::Cli::from_arg_matches(&given)) {
         Ok(cli) => cli,

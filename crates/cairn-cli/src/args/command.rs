@@ -7,6 +7,7 @@ use clap::Subcommand;
 
 use super::containers::{Commit, Cp, Exec, Logs};
 use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
+use super::oci::Oci;
 use super::repository::{Check, Config, Stats};
 use super::run::Run;
 use super::snapshots::Snapshot;
@@ -248,6 +249,9 @@ pub enum Command {
     Stage { order: i32 },
     #[command(name = "__after", hide = true)]
     After { id: String },
+    /// Run containers from OCI bundles, with runc's command line, for tools that drive a runtime
+    #[command(subcommand)]
+    Oci(Oci),
     /// Manage snapshots
     #[command(subcommand)]
     Snapshot(Snapshot),

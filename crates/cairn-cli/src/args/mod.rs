@@ -6,6 +6,7 @@
 mod command;
 mod containers;
 mod images;
+mod oci;
 mod repository;
 mod run;
 mod snapshots;
@@ -24,6 +25,7 @@ use crate::logging::{self, LogFormat};
 pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
 pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, Which};
+pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{Check, Config, Stats};
 pub use run::Run;
 pub use snapshots::Snapshot;
@@ -53,7 +55,10 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         "Repository",
         &["init", "config", "stats", "gc", "check", "backup", "driver"],
     ),
-    ("Other", &["quickstart", "completions", "man", "help"]),
+    (
+        "Other",
+        &["oci", "quickstart", "completions", "man", "help"],
+    ),
 ];
 
 /// The definition of the command line.

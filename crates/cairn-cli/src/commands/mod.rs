@@ -13,6 +13,7 @@ mod images;
 mod init;
 mod inspect;
 mod logs;
+pub mod oci;
 mod pause;
 mod port;
 mod ps;
@@ -226,6 +227,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Man { directory } => documents::man(&directory),
         Command::Stage { order } => return run::step(order),
         Command::After { id } => stop::after(&env, &id),
+        Command::Oci(_) => return oci::misplaced(),
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount {
             name,

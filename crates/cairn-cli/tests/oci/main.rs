@@ -1,0 +1,15 @@
+//! `cairn oci`: bundles made by the tests, driven as podman, containerd and people drive a runtime.
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+
+mod bundle;
+mod containerd;
+mod exec;
+mod hooks;
+mod hostile;
+mod inside;
+mod lifecycle;
+mod podman;
+mod terminal;

@@ -1,0 +1,97 @@
+//! Terminals: handed over by a socket, or shown by the caller.
+
+use std::io::{IoSliceMut, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use serde_json::json;
+
+use crate::bundle::Bundle;
+use crate::common::is_root;
+
+/// Takes the descriptor that somebody sends.
+fn take(listener: &UnixListener) -> OwnedFd {
+    let (socket, _) = listener.accept().unwrap();
+    let mut bytes = [0; 64];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    recvmsg(
+        &socket,
+        &mut slices,
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )
+    .unwrap();
+    let mut found = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    found.next().expect("a descriptor was sent")
+}
+
+/// Reads until the process has ended.
+fn read(terminal: OwnedFd) -> String {
+    let mut terminal = std::fs::File::from(terminal);
+    let mut text = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = terminal.read(&mut buffer) {
+        text.extend_from_slice(&buffer[..count]);
+    }
+    String::from_utf8_lossy(&text).replace('\r', "")
+}
+
+#[test]
+fn the_console_socket_gets_the_terminal_of_a_container_and_of_a_process() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let mut bundle = Bundle::new(
+        "stat -c '%F %u' /dev/console; readlink /proc/self/fd/0; stty size; read line; echo got $line",
+    );
+    crate::common::add_program(&bundle.path("rootfs"), "stty");
+    bundle.config["process"]["terminal"] = json!(true);
+    bundle.config["process"]["consoleSize"] = json!({"height": 33, "width": 77});
+    let listener = UnixListener::bind(bundle.path("socket")).unwrap();
+    bundle.fails(&["create", "ID"], "console-socket");
+    bundle.create(&["--console-socket", "socket"]);
+    let terminal = take(&listener);
+    bundle.ok(&["start", "ID"]);
+    let mut keyboard = std::fs::File::from(terminal.try_clone().unwrap());
+    keyboard.write_all(b"words\n").unwrap();
+    let text = read(terminal);
+    for line in [
+        "character special file 0",
+        "/dev/pts/0",
+        "33 77",
+        "got words",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    bundle.ok(&["delete", "--force", "ID"]);
+    bundle.config["process"]["terminal"] = json!(false);
+    let bundle = bundle.script("exec sleep 1000");
+    bundle.fails(
+        &["create", "--console-socket", "socket", "ID"],
+        "no terminal",
+    );
+    bundle.create(&[]);
+    bundle.ok(&["start", "ID"]);
+    let status = bundle.detached(&[
+        "exec",
+        "--tty",
+        "--detach",
+        "--console-socket",
+        "socket",
+        "ID",
+        "sh",
+        "-c",
+        "tty; exit 3",
+    ]);
+    assert!(status.success());
+    assert!(
+        read(take(&listener)).contains("not found"),
+        "there is no tty(1) in it"
+    );
+}
