@@ -92,9 +92,12 @@ pub use check::{Affected, AffectedHead, CacheFault, CacheReport, Check, CheckRep
 pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
-pub use gc::{Gc, GcOptions, GcPlan, GcReport};
+pub use gc::{
+    Decision, Gc, GcOptions, GcPlan, GcReport, JobReport, LastJob, Retention, Rule, parse_rules,
+};
 pub use images::{
-    CommitOptions, Flattened, Holder, Holding, Image, Images, ListedImage, Rebased, Removed, Sought,
+    CommitOptions, Flattened, Holder, Holding, Image, Images, Keep, ListedImage, Rebased, Removed,
+    Sought,
 };
 pub use import::{ImportOptions, Imported, NameLeftOut, PullOptions, Pulled, Renamed};
 pub use repo::{Options, Repo};

@@ -10,6 +10,7 @@ use cairn_store::{Disk, Layout, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
 use crate::error::Result;
+use crate::gc::Retention;
 
 /// How a repository is opened.
 #[derive(Clone, Default)]
@@ -25,6 +26,8 @@ pub struct Options {
     /// What a collection cuts the cache down to; what is in use stays, whatever it takes. Without it, all
     /// that is of any use stays.
     pub cache_bytes_max: Option<u64>,
+    /// Which images a collection removes of itself.
+    pub retention: Retention,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
     /// Told of progress; what is done with the repository ends when it is cancelled.

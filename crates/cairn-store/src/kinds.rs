@@ -61,6 +61,8 @@ kinds! {
     TAG = 23, Some(b't'), "tag row";
     /// A directory that was imported.
     KNOWN_TREE = 24, Some(b'f'), "known tree row";
+    /// How long an image is to be kept.
+    KEEP = 25, Some(b'h'), "keep row";
     /// A container.
     CONTAINER = 30, Some(b'r'), "container row";
 }

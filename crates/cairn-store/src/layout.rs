@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 21] = [
+pub const TOP_LEVEL: [TopLevel; 22] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -69,6 +69,7 @@ pub const TOP_LEVEL: [TopLevel; 21] = [
     at_times(BASE, Part::Other),
     at_times(LOCK, Part::Other),
     at_times(GC_LOCK, Part::Other),
+    at_times(GC_RECORD, Part::Other),
     at_times(SETTINGS, Part::Other),
     at_times(RESERVE, Part::Other),
     at_times(QUARANTINE, Part::Other),
@@ -98,6 +99,7 @@ const BASE: &str = "base";
 const RESERVE: &str = "reserve";
 const CURRENT: &str = "CURRENT";
 const GC_LOCK: &str = "gc.lock";
+const GC_RECORD: &str = "gc.json";
 const SETTINGS: &str = "cairn.toml";
 const HEADS: &str = "heads";
 const CONTAINERS: &str = "containers";
@@ -125,12 +127,13 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 22] = [
+pub const PRIVATE: [&str; 23] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,
     LOCK,
     GC_LOCK,
+    GC_RECORD,
     SETTINGS,
     "index/CURRENT",
     "index/lock",
@@ -233,6 +236,11 @@ impl<'a> Layout<'a> {
     /// Held by the one who takes things away.
     pub fn gc_lock(self) -> PathBuf {
         self.0.join(GC_LOCK)
+    }
+
+    /// What the last collection did.
+    pub fn gc_record(self) -> PathBuf {
+        self.0.join(GC_RECORD)
     }
 
     /// The file of settings.

@@ -4,16 +4,26 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 
 use cairn_model::{ObjectId, TreeId};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+use rustix::io::Errno;
 
 use crate::cache::Views;
 use crate::flat::disk_bytes;
+
+/// Directory of a file for each tree, whose time is that of the tree's last use.
+const USED: &str = "used";
+
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: UTIME_NOW,
+};
 
 /// A view in the cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ViewSize {
     /// What it takes on disk, without objects.
     pub bytes: u64,
-    /// When it was made or read last, as far as the file system keeps that; seconds.
+    /// When it was made, prepared for a mount, or read last; seconds.
     pub used: i64,
 }
 
@@ -36,6 +46,42 @@ impl CacheSizes {
 }
 
 impl Views {
+    /// Notes that a view is used, beside the views: they must not change with each use, a view that is evicted was
+    /// used all the same, and whether a file system keeps the time of a read is a matter of its options. A note
+    /// that cannot be made is none.
+    pub(crate) fn note_use(&self, id: &TreeId) {
+        let directory = self.directory().join(USED);
+        let path = directory.join(id.hex());
+        let now = Timestamps {
+            last_access: NOW,
+            last_modification: NOW,
+        };
+        if let Err(Errno::NOENT) = utimensat(CWD, &path, &now, AtFlags::empty()) {
+            let _ = std::fs::create_dir(&directory);
+            let mut options = std::fs::File::options();
+            let _ = options.write(true).create(true).truncate(false).open(&path);
+        }
+    }
+
+    /// When views were prepared last, seconds; of those that are evicted too.
+    pub fn uses(&self) -> HashMap<TreeId, i64> {
+        let entries = std::fs::read_dir(self.directory().join(USED));
+        let used = |entry: std::fs::DirEntry| {
+            let tree = entry.file_name().to_str()?.parse().ok()?;
+            Some((tree, entry.metadata().ok()?.mtime()))
+        };
+        let entries = entries.into_iter().flatten().flatten();
+        entries.filter_map(used).collect()
+    }
+
+    /// Forgets the uses of trees that are gone.
+    pub fn forget_uses(&self, trees: &HashSet<TreeId>) {
+        let directory = self.directory().join(USED);
+        for tree in self.uses().keys().filter(|tree| !trees.contains(*tree)) {
+            let _ = std::fs::remove_file(directory.join(tree.hex()));
+        }
+    }
+
     /// What is in the cache. A part that cannot be looked at is left out: this decides what is given up
     /// first, and nothing else.
     pub fn sizes(&self) -> CacheSizes {
@@ -56,6 +102,11 @@ impl Views {
                 let view: &mut ViewSize = sizes.views.entry(tree).or_default();
                 view.bytes += meta.blocks() * 512 + below;
                 view.used = view.used.max(meta.mtime()).max(meta.atime());
+            }
+        }
+        for (tree, used) in self.uses() {
+            if let Some(view) = sizes.views.get_mut(&tree) {
+                view.used = view.used.max(used);
             }
         }
         sizes

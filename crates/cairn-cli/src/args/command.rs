@@ -8,7 +8,7 @@ use clap::Subcommand;
 use super::containers::{Commit, Cp, Exec, Logs};
 use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
 use super::oci::Oci;
-use super::repository::{Check, Config, Stats};
+use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
 use super::run::Run;
 use super::snapshots::Snapshot;
 use super::volumes::Volume;
@@ -278,18 +278,34 @@ pub enum Command {
         #[arg(short, long)]
         lazy: bool,
     },
-    /// Delete unreferenced data and reclaim disk space
-    #[command(after_help = "Example:\n  cairn gc --dry-run")]
-    Gc {
-        /// Show what would be deleted without deleting anything
-        #[arg(short = 'n', long)]
-        dry_run: bool,
-        /// Also delete cached views that are not mounted
-        #[arg(long)]
-        prune_cache: bool,
-        /// Rewrite every pack that contains dead data [default: packs that are more than a fifth dead]
-        #[arg(long)]
-        all: bool,
+    /// Delete what rules and limits say, and unreferenced data, and reclaim disk space
+    #[command(after_help = GC_HELP)]
+    Gc(Gc),
+    /// Protect images from removal, by gc and by rmi
+    #[command(after_help = "Example:\n  cairn pin example/base:1")]
+    Pin {
+        /// Images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Take the protection of images away
+    #[command(after_help = "Example:\n  cairn unpin example/base:1")]
+    Unpin {
+        /// Images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Set or clear the time at which gc removes images
+    #[command(
+        after_help = "Examples:\n  cairn expire 7d example/ci:42\n  cairn expire never example/ci:42"
+    )]
+    Expire {
+        /// Age from now on, for example 7d or 12h, or never
+        #[arg(value_name = "AGE", value_parser = age_or_never)]
+        after: AgeOrNever,
+        /// Images
+        #[arg(required = true)]
+        images: Vec<String>,
     },
     /// Back up images and committed snapshots to another directory
     #[command(after_help = "Example:\n  cairn backup /backup/cairn")]
@@ -363,7 +379,7 @@ impl Command {
                 | Self::Snapshot(_)
                 | Self::Mount { .. }
                 | Self::Stats(_)
-                | Self::Gc { .. }
+                | Self::Gc(_)
                 | Self::Check(_)
                 | Self::Backup { .. }
         )

@@ -26,7 +26,7 @@ pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
 pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, Which};
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
-pub use repository::{Check, Config, Stats};
+pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
 pub use run::Run;
 pub use snapshots::Snapshot;
 pub use volumes::Volume;

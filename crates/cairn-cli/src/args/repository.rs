@@ -1,9 +1,72 @@
 //! Arguments of commands that look after a repository.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cairn_model::units;
+use cairn_repo::Rule;
 use clap::{Args, Subcommand};
+
+/// How rules are written.
+pub const GC_HELP: &str = "\
+Rules say which images go. The first that fits an image name decides. Terms of a rule:
+  match=PATTERN      names like this, for example ci/*
+  label=KEY[=VALUE]  images with this label
+  unnamed            images without a name
+  keep-last=N        keep the newest N of each name
+  keep-within=AGE    keep what was imported within this time
+  unused-for=AGE     keep what was used within this time
+  keep, remove       keep or remove all that fit
+Pinned images and those of containers always stay. Set lasting rules and limits with \"cairn config set gc.rules\",
+gc.max-used and gc.min-free.
+
+Examples:
+  cairn gc --dry-run
+  cairn gc --rule match=ci/*,keep-last=3,unused-for=14d --rule unnamed,remove
+  cairn gc --for 10m --metrics /var/lib/node_exporter/cairn.prom";
+
+/// Arguments of `gc`.
+#[derive(Debug, Args)]
+pub struct Gc {
+    /// Show what would be deleted and by which rule, without deleting anything
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also delete cached views that are not mounted
+    #[arg(long)]
+    pub prune_cache: bool,
+    /// Rewrite every pack that contains dead data [default: packs that are more than a fifth dead]
+    #[arg(long)]
+    pub all: bool,
+    /// Use these rules in place of those of the repository; repeat it for several
+    #[arg(long = "rule", value_name = "RULE", value_parser = str::parse::<Rule>)]
+    pub rules: Vec<Rule>,
+    /// Remove no images, whatever rules and limits say
+    #[arg(long, conflicts_with = "rules")]
+    pub no_rules: bool,
+    /// Stop after about this time, for example 10m; the next gc goes on
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    pub time: Option<Duration>,
+    /// Write figures of the repository to this file, for Prometheus
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+}
+
+/// A time from now, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgeOrNever {
+    /// After this time.
+    After(Duration),
+    /// Not at all.
+    Never,
+}
+
+/// Reads an age, or the word "never".
+pub fn age_or_never(text: &str) -> Result<AgeOrNever, String> {
+    match text {
+        "never" => Ok(AgeOrNever::Never),
+        text => units::duration(text).map(AgeOrNever::After),
+    }
+}
 
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
@@ -16,6 +79,9 @@ pub struct Stats {
         conflicts_with = "recount"
     )]
     pub what_if_removed: Vec<String>,
+    /// Write figures of the repository to this file, for Prometheus
+    #[arg(long, value_name = "FILE", conflicts_with = "what_if_removed")]
+    pub metrics: Option<PathBuf>,
     /// Count from the layers themselves, not from what is remembered of them, and compare
     #[arg(long)]
     pub recount: bool,

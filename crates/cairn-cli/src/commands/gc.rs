@@ -1,41 +1,117 @@
 //! `cairn gc`.
 
+use std::time::Instant;
+
 use anyhow::Result;
-use cairn_repo::{GcOptions, GcReport};
+use cairn_repo::{Decision, GcOptions, GcReport, JobReport, Repo, Retention};
 use serde::Serialize;
 
 use super::Env;
-use crate::output::{self, size};
+use crate::args::Gc;
+use crate::output::{self, Table, size};
+use crate::report::metrics;
 
 /// What was collected of the repository, and beside it.
 #[derive(Serialize)]
-struct Collected {
+struct Collected<'a> {
     dry_run: bool,
     removed_groups: usize,
     #[serde(flatten)]
-    report: GcReport,
+    job: &'a JobReport,
 }
 
 /// `cairn gc`
-pub fn gc(env: &Env, options: &GcOptions) -> Result<()> {
-    let repo = env.open()?;
-    let dry_run = options.dry_run;
-    let report = repo.gc().run(options)?;
+pub fn gc(env: &Env, args: Gc) -> Result<()> {
+    let begun = Instant::now();
+    let mut options = env.options()?;
+    if args.no_rules {
+        options.retention = Retention::default();
+    } else if !args.rules.is_empty() {
+        options.retention.rules = args.rules;
+    }
+    let rules = options.retention.rules.iter();
+    let rules: Vec<String> = rules.map(ToString::to_string).collect();
+    let repo = Repo::open(&env.root, options)?;
+    let job = repo.gc().job(&GcOptions {
+        dry_run: args.dry_run,
+        prune_cache: args.prune_cache,
+        all: args.all,
+        until: args.time.and_then(|time| begun.checked_add(time)),
+    });
+    if let Some(file) = &args.metrics {
+        metrics::write(&repo, file)?;
+    }
+    let job = job?;
     // What a monitor that was killed left outside of the repository.
-    let groups = if dry_run {
-        0
-    } else {
-        cairn_container::sweep(&repo)?
+    let groups = match args.dry_run {
+        true => 0,
+        false => cairn_container::sweep(&repo)?,
     };
     if env.json {
         return Ok(output::report(&Collected {
-            dry_run,
+            dry_run: args.dry_run,
             removed_groups: groups,
-            report,
+            job: &job,
         })?);
     }
-    print_collected(&report, dry_run);
+    match args.dry_run {
+        true => print_plan(&job, &rules)?,
+        false => print_removed(&job),
+    }
+    print_collected(&job.report, args.dry_run);
+    print_end(&job);
     Ok(())
+}
+
+fn name(decision: &Decision) -> String {
+    let unnamed = || decision.id.short();
+    decision.name.clone().unwrap_or_else(unnamed)
+}
+
+fn reason(decision: &Decision) -> String {
+    match decision.rule {
+        Some(rule) => format!("rule {rule}: {}", decision.why),
+        None => decision.why.clone(),
+    }
+}
+
+/// Each name with what becomes of it, where anything says so.
+fn print_plan(job: &JobReport, rules: &[String]) -> Result<()> {
+    let all = job.decisions.iter().chain(&job.for_room);
+    if rules.is_empty() && !all.clone().any(|decision| decision.remove) {
+        return Ok(());
+    }
+    for (rule, number) in rules.iter().zip(1..) {
+        println!("rule {number}: {rule}");
+    }
+    let mut table = Table::new(&["IMAGE", "ACTION", "WHY"]);
+    for decision in all {
+        let action = if decision.remove { "remove" } else { "keep" };
+        table.row(vec![name(decision), action.to_owned(), reason(decision)]);
+    }
+    Ok(table.print()?)
+}
+
+fn print_removed(job: &JobReport) {
+    let all = job.decisions.iter().chain(&job.for_room);
+    for decision in all.filter(|decision| decision.remove) {
+        println!("removed {} ({})", name(decision), reason(decision));
+    }
+}
+
+fn print_end(job: &JobReport) {
+    for reason in &job.nothing_because {
+        println!("nothing to free: {reason}");
+    }
+    if !job.complete {
+        println!("stopped when the time was up; run gc again to go on");
+    }
+    if job.still_over_bytes > 0 {
+        output::say(&format!(
+            "the repository is still {} over its limits; what is left is pinned, in use or kept by a rule",
+            size(job.still_over_bytes)
+        ));
+    }
 }
 
 fn print_collected(report: &GcReport, dry_run: bool) {

@@ -12,6 +12,7 @@ mod gc;
 mod images;
 mod init;
 mod inspect;
+mod keep;
 mod logs;
 pub mod oci;
 mod pause;
@@ -40,7 +41,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use cairn_model::{Driver, Watch};
-use cairn_repo::{GcOptions, MountOptions, Options, Repo, Settings, SettingsFile, Verify};
+use cairn_repo::{MountOptions, Options, Repo, Settings, SettingsFile, Verify};
 use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
@@ -138,6 +139,7 @@ impl Env {
             driver: self.driver.or(settings.driver),
             cache_bytes_max: settings.cache_bytes_max,
             gc: settings.gc(),
+            retention: settings.retention.clone(),
             verify: self.verify.or(settings.verify).unwrap_or_default(),
             watch: self.watch.clone(),
             notice: Some(Arc::new(Waits {
@@ -236,18 +238,10 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
             dev,
         } => snapshots::mount(&env, &name, &target, MountOptions { suid, dev }),
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),
-        Command::Gc {
-            dry_run,
-            prune_cache,
-            all,
-        } => gc::gc(
-            &env,
-            &GcOptions {
-                dry_run,
-                prune_cache,
-                all,
-            },
-        ),
+        Command::Gc(args) => gc::gc(&env, args),
+        Command::Pin { images } => return keep::pin(&env, &images),
+        Command::Unpin { images } => return keep::unpin(&env, &images),
+        Command::Expire { after, images } => return keep::expire(&env, after, &images),
         Command::Backup { directory } => backup::backup(&env, &directory),
         Command::Config(command) => config::run(&env, &command),
         Command::Driver => driver::show(&env),

@@ -1,11 +1,15 @@
 //! `cairn stats`.
 
 use anyhow::Result;
-use cairn_repo::{Share, Stats, WhatIf};
+use cairn_repo::{Repo, Share, Stats, WhatIf};
 
 use super::Env;
 use crate::args;
 use crate::output::{self, Table, size};
+use crate::report::metrics;
+
+/// Less than this that is unreferenced is not worth a word.
+const DEAD_BYTES_NOTED: u64 = 10_000_000;
 
 /// `cairn stats`
 pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
@@ -17,11 +21,15 @@ pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
         true => repo.recount()?,
         false => repo.stats()?,
     };
+    if let Some(file) = &args.metrics {
+        metrics::write(&repo, file)?;
+    }
     super::images::note_damaged(&repo.images().list()?);
     if env.json {
         return Ok(output::report(&s)?);
     }
     print_lines(&s);
+    print_last_job(&repo, &s);
     print_shares("IMAGE", &s.images)?;
     print_shares("LAYER", &s.layers)
 }
@@ -94,6 +102,29 @@ fn print_lines(s: &Stats) {
             size(s.base_content),
             size(s.base_metadata)
         );
+    }
+}
+
+/// When the last collection was, and whether it is time for one.
+fn print_last_job(repo: &Repo, s: &Stats) {
+    match repo.last_job() {
+        None => println!("gc has not run here yet"),
+        Some(last) => println!(
+            "gc ran {} and freed {}",
+            output::ago(last.ended_secs),
+            size(last.freed_bytes)
+        ),
+    }
+    if let Some(why) = repo.last_job().and_then(|last| last.error) {
+        output::say(&format!("the last gc failed: {why}"));
+    }
+    let packs = s.stored_content + s.stored_metadata + s.dead;
+    if s.dead > DEAD_BYTES_NOTED && s.dead > packs / 4 {
+        output::say(&format!(
+            "{} of {} in packs are unreferenced; run \"cairn gc\"",
+            size(s.dead),
+            size(packs)
+        ));
     }
 }
 

@@ -14,6 +14,14 @@ const STOP_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 
 /// Says what became of each name: all errors, and as JSON the names that are done. Failed if one did.
 pub fn told(env: &Env, verb: &str, outcomes: Vec<(String, container::Result<()>)>) -> Result<u8> {
+    told_of(env, verb, outcomes)
+}
+
+/// The same for whatever has names.
+pub fn told_of<E>(env: &Env, verb: &str, outcomes: Vec<(String, Result<(), E>)>) -> Result<u8>
+where
+    E: Into<anyhow::Error>,
+{
     let (mut done, mut code) = (Vec::new(), 0);
     for (name, outcome) in outcomes {
         match outcome {

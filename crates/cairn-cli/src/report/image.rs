@@ -14,6 +14,8 @@ pub struct ImageLine {
     created: Option<String>,
     imported: String,
     platform: Option<String>,
+    pinned: Option<bool>,
+    expires: Option<String>,
     /// How many.
     pub layers: Option<usize>,
     /// Of all layers together.
@@ -35,6 +37,8 @@ impl From<&Image> for ImageLine {
             created: Some(image.config.created().to_owned()),
             imported: time::rfc3339(image.row.imported),
             platform: Some(image.config.platform().to_string()),
+            pinned: Some(image.keep.pinned),
+            expires: image.keep.expires.map(time::rfc3339),
             layers: Some(image.layers.len()),
             content_bytes: Some(image.content_bytes()),
             damaged: None,
@@ -52,6 +56,8 @@ impl From<&ListedImage> for ImageLine {
                 created: None,
                 imported: time::rfc3339(listed.row.imported),
                 platform: None,
+                pinned: None,
+                expires: None,
                 layers: None,
                 content_bytes: None,
                 damaged: Some(one_line(e)),

@@ -92,6 +92,10 @@ fn leads_somewhere(all: &AllRows, kind: kinds::Kind, rest: &[u8]) -> Sound {
             sound(digest().is_ok_and(|id| image(all, &id)), words)
         }
         kinds::TAG => tag(all, &text()),
+        kinds::KEEP => {
+            let there = |id: Digest| all.contains_key(&kinds::IMAGE.key(id.as_bytes()));
+            sound(digest().is_ok_and(there), || None)
+        }
         _ => Err(Some("a row that refers to nothing".to_owned())),
     }
 }

@@ -21,7 +21,16 @@ impl Gc<'_> {
     /// once no view can be made, so that what came meanwhile stays.
     pub(super) fn evict(&self, prune: bool) -> Result<Evicted> {
         let budget = self.repo.options.cache_bytes_max;
-        let bytes_max = if prune { Some(0) } else { budget };
+        self.evict_to(if prune { Some(0) } else { budget })
+    }
+
+    /// The same down to this many bytes; what is in use stays, whatever it takes.
+    pub(super) fn evict_to(&self, bytes_max: Option<u64>) -> Result<Evicted> {
+        let all = self.repo.store.db().read::<_, Error>(|rows| roots(rows))?;
+        let chains = all.snapshots.iter().map(|snapshot| all.chain(snapshot));
+        let trees = chains.map(|layers| Ok(tree_id(&layers?)));
+        let trees = trees.collect::<Result<HashSet<TreeId>>>()?;
+        self.repo.views().cache().forget_uses(&trees);
         self.repo.views().cache().retain::<Error>(|| {
             let roots = self.repo.store.db().read::<_, Error>(|rows| roots(rows))?;
             match bytes_max {

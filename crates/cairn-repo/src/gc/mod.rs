@@ -1,12 +1,15 @@
 //! Collection: what no snapshot, image or lease needs goes.
 
 mod cache;
+mod job;
 mod mark;
 mod plan;
+mod retention;
 mod roots;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Instant;
 
 use cairn_store::gc;
 use cairn_view::Evicted;
@@ -16,7 +19,9 @@ use serde::{Serialize, Serializer};
 use crate::error::{At, Result};
 use crate::repo::Repo;
 
+pub use job::{JobReport, LastJob};
 pub use plan::GcPlan;
+pub use retention::{Decision, Retention, Rule, parse_rules};
 pub(crate) use roots::{Roots, roots};
 
 /// Garbage collection of a repository.
@@ -41,6 +46,8 @@ pub struct GcOptions {
     pub prune_cache: bool,
     /// Rewrite every pack that holds something dead, also where little is.
     pub all: bool,
+    /// Begin no further round after this; what is left is for the next collection.
+    pub until: Option<Instant>,
 }
 
 /// What a collection did, or would do.
@@ -83,6 +90,11 @@ impl Gc<'_> {
         if options.dry_run {
             return self.plan(options)?.forecast();
         }
+        Ok(self.collect(options)?.0)
+    }
+
+    /// Collects; false where the time ran out before all was done.
+    fn collect(&self, options: &GcOptions) -> Result<(GcReport, bool)> {
         self.repo.store.may_spend_reserve();
         let collector = self.repo.only_collector()?;
         gc::adopt_orphans(&self.repo.store)?;
@@ -93,9 +105,15 @@ impl Gc<'_> {
             ..GcReport::default()
         };
         // Each round frees what the next one can write to, and is planned on what is there then.
-        while self.plan(options)?.apply(&collector, &mut report)? {}
+        let mut complete = true;
+        while self.plan(options)?.apply(&collector, &mut report)? {
+            if options.until.is_some_and(|until| Instant::now() >= until) {
+                complete = false;
+                break;
+            }
+        }
         report.orphaned_heads = self.finish(&collector)?;
-        Ok(report)
+        Ok((report, complete))
     }
 
     /// What is small: directories that nothing names, a long journal, the reserve.

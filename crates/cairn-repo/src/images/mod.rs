@@ -2,6 +2,7 @@
 
 mod commit;
 mod flatten;
+mod keep;
 mod rebase;
 mod remove;
 mod resolve;
@@ -20,6 +21,7 @@ use crate::rows::{self, ImageRow};
 
 pub use commit::CommitOptions;
 pub use flatten::Flattened;
+pub use keep::Keep;
 pub use rebase::Rebased;
 pub use remove::Removed;
 pub(crate) use resolve::resolve;
@@ -48,6 +50,8 @@ pub struct Image {
     pub row: ImageRow,
     /// Names that point at it.
     pub names: Vec<ImageRef>,
+    /// How long it is to be kept.
+    pub keep: Keep,
     /// Its document.
     pub config: ImageConfig,
     /// Its layers, lowest first.
@@ -77,6 +81,7 @@ pub struct ListedImage {
 struct Known {
     tags: Vec<(ImageRef, Digest)>,
     layers: HashMap<Digest, Layer>,
+    keeps: HashMap<Digest, Keep>,
 }
 
 impl Known {
@@ -84,6 +89,7 @@ impl Known {
         let layers = rows::layers(rows)?.into_iter();
         Ok(Self {
             tags: rows::tags(rows)?,
+            keeps: keep::all(rows)?,
             layers: layers
                 .filter_map(|layer| Some((layer.diff_id?, layer)))
                 .collect(),
@@ -158,6 +164,7 @@ impl Images<'_> {
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         Ok(Image {
             names: known.names(&row.id),
+            keep: known.keeps.get(&row.id).copied().unwrap_or_default(),
             row,
             config,
             layers,

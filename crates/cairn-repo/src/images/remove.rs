@@ -4,7 +4,7 @@ use cairn_model::{Digest, ImageRef, SnapshotKey};
 use cairn_snapshot::{Snapshot, graph};
 use cairn_store::Txn;
 
-use super::{Images, resolve};
+use super::{Images, keep, resolve};
 use crate::containers;
 use crate::error::{Error, Result};
 use crate::import::IMPORTED;
@@ -22,9 +22,22 @@ pub enum Removed {
 impl Images<'_> {
     /// Removes a name; with the last one, or by id, the image and the snapshots that only it needed.
     pub fn remove(&self, reference: &str) -> Result<Removed> {
+        self.remove_found(reference, None)
+    }
+
+    /// The same for one name of an image, or without one the image, as long as it is still this image.
+    pub(crate) fn remove_if(&self, id: &Digest, name: Option<&str>) -> Result<Removed> {
+        let by_id = id.to_string();
+        self.remove_found(name.unwrap_or(&by_id), Some(id))
+    }
+
+    fn remove_found(&self, reference: &str, expected: Option<&Digest>) -> Result<Removed> {
         self.repo.store.may_spend_reserve();
         self.repo.store.db().write(|txn| {
             let (image, name) = resolve(txn, reference)?;
+            if expected.is_some_and(|id| *id != image.id) {
+                return Err(Error::NoImage(reference.to_owned()));
+            }
             let tags: Vec<ImageRef> = rows::tags(txn)?
                 .into_iter()
                 .filter(|(_, id)| *id == image.id)
@@ -36,6 +49,7 @@ impl Images<'_> {
                 rows::delete_tag(txn, name)?;
                 return Ok(Removed::Untagged(name.clone()));
             }
+            keep::refuse_if_pinned(txn, &image.id, reference)?;
             if let Some(container) = containers::all(txn)?
                 .into_iter()
                 .find(|container| container.image == Some(image.id))
@@ -53,6 +67,7 @@ impl Images<'_> {
                 rows::delete_tag(txn, tag)?;
             }
             rows::delete_image(txn, &image.id);
+            keep::forget(txn, &image.id);
             remove_chain(txn, image.top.as_ref())?;
             Ok(Removed::Image(image.id))
         })

@@ -10,6 +10,7 @@ use cairn_store::gc::Policy;
 use cairn_view::Verify;
 
 use crate::error::{Error, Result};
+use crate::gc::{Retention, parse_rules};
 
 const ENTRIES_MAX: u64 = 4_000_000;
 const BYTES_MAX: u64 = 64 << 30;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub gc_small_pack_bytes: Option<u64>,
     /// Live bytes that one round of a collection copies.
     pub gc_round_bytes_max: Option<u64>,
+    /// Which images a collection removes of itself.
+    pub retention: Retention,
     /// Size at which a file of a container's log is rotated.
     pub log_bytes_max: Option<u64>,
     /// How many of these files are kept.
@@ -110,7 +113,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 15] = [
+static ALL: [Setting; 19] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",
@@ -275,7 +278,57 @@ static ALL: [Setting; 15] = [
             )
         },
     },
+    Setting {
+        name: "gc.rules",
+        about: "Which images gc removes, for example \"match=ci/*,keep-last=3,unused-for=14d; unnamed,remove\"; see \"cairn gc --help\"",
+        default: String::new,
+        take: |settings, text| {
+            settings.retention.rules = parse_rules(text)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "gc.max-used",
+        about: "Size of the repository above which gc removes least recently used views and images, for example 100G, or unlimited",
+        default: || "unlimited".into(),
+        take: |settings, text| {
+            settings.retention.used_max = limit(text)?;
+            Ok(())
+        },
+    },
+    Setting {
+        name: "gc.min-free",
+        about: "Free disk space below which gc removes least recently used views and images, for example 10G, or none",
+        default: || "none".into(),
+        take: |settings, text| {
+            settings.retention.free_min = match text {
+                "none" => None,
+                text => limit(text)?,
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        name: "gc.reserved",
+        about: "Size of the repository below which gc removes nothing to make room, for example 20G",
+        default: || "0".into(),
+        take: |settings, text| {
+            settings.retention.reserved = match text {
+                "0" => 0,
+                text => units::bytes(text)?,
+            };
+            Ok(())
+        },
+    },
 ];
+
+/// A size, or no limit.
+fn limit(text: &str) -> Result<Option<u64>, String> {
+    match text {
+        "unlimited" => Ok(None),
+        text => between(Some(units::bytes(text)?), 1_000_000, 1_000_000_000_000_000).map(Some),
+    }
+}
 
 fn put<T>(field: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     *field = Some(value?);

@@ -93,7 +93,7 @@ fn apparent_bytes(root: &Path, watch: &Watch) -> Result<u64> {
 }
 
 /// As `du` counts: blocks of files and directories.
-fn disk_bytes(root: &Path, watch: &Watch) -> Result<u64> {
+pub(crate) fn disk_bytes(root: &Path, watch: &Watch) -> Result<u64> {
     let mut sum = 0;
     walk(root, watch, &mut |meta| sum += meta.blocks() * 512)?;
     Ok(sum)

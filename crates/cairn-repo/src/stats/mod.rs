@@ -20,6 +20,7 @@ use crate::gc::{Roots, roots};
 use crate::images::Image;
 use crate::repo::Repo;
 use crate::sharing::{Count, Sums, Table};
+pub(crate) use disk::disk_bytes;
 use forecast::Removals;
 pub use forecast::{RefusedRemoval, WhatIf};
 

@@ -100,6 +100,7 @@ pub(crate) fn prepare<E: From<Error>>(
     tree: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<MountPlan, E> {
     let _span = tracing::debug_span!("prepare_view").entered();
+    at.views.note_use(id);
     fn with<R: Room, E: From<Error>>(
         room: &R,
         at: Place<'_>,
