@@ -35,6 +35,13 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// Starts reading a layer.
     fn layer(&self, blob: &RemoteBlob) -> Result<Box<dyn Read + Send>, RemoteError>;
 
+    /// Before these are read: waits until nobody else on this machine fetches one of them, and keeps others
+    /// waiting until [`Remote::release`]. True where somebody was waited for, who may have brought what they are.
+    fn reserve(&self, blobs: &[RemoteBlob]) -> Result<bool, RemoteError>;
+
+    /// Lets go of what was reserved; `published` where what was fetched is not needed any more.
+    fn release(&self, published: bool);
+
     /// What was read of a blob was wrong. True where a part of it came from an earlier attempt and is
     /// forgotten now, so that another one may give something else.
     fn forget(&self, blob: &RemoteBlob) -> bool;

@@ -100,11 +100,26 @@ impl LayerSource {
         }
     }
 
-    /// The blob of a registry that it is, if it is one.
-    pub fn remote_blob(&self) -> Option<&RemoteBlob> {
-        match &self.place {
-            Place::Archive { .. } => None,
-            Place::Remote(_, blob) => Some(blob),
+    /// Reserves what lies in a registry ([`Remote::reserve`]), for layers of one image.
+    pub fn reserve(layers: &[&Self]) -> Result<bool> {
+        let mut blobs = Vec::new();
+        let mut remote = None;
+        for layer in layers {
+            if let Place::Remote(from, blob) = &layer.place {
+                remote = Some(from);
+                blobs.push(blob.clone());
+            }
+        }
+        match remote {
+            Some(from) => Ok(from.reserve(&blobs)?),
+            None => Ok(false),
+        }
+    }
+
+    /// Lets go of what was reserved for it and its like ([`Remote::release`]).
+    pub fn release(&self, published: bool) {
+        if let Place::Remote(from, _) = &self.place {
+            from.release(published);
         }
     }
 

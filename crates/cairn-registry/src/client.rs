@@ -1,5 +1,6 @@
 //! One repository of one registry: questions with credentials, redirections followed, attempts repeated.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cairn_image::{DOCUMENT_BYTES_MAX, RemoteBlob, sha256};
@@ -36,6 +37,8 @@ pub struct Options {
     pub retries: u32,
     /// Longest that a registry may send nothing.
     pub silence_max: Duration,
+    /// Directory for what was fetched of blobs, so that it is not fetched again after a cut or a kill.
+    pub downloads: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -44,6 +47,7 @@ impl Default for Options {
             watch: Watch::default(),
             retries: RETRIES,
             silence_max: SILENCE_MAX,
+            downloads: None,
         }
     }
 }

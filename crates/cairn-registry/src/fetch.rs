@@ -11,6 +11,7 @@ use ureq::http::header::{CONTENT_RANGE, RANGE};
 use crate::client::Client;
 use crate::error::Failure;
 use crate::http::{Answer, Question, broken};
+use crate::partial::Partial;
 use crate::retry::Tries;
 
 /// So much has to come before earlier failures are forgiven, and in each span of time at least.
@@ -24,14 +25,22 @@ pub(crate) struct Fetch {
     /// Bytes handed on.
     at: u64,
     body: Option<Box<dyn Read + Send>>,
+    /// Where what comes is kept.
+    kept: Option<Arc<Partial>>,
     tries: Tries,
     /// Since when, and from which byte, progress is measured.
     pace: (Instant, u64),
 }
 
 impl Fetch {
-    pub fn new(client: Arc<Client>, blob: RemoteBlob) -> Self {
+    pub fn new(client: Arc<Client>, blob: RemoteBlob, kept: Option<Arc<Partial>>) -> Self {
+        if let Some(kept) = &kept
+            && kept.len() > blob.bytes
+        {
+            kept.empty();
+        }
         Self {
+            kept,
             tries: Tries::new(client.options().retries),
             client,
             blob,
@@ -112,6 +121,9 @@ impl Fetch {
         if read == 0 {
             return Err(Failure::passing("the connection ended too early"));
         }
+        if let Some(kept) = &self.kept {
+            kept.append(&out[..read], self.at);
+        }
         self.at += read as u64;
         self.keep_pace()?;
         Ok(read)
@@ -160,6 +172,14 @@ impl Read for Fetch {
         if out.is_empty() || (self.at == self.blob.bytes && self.body.is_none()) {
             return Ok(0);
         }
+        if let Some(kept) = &self.kept
+            && self.body.is_none()
+            && let Ok(read @ 1..) = kept.read_at(out, self.at)
+        {
+            self.at += read as u64;
+            self.pace = (Instant::now(), self.at);
+            return Ok(read);
+        }
         loop {
             let before = self.at;
             let failure = match self.step(out) {
@@ -175,6 +195,9 @@ impl Read for Fetch {
             self.tries
                 .next(failure, &self.client.options().watch)
                 .map_err(|failure| {
+                    if let Some(kept) = &self.kept {
+                        kept.was_cut();
+                    }
                     let object = format!("blob {}", self.blob.digest);
                     let error = failure.of(&object, &self.client.name());
                     match error {

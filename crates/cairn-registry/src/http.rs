@@ -104,7 +104,11 @@ pub(crate) fn read_bounded(from: impl Read, bytes_max: u64) -> io::Result<Vec<u8
 
 /// A connection that gave way in the middle.
 pub(crate) fn broken(e: &io::Error) -> Failure {
+    let inner = e.get_ref().and_then(|e| e.downcast_ref::<ureq::Error>());
     match e.kind() {
+        _ if matches!(inner, Some(ureq::Error::Timeout(_))) => {
+            Failure::passing("the registry stopped sending")
+        }
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
             Failure::passing("the registry stopped sending")
         }

@@ -1,15 +1,17 @@
 //! What an import is given of a registry.
 
+use std::collections::HashMap;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_image::{Found, Platform, Remote, RemoteBlob, RemoteError, remote};
-use cairn_model::Digest;
+use cairn_model::{Class, Digest};
 
 use crate::client::Client;
 use crate::error::Result;
 use crate::fetch::Fetch;
 use crate::location::Location;
+use crate::partial::Partial;
 
 /// An image of a registry, of which only the documents were fetched.
 #[derive(Debug)]
@@ -24,6 +26,14 @@ pub struct Pulled {
 #[derive(Debug)]
 struct Blobs {
     client: Arc<Client>,
+    /// The blobs that this process fetches, while others wait.
+    owned: Mutex<HashMap<Digest, Arc<Partial>>>,
+}
+
+impl Blobs {
+    fn owned(&self) -> MutexGuard<'_, HashMap<Digest, Arc<Partial>>> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Fetches manifest and configuration of the image at `location`, for this platform.
@@ -35,6 +45,7 @@ pub fn pull(
     let top = client.manifest(&location.reference(), location.digest())?;
     let blobs: Arc<dyn Remote> = Arc::new(Blobs {
         client: client.clone(),
+        owned: Mutex::default(),
     });
     let name = location.name().map(ToString::to_string);
     Ok(Pulled {
@@ -69,10 +80,52 @@ impl Remote for Blobs {
     }
 
     fn layer(&self, blob: &RemoteBlob) -> Result<Box<dyn Read + Send>, RemoteError> {
-        Ok(Box::new(Fetch::new(self.client.clone(), blob.clone())))
+        let kept = self.owned().get(&blob.digest).cloned();
+        Ok(Box::new(Fetch::new(
+            self.client.clone(),
+            blob.clone(),
+            kept,
+        )))
     }
 
-    fn forget(&self, _blob: &RemoteBlob) -> bool {
-        false
+    fn reserve(&self, blobs: &[RemoteBlob]) -> Result<bool, RemoteError> {
+        let options = self.client.options();
+        let Some(directory) = &options.downloads else {
+            return Ok(false);
+        };
+        // All in one order, so that of two who need each other's blobs one has them all.
+        let mut digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let mut waited = false;
+        for digest in digests {
+            if self.owned().contains_key(&digest) {
+                continue;
+            }
+            let (partial, had) = Partial::own(directory, &digest, &options.watch).map_err(|e| {
+                let path = directory.join(digest.hex());
+                RemoteError {
+                    text: format!("cannot keep what is fetched in {}: {e}", path.display()),
+                    class: Class::of_io(&e),
+                }
+            })?;
+            waited |= had;
+            self.owned().insert(digest, Arc::new(partial));
+        }
+        Ok(waited)
+    }
+
+    fn forget(&self, blob: &RemoteBlob) -> bool {
+        let kept = self.owned().get(&blob.digest).cloned();
+        kept.is_some_and(|kept| kept.spoiled())
+    }
+
+    fn release(&self, published: bool) {
+        for (_, partial) in self.owned().drain() {
+            // Somebody who still reads it keeps it; whoever comes next removes it.
+            if let (true, Some(partial)) = (published, Arc::into_inner(partial)) {
+                partial.remove();
+            }
+        }
     }
 }

@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 22] = [
+pub const TOP_LEVEL: [TopLevel; 23] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -73,6 +73,7 @@ pub const TOP_LEVEL: [TopLevel; 22] = [
     at_times(SETTINGS, Part::Other),
     at_times(RESERVE, Part::Other),
     at_times(QUARANTINE, Part::Other),
+    at_times(DOWNLOADS, Part::Other),
     at_times(DB_BROKEN, Part::Other),
     at_times(DB_NEW, Part::Other),
 ];
@@ -106,6 +107,7 @@ const CONTAINERS: &str = "containers";
 const VOLUMES: &str = "volumes";
 const CACHE: &str = "cache";
 const QUARANTINE: &str = "quarantine";
+const DOWNLOADS: &str = "downloads";
 
 /// Directories that a new store has.
 pub const DIRECTORIES: [&str; 4] = [PACKS, INDEX, LEASES, TMP];
@@ -127,7 +129,7 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 23] = [
+pub const PRIVATE: [&str; 24] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,
@@ -151,6 +153,7 @@ pub const PRIVATE: [&str; 23] = [
     VOLUMES,
     CACHE,
     QUARANTINE,
+    DOWNLOADS,
 ];
 
 /// The parts of the repository in one directory.
@@ -266,6 +269,11 @@ impl<'a> Layout<'a> {
     /// Views and objects.
     pub fn cache(self) -> PathBuf {
         self.0.join(CACHE)
+    }
+
+    /// Parts of blobs that a pull fetched.
+    pub fn downloads(self) -> PathBuf {
+        self.0.join(DOWNLOADS)
     }
 
     /// What a repair set aside.

@@ -31,7 +31,7 @@ pub struct Gc {
     /// Show what would be deleted and by which rule, without deleting anything
     #[arg(short = 'n', long)]
     pub dry_run: bool,
-    /// Also delete cached views that are not mounted
+    /// Also delete cached views that are not mounted, and unfinished downloads of any age
     #[arg(long)]
     pub prune_cache: bool,
     /// Rewrite every pack that contains dead data [default: packs that are more than a fifth dead]

@@ -147,6 +147,12 @@ fn print_collected(report: &GcReport, dry_run: bool) {
             report.evicted.objects
         );
     }
+    if report.download_bytes > 0 {
+        println!(
+            "removed {} of unfinished downloads",
+            size(report.download_bytes)
+        );
+    }
     if report.stale_views > 0 {
         println!(
             "removed {} views whose mounts no longer exist",

@@ -24,6 +24,7 @@ pub fn pull(env: &Env, args: &Pull) -> Result<u8> {
     let repo = env.open_with(env.options_by(&settings))?;
     let registry = cairn_registry::Options {
         watch: env.watch.clone(),
+        downloads: Some(repo.downloads()?),
         ..settings.registry()
     };
     let bar = Bar::new("pulling");

@@ -9,7 +9,7 @@ mod roots;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cairn_store::gc;
 use cairn_view::Evicted;
@@ -23,6 +23,9 @@ pub use job::{JobReport, LastJob};
 pub use plan::GcPlan;
 pub use retention::{Decision, Retention, Rule, parse_rules};
 pub(crate) use roots::{Roots, roots};
+
+/// How long an unfinished download is kept.
+const DOWNLOADS_LAST: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Garbage collection of a repository.
 #[derive(Clone, Copy)]
@@ -73,6 +76,8 @@ pub struct GcReport {
     pub orphaned_heads: u64,
     /// Views that were made for mounts which are no more.
     pub stale_views: u64,
+    /// Bytes of unfinished downloads that went.
+    pub download_bytes: u64,
 }
 
 fn evicted<S: Serializer>(evicted: &Evicted, to: S) -> Result<S::Ok, S::Error> {
@@ -112,8 +117,16 @@ impl Gc<'_> {
                 break;
             }
         }
+        report.download_bytes = self.sweep_downloads(options.prune_cache)?;
         report.orphaned_heads = self.finish(&collector)?;
         Ok((report, complete))
+    }
+
+    /// Parts of blobs that nobody came back for; with `all` also those of a moment ago.
+    fn sweep_downloads(&self, all: bool) -> Result<u64> {
+        let age = if all { Duration::ZERO } else { DOWNLOADS_LAST };
+        let directory = self.repo.layout().downloads();
+        cairn_registry::sweep(&directory, age).at("collect downloads in", &directory)
     }
 
     /// What is small: directories that nothing names, a long journal, the reserve.

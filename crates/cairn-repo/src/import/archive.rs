@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cairn_image::SourceImage;
+use cairn_image::{LayerSource, SourceImage};
 use cairn_layer::{Layer, Tree};
 use cairn_model::{Digest, ImageRef};
 use cairn_store::{Ingest, IngestStats, put_stream};
@@ -88,6 +88,19 @@ impl Import<'_> {
         Ok(layers)
     }
 
+    /// The layers of these diff ids that are there and whole.
+    fn present(&self, diff_ids: &[Digest]) -> Result<Vec<Option<Layer>>> {
+        let found = self.repo.store.db().read(|rows| {
+            let layer = |id| rows::layer_of_diff(rows, id);
+            diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
+        })?;
+        // A layer with a blob missing is read again, which heals it.
+        let whole = |layer: Option<Layer>| {
+            layer.filter(|layer| !self.options.read_all && self.repo.is_whole(layer))
+        };
+        Ok(found.into_iter().map(whole).collect())
+    }
+
     /// Reads what is not there of an image; `fresh` has the layers that this import read before.
     fn read_image(
         &self,
@@ -100,15 +113,16 @@ impl Import<'_> {
         let title = names
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
-        let present = self.repo.store.db().read(|rows| {
-            let layer = |id| rows::layer_of_diff(rows, id);
-            diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
-        })?;
-        // A layer with a blob missing is read again, which heals it.
-        let whole = |layer: Option<Layer>| {
-            layer.filter(|layer| !self.options.read_all && self.repo.is_whole(layer))
+        let mut present = self.present(diff_ids)?;
+        let missing = |present: &[Option<Layer>]| {
+            let pairs = image.layers.iter().zip(present);
+            let missing = pairs.filter(|(_, present)| present.is_none());
+            missing.map(|(layer, _)| layer).collect::<Vec<_>>()
         };
-        let present: Vec<Option<Layer>> = present.into_iter().map(whole).collect();
+        if LayerSource::reserve(&missing(&present))? {
+            // Another pull had them meanwhile.
+            present = self.present(diff_ids)?;
+        }
         let relied_on: Vec<Layer> = present.iter().flatten().copied().collect();
         let known: Vec<Option<Layer>> = diff_ids
             .iter()

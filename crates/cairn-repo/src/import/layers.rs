@@ -2,7 +2,7 @@
 
 use cairn_image::{LayerSource, SourceImage};
 use cairn_layer::{Layer, import_tar};
-use cairn_model::{BlobId, Digest, Entry, Kind};
+use cairn_model::{BlobId, Class, Digest, Entry, Kind};
 use cairn_store::Ingest;
 use cairn_sys::threads;
 
@@ -41,7 +41,12 @@ impl Import<'_> {
             if std::thread::current().id() != caller {
                 cairn_store::lower_priority();
             }
-            let done = self.read_layer(ingest, &image.layers[*i], *i, diff_ids[*i]);
+            let read = || self.read_layer(ingest, &image.layers[*i], *i, diff_ids[*i]);
+            let done = match read() {
+                // What an earlier pull left of it may be wrong after a power cut.
+                Err(e) if e.class() != Class::Cancelled && image.layers[*i].forget() => read(),
+                done => done,
+            };
             done.map_err(|e| Error::InLayer {
                 image: title.to_owned(),
                 layer: format!("{} ({})", i + 1, diff_ids[*i]),

@@ -1,5 +1,6 @@
 //! Images of a registry: documents first, then the layers that are not there yet.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cairn_image::Platform;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use super::{Import, ImportOptions, Imported};
 use crate::error::{Error, Result};
 use crate::images::Images;
+use crate::repo::Repo;
 use crate::report;
 
 /// What a pull brought.
@@ -29,6 +31,16 @@ pub struct Pulled {
 pub struct PullOptions {
     /// Which image of a multi-platform index.
     pub platform: Platform,
+}
+
+impl Repo {
+    /// Where parts of blobs are kept while an image is pulled, made where it is not there yet: for
+    /// [`cairn_registry::Options`].
+    pub fn downloads(&self) -> Result<PathBuf> {
+        let directory = self.layout().downloads();
+        cairn_store::private_directory(&directory, self.store.disk())?;
+        Ok(directory)
+    }
 }
 
 impl Images<'_> {
@@ -59,8 +71,11 @@ impl Images<'_> {
                 options.platform
             )));
         };
-        let imported = import.images(std::slice::from_ref(image))?;
-        let image = imported.into_iter().next().ok_or(Error::LayerGone)?;
+        let imported = import.images(std::slice::from_ref(image));
+        if let Some(layer) = image.layers.first() {
+            layer.release(imported.is_ok());
+        }
+        let image = imported?.into_iter().next().ok_or(Error::LayerGone)?;
         Ok(Pulled {
             digest: pulled.digest,
             image,
