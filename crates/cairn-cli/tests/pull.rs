@@ -302,3 +302,89 @@ fn who_is_denied_is_told_so() {
         assert!(proxy.asked().len() <= 6, "{:?}", proxy.asked());
     }
 }
+
+#[test]
+fn commands_pull_what_is_missing_always_or_never() {
+    let registry = registry!();
+    let (_source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a:1");
+    let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
+    let reference = format!("{}/a:1", proxy.host());
+    let asked = || {
+        let asked = proxy.asked().len();
+        proxy.forget();
+        asked
+    };
+    let cairn = Cairn::new();
+    // A machine that has never seen anything.
+    cairn.fails(
+        &["create", "--pull", "never", &reference],
+        1,
+        "there is no Cairn repository",
+    );
+    assert_eq!(asked(), 0);
+    cairn.ok(&["create", "--pull", "missing", "--name", "one", &reference]);
+    assert!(asked() > 0);
+    cairn.ok(&["create", "--pull", "missing", "--name", "two", &reference]);
+    cairn.ok(&["create", "--pull", "never", "--name", "three", &reference]);
+    cairn.ok(&[
+        "snapshot", "prepare", "--pull", "missing", "key", &reference,
+    ]);
+    assert_eq!(asked(), 0, "what is there is not asked for");
+    cairn.ok(&["create", "--pull", "always", "--name", "four", &reference]);
+    assert!(asked() > 0);
+    // What is named by its id, or is a snapshot, is no registry's business.
+    let id = cairn.json(&["inspect", &reference])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for name in [&id, &id[7..], &id[7..20], "key"] {
+        let out = cairn.path("out.tar");
+        let args = [
+            "export",
+            "--pull",
+            "always",
+            name,
+            "-o",
+            out.to_str().unwrap(),
+        ];
+        assert_eq!(cairn.output(&args).status.success(), name != "key");
+    }
+    assert_eq!(asked(), 0);
+    let missing = format!("{}/b:1", proxy.host());
+    cairn.fails(
+        &["create", "--pull", "missing", &missing],
+        1,
+        "is not present, and cannot be pulled",
+    );
+    cairn.fails(
+        &["run", "--pull", "missing", &missing],
+        125,
+        "the registry does not have it",
+    );
+    assert!(asked() > 0);
+    cairn.fails(
+        &["create", "--pull", "never", &missing],
+        1,
+        "no image or snapshot named",
+    );
+    let mut default = cairn.command(&["create", &missing]);
+    let output = default.env_remove("CAIRN_PULL").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be pulled"));
+    // An export or a snapshot of another one is pulled for it.
+    let other = Cairn::new();
+    let out = other.path("out.tar");
+    other.fails(&["export", &reference, "-o", out.to_str().unwrap()], 1, "");
+    other.ok(&[
+        "export",
+        "--pull",
+        "missing",
+        &reference,
+        "-o",
+        out.to_str().unwrap(),
+    ]);
+    let third = Cairn::new();
+    third.ok(&[
+        "snapshot", "prepare", "--pull", "missing", "key", &reference,
+    ]);
+}

@@ -101,7 +101,5 @@ fn find(repo: &Repo, name: &str) -> Result<(Option<SnapshotKey>, Option<Image>)>
     {
         return Ok((Some(key), None));
     }
-    Err(Error::Refused(format!(
-        "no image or snapshot named {name}; see \"cairn images\" and \"cairn snapshot ls\""
-    )))
+    Err(Error::NoImage(name.to_owned()))
 }

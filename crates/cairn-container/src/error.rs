@@ -11,6 +11,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// Neither an image nor a snapshot has this name.
+    #[error("no image or snapshot named {0}; see \"cairn images\" and \"cairn snapshot ls\"")]
+    NoImage(String),
     /// The repository refused.
     #[error(transparent)]
     Repo(#[from] cairn_repo::Error),
@@ -53,6 +56,7 @@ impl Error {
             Self::Archive(e) => e.class(),
             Self::Step { source, .. } => Class::of_io(source),
             Self::Usage(_) => Class::Usage,
+            Self::NoImage(_) => Class::FailedPrecondition,
             Self::Refused(_) | Self::NotStarted { .. } => Class::FailedPrecondition,
         }
     }

@@ -260,7 +260,9 @@ fn failed(e: &ureq::Error, uri: &Uri) -> Failure {
         }
         ureq::Error::Io(e) => Failure::passing(format!("cannot reach {host}: {}", words(e))),
         ureq::Error::Timeout(_) => Failure::passing(format!("{host} does not answer")),
-        ureq::Error::HostNotFound => Failure::passing(format!("the host {host} is not known")),
+        ureq::Error::HostNotFound => {
+            Failure::lasting(Class::Unavailable, format!("the host {host} is not known"))
+        }
         ureq::Error::LargeResponseHeader(..) => Failure::wrong(format!(
             "{host} sends headers of more than {HEADER_BYTES_MAX} bytes"
         )),

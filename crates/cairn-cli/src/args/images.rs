@@ -41,6 +41,17 @@ pub struct Pull {
     pub platform: Option<Platform>,
 }
 
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// When it is not present
+    Missing,
+    /// Every time, so that a tag that has moved is followed
+    Always,
+    /// Never; the network is not used
+    Never,
+}
+
 /// Form of an export.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum ExportFormat {
@@ -71,6 +82,9 @@ pub struct Export {
     /// Create device nodes, which --format dir leaves out by default
     #[arg(long)]
     pub devices: bool,
+    /// When to pull the images from their registries
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Never)]
+    pub pull: When,
     /// Compression of layers in an OCI layout
     #[arg(long, default_value = "gzip", value_name = "NAME", value_parser = compressions())]
     pub compression: Compression,

@@ -24,7 +24,7 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Commit, Cp, Exec, Logs};
-pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, Which};
+pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, When, Which};
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
 pub use run::Run;

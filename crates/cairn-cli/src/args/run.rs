@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use cairn_model::units;
 use clap::Args;
 
+use super::images::When as Pull;
+
 /// Arguments of `run`.
 #[derive(Debug, Args)]
 pub struct Run {
@@ -18,6 +20,15 @@ pub struct Run {
     /// Run in the background and print the container name
     #[arg(short, long)]
     pub detach: bool,
+    /// When to pull the image from its registry
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHEN",
+        env = "CAIRN_PULL",
+        default_value_t = Pull::Missing
+    )]
+    pub pull: Pull,
     /// Remove the container when it exits
     #[arg(long)]
     pub rm: bool,

@@ -4,6 +4,8 @@ use cairn_model::SnapshotKey;
 use cairn_snapshot::Filter;
 use clap::Subcommand;
 
+use super::images::When;
+
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
@@ -14,6 +16,9 @@ pub enum Snapshot {
         key: SnapshotKey,
         /// Committed snapshot or image to start from [default: empty]
         parent: Option<String>,
+        /// When to pull the image to start from
+        #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Never)]
+        pull: When,
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,

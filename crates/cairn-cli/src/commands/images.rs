@@ -6,8 +6,8 @@ use cairn_model::{ImageRef, path_display};
 use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed};
 use serde_json::json;
 
-use super::Env;
-use crate::args::{Export, ExportFormat, Import};
+use super::{Env, pull};
+use crate::args::{Export, ExportFormat, Import, When};
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
 use crate::report::image::{HistoryLine, ImageLine, RemovedLine, names};
@@ -84,7 +84,13 @@ pub fn tell_names(image: &Imported) {
 
 /// `cairn export`
 pub fn export(env: &Env, args: Export) -> Result<()> {
-    let repo = env.open()?;
+    let repo = match args.pull {
+        When::Never => env.open()?,
+        _ => env.open_or_create()?,
+    };
+    for image in &args.images {
+        pull::provide(env, &repo, image, args.pull)?;
+    }
     let images = repo.images().to_export(&args.images)?;
     let format = match args.format {
         ExportFormat::Docker => Format::Docker,

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use cairn_container::{
-    Interrupts, LimitOptions, Names, RunOptions, Security, Surroundings, network,
+    Interrupts, LimitOptions, Names, Prepared, RunOptions, Security, Surroundings, network,
 };
-use cairn_repo::Settings;
+use cairn_repo::{Repo, Settings};
 use cairn_runtime::{LogLimits, Text};
 
-use super::Env;
-use crate::args::Run;
+use super::{Env, pull};
+use crate::args::{Run, When};
 use crate::output::{self, Usage};
 
 /// What `run` exits with when it fails itself, as Docker does: 0–124 are the process's.
@@ -39,13 +39,13 @@ pub fn step(order: i32) -> Result<u8> {
 }
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
-    let cidfile = args.cidfile.clone();
+    let (cidfile, pull) = (args.cidfile.clone(), args.pull);
     let options = options(args, &env.settings()?)?;
     // Before other threads are started.
     let interrupts = Interrupts::watch(env.root.clone())?;
-    let repo = env.open()?;
+    let repo = pull::open(env, pull)?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = cairn_container::create(&repo, &options, &interrupts)?;
+    let prepared = made(env, &repo, &options, pull, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }
@@ -65,6 +65,27 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
         println!("{name}");
     }
     Ok(0)
+}
+
+/// A container of an image that is pulled where it has to be.
+fn made(
+    env: &Env,
+    repo: &Repo,
+    options: &RunOptions,
+    when: When,
+    interrupts: &Interrupts,
+) -> Result<Prepared> {
+    if when == When::Always {
+        pull::provide(env, repo, &options.image, when)?;
+    }
+    match cairn_container::create(repo, options, interrupts) {
+        // Only then, so that a launch costs nothing more where the image is there.
+        Err(cairn_container::Error::NoImage(image)) if when == When::Missing => {
+            pull::provide(env, repo, &image, when)?;
+        }
+        done => return Ok(done?),
+    }
+    Ok(cairn_container::create(repo, options, interrupts)?)
 }
 
 /// The file for the container's id; it goes where there is no container in the end.
@@ -107,15 +128,15 @@ impl Drop for IdFile {
 
 /// `cairn create`
 pub fn create(env: &Env, args: Run) -> Result<()> {
-    let cidfile = args.cidfile.clone();
+    let (cidfile, pull) = (args.cidfile.clone(), args.pull);
     let mut options = options(args, &env.settings()?)?;
     // Nobody's terminal is connected to it yet.
     options.detach = true;
     // Before other threads are started.
     let interrupts = Interrupts::watch(env.root.clone())?;
-    let repo = env.open()?;
+    let repo = pull::open(env, pull)?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = cairn_container::create(&repo, &options, &interrupts)?;
+    let prepared = made(env, &repo, &options, pull, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }

@@ -11,6 +11,7 @@ use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshotter};
 use serde_json::json;
 
 use super::Env;
+use super::pull::open_with;
 use crate::args::Snapshot;
 use crate::output::{self, Table, Usage, ago, size};
 use crate::report::snapshot::{ChangeLine, Failure, PlanLine, RemovedSnapshots, SnapshotLine};
@@ -21,12 +22,18 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
     let repo = match &command {
         // A first snapshot of nothing is a beginning as good as an import.
         Snapshot::Prepare { parent: None, .. } => env.open_or_create()?,
+        Snapshot::Prepare {
+            parent: Some(parent),
+            pull,
+            ..
+        } => open_with(env, parent, *pull)?,
         _ => env.open()?,
     };
     match command {
         Snapshot::Prepare {
             key,
             parent,
+            pull: _,
             labels,
         } => {
             let parent = parent_key(&repo, parent.as_deref())?;

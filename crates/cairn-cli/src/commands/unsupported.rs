@@ -7,7 +7,7 @@ const NO_HEALTH: &str = "health checks are not run";
 const NO_LOG_DRIVER: &str = "output goes to standard output, or to \"cairn logs\" with -d";
 const NO_THROTTLE: &str = "use --blkio-weight";
 
-const OPTIONS: [(&str, &str); 49] = [
+const OPTIONS: [(&str, &str); 48] = [
     ("--annotation", "use --label"),
     (
         "--attach",
@@ -64,16 +64,12 @@ const OPTIONS: [(&str, &str); 49] = [
     ("--oom-score-adj", "use --memory"),
     (
         "--platform",
-        "choose the platform with \"cairn import --platform\"",
+        "choose the platform with \"cairn pull --platform\"",
     ),
     ("--publish", NO_PORTS),
     ("-p", NO_PORTS),
     ("--publish-all", NO_PORTS),
     ("-P", NO_PORTS),
-    (
-        "--pull",
-        "images are imported, not pulled; see \"cairn import\"",
-    ),
     (
         "--restart",
         "let a service manager run it in the foreground",
