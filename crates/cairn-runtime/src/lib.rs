@@ -33,6 +33,7 @@ mod init;
 mod limits;
 mod log;
 mod monitor;
+mod notify;
 mod processes;
 mod root;
 mod rootfs;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_model::ImageRef;
 use clap::Subcommand;
 
-use super::containers::{Commit, Cp, Exec, Logs};
+use super::containers::{Commit, Cp, Exec, Generate, Logs};
 use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
@@ -164,6 +164,9 @@ pub enum Command {
         /// Container
         container: String,
     },
+    /// Write files that other programs use to run containers
+    #[command(subcommand)]
+    Generate(Generate),
     /// Wait until containers exit, and print their exit codes
     #[command(after_help = "Example:\n  cairn wait web")]
     Wait {

@@ -109,3 +109,16 @@ pub struct Commit {
     #[arg(short, long, value_name = "INSTRUCTION")]
     pub change: Vec<String>,
 }
+
+/// What can be generated.
+#[derive(Debug, clap::Subcommand)]
+pub enum Generate {
+    /// Print a systemd unit that runs a container as a service
+    #[command(
+        after_help = "Example:\n  cairn create --name web example/web:1\n  cairn generate systemd web > /etc/systemd/system/web.service\n  systemctl enable --now web"
+    )]
+    Systemd {
+        /// Container
+        container: String,
+    },
+}

@@ -9,6 +9,7 @@ mod documents;
 mod driver;
 mod exec;
 mod gc;
+mod generate;
 mod images;
 mod init;
 mod inspect;
@@ -215,6 +216,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Restart { containers, time } => return start::restart(&env, &containers, time),
         Command::Exec(args) => return exec::exec(&env, args),
         Command::Top { container } => top::top(&env, &container),
+        Command::Generate(command) => generate::run(&env, &command),
         Command::Wait { containers } => return wait::wait(&env, &containers),
         Command::Pause { containers } => return pause::pause(&env, &containers),
         Command::Unpause { containers } => return pause::unpause(&env, &containers),

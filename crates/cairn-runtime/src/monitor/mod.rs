@@ -32,7 +32,7 @@ use crate::secret::SecretValue;
 use crate::spec::LaunchSpec;
 use crate::state::{ContainerLock, State, Status, start_ticks};
 use crate::users::IdClaim;
-use crate::{cgroup, control, init};
+use crate::{cgroup, control, init, notify};
 
 pub use signals::{block as block_signals, named as signal_named, pending as pending_signal};
 
@@ -144,6 +144,7 @@ fn watch(
             if let Some(after) = after {
                 after.make_ready();
             }
+            notify::ready();
             if let Some(fd) = started.take() {
                 // The one who waits has gone; the container runs all the same.
                 let _ = rustix::io::write(fd, &[0]);
