@@ -219,7 +219,7 @@ fn without_helpers_there_is_one_id_and_the_package_is_named() {
     let Some(mut user) = User::new(Ids::Subordinate) else {
         skip!("needs newuidmap, and root to become another user");
     };
-    user.search = "/nonexistent";
+    user.search = "/nonexistent".into();
     let driver = user.ok(&["init"]) + &user.ok(&["driver"]);
     assert!(
         driver.contains("newuidmap is not installed") && driver.contains("uidmap"),

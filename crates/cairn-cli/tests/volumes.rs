@@ -458,14 +458,9 @@ fn short_options_take_their_value_attached_and_options_of_the_command_are_its_ow
     let end = ["-c", "echo $A $(id -u) $(pwd) $1", "-x", "--bogus"];
     assert_eq!(cairn.ok(&[&run[..], &end].concat()), "B 33 /data --bogus\n");
     cairn.fails(
-        &["run", "--rm", "-p80:80", "shell"],
+        &["run", "--rm", "--expose=80", "shell"],
         2,
-        "-p is not supported",
-    );
-    cairn.fails(
-        &["run", "--rm", "--publish=80:80", "shell"],
-        2,
-        "--publish is not supported",
+        "--expose is not supported",
     );
     cairn.fails(
         &["create", "--link", "a:b", "shell"],

@@ -106,6 +106,15 @@ pub fn files(
             std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
         }
         Network::None => String::new(),
+        // The host's servers may be out of reach, as one at 127.0.0.53 is.
+        Network::User(network) => {
+            let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+            let others = host
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("nameserver"));
+            let others: String = others.map(|line| format!("{line}\n")).collect();
+            format!("nameserver {}\n{others}", network.helper.name_server())
+        }
     };
     let asked = [&names.dns, &names.dns_search, &names.dns_options];
     let resolv = if asked.iter().all(|words| words.is_empty()) {

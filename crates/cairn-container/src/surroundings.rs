@@ -1,12 +1,9 @@
-//! What surrounds a process: namespaces it shares, and the network it is in.
-
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+//! What surrounds a process: namespaces it shares.
 
 use cairn_repo::Repo;
-use cairn_runtime::{Network, Space, State};
+use cairn_runtime::{Space, State};
 
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result};
 
 /// What the user says of it; every field as written.
 #[derive(Debug, Clone, Default)]
@@ -74,27 +71,4 @@ fn space(repo: &Repo, option: &str, text: Option<&str>) -> Result<Space> {
             "{option} {name}: the container is not running"
         ))),
     }
-}
-
-/// The network by its name on the command line: `host`, `none` or `ns:PATH`.
-pub fn network(text: &str) -> Result<Network> {
-    let path = match text {
-        "host" => return Ok(Network::Host),
-        "none" => return Ok(Network::None),
-        text => text.strip_prefix("ns:").map(PathBuf::from),
-    };
-    let Some(path) = path.filter(|path| path.is_absolute()) else {
-        return Err(Error::Usage(format!(
-            "--network {text}: must be host, none or ns:PATH with an absolute path"
-        )));
-    };
-    let inode = |path: &Path| {
-        let meta = std::fs::metadata(path).step(format!("--network ns:{}", path.display()))?;
-        Ok::<_, Error>((meta.dev(), meta.ino()))
-    };
-    // The host's by another name is the host's.
-    if inode(&path)? == inode(Path::new("/proc/self/ns/net"))? {
-        return Ok(Network::Host);
-    }
-    Ok(Network::Namespace(path))
 }

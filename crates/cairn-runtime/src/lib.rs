@@ -33,6 +33,7 @@ mod init;
 mod limits;
 mod log;
 mod monitor;
+mod network;
 mod notify;
 mod processes;
 mod root;
@@ -68,6 +69,7 @@ pub use limits::{
 };
 pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
+pub use network::{NetworkHelper, Port, UserNetwork};
 pub use processes::{Process, processes};
 pub use root::{root_at_rest, root_of_running};
 pub use secret::{Secret, SecretSource, SecretValue};

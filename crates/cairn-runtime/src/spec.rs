@@ -9,6 +9,7 @@ use crate::capability::Capabilities;
 use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceNode, DeviceRule, Limits};
 use crate::log::LogLimits;
+use crate::network::UserNetwork;
 use crate::seccomp::Filter;
 use crate::secret::Secret;
 use crate::text::Text;
@@ -85,6 +86,8 @@ pub enum Network {
     None,
     /// A network namespace that somebody else has set up.
     Namespace(PathBuf),
+    /// Its own, connected by a helper that needs no privilege.
+    User(UserNetwork),
 }
 
 /// Whose namespace of a kind the process is in.

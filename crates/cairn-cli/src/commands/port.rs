@@ -1,7 +1,7 @@
 //! `cairn port`
 
 use anyhow::{Context, Result};
-use cairn_runtime::Network;
+use cairn_runtime::{Network, UserNetwork};
 use serde_json::json;
 
 use super::Env;
@@ -12,6 +12,9 @@ pub fn port(env: &Env, name: &str) -> Result<()> {
     let repo = env.open()?;
     let (_, spec) = cairn_container::info(&repo, name)?;
     let spec = spec.with_context(|| format!("container {name} has no launch spec"))?;
+    if let Network::User(network) = &spec.network {
+        return published(env, name, network);
+    }
     let (network, words) = match spec.network {
         Network::Host => ("host", "uses the host's network: its ports are the host's"),
         Network::None => ("none", "has no port that can be reached from outside"),
@@ -21,5 +24,30 @@ pub fn port(env: &Env, name: &str) -> Result<()> {
         return Ok(output::json(&json!({"network": network, "ports": []}))?);
     }
     println!("container {name} {words}");
+    Ok(())
+}
+
+/// What leads to a container that has a network of its own.
+fn published(env: &Env, name: &str, network: &UserNetwork) -> Result<()> {
+    if env.json {
+        let ports = network.ports.iter().map(|port| {
+            json!({
+                "address": port.address,
+                "host": port.host,
+                "container": port.container,
+                "protocol": port.protocol(),
+            })
+        });
+        let ports: Vec<_> = ports.collect();
+        return Ok(output::json(&json!({"network": "user", "ports": ports}))?);
+    }
+    for port in &network.ports {
+        println!("{port}");
+    }
+    if network.ports.is_empty() {
+        println!(
+            "container {name} has no port that can be reached from outside; see -p of \"cairn run\""
+        );
+    }
     Ok(())
 }

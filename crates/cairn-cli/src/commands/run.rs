@@ -176,7 +176,7 @@ fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
         entrypoint: args.entrypoint.map(Text::from),
         hostname: args.hostname,
         read_only: args.read_only,
-        network: network(&args.network)?,
+        network: network(args.network.as_deref(), &args.publish)?,
         init: args.init,
         limits: LimitOptions {
             memory: args.limits.memory,

@@ -1,13 +1,13 @@
 //! Options that Docker's `run` has and Cairn's does not: each is refused by name, with a way on.
 
 const NO_PORTS: &str =
-    "containers use the host's network or none; a server listens on the host's ports directly";
+    "name each port with -p HOST:CONTAINER; on the host's network a server listens directly";
 const NO_ADDRESSES: &str = "set the network up yourself and use --network ns:PATH";
 const NO_HEALTH: &str = "health checks are not run";
 const NO_LOG_DRIVER: &str = "output goes to standard output, or to \"cairn logs\" with -d";
 const NO_THROTTLE: &str = "use --blkio-weight";
 
-const OPTIONS: [(&str, &str); 48] = [
+const OPTIONS: [(&str, &str); 46] = [
     ("--annotation", "use --label"),
     (
         "--attach",
@@ -66,8 +66,6 @@ const OPTIONS: [(&str, &str); 48] = [
         "--platform",
         "choose the platform with \"cairn pull --platform\"",
     ),
-    ("--publish", NO_PORTS),
-    ("-p", NO_PORTS),
     ("--publish-all", NO_PORTS),
     ("-P", NO_PORTS),
     (
@@ -122,8 +120,8 @@ mod tests {
             });
             assert!(!there, "{name}");
         }
-        let words = instead("--publish=80:80").unwrap();
-        assert!(words.starts_with("--publish is not supported: "));
+        let words = instead("--expose=80").unwrap();
+        assert!(words.starts_with("--expose is not supported: "));
         assert_eq!(instead("--bogus"), None);
     }
 }

@@ -24,7 +24,7 @@ pub struct User {
     dir: tempfile::TempDir,
     ids: Ids,
     /// Where programs are looked for.
-    pub search: &'static str,
+    pub search: String,
     /// A command of a shell that root runs in the mount namespace first.
     pub first: &'static str,
 }
@@ -35,7 +35,7 @@ impl User {
         let user = Self {
             dir: tempfile::tempdir().unwrap(),
             ids,
-            search: "/usr/sbin:/usr/bin:/sbin:/bin",
+            search: "/usr/sbin:/usr/bin:/sbin:/bin".into(),
             first: "",
         };
         let program = user.path("cairn");

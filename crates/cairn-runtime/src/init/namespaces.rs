@@ -28,7 +28,7 @@ pub fn enter(spec: &LaunchSpec) -> Result<Option<OwnedFd>> {
             Some(spaces.user)
         }
     };
-    if spec.network == Network::None {
+    if matches!(spec.network, Network::None | Network::User(_)) {
         cairn_sys::loopback_up().step("bring the loopback interface up")?;
     }
     if spec.uts == Space::Private {
@@ -56,7 +56,7 @@ fn join_others(spec: &LaunchSpec) -> Result<CloneFlags> {
     // Those that are there first, while all of them can still be seen.
     match &spec.network {
         Network::Host => {}
-        Network::None => own |= CloneFlags::CLONE_NEWNET,
+        Network::None | Network::User(_) => own |= CloneFlags::CLONE_NEWNET,
         Network::Namespace(path) => join(path, CloneFlags::CLONE_NEWNET)?,
     }
     for (space, kind, file) in [

@@ -29,10 +29,10 @@ use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
 use crate::secret::SecretValue;
-use crate::spec::LaunchSpec;
+use crate::spec::{LaunchSpec, Network};
 use crate::state::{ContainerLock, State, Status, start_ticks};
 use crate::users::IdClaim;
-use crate::{cgroup, control, init, notify};
+use crate::{cgroup, control, init, network, notify};
 
 pub use signals::{block as block_signals, named as signal_named, pending as pending_signal};
 
@@ -260,12 +260,21 @@ fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
         },
         ends,
     )?;
+    let init = std::cell::Cell::new(0);
     let started = signals.converse(
         &socket,
-        |pid| cgroup::place(&spec.group, &spec.limits, pid),
-        || match &spec.devices {
-            Some(rules) => cgroup::restrict_devices(&spec.group, rules),
-            None => Ok(()),
+        |pid| {
+            init.set(pid);
+            cgroup::place(&spec.group, &spec.limits, pid)
+        },
+        || {
+            if let Some(rules) = &spec.devices {
+                cgroup::restrict_devices(&spec.group, rules)?;
+            }
+            match &spec.network {
+                Network::User(network) => network::attach(network, init.get(), outer, directory),
+                _ => Ok(()),
+            }
         },
     );
     match started {
