@@ -18,6 +18,7 @@
 //! assert!(refused.to_string().contains("host, none or ns:PATH"));
 //! ```
 
+mod attach;
 mod command;
 mod commit;
 mod config;
@@ -48,6 +49,7 @@ mod users;
 pub mod volumes;
 mod wait;
 
+pub use attach::Attaching;
 pub use commit::{Commit, Committed, commit};
 pub use copy::{Copied, CopyOptions, Side, copy};
 pub use create::create;

@@ -36,6 +36,8 @@ enum Verb {
     Pause,
     /// Let them go on.
     Unpause,
+    /// Show the output of the container, and take input for it: frames follow.
+    Attach,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,9 +97,11 @@ impl Client {
         let request = serde_json::from_slice::<Request>(&line);
         let request = request.ok().filter(|request| request.version == VERSION);
         let done = match &request {
-            Some(request) => self
-                .act(request.request, asked)
-                .map_err(|e| cairn_model::one_line(&e)),
+            Some(request) => match self.act(request.request, asked) {
+                // It has its answer, and is not this socket's client any more.
+                Ok(()) if matches!(request.request, Verb::Attach) => return false,
+                done => done.map_err(|e| cairn_model::one_line(&e)),
+            },
             None => Err("the container's monitor is another version of cairn".to_owned()),
         };
         // Only what is held keeps the connection.
@@ -134,6 +138,10 @@ impl Client {
                 paused.ok_or_else(|| Error::Invalid("the container is not paused".into()))?;
                 (asked.note)(false)?;
             }
+            Verb::Attach => {
+                let stream = self.stream.try_clone().step("attach a client")?;
+                (asked.attach)(stream, b"{\"error\":null}\n")?;
+            }
         }
         Ok(())
     }
@@ -151,6 +159,8 @@ pub(crate) struct Asked<'a> {
     pub paused: &'a mut Option<Rc<Frozen>>,
     /// Writes down whether it is paused.
     pub note: &'a mut dyn FnMut(bool) -> Result<()>,
+    /// Takes a client that wants to see the output, and tells it by these bytes.
+    pub attach: &'a dyn Fn(UnixStream, &[u8]) -> Result<()>,
 }
 
 /// A container held still by its monitor until this is dropped, or its process ends however it may.
@@ -178,6 +188,28 @@ pub fn unpause(directory: &Path) -> Result<()> {
     ask(directory, Verb::Unpause).map(drop)
 }
 
+/// A connection that carries the streams of the container in `directory`.
+pub(crate) fn attach(directory: &Path) -> Result<UnixStream> {
+    let connection = ask(directory, Verb::Attach)?;
+    connection
+        .set_read_timeout(None)
+        .step("ask the container's monitor")?;
+    Ok(connection)
+}
+
+/// The line of an answer, and nothing of what follows it.
+fn read_answer(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
+    const ANSWER_BYTES_MAX: usize = 65536;
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < ANSWER_BYTES_MAX
+        && std::io::Read::read(&mut stream, &mut byte)? == 1
+        && byte != *b"\n"
+    {
+        line.extend(byte);
+    }
+    Ok(line)
+}
+
 /// Asks the monitor of the container in `directory`, which does what is asked before it answers.
 fn ask(directory: &Path, verb: Verb) -> Result<UnixStream> {
     let ask = "ask the container's monitor";
@@ -192,11 +224,8 @@ fn ask(directory: &Path, verb: Verb) -> Result<UnixStream> {
         .step(ask)?;
     bytes.push(b'\n');
     stream.write_all(&bytes).step(ask)?;
-    let mut line = String::new();
-    BufReader::new(std::io::Read::take(&stream, 65536))
-        .read_line(&mut line)
-        .step(ask)?;
-    match serde_json::from_str::<Answer>(&line) {
+    let line = read_answer(&stream).step(ask)?;
+    match serde_json::from_slice::<Answer>(&line) {
         Ok(Answer { error: None }) => Ok(stream),
         Ok(Answer { error: Some(words) }) => Err(Error::Invalid(words)),
         Err(_) => Err(Error::Invalid(

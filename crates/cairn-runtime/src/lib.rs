@@ -22,6 +22,7 @@
 //! assert_eq!(cairn_runtime::signal_named("NOSUCH"), None);
 //! ```
 
+mod attach;
 pub mod bundle;
 mod capability;
 mod cgroup;
@@ -56,6 +57,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+pub use attach::{AttachOptions, Attached, DetachKeys, attach};
 pub use capability::Capabilities;
 pub use cgroup::{
     GroupPlace, can_control_devices, freeze as freeze_groups, group_name, is_frozen,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_model::ImageRef;
 use clap::Subcommand;
 
-use super::containers::{Commit, Cp, Exec, Generate, Logs};
+use super::containers::{Attach, Commit, Cp, Exec, Generate, Logs};
 use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
@@ -153,6 +153,9 @@ pub enum Command {
         #[arg(short, long, requires = "attach")]
         interactive: bool,
     },
+    /// Connect to the standard streams of a running container
+    #[command(after_help = "Example:\n  cairn attach --detach-keys ctrl-x shell")]
+    Attach(Attach),
     /// Run a command in a running container
     #[command(
         after_help = "Examples:\n  cairn exec -it web sh\n  cairn exec -u www -e DEBUG=1 web id"

@@ -38,6 +38,30 @@ pub struct Exec {
     pub container_and_command: Vec<OsString>,
 }
 
+/// Arguments of `attach`.
+#[derive(Debug, Args)]
+pub struct Attach {
+    /// Container
+    pub container: String,
+    /// Keys that leave the container running: characters or ctrl-KEY, with commas [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+    /// Do not connect standard input
+    #[arg(long)]
+    pub no_stdin: bool,
+    /// Pass signals on to the container
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = clap::ArgAction::Set
+    )]
+    pub sig_proxy: bool,
+}
+
 /// Arguments of `cp`.
 #[derive(Debug, Args)]
 pub struct Cp {

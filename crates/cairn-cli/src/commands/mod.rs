@@ -1,5 +1,6 @@
 //! One module a group of commands; each command is a function from arguments to an exit code.
 
+mod attach;
 mod backup;
 mod check;
 mod commit;
@@ -180,7 +181,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         driver: cli.driver,
         quiet: matches!(
             cli.command,
-            Command::Run(_) | Command::Exec(_) | Command::After { .. }
+            Command::Run(_) | Command::Exec(_) | Command::Attach(_) | Command::After { .. }
         ),
         verify: cli.verify,
     };
@@ -214,6 +215,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
             interactive,
         } => return start::start(&env, &containers, attach, interactive),
         Command::Restart { containers, time } => return start::restart(&env, &containers, time),
+        Command::Attach(args) => return attach::attach(&env, &args),
         Command::Exec(args) => return exec::exec(&env, args),
         Command::Top { container } => top::top(&env, &container),
         Command::Generate(command) => generate::run(&env, &command),

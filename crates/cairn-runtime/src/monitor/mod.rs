@@ -158,6 +158,7 @@ fn watch(
         (Ok(()), None) => Err(Error::Invalid("the container did not start".into())),
     };
     let pumps = begun.and_then(|watched| watched.pumps);
+    let clients = pumps.as_ref().map(Pumps::clients);
     // A log is whole before the container counts as ended; a caller may read as slowly as it likes.
     let waiting = match pumps {
         Some(pumps) if spec.detach => {
@@ -188,6 +189,9 @@ fn watch(
     drop(lock);
     if let Some(pumps) = waiting {
         pumps.finish();
+    }
+    if let (Some(clients), Status::Exited(code)) = (clients, state.status) {
+        clients.end(code);
     }
     saved?;
     code.map(|code| Ended {
@@ -250,7 +254,7 @@ fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
     let place = directory.join("root");
     std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
     enter_user_namespace()?;
-    let (streams, ends) = pipes(spec.interactive && !spec.terminal && !spec.detach)?;
+    let (streams, ends) = pipes(spec.interactive && !spec.terminal)?;
     let (outer, socket) = outer::start(
         init::Order {
             spec: spec.clone(),

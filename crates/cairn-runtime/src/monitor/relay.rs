@@ -15,7 +15,7 @@ use super::terminal::{Raw, copy_size};
 use super::wait_for;
 use crate::cgroup::Frozen;
 use crate::control::{Asked, Client};
-use crate::error::{Result, Step};
+use crate::error::{Error, Result, Step};
 
 /// A container whose process has begun.
 pub struct Watched {
@@ -86,6 +86,10 @@ impl Watched {
                     others: &clients,
                     paused: &mut self.paused,
                     note,
+                    attach: &|client, greeting| match &self.pumps {
+                        Some(pumps) => pumps.attach(client, greeting),
+                        None => Err(Error::Invalid("the container has no streams".into())),
+                    },
                 };
                 if client.serve(asked) {
                     clients.push(client);

@@ -5,6 +5,7 @@
 //! what was written before that.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,6 +18,7 @@ use rustix::event::EventfdFlags;
 use rustix::io::Errno;
 
 use crate::STAGE;
+use crate::attach::server::{Clients, Input};
 use crate::error::{Result, Step};
 use crate::log::{LogStream, LogWriter};
 use crate::spec::LaunchSpec;
@@ -90,6 +92,7 @@ struct Sink {
     /// To this process's own stream of that name.
     shown: bool,
     log: Option<Arc<Mutex<LogWriter>>>,
+    clients: Clients,
 }
 
 impl Sink {
@@ -99,6 +102,7 @@ impl Sink {
             let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
             log.write(self.stream, bytes);
         }
+        self.clients.write(self.stream, bytes);
         !self.shown
             || match self.stream {
                 LogStream::Stdout => write_all(rustix::stdio::stdout(), bytes),
@@ -114,6 +118,8 @@ pub type Terminal = Arc<Mutex<Option<OwnedFd>>>;
 pub struct Pumps {
     output: Vec<JoinHandle<()>>,
     ended: Arc<OwnedFd>,
+    clients: Clients,
+    input: Arc<Input>,
 }
 
 impl Pumps {
@@ -140,22 +146,33 @@ impl Pumps {
         terminal: Option<&Terminal>,
     ) -> Result<Self> {
         let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("create an eventfd")?;
+        let Streams {
+            stdin,
+            stdout,
+            stderr,
+        } = streams;
+        let input = match (terminal, stdin) {
+            (Some(terminal), _) => Input::Terminal {
+                terminal: terminal.clone(),
+                open: spec.interactive,
+            },
+            (None, Some(stdin)) => Input::Pipe(Mutex::new(Some(stdin))),
+            (None, None) => Input::None,
+        };
         let mut pumps = Self {
             output: Vec::new(),
             ended: Arc::new(ended),
+            clients: Clients::default(),
+            input: Arc::new(input),
         };
         let log = log.map(|log| Arc::new(Mutex::new(log)));
         let sink = |stream| Sink {
             stream,
             shown,
             log: log.clone(),
+            clients: pumps.clients.clone(),
         };
         let (out, err) = (sink(LogStream::Stdout), sink(LogStream::Stderr));
-        let Streams {
-            stdin,
-            stdout,
-            stderr,
-        } = streams;
         match terminal {
             Some(terminal) => {
                 let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,28 +180,30 @@ impl Pumps {
                     let own = master.try_clone().step("share the terminal")?;
                     pumps.output(own, out, Some(terminal.clone()))?;
                 }
-                drop(shared);
-                if interactive {
-                    let terminal = terminal.clone();
-                    spawn(move || {
-                        copy_input(|bytes| {
-                            let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
-                            shared
-                                .as_ref()
-                                .is_some_and(|fd| write_all(fd.as_fd(), bytes))
-                        });
-                    })?;
-                }
             }
             None => {
                 pumps.output(stdout, out, None)?;
                 pumps.output(stderr, err, None)?;
-                if let Some(stdin) = stdin {
-                    spawn(move || copy_input(|bytes| write_all(stdin.as_fd(), bytes)))?;
-                }
             }
         }
+        if interactive {
+            let input = pumps.input.clone();
+            spawn(move || {
+                copy_input(|bytes| input.take(bytes));
+                input.close();
+            })?;
+        }
         Ok(pumps)
+    }
+
+    /// Who sees the output beside this process.
+    pub fn clients(&self) -> Clients {
+        self.clients.clone()
+    }
+
+    /// Shows the output to a client, and passes on what it types.
+    pub fn attach(&self, client: UnixStream, greeting: &[u8]) -> Result<()> {
+        self.clients.add(client, greeting, self.input.clone())
     }
 
     fn output(&mut self, from: OwnedFd, to: Sink, terminal: Option<Terminal>) -> Result<()> {
@@ -220,7 +239,7 @@ fn spawn(act: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
         .step("start a thread")
 }
 
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
+pub(crate) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
         match rustix::io::write(to, bytes) {
             Ok(written) => bytes = &bytes[written..],
@@ -277,7 +296,7 @@ fn copy_output(from: &OwnedFd, to: &Sink, ended: &OwnedFd) -> bool {
 }
 
 /// Copies this process's standard input until its end, or until it is not taken any more.
-fn copy_input(mut write: impl FnMut(&[u8]) -> bool) {
+pub(crate) fn copy_input(mut write: impl FnMut(&[u8]) -> bool) {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         match rustix::io::read(rustix::stdio::stdin(), &mut buffer[..]) {

@@ -1,0 +1,35 @@
+//! `cairn attach`
+
+use anyhow::{Result, bail};
+use cairn_container::Attaching;
+use cairn_runtime::{Attached, DetachKeys};
+
+use super::Env;
+use crate::args::Attach;
+use crate::output::{self, Usage};
+
+/// `cairn attach`
+pub fn attach(env: &Env, args: &Attach) -> Result<u8> {
+    let keys = match &args.detach_keys {
+        Some(text) => DetachKeys::parse(text).map_err(|e| Usage(e.to_string()))?,
+        None => DetachKeys::default(),
+    };
+    let name = &args.container;
+    let repo = env.open()?;
+    let found = Attaching::find(&repo, name, !args.no_stdin, keys, args.sig_proxy)?;
+    // From here on nothing holds the database.
+    drop(repo);
+    match found.attach()? {
+        Attached::Ended(code) => Ok(code),
+        Attached::Left => {
+            output::say(&format!("detached; container {name} is still running"));
+            Ok(0)
+        }
+        Attached::Interrupted(signal) => {
+            bail!(output::Exit(
+                128 + (signal as u8 & 0x7f),
+                format!("interrupted; container {name} is still running")
+            ))
+        }
+    }
+}
