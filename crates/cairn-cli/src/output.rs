@@ -278,6 +278,7 @@ pub struct Table {
     header: Vec<&'static str>,
     right: Vec<bool>,
     rows: Vec<Vec<String>>,
+    whole: bool,
 }
 
 impl Table {
@@ -288,7 +289,14 @@ impl Table {
             header: columns.iter().map(|c| c.trim_start_matches('>')).collect(),
             right,
             rows: Vec::new(),
+            whole: false,
         }
+    }
+
+    /// The same with nothing shortened, however wide it is.
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
+        self
     }
 
     /// Adds a row.
@@ -299,7 +307,9 @@ impl Table {
 
     /// Prints it.
     pub fn print(&self) -> io::Result<()> {
-        let width_max = if std::io::stdout().is_terminal() {
+        let width_max = if self.whole {
+            usize::MAX
+        } else if std::io::stdout().is_terminal() {
             terminal_columns()
         } else {
             80

@@ -85,6 +85,9 @@ pub fn commit(
         .images()
         .commit(&container.snapshot, base.as_ref(), &options)?;
     drop(frozen);
+    crate::events::event(&container, "commit")
+        .with("image", done.id)
+        .write(repo.root());
     Ok(Committed {
         image: done,
         without,

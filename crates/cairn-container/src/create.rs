@@ -66,7 +66,13 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
     let prepared = lock.and_then(|lock| making.prepare(lock, plan));
     drop(hold);
     match prepared {
-        Ok(prepared) => Ok(prepared),
+        Ok(prepared) => {
+            cairn_runtime::note_name(&prepared.directory, &prepared.name);
+            crate::events::event(&container, "create")
+                .with("image", &options.image)
+                .write(repo.root());
+            Ok(prepared)
+        }
         Err(e) => {
             // The container never ran; the first error is the one to tell.
             let _ = crate::stop::remove_whole(repo, &container, true);

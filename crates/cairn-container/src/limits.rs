@@ -143,6 +143,51 @@ impl LimitOptions {
         })
     }
 
+    /// Limits that have what is given here, and else what they had.
+    pub(crate) fn change(&self, old: &Limits) -> Result<Limits> {
+        let number = |n: Option<u64>| n.map(|n| n.to_string());
+        let or = |given: &Option<String>, old: Option<String>| given.clone().or(old);
+        let mut all = Self {
+            memory: or(&self.memory, number(old.memory_bytes)),
+            memory_swap: or(
+                &self.memory_swap,
+                match old.swap {
+                    Swap::Usual => None,
+                    Swap::Unlimited => Some("-1".into()),
+                    Swap::Bytes(both) => Some(both.to_string()),
+                },
+            ),
+            memory_reservation: or(
+                &self.memory_reservation,
+                number(old.memory_reservation_bytes),
+            ),
+            cpus: or(
+                &self.cpus,
+                old.cpu_quota
+                    .map(|quota| format!("{}.{:05}", quota / 100_000, quota % 100_000)),
+            ),
+            cpu_shares: self.cpu_shares.or(old.cpu_shares),
+            cpuset: or(&self.cpuset, old.cpuset.clone()),
+            pids: self.pids.or(match old.pids {
+                Pids::Usual => None,
+                Pids::Unlimited => Some(-1),
+                Pids::Most(most) => i64::try_from(most).ok(),
+            }),
+            blkio_weight: self.blkio_weight.or(old.blkio_weight),
+            devices: Vec::new(),
+            device_rules: Vec::new(),
+        };
+        // Without a limit of memory there is none of both together either.
+        let lifts = matches!(
+            all.memory.as_deref().map(|t| bytes("--memory", t)),
+            Some(Ok(0))
+        );
+        if lifts && self.memory_swap.is_none() {
+            all.memory_swap = None;
+        }
+        all.limits()
+    }
+
     fn swap(&self, memory: Option<u64>) -> Result<Swap> {
         const OPTION: &str = "--memory-swap";
         match (self.memory_swap.as_deref(), memory) {
@@ -392,6 +437,56 @@ mod tests {
         ] {
             assert_eq!(bytes("--memory", text).ok(), bytes_wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn a_change_keeps_what_it_does_not_name() {
+        let text = |t: &str| Some(t.to_owned());
+        let old = Limits {
+            memory_bytes: Some(64 << 20),
+            swap: Swap::Bytes(96 << 20),
+            cpu_quota: Some(50_000),
+            pids: Pids::Most(10),
+            ..Limits::default()
+        };
+        let change = |options: LimitOptions| options.change(&old).map_err(|e| e.to_string());
+        assert_eq!(change(LimitOptions::default()), Ok(old.clone()));
+        let more = change(LimitOptions {
+            cpus: text("0"),
+            pids: Some(-1),
+            memory_reservation: text("32m"),
+            ..LimitOptions::default()
+        });
+        let expected = Limits {
+            cpu_quota: None,
+            pids: Pids::Unlimited,
+            memory_reservation_bytes: Some(32 << 20),
+            ..old.clone()
+        };
+        assert_eq!(more, Ok(expected));
+        let lifted = change(LimitOptions {
+            memory: text("0"),
+            ..LimitOptions::default()
+        });
+        assert_eq!(
+            lifted.map(|l| (l.memory_bytes, l.swap)),
+            Ok((None, Swap::Usual))
+        );
+        let above = change(LimitOptions {
+            memory: text("128m"),
+            ..LimitOptions::default()
+        });
+        assert!(
+            above.unwrap_err().contains("--memory-swap"),
+            "both were 96m"
+        );
+        assert!(
+            change(LimitOptions {
+                memory: text("1m"),
+                ..LimitOptions::default()
+            })
+            .is_err()
+        );
     }
 
     #[test]

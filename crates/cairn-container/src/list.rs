@@ -1,7 +1,9 @@
 //! What there is to say about containers.
 
+use std::collections::BTreeMap;
+
 use cairn_repo::{Container, Repo, time};
-use cairn_runtime::{LaunchSpec, State, Status};
+use cairn_runtime::{LaunchSpec, Mount, MountKind, Origin, State, Status};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -14,6 +16,19 @@ pub struct Info {
     pub container: Container,
     /// Its process.
     pub state: State,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// What it has mounted of the host and of volumes.
+    pub volumes: Vec<MountedVolume>,
+}
+
+/// A volume, or a place of the host, in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedVolume {
+    /// Name of the volume; none for a place of the host.
+    pub name: Option<String>,
+    /// In the container.
+    pub target: String,
 }
 
 impl Info {
@@ -31,14 +46,16 @@ impl Info {
 
 impl Serialize for Info {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let Self { container, state } = self;
+        let Self {
+            container, state, ..
+        } = self;
         let code = match state.status {
             Status::Exited(code) => Some(code),
             _ => None,
         };
         let image = container.image.map(|id| id.to_string());
         let running = state.is_running();
-        let mut fields = to.serialize_struct("Info", 12)?;
+        let mut fields = to.serialize_struct("Info", 13)?;
         fields.serialize_field("id", &container.id.hex())?;
         fields.serialize_field("name", &container.name)?;
         fields.serialize_field("image", &container.image_name)?;
@@ -51,31 +68,43 @@ impl Serialize for Info {
         fields.serialize_field("out_of_memory", &state.out_of_memory)?;
         fields.serialize_field("pid", &running.then_some(state.pid))?;
         fields.serialize_field("monitor", &running.then_some(state.monitor))?;
+        fields.serialize_field("labels", &self.labels)?;
         fields.end()
     }
 }
 
 /// All containers, newest first.
 pub fn list(repo: &Repo) -> Result<Vec<Info>> {
-    let with_state = |container: Container| Info {
-        state: State::load(&repo.containers().dir(&container.id)),
-        container,
-    };
-    Ok(repo
-        .containers()
-        .list()?
-        .into_iter()
-        .map(with_state)
-        .collect())
+    let all = repo.containers().list()?.into_iter();
+    Ok(all.map(|container| of(repo, container).0).collect())
 }
 
 /// One container, and how it was launched, if that was written down.
 pub fn info(repo: &Repo, name: &str) -> Result<(Info, Option<LaunchSpec>)> {
-    let container = repo.containers().find(name)?;
+    Ok(of(repo, repo.containers().find(name)?))
+}
+
+fn of(repo: &Repo, container: Container) -> (Info, Option<LaunchSpec>) {
     let directory = repo.containers().dir(&container.id);
+    let spec = LaunchSpec::load(&directory).ok();
+    let mounted = |mount: &Mount| match &mount.what {
+        MountKind::Bind { source } | MountKind::FlatBind { source } => Some(MountedVolume {
+            name: repo.volumes().name_of(source),
+            target: mount.target.lossy(),
+        }),
+        _ => None,
+    };
+    let of_spec = |spec: &LaunchSpec| {
+        let mounts = spec.mounts.iter();
+        let mounts = mounts.filter(|mount| mount.origin != Origin::Generated);
+        (spec.labels.clone(), mounts.filter_map(mounted).collect())
+    };
+    let (labels, volumes) = spec.as_ref().map(of_spec).unwrap_or_default();
     let info = Info {
         state: State::load(&directory),
+        labels,
+        volumes,
         container,
     };
-    Ok((info, LaunchSpec::load(&directory).ok()))
+    (info, spec)
 }

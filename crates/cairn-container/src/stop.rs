@@ -157,6 +157,7 @@ pub fn stop(repo: &Repo, names: &[String], patience: Option<Duration>) -> Outcom
         let done = if never.contains(&target.name.as_str()) {
             Err(did_not_end(&target.name))
         } else {
+            crate::events::tell(repo, &target.container, "stop");
             Ok(())
         };
         outcomes.push((target.name.clone(), done));
@@ -171,6 +172,9 @@ pub fn kill(repo: &Repo, names: &[String], signal: i32) -> Outcomes {
         let state = target.state();
         let done = if state.live_pid().is_some() && state.is_busy() {
             target.signal(&state, signal);
+            crate::events::event(&target.container, "kill")
+                .with("signal", signal)
+                .write(repo.root());
             Ok(())
         } else {
             Err(Error::Refused(format!(
@@ -208,6 +212,7 @@ pub fn remove(repo: &Repo, names: &[String], force: bool, volumes: bool) -> Outc
             // What a monitor that was killed left behind.
             remove_groups(&group_name(repo.root(), &target.container.id.hex()));
             remove_whole(repo, &target.container, volumes)
+                .inspect(|()| crate::events::tell(repo, &target.container, "remove"))
         };
         outcomes.push((name.clone(), done));
     }

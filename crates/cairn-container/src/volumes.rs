@@ -64,7 +64,11 @@ pub fn create(repo: &Repo, name: Option<&str>, labels: BTreeMap<String, String>)
         labels,
         container: None,
     };
-    Ok(repo.volumes().create(&new)?.0.name)
+    let (volume, is_new) = repo.volumes().create(&new)?;
+    if is_new {
+        crate::events::tell_volume(repo, &volume.name, "create");
+    }
+    Ok(volume.name)
 }
 
 /// All volumes, by name.
@@ -120,7 +124,9 @@ pub(crate) fn remove_one(repo: &Repo, name: &str) -> Result<()> {
             all => format!("containers {}", all.join(", ")),
         }))
     };
-    Ok(repo.volumes().remove(name, &user)?)
+    repo.volumes().remove(name, &user)?;
+    crate::events::tell_volume(repo, name, "remove");
+    Ok(())
 }
 
 /// Removes volumes that no container uses. With `force`, one that does not exist is no error.

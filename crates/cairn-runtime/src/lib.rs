@@ -29,6 +29,7 @@ mod cgroup;
 mod control;
 mod detached;
 mod error;
+mod events;
 mod exec;
 mod init;
 mod limits;
@@ -60,14 +61,17 @@ use serde::{Deserialize, Serialize};
 pub use attach::{AttachOptions, Attached, DetachKeys, attach};
 pub use capability::Capabilities;
 pub use cgroup::{
-    GroupPlace, can_control_devices, freeze as freeze_groups, group_name, is_frozen,
-    kill_and_remove as remove_groups, limit as limit_groups, members as group_members,
-    places as group_places, sweep as sweep_groups, thaw as thaw_groups,
+    Figures, GroupPlace, can_control_devices, change as change_limits, figures,
+    freeze as freeze_groups, group_name, is_frozen, kill_and_remove as remove_groups,
+    limit as limit_groups, members as group_members, places as group_places, sweep as sweep_groups,
+    thaw as thaw_groups,
 };
 pub use control::{FrozenContainer, freeze, pause, unpause};
 pub use error::{Error, Result};
+pub use events::{Event, EventReader, note_name};
 pub use limits::{
-    DeviceKind, DeviceNode, DeviceRule, GroupFile, GroupSetting, Limits, PIDS_USUAL, Pids, Swap,
+    DeviceKind, DeviceNode, DeviceRule, GroupFile, GroupSetting, Limits, PIDS_MAX, PIDS_USUAL,
+    Pids, Swap,
 };
 pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};

@@ -75,6 +75,9 @@ pub enum Pids {
 /// Enough for large services; few enough that a fork bomb leaves the host its process numbers.
 pub const PIDS_USUAL: u64 = 4096;
 
+/// What the kernel has numbers for at most.
+pub const PIDS_MAX: u64 = 4_194_304;
+
 /// Devices that may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceRule {

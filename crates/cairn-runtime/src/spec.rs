@@ -206,15 +206,18 @@ impl LaunchSpec {
         let bytes = serde_json::to_vec(self)
             .map_err(std::io::Error::other)
             .step("encode the launch spec")?;
+        let temporary = directory.join("spec.json.new");
         let mut options = std::fs::File::options();
         std::os::unix::fs::OpenOptionsExt::mode(
             options.write(true).create(true).truncate(true),
             0o600,
         );
-        let mut file = options
-            .open(&path)
-            .step(format!("create {}", path.display()))?;
-        std::io::Write::write_all(&mut file, &bytes).step(format!("write {}", path.display()))
+        // Others read it meanwhile: it is whole or as it was.
+        let written = options.open(&temporary).and_then(|mut file| {
+            std::io::Write::write_all(&mut file, &bytes)?;
+            std::fs::rename(&temporary, &path)
+        });
+        written.step(format!("write {}", path.display()))
     }
 
     /// Reads the spec of the container in `directory`.

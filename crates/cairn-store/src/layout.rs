@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 23] = [
+pub const TOP_LEVEL: [TopLevel; 25] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -61,6 +61,8 @@ pub const TOP_LEVEL: [TopLevel; 23] = [
     directory(CONTAINERS, Part::Other),
     directory(CACHE, Part::Cache),
     at_times(VOLUMES, Part::Volumes),
+    at_times(EVENTS, Part::Other),
+    at_times(OLD_EVENTS, Part::Other),
     at_times(DB, Part::Database),
     at_times(JOURNAL, Part::Database),
     at_times(JOURNAL_COPY, Part::Database),
@@ -105,6 +107,9 @@ const SETTINGS: &str = "cairn.toml";
 const HEADS: &str = "heads";
 const CONTAINERS: &str = "containers";
 const VOLUMES: &str = "volumes";
+/// Written by whoever does something, without the database: by `cairn-runtime`.
+const EVENTS: &str = "events";
+const OLD_EVENTS: &str = "events.1";
 const CACHE: &str = "cache";
 const QUARANTINE: &str = "quarantine";
 const DOWNLOADS: &str = "downloads";
@@ -129,7 +134,7 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 24] = [
+pub const PRIVATE: [&str; 26] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,
@@ -151,6 +156,8 @@ pub const PRIVATE: [&str; 24] = [
     HEADS,
     CONTAINERS,
     VOLUMES,
+    EVENTS,
+    OLD_EVENTS,
     CACHE,
     QUARANTINE,
     DOWNLOADS,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cairn_model::ImageRef;
 use clap::Subcommand;
 
-use super::containers::{Attach, Commit, Cp, Exec, Generate, Logs};
+use super::containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
 use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
@@ -45,10 +45,15 @@ pub enum Command {
     #[command(after_help = "Example:\n  cairn images --json")]
     Images,
     /// Display an image or container as JSON
-    #[command(after_help = "Example:\n  cairn inspect example/app:2")]
+    #[command(
+        after_help = "Examples:\n  cairn inspect example/app:2\n  cairn inspect --format '{{.status}} {{json .launch.limits}}' web"
+    )]
     Inspect {
         /// Image or container
         name: String,
+        /// Print a template such as "{{.id}}" instead, with the fields of the JSON
+        #[arg(short, long, value_name = "TEMPLATE")]
+        format: Option<String>,
         /// Show the values of environment variables, which may contain secrets
         #[arg(long)]
         show_env: bool,
@@ -95,12 +100,10 @@ pub enum Command {
     )]
     Run(Box<Run>),
     /// List containers
-    #[command(after_help = "Example:\n  cairn ps -a")]
-    Ps {
-        /// Include stopped containers
-        #[arg(short, long)]
-        all: bool,
-    },
+    #[command(
+        after_help = "Examples:\n  cairn ps -a\n  cairn ps --filter label=app=web --format '{{.name}} {{.status}}'"
+    )]
+    Ps(Ps),
     /// Remove containers
     #[command(after_help = "Example:\n  cairn rm -f web")]
     Rm {
@@ -191,6 +194,9 @@ pub enum Command {
         #[arg(required = true)]
         containers: Vec<String>,
     },
+    /// Change the limits of containers, running ones at once
+    #[command(after_help = "Example:\n  cairn update --memory 1g --cpus 2 web")]
+    Update(Update),
     /// Stop containers, and start them again
     #[command(after_help = "Example:\n  cairn restart -t 30 web")]
     Restart {
@@ -284,6 +290,11 @@ pub enum Command {
         #[arg(short, long)]
         lazy: bool,
     },
+    /// Show what happens in the repository, as it happens
+    #[command(
+        after_help = "Examples:\n  cairn events --since 1h --filter type=container\n  cairn events --json --filter event=die"
+    )]
+    Events(Events),
     /// Delete what rules and limits say, and unreferenced data, and reclaim disk space
     #[command(after_help = GC_HELP)]
     Gc(Gc),
@@ -325,10 +336,10 @@ pub enum Command {
     /// Show which driver mounts views, and why no better one does
     #[command(after_help = "Example:\n  cairn driver")]
     Driver,
-    /// Show how disk space is used
+    /// Show how disk space is used, or with containers what they use now
     #[command(
         alias = "df",
-        after_help = "Examples:\n  cairn stats --json\n  cairn stats --what-if-removed example/app:1,example/app:2"
+        after_help = "Examples:\n  cairn stats --json\n  cairn stats --what-if-removed example/app:1,example/app:2\n  cairn stats --no-stream web db"
     )]
     Stats(Stats),
     /// Verify the repository, and repair it on request

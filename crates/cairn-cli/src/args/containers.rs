@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use cairn_model::{ImageRef, Moment, units};
 use clap::Args;
 
+use super::run::Changeable;
+
 /// Arguments of `exec`.
 #[derive(Debug, Args)]
 pub struct Exec {
@@ -60,6 +62,59 @@ pub struct Attach {
         action = clap::ArgAction::Set
     )]
     pub sig_proxy: bool,
+}
+
+/// Arguments of `update`.
+#[derive(Debug, Args)]
+pub struct Update {
+    /// Limits; 0 lifts one
+    #[command(flatten)]
+    pub limits: Changeable,
+    /// Containers
+    #[arg(required = true)]
+    pub containers: Vec<String>,
+}
+
+/// Arguments of `events`.
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Show events from this time on, or from this long ago, for example 2026-11-26T08:30:00Z or 10m, and then
+    /// go on
+    #[arg(long, value_name = "TIME", value_parser = units::moment)]
+    pub since: Option<Moment>,
+    /// End at this time
+    #[arg(long, value_name = "TIME", value_parser = units::moment)]
+    pub until: Option<Moment>,
+    /// Show only events that match: type=, event=, container=, image= or volume=
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub filter: Vec<String>,
+}
+
+/// Arguments of `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Include stopped containers
+    #[arg(short, long)]
+    pub all: bool,
+    /// Show only containers that match: name=TEXT, id=START, status=STATUS, label=NAME[=VALUE],
+    /// ancestor=IMAGE, exited=CODE or volume=NAME
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub filter: Vec<String>,
+    /// Show the last N created containers, stopped ones included
+    #[arg(short = 'n', long, value_name = "N")]
+    pub last: Option<usize>,
+    /// Show the last created container
+    #[arg(short, long, conflicts_with = "last")]
+    pub latest: bool,
+    /// Do not shorten ids and commands
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Print only ids
+    #[arg(short, long, conflicts_with = "format")]
+    pub quiet: bool,
+    /// Print a line for each container by a template such as "{{.name}} {{.status}}"
+    #[arg(long, value_name = "TEMPLATE")]
+    pub format: Option<String>,
 }
 
 /// Arguments of `cp`.

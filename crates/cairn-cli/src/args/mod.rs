@@ -23,7 +23,7 @@ use tracing_subscriber::filter::Targets;
 use crate::logging::{self, LogFormat};
 
 pub use command::Command;
-pub use containers::{Attach, Commit, Cp, Exec, Generate, Logs};
+pub use containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
 pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, When, Which};
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
@@ -46,14 +46,16 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         "Containers",
         &[
             "run", "create", "start", "attach", "exec", "cp", "ps", "top", "logs", "wait", "pause",
-            "unpause", "stop", "restart", "kill", "rename", "diff", "port", "commit", "rm",
-            "volume", "generate",
+            "unpause", "update", "stop", "restart", "kill", "rename", "diff", "port", "commit",
+            "rm", "volume", "generate",
         ],
     ),
     ("Snapshots", &["snapshot", "mount", "unmount"]),
     (
         "Repository",
-        &["init", "config", "stats", "gc", "check", "backup", "driver"],
+        &[
+            "init", "config", "stats", "events", "gc", "check", "backup", "driver",
+        ],
     ),
     (
         "Other",

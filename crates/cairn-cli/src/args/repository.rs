@@ -82,6 +82,12 @@ pub struct Stats {
     /// Write figures of the repository to this file, for Prometheus
     #[arg(long, value_name = "FILE", conflicts_with = "what_if_removed")]
     pub metrics: Option<PathBuf>,
+    /// Containers, to show what they use now instead of the repository's disk space
+    #[arg(conflicts_with_all = ["what_if_removed", "recount", "metrics"])]
+    pub containers: Vec<String>,
+    /// With containers: print once instead of again each second
+    #[arg(long, requires = "containers")]
+    pub no_stream: bool,
     /// Count from the layers themselves, not from what is remembered of them, and compare
     #[arg(long)]
     pub recount: bool,

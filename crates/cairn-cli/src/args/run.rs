@@ -165,6 +165,27 @@ pub struct Security {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits and devices")]
 pub struct Limits {
+    /// Limits that can be changed later.
+    #[command(flatten)]
+    pub changeable: Changeable,
+    /// Limit of a process, for example nofile=1024:4096
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    pub ulimit: Vec<String>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "BYTES")]
+    pub shm_size: Option<String>,
+    /// Make a device of the host available
+    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
+    pub device: Vec<String>,
+    /// Allow access to devices, for example "c 13:* rwm"
+    #[arg(long, value_name = "RULE")]
+    pub device_cgroup_rule: Vec<String>,
+}
+
+/// Limits that can be changed while a container runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits and devices")]
+pub struct Changeable {
     /// Memory limit, for example 512m or 1g
     #[arg(short, long, value_name = "BYTES")]
     pub memory: Option<String>,
@@ -189,16 +210,4 @@ pub struct Limits {
     /// Share of disk time when others want it too, 10 to 1000
     #[arg(long, value_name = "N")]
     pub blkio_weight: Option<u64>,
-    /// Limit of a process, for example nofile=1024:4096
-    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
-    pub ulimit: Vec<String>,
-    /// Size of /dev/shm [default: 64m]
-    #[arg(long, value_name = "BYTES")]
-    pub shm_size: Option<String>,
-    /// Make a device of the host available
-    #[arg(long, value_name = "HOST[:CONTAINER][:rwm]")]
-    pub device: Vec<String>,
-    /// Allow access to devices, for example "c 13:* rwm"
-    #[arg(long, value_name = "RULE")]
-    pub device_cgroup_rule: Vec<String>,
 }

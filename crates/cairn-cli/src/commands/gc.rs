@@ -6,7 +6,7 @@ use anyhow::Result;
 use cairn_repo::{Decision, GcOptions, GcReport, JobReport, Repo, Retention};
 use serde::Serialize;
 
-use super::Env;
+use super::{Env, events};
 use crate::args::Gc;
 use crate::output::{self, Table, size};
 use crate::report::metrics;
@@ -47,6 +47,9 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
         true => 0,
         false => cairn_container::sweep(&repo)?,
     };
+    if !args.dry_run {
+        events::gc(&repo, job.freed_bytes());
+    }
     if env.json {
         return Ok(output::report(&Collected {
             dry_run: args.dry_run,

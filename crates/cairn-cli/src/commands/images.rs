@@ -6,7 +6,7 @@ use cairn_model::{ImageRef, path_display};
 use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed};
 use serde_json::json;
 
-use super::{Env, pull};
+use super::{Env, events, pull};
 use crate::args::{Export, ExportFormat, Import, When};
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
@@ -32,6 +32,9 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
         },
     )?;
     drop(bar);
+    for image in &imported {
+        events::image(&repo, "import", &image.id, image.names.first());
+    }
     if env.json {
         return Ok(output::report(&imported)?);
     }
@@ -205,6 +208,9 @@ pub fn history(env: &Env, name: &str) -> Result<()> {
 pub fn tag(env: &Env, image: &str, name: &ImageRef) -> Result<()> {
     let repo = env.open()?;
     repo.images().tag(image, name)?;
+    if let Ok(tagged) = repo.images().find(&name.to_string()) {
+        events::image(&repo, "tag", &tagged.row.id, Some(name));
+    }
     if env.json {
         let id = repo.images().find(&name.to_string())?.row.id.to_string();
         output::json(&json!({"id": id, "name": name.to_string()}))?;
@@ -225,8 +231,14 @@ pub fn remove(env: &Env, images: &[String]) -> Result<u8> {
             error: None,
         };
         match repo.images().remove(image) {
-            Ok(Removed::Untagged(name)) => line.untagged = Some(name.to_string()),
-            Ok(Removed::Image(id)) => line.removed = Some(id.to_string()),
+            Ok(Removed::Untagged(name)) => {
+                events::image(&repo, "untag", &name, None);
+                line.untagged = Some(name.to_string());
+            }
+            Ok(Removed::Image(id)) => {
+                events::image(&repo, "remove", &id, None);
+                line.removed = Some(id.to_string());
+            }
             Err(e) => {
                 line.error = Some(cairn_model::one_line(&e));
                 let e = e.into();

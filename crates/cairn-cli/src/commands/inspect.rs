@@ -5,17 +5,26 @@ use cairn_repo::Repo;
 use serde_json::{Value, json};
 
 use super::Env;
-use crate::output;
+use super::template::Template;
+use crate::output::{self, Usage};
 use crate::report::image::{ImageLine, LayerLine};
 
 /// `cairn inspect`
-pub fn inspect(env: &Env, name: &str, show_env: bool) -> Result<()> {
+pub fn inspect(env: &Env, name: &str, format: Option<&str>, show_env: bool) -> Result<()> {
+    let template = format.map(Template::parse).transpose().map_err(Usage)?;
     let repo = env.open()?;
     let value = match repo.images().find(name) {
         Err(cairn_repo::Error::NoImage(_)) => container(&repo, name, show_env)?,
         found => image(&found?, show_env)?,
     };
-    Ok(output::json(&value)?)
+    match template {
+        Some(template) => {
+            let text = template.fill(&value).map_err(Usage)?;
+            println!("{text}");
+            Ok(())
+        }
+        None => Ok(output::json(&value)?),
+    }
 }
 
 fn image(image: &cairn_repo::Image, show_env: bool) -> Result<Value> {

@@ -8,6 +8,7 @@ mod config;
 mod cp;
 mod documents;
 mod driver;
+mod events;
 mod exec;
 mod gc;
 mod generate;
@@ -30,8 +31,11 @@ mod snapshots;
 mod start;
 mod stats;
 mod stop;
+mod template;
 mod top;
 mod unsupported;
+mod update;
+mod usage;
 mod volume;
 mod wait;
 
@@ -192,7 +196,11 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Pull(args) => return pull::pull(&env, &args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),
-        Command::Inspect { name, show_env } => inspect::inspect(&env, &name, show_env),
+        Command::Inspect {
+            name,
+            format,
+            show_env,
+        } => inspect::inspect(&env, &name, format.as_deref(), show_env),
         Command::History { image } => images::history(&env, &image),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
@@ -200,7 +208,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Flatten(args) => rebase::flatten(&env, &args),
         Command::Which(args) => rebase::which(&env, &args),
         Command::Run(args) => return run::run(&env, *args),
-        Command::Ps { all } => ps::list(&env, all),
+        Command::Ps(args) => ps::list(&env, &args),
         Command::Rm {
             containers,
             force,
@@ -217,6 +225,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Restart { containers, time } => return start::restart(&env, &containers, time),
         Command::Attach(args) => return attach::attach(&env, &args),
         Command::Exec(args) => return exec::exec(&env, args),
+        Command::Update(args) => return update::update(&env, args),
         Command::Top { container } => top::top(&env, &container),
         Command::Generate(command) => generate::run(&env, &command),
         Command::Wait { containers } => return wait::wait(&env, &containers),
@@ -242,6 +251,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
             dev,
         } => snapshots::mount(&env, &name, &target, MountOptions { suid, dev }),
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),
+        Command::Events(args) => events::events(&env, &args),
         Command::Gc(args) => gc::gc(&env, args),
         Command::Pin { images } => return keep::pin(&env, &images),
         Command::Unpin { images } => return keep::unpin(&env, &images),

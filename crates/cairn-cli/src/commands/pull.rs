@@ -9,8 +9,8 @@ use cairn_registry::{Client, Location};
 use cairn_repo::{PullOptions, Pulled, Repo, Settings};
 use cairn_snapshot::Snapshotter as _;
 
-use super::Env;
 use super::images::tell_names;
+use super::{Env, events};
 use crate::args::{Pull, When};
 use crate::output::{self, size};
 use crate::progress::Bar;
@@ -39,7 +39,10 @@ pub fn pull(env: &Env, args: &Pull) -> Result<u8> {
             error: None,
         };
         match pulled {
-            Ok(pulled) => line.pulled = Some(pulled),
+            Ok(pulled) => {
+                events::image(&repo, "pull", &pulled.image.id, pulled.image.names.first());
+                line.pulled = Some(pulled);
+            }
             Err(e) => {
                 line.error = Some(cairn_model::one_line(e.as_ref()));
                 bar.aside(|| output::print_error(&e));

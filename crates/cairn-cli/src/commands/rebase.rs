@@ -5,7 +5,7 @@ use cairn_model::{ImageRef, path_display};
 use cairn_repo::{Holder, Image, Sought};
 use serde::Serialize;
 
-use super::Env;
+use super::{Env, events};
 use crate::args::{Flatten, Rebase, Which};
 use crate::output::{self, Table, size};
 
@@ -43,6 +43,7 @@ pub fn rebase(env: &Env, args: &Rebase) -> Result<()> {
     let (old, new) = (images.find(&args.old_base)?, images.find(&args.new_base)?);
     let name = name_of_result(args.name.as_ref(), &args.image, &image)?;
     let done = images.rebase(&image, &old, &new, Some(&name))?;
+    events::image(&repo, "rebase", &done.image.id, Some(&name));
     if env.json {
         return Ok(output::report(&Named::of(&name, &done))?);
     }
@@ -67,6 +68,7 @@ pub fn flatten(env: &Env, args: &Flatten) -> Result<()> {
     let image = repo.images().find(&args.image)?;
     let name = name_of_result(args.name.as_ref(), &args.image, &image)?;
     let done = repo.images().flatten(&image, args.keep_base, Some(&name))?;
+    events::image(&repo, "flatten", &done.image.id, Some(&name));
     if env.json {
         return Ok(output::report(&Named::of(&name, &done))?);
     }

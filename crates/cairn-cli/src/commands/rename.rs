@@ -10,7 +10,7 @@ use crate::output;
 pub fn rename(env: &Env, container: &str, name: &str) -> Result<()> {
     let repo = env.open()?;
     let container = repo.containers().find(container)?;
-    repo.containers().rename(&container, name)?;
+    cairn_container::rename(&repo, &container, name)?;
     if env.json {
         output::json(&json!({"id": container.id.hex(), "name": name}))?;
     }

@@ -13,6 +13,9 @@ const DEAD_BYTES_NOTED: u64 = 10_000_000;
 
 /// `cairn stats`
 pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
+    if !args.containers.is_empty() {
+        return super::usage::usage(env, &args.containers, args.no_stream);
+    }
     let repo = env.open()?;
     if !args.what_if_removed.is_empty() {
         return what_if(env, &repo.what_if_removed(&args.what_if_removed)?);

@@ -21,7 +21,7 @@ fn file(unified: bool, name: &str, value: String) -> GroupFile {
     }
 }
 
-fn setting(option: &str, v1: (&str, String), v2: (&str, String)) -> GroupSetting {
+pub(super) fn setting(option: &str, v1: (&str, String), v2: (&str, String)) -> GroupSetting {
     GroupSetting {
         name: option.to_owned(),
         required: true,

@@ -4,7 +4,9 @@
 //! Version 2 freezes and kills the group with everything below it, whatever groups the container made for
 //! itself. A host that lets us make no groups is no reason not to run; only freezing needs one, and says so.
 
+mod change;
 mod devices;
+mod figures;
 mod frozen;
 mod limits;
 
@@ -12,6 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+pub use self::change::change;
+pub use self::figures::{Figures, figures};
 pub use self::frozen::{Frozen, freeze, is_frozen, thaw};
 use crate::error::{Result, Step};
 use crate::limits::{DeviceRule, Limits};

@@ -13,7 +13,7 @@ pub(crate) mod streams;
 pub(crate) mod terminal;
 
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cairn_model::clock;
@@ -28,6 +28,7 @@ use self::signals::{Signals, Started};
 use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
+use crate::events::{self, Event};
 use crate::secret::SecretValue;
 use crate::spec::{LaunchSpec, Network};
 use crate::state::{ContainerLock, State, Status, start_ticks};
@@ -145,6 +146,7 @@ fn watch(
                 after.make_ready();
             }
             notify::ready();
+            tell(directory, "start", |event| event);
             if let Some(fd) = started.take() {
                 // The one who waits has gone; the container runs all the same.
                 let _ = rustix::io::write(fd, &[0]);
@@ -182,6 +184,7 @@ fn watch(
     if state.started == 0 {
         state.started = state.finished;
     }
+    tell_end(directory, &state, code.is_ok());
     let saved = state.save(directory);
     let _ = std::fs::remove_file(directory.join("control"));
     // No process has an id of the range any more.
@@ -198,6 +201,24 @@ fn watch(
         code,
         out_of_memory: state.out_of_memory,
     })
+}
+
+/// Writes down what happened to the container, where it is one of a repository.
+fn tell(directory: &Path, action: &str, more: impl Fn(Event) -> Event) {
+    if let Some(root) = events::repository_of(directory) {
+        more(events::of_container(directory, action)).write(root);
+    }
+}
+
+fn tell_end(directory: &Path, state: &State, began: bool) {
+    if state.out_of_memory {
+        tell(directory, "oom", |event| event);
+    }
+    if let Status::Exited(code) = state.status
+        && began
+    {
+        tell(directory, "die", |event| event.with("exit_code", code));
+    }
 }
 
 /// Starts the container up to the moment its process has begun.

@@ -134,7 +134,15 @@ impl Pumps {
         let log = spec.log.map(|limits| LogWriter::open(directory, limits));
         let log = log.transpose()?;
         let interactive = spec.interactive && !spec.detach;
-        Self::copying(interactive, !spec.detach, log, streams, terminal)
+        let mut pumps = Self::copying(interactive, !spec.detach, log, streams, terminal)?;
+        if let (Some(terminal), true) = (terminal, spec.interactive && spec.detach) {
+            // Only clients type.
+            pumps.input = Arc::new(Input::Terminal {
+                terminal: terminal.clone(),
+                open: true,
+            });
+        }
+        Ok(pumps)
     }
 
     /// The same by what is copied: standard input where it is `interactive`, output where it is `shown`.
@@ -154,7 +162,7 @@ impl Pumps {
         let input = match (terminal, stdin) {
             (Some(terminal), _) => Input::Terminal {
                 terminal: terminal.clone(),
-                open: spec.interactive,
+                open: interactive,
             },
             (None, Some(stdin)) => Input::Pipe(Mutex::new(Some(stdin))),
             (None, None) => Input::None,
