@@ -19,6 +19,7 @@
 //! ```
 
 mod attach;
+mod bundle;
 mod command;
 mod commit;
 mod config;
@@ -53,6 +54,7 @@ pub mod volumes;
 mod wait;
 
 pub use attach::Attaching;
+pub use bundle::{Bundled, bundle};
 pub use commit::{Commit, Committed, commit};
 pub use copy::{Copied, CopyOptions, Side, copy};
 pub use create::create;

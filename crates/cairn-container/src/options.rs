@@ -9,6 +9,43 @@ use crate::limits::LimitOptions;
 use crate::security::Security;
 use crate::surroundings::Surroundings;
 
+impl RunOptions {
+    /// A container of an image with nothing said about it, which is not started yet.
+    pub fn of_image(image: &str) -> Self {
+        Self {
+            image: image.to_owned(),
+            command: Vec::new(),
+            name: None,
+            interactive: false,
+            terminal: false,
+            detach: true,
+            remove: false,
+            volumes: Vec::new(),
+            mounts: Vec::new(),
+            volumes_from: Vec::new(),
+            secrets: Vec::new(),
+            tmpfs: Vec::new(),
+            env: Vec::new(),
+            env_files: Vec::new(),
+            workdir: None,
+            user: None,
+            entrypoint: None,
+            hostname: None,
+            read_only: false,
+            network: Network::Host,
+            init: false,
+            security: Security::default(),
+            limits: LimitOptions::default(),
+            surroundings: Surroundings::default(),
+            names: Names::default(),
+            labels: Vec::new(),
+            stop_timeout_secs: None,
+            stop_signal: None,
+            log: LogLimits::default(),
+        }
+    }
+}
+
 /// What the user wants.
 #[derive(Debug, Clone)]
 pub struct RunOptions {

@@ -22,6 +22,7 @@ mod features;
 mod kill;
 mod understand;
 mod update;
+mod written;
 
 pub use container::{Container, Root, RuntimeState, Status};
 pub use create::{Creating, create, start};
@@ -32,6 +33,7 @@ pub use exec::{Changes, Joining, exec};
 pub use features::features;
 pub use kill::{kill, kill_all, pause, resume};
 pub use update::{limits_of, update};
+pub use written::{Files, document_of};
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

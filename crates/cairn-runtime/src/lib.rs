@@ -69,6 +69,7 @@ pub use cgroup::{
 pub use control::{FrozenContainer, freeze, pause, unpause};
 pub use error::{Error, Result};
 pub use events::{Event, EventReader, note_name};
+pub use init::user::User;
 pub use limits::{
     DeviceKind, DeviceNode, DeviceRule, GroupFile, GroupSetting, Limits, PIDS_MAX, PIDS_USUAL,
     Pids, Swap,
@@ -77,7 +78,8 @@ pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
 pub use network::{NetworkHelper, Port, UserNetwork};
 pub use processes::{Process, processes};
-pub use root::{root_at_rest, root_of_running};
+pub use root::{root_at_rest, root_of_running, user_in};
+pub use rootfs::protect::hidden_paths;
 pub use secret::{Secret, SecretSource, SecretValue};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status, start_ticks};

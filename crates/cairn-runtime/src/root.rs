@@ -9,9 +9,20 @@ use cairn_model::MountPlan;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::error::{Error, Result, Step};
+use crate::init::read_in;
+use crate::init::user::{User, look_up};
 use crate::state::State;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Who `USER[:GROUP]` is in the files of a root directory.
+pub fn user_in(root: &OwnedFd, wanted: &str) -> Result<User> {
+    look_up(
+        wanted,
+        &read_in(root, "etc/passwd"),
+        &read_in(root, "etc/group"),
+    )
+}
 
 /// The root of a container that runs, with all that is mounted in it.
 pub fn root_of_running(state: &State) -> Result<OwnedFd> {

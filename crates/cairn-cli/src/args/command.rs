@@ -261,6 +261,16 @@ pub enum Command {
     Stage { order: i32 },
     #[command(name = "__after", hide = true)]
     After { id: String },
+    /// Write an OCI bundle of an image or container, for any runtime
+    #[command(
+        after_help = "Example:\n  cairn bundle example/app:2 /srv/app && runc run --bundle /srv/app app"
+    )]
+    Bundle {
+        /// Image or container
+        name: String,
+        /// New or empty directory
+        directory: PathBuf,
+    },
     /// Run containers from OCI bundles, with runc's command line, for tools that drive a runtime
     #[command(subcommand)]
     Oci(Oci),

@@ -59,7 +59,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     ),
     (
         "Other",
-        &["oci", "quickstart", "completions", "man", "help"],
+        &["bundle", "oci", "quickstart", "completions", "man", "help"],
     ),
 ];
 

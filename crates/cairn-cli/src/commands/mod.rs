@@ -2,6 +2,7 @@
 
 mod attach;
 mod backup;
+mod bundle;
 mod check;
 mod commit;
 mod config;
@@ -242,6 +243,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Man { directory } => documents::man(&directory),
         Command::Stage { order } => return run::step(order),
         Command::After { id } => stop::after(&env, &id),
+        Command::Bundle { name, directory } => bundle::bundle(&env, &name, &directory),
         Command::Oci(_) => return oci::misplaced(),
         Command::Snapshot(command) => snapshots::run(&env, command),
         Command::Mount {

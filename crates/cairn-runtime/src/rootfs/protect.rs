@@ -55,6 +55,21 @@ pub fn apply(proc: &OwnedFd, sys: &OwnedFd, dev: &Dev) -> Result<()> {
     Ok(())
 }
 
+/// The same as paths, for whoever covers them otherwise: what reads as empty, and what cannot be written.
+pub fn hidden_paths() -> (Vec<String>, Vec<String>) {
+    let processor = |number: usize| format!("/sys/devices/system/cpu/cpu{number}");
+    let processors = (0..)
+        .map(processor)
+        .take_while(|path| std::path::Path::new(path).exists());
+    let hidden = MASKED_PROC
+        .iter()
+        .map(|name| format!("/proc/{name}"))
+        .chain(MASKED_SYS.iter().map(|name| format!("/sys/{name}")))
+        .chain(processors.map(|path| format!("{path}/thermal_throttle")));
+    let closed = READ_ONLY_PROC.iter().map(|name| format!("/proc/{name}"));
+    (hidden.collect(), closed.collect())
+}
+
 fn mask(target: &OwnedFd, name: &str, dev: &Dev) -> Result<()> {
     mask_with(target, name, &dev.null()?)
 }

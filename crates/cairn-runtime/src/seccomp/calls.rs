@@ -54,6 +54,16 @@ impl Architecture {
         }
     }
 
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "SCMP_ARCH_X86_64",
+            Self::X86 => "SCMP_ARCH_X86",
+            Self::Aarch64 => "SCMP_ARCH_AARCH64",
+            Self::Arm => "SCMP_ARCH_ARM",
+        }
+    }
+
     /// True where a machine of architecture `native` can execute programs of this one.
     pub fn runs_on(self, native: Self) -> bool {
         self == native

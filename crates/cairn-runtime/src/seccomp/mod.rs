@@ -17,6 +17,7 @@ mod calls;
 mod document;
 mod program;
 mod rules;
+mod written;
 
 use serde::{Deserialize, Serialize};
 
