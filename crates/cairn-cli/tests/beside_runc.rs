@@ -250,33 +250,164 @@ fn a_process_may_do_no_more_than_under_runc() {
         &runc.stdin(std::process::Stdio::null()).output().unwrap(),
         "runc",
     );
-    let mut names: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
+    compare(&ours, &theirs, &MEANT);
+}
+
+/// Names of what differs.
+fn differing(ours: &Facts, theirs: &Facts) -> Vec<String> {
+    let mut names: Vec<String> = ours.keys().chain(theirs.keys()).cloned().collect();
     names.sort();
     names.dedup();
-    let differ = |name: &&&String| ours.get(**name) != theirs.get(**name);
-    let meant = |name: &str| MEANT.iter().any(|(start, _)| name.starts_with(start));
-    let unmeant: Vec<String> = names
-        .iter()
-        .filter(differ)
-        .filter(|name| !meant(name))
+    names.retain(|name| ours.get(name) != theirs.get(name));
+    names
+}
+
+/// What differs without a reason.
+fn unmeant(ours: &Facts, theirs: &Facts, meant: &[(&str, &str)]) -> Vec<String> {
+    let is_meant = |name: &str| meant.iter().any(|(start, _)| name.starts_with(start));
+    differing(ours, theirs)
+        .into_iter()
+        .filter(|name| !is_meant(name))
         .map(|name| {
-            format!(
-                "{name}: cairn {:?}, runc {:?}",
-                ours.get(*name),
-                theirs.get(*name)
-            )
+            let (cairn, runc) = (ours.get(&name), theirs.get(&name));
+            format!("{name}: cairn {cairn:?}, runc {runc:?}")
         })
-        .collect();
+        .collect()
+}
+
+/// Fails where something differs without a reason, or a reason has no difference any more.
+fn compare(ours: &Facts, theirs: &Facts, meant: &[(&str, &str)]) {
+    let unmeant = unmeant(ours, theirs, meant);
     assert!(
         unmeant.is_empty(),
         "differences without a reason:\n{}",
         unmeant.join("\n")
     );
-    for (start, why) in MEANT {
-        let there = names
-            .iter()
-            .filter(differ)
-            .any(|name| name.starts_with(start));
+    let differing = differing(ours, theirs);
+    for (start, why) in meant {
+        let there = differing.iter().any(|name| name.starts_with(start));
+        assert!(there, "{start} does not differ any more: {why}");
+    }
+}
+
+/// Differences that are meant where both are given the same bundle.
+const MEANT_IN_BUNDLES: [(&str, &str); 8] = [
+    (
+        "mount /proc/",
+        "masks cannot be written, and are never the host's nodes",
+    ),
+    (
+        "mount /sys/fs/cgroup",
+        "the directory of control groups is as closed as they are; version 2 is shown beside version 1",
+    ),
+    ("mount /dev/full", OWN_NODES),
+    ("mount /dev/null", OWN_NODES),
+    ("mount /dev/random", OWN_NODES),
+    ("mount /dev/tty", OWN_NODES),
+    ("mount /dev/urandom", OWN_NODES),
+    ("mount /dev/zero", OWN_NODES),
+];
+const OWN_NODES: &str = "in a user namespace nodes are the container's own, not those of the host";
+
+/// The same bundle, by `cairn oci` and by runc.
+fn both(directory: &Path, what: &str) -> (Facts, Facts) {
+    let name = format!("cairn-test-{what}-{}", std::process::id());
+    let run = |mut command: Command, whose: &str| {
+        command
+            .arg("--root")
+            .arg(directory.join(format!("state-{whose}")));
+        command.args(["run", "--bundle"]).arg(directory).arg(&name);
+        command.stdin(std::process::Stdio::null());
+        facts(&command.output().unwrap(), whose)
+    };
+    let mut cairn = Command::new(env!("CARGO_BIN_EXE_cairn"));
+    cairn.arg("oci");
+    (run(cairn, "cairn"), run(Command::new("runc"), "runc"))
+}
+
+/// A change of a bundle's document.
+type Change = (&'static str, fn(&mut Value));
+
+const CHANGES: [Change; 4] = [
+    ("plain", |_| {}),
+    ("user", |config| {
+        config["process"]["user"] =
+            json!({"uid": 33, "gid": 44, "umask": 0o27, "additionalGids": [5, 6]});
+        let ambient = json!(["CAP_NET_BIND_SERVICE", "CAP_KILL"]);
+        for set in ["inheritable", "ambient"] {
+            config["process"]["capabilities"][set] = ambient.clone();
+        }
+        config["process"]["rlimits"] = json!([
+            {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+            {"type": "RLIMIT_AS", "soft": 1_u64 << 40, "hard": 1_u64 << 40},
+        ]);
+        config["process"]["oomScoreAdj"] = json!(300);
+        config["process"]["cwd"] = json!("/tmp");
+    }),
+    ("devices", |config| {
+        config["root"]["readonly"] = json!(true);
+        config["process"]["noNewPrivileges"] = json!(false);
+        config["linux"]["devices"] = json!([
+            {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600, "uid": 33, "gid": 5},
+        ]);
+        config["linux"]["resources"]["devices"] = json!([
+            {"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 10, "minor": 229, "access": "r"},
+        ]);
+        config["linux"]["namespaces"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({"type": "network"}));
+        config["mounts"].as_array_mut().unwrap().extend([
+            json!({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["noexec", "size=1m"]}),
+            json!({"destination": "/host", "type": "bind", "source": "/usr", "options": ["rbind", "ro", "nosuid"]}),
+        ]);
+    }),
+    ("users", |config| {
+        // Nobody may mount sysfs of the host's network there.
+        let namespaces = &mut config["linux"]["namespaces"];
+        let namespaces = namespaces.as_array_mut().unwrap();
+        namespaces.extend([json!({"type": "user"}), json!({"type": "network"})]);
+        let ids = json!([{"containerID": 0, "hostID": 0, "size": 1}, {"containerID": 1, "hostID": 300000, "size": 1000}]);
+        config["linux"]["uidMappings"] = ids.clone();
+        config["linux"]["gidMappings"] = ids;
+    }),
+];
+
+#[test]
+fn a_bundle_gives_a_process_no_more_than_under_runc() {
+    if !is_root() || !has("runc") || std::env::consts::ARCH != "x86_64" {
+        skip!("needs root, and runc on x86-64");
+    }
+    let cairn = Cairn::new();
+    let directory = cairn.path("bundle");
+    let tree = directory.join("rootfs");
+    std::fs::create_dir_all(&tree).unwrap();
+    shell_tree(&tree);
+    for program in ["perl", "mknod"] {
+        add_program(&tree, program);
+    }
+    std::fs::write(tree.join("look.pl"), LOOK).unwrap();
+    let (mut all, mut differ) = (Vec::new(), Vec::new());
+    for (what, change) in CHANGES {
+        bundle(&directory);
+        let path = directory.join("config.json");
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        change(&mut config);
+        std::fs::write(&path, config.to_string()).unwrap();
+        let (ours, theirs) = both(&directory, what);
+        let found = unmeant(&ours, &theirs, &MEANT_IN_BUNDLES);
+        differ.extend(differing(&ours, &theirs));
+        all.extend(found.into_iter().map(|line| format!("{what}: {line}")));
+        std::fs::remove_file(path).unwrap();
+    }
+    assert!(
+        all.is_empty(),
+        "differences without a reason:\n{}",
+        all.join("\n")
+    );
+    for (start, why) in MEANT_IN_BUNDLES {
+        let there = differ.iter().any(|name| name.starts_with(start));
         assert!(there, "{start} does not differ any more: {why}");
     }
 }

@@ -35,21 +35,27 @@ fn config(bundle: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(bundle.join("config.json")).unwrap()).unwrap()
 }
 
-/// What its process writes, under a runtime.
+/// What its process writes, under a runtime, which may have words of its own on standard error.
 fn run(mut runtime: Command, cairn: &Cairn, bundle: &Path) -> (String, Option<i32>) {
-    let id = format!("cairn-test-bundle-{}", std::process::id());
-    runtime
-        .arg("--root")
-        .arg(cairn.path("state"))
-        .args(["run", "--bundle"])
-        .arg(bundle)
-        .arg(id);
+    // Control groups are named by it.
+    let name = cairn
+        .dir
+        .path()
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
+    let id = format!("test{}", name.trim_start_matches('.'));
+    runtime.arg("--root").arg(cairn.path("state"));
+    runtime.args(["run", "--bundle"]).arg(bundle).arg(id);
     let output = runtime.stdin(std::process::Stdio::null()).output().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (
-        String::from_utf8_lossy(&text).into_owned(),
-        output.status.code(),
-    )
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !text.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    (text, output.status.code())
 }
 
 fn oci() -> Command {
@@ -182,6 +188,15 @@ fn what_a_bundle_cannot_have_is_refused_and_nothing_is_left() {
     cairn.ok(&["create", "--name", "init", "--init", "app:1"]);
     cairn.fails(&["bundle", "init", path], 1, "--init");
     cairn.fails(&["bundle", "nosuch", path], 1, "nosuch");
+    cairn.ok(&[
+        "create",
+        "--name",
+        "secret",
+        "--secret",
+        "id=key,src=/etc/hostname",
+        "app:1",
+    ]);
+    cairn.fails(&["bundle", "secret", path], 1, "on a disk");
     assert!(!bundle.exists(), "nothing is left");
     std::fs::create_dir(&bundle).unwrap();
     std::fs::write(bundle.join("mine"), "").unwrap();

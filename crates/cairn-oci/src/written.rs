@@ -35,7 +35,7 @@ pub fn document_of(spec: &LaunchSpec, user: &User, files: &Files) -> Result<Valu
         false => hidden_paths(),
     };
     let mut linux = json!({
-        "namespaces": namespaces(spec),
+        "namespaces": namespaces(spec)?,
         "resources": resources(spec),
         "maskedPaths": hidden,
         "readonlyPaths": closed,
@@ -124,7 +124,7 @@ fn process(spec: &LaunchSpec, user: &User) -> Result<Value> {
     }))
 }
 
-fn namespaces(spec: &LaunchSpec) -> Value {
+fn namespaces(spec: &LaunchSpec) -> Result<Value> {
     let mut all = vec![
         json!({"type": "pid"}),
         json!({"type": "mount"}),
@@ -133,8 +133,12 @@ fn namespaces(spec: &LaunchSpec) -> Value {
     match &spec.network {
         Network::None => all.push(json!({"type": "network"})),
         Network::Namespace(path) => all.push(json!({"type": "network", "path": path})),
-        // The host's, or a connection that is made from outside.
-        _ => {}
+        Network::Host => {}
+        Network::User(_) => {
+            return refused(
+                "--network user: a helper of Cairn's connects it; use none, host or ns:PATH",
+            );
+        }
     }
     for (space, kind) in [(&spec.ipc, "ipc"), (&spec.uts, "uts")] {
         match space {
@@ -145,7 +149,7 @@ fn namespaces(spec: &LaunchSpec) -> Value {
             Space::Host => {}
         }
     }
-    json!(all)
+    Ok(json!(all))
 }
 
 /// What every container has, as Cairn mounts it, and then what was asked for.
