@@ -72,6 +72,7 @@ mod gc;
 mod heads;
 mod images;
 mod import;
+mod orphans;
 mod repo;
 mod report;
 mod rows;
@@ -83,6 +84,7 @@ pub mod time;
 mod trees;
 mod views;
 mod volumes;
+mod why;
 
 pub use backup::Backup;
 pub use cairn_model::{Cancelled, Progress, Watch};
@@ -100,6 +102,7 @@ pub use images::{
     Sought,
 };
 pub use import::{ImportOptions, Imported, NameLeftOut, PullOptions, Pulled, Renamed};
+pub use orphans::Orphan;
 pub use repo::{Options, Repo};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
@@ -107,3 +110,4 @@ pub use snapshots::Snapshots;
 pub use stats::{RefusedRemoval, Share, Stats, WhatIf};
 pub use views::{DriverReport, MountOptions, Views};
 pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};
+pub use why::{Step, Why};

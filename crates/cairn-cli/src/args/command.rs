@@ -352,6 +352,15 @@ pub enum Command {
         after_help = "Examples:\n  cairn stats --json\n  cairn stats --what-if-removed example/app:1,example/app:2\n  cairn stats --no-stream web db"
     )]
     Stats(Stats),
+    /// Show what keeps an image, snapshot, layer or blob from being deleted
+    #[command(after_help = "Examples:\n  cairn why example/app:1\n  cairn why 3f2a9c41d7e0")]
+    Why {
+        /// Image, container or snapshot, or the first digits of a layer's or blob's id
+        object: String,
+    },
+    /// List what takes space and has no name or user
+    #[command(after_help = "Example:\n  cairn orphans")]
+    Orphans,
     /// Verify the repository, and repair it on request
     #[command(
         after_help = "Examples:\n  cairn check --fast\n  cairn check --max-age 30d --rate 50M\n  cairn check --repair"

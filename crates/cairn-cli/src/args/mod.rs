@@ -54,7 +54,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Repository",
         &[
-            "init", "config", "stats", "events", "gc", "check", "backup", "driver",
+            "init", "config", "stats", "why", "orphans", "events", "gc", "check", "backup",
+            "driver",
         ],
     ),
     (

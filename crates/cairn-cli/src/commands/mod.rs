@@ -39,6 +39,7 @@ mod update;
 mod usage;
 mod volume;
 mod wait;
+mod why;
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -260,6 +261,8 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Expire { after, images } => return keep::expire(&env, after, &images),
         Command::Backup { directory } => backup::backup(&env, &directory),
         Command::Config(command) => config::run(&env, &command),
+        Command::Why { object } => why::why(&env, &object),
+        Command::Orphans => why::orphans(&env),
         Command::Driver => driver::show(&env),
         Command::Stats(args) => stats::stats(&env, &args),
         Command::Check(args) => return check::check(&env, &args),
