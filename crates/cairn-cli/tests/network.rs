@@ -210,7 +210,7 @@ fn an_ordinary_user_serves_the_host() {
             skip!("needs pasta, slirp4netns and python3");
         }
         // Everybody's, as udev makes it.
-        user.first = "mkdir -p /dev/net && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&";
+        user.first = "mkdir -p /dev/net && mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 &&".into();
         let tree = user.path("tree");
         common::shell_tree(&tree);
         std::fs::create_dir(tree.join("usr")).unwrap();

@@ -262,3 +262,64 @@ fn all_commands_of_a_user_share_a_namespace_while_something_runs_in_it() {
     );
     user.ok(&["rm", "-f", "a", "b", "c"]);
 }
+
+#[test]
+fn a_group_that_was_given_to_the_user_pauses_and_ends_containers() {
+    let Some(mut user) = User::new(Ids::One) else {
+        skip!("needs user namespaces, and root to become another user");
+    };
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let unified = mounts.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words[2] == "cgroup2").then(|| words[1].to_owned())
+    });
+    let Some(unified) = unified.filter(|_| common::is_root()) else {
+        skip!("needs root, and control groups of version 2");
+    };
+    import(&user);
+    user.ok(&["run", "-d", "--name", "plain", "base", "sleep", "1000"]);
+    user.fails(&["pause", "plain"], 1, "it has no version 2 control group");
+    user.ok(&["rm", "-f", "plain"]);
+    let limited = ["run", "--rm", "--memory", "64m", "base", "true"];
+    user.fails(&limited, 125, "was not given to this user");
+
+    let given = format!("{unified}/cairn-test-{}", std::process::id());
+    user.first = format!(
+        "mkdir -p {given}/shell && chown -R {0}:{0} {given} && echo $$ > {given}/shell/cgroup.procs &&",
+        user::UID
+    );
+    user.ok(&["run", "-d", "--name", "work", "base", "sleep", "1000"]);
+    let groups = || {
+        let entries = std::fs::read_dir(&given).unwrap().flatten();
+        let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("cairn-")).count()
+    };
+    assert_eq!(groups(), 1);
+    user.ok(&["pause", "work"]);
+    assert!(user.ok(&["ps"]).contains("paused"));
+    user.ok(&["unpause", "work"]);
+    user.ok(&["commit", "work", "running"]);
+    user.ok(&["exec", "work", "true"]);
+    // What controllers there are is the machine's: a limit is kept, or refused by name.
+    let output = user.output(&limited);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() || err.contains("--memory is not available"),
+        "{err}"
+    );
+
+    let ps: serde_json::Value = serde_json::from_str(&user.ok(&["--json", "ps"])).unwrap();
+    let monitor = ps[0]["monitor"].to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &monitor])
+        .status();
+    assert!(killed.unwrap().success());
+    user.ok(&["rm", "-f", "work"]);
+    assert_eq!(groups(), 0, "a group is there after its container");
+    common::eventually("the groups of the test are empty", || {
+        for name in ["cairn", "shell"] {
+            let _ = std::fs::remove_dir(format!("{given}/{name}"));
+        }
+        std::fs::remove_dir(&given).is_ok()
+    });
+}

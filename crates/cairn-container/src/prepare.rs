@@ -61,6 +61,7 @@ impl Making<'_> {
         let settled = options
             .security
             .settle(&options.network, cairn_runtime::can_control_devices())?;
+        cairn_runtime::make_room_for_groups();
         let (ulimits, warnings) = ulimit::ulimits(&around.ulimits)?;
         let changed = config::changed(self.image, options, self.line, &env, &cwd, &user);
         config::write(&self.directory, &changed)?;

@@ -44,9 +44,11 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
     // The range that it had may be another container's now; nothing on the disk tells which it was.
     let claim = users::claim_again(&mut spec.ids, &container.id.hex())?;
     drop(hold);
-    spec.save(&directory)?;
-    // What a monitor that was killed left behind.
+    // What a monitor that was killed left behind. An ordinary user may have been given another group since.
     cairn_runtime::remove_groups(&spec.group);
+    cairn_runtime::make_room_for_groups();
+    spec.group = cairn_runtime::group_name(repo.root(), &container.id.hex());
+    spec.save(&directory)?;
     Ok(Some(Prepared {
         id: container.id.hex(),
         warnings: Vec::new(),

@@ -210,7 +210,10 @@ pub fn remove(repo: &Repo, names: &[String], force: bool, volumes: bool) -> Outc
             Err(did_not_end(name))
         } else {
             // What a monitor that was killed left behind.
-            remove_groups(&group_name(repo.root(), &target.container.id.hex()));
+            let id = &target.container.id;
+            let spec = LaunchSpec::load(&repo.containers().dir(id));
+            let group = spec.map(|spec| spec.group);
+            remove_groups(&group.unwrap_or_else(|_| group_name(repo.root(), &id.hex())));
             remove_whole(repo, &target.container, volumes)
                 .inspect(|()| crate::events::tell(repo, &target.container, "remove"))
         };

@@ -35,7 +35,7 @@ pub(crate) fn ids(
         }
         if !cairn_runtime::rootless::has_all_ids() {
             return Err(Error::Refused(format!(
-                "--userns {text} is available to root only: others have no ids to give; a container of theirs has a user namespace with one id anyway"
+                "--userns {text} is available to root only: others have no ids to give; a container of theirs is in a user namespace anyway, with the ids that \"cairn driver\" shows"
             )));
         }
     }

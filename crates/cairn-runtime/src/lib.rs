@@ -63,8 +63,8 @@ pub use capability::Capabilities;
 pub use cgroup::{
     Figures, GroupPlace, can_control_devices, change as change_limits, figures,
     freeze as freeze_groups, group_name, is_frozen, kill_and_remove as remove_groups,
-    limit as limit_groups, members as group_members, places as group_places, sweep as sweep_groups,
-    thaw as thaw_groups,
+    limit as limit_groups, make_room as make_room_for_groups, members as group_members,
+    places as group_places, sweep as sweep_groups, thaw as thaw_groups,
 };
 pub use control::{FrozenContainer, freeze, pause, unpause};
 pub use error::{Error, Result};

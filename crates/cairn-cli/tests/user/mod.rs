@@ -26,7 +26,7 @@ pub struct User {
     /// Where programs are looked for.
     pub search: String,
     /// A command of a shell that root runs in the mount namespace first.
-    pub first: &'static str,
+    pub first: String,
 }
 
 impl User {
@@ -36,7 +36,7 @@ impl User {
             dir: tempfile::tempdir().unwrap(),
             ids,
             search: "/usr/sbin:/usr/bin:/sbin:/bin".into(),
-            first: "",
+            first: String::new(),
         };
         let program = user.path("cairn");
         let own = Path::new(env!("CARGO_BIN_EXE_cairn"));

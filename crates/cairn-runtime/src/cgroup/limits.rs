@@ -172,7 +172,7 @@ fn write(hierarchies: &[Hierarchy], group: &str, setting: &GroupSetting) -> Resu
             let why = if crate::rootless::has_all_ids() {
                 "this host has no control group for it"
             } else {
-                "it needs a control group, which this user may not create"
+                "it needs a control group with that controller, which was not given to this user (systemd-run --user --scope -p Delegate=yes cairn run …)"
             };
             Err(Error::Invalid(format!(
                 "{} is not available: {why}; omit it",

@@ -5,6 +5,7 @@
 //! itself. A host that lets us make no groups is no reason not to run; only freezing needs one, and says so.
 
 mod change;
+mod delegated;
 mod devices;
 mod figures;
 mod frozen;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use self::change::change;
+pub use self::delegated::make_room;
 pub use self::figures::{Figures, figures};
 pub use self::frozen::{Frozen, freeze, is_frozen, thaw};
 use crate::error::{Result, Step};
@@ -57,9 +59,14 @@ fn hierarchies() -> Vec<Hierarchy> {
     found.into_iter().map(|(_, hierarchy)| hierarchy).collect()
 }
 
-/// Name of a container's groups. `repository` tells the containers of one repository from those of others.
+/// Name of a container's groups. `repository` tells the containers of one repository from those of others. An
+/// ordinary user's are below the group that they were given.
 pub fn group_name(repository: &Path, id: &str) -> String {
-    format!("{}{id}", repository_prefix(repository))
+    let name = format!("{}{id}", repository_prefix(repository));
+    match delegated::subtree() {
+        Some(above) => format!("{above}/{name}"),
+        None => name,
+    }
 }
 
 fn repository_prefix(repository: &Path) -> String {
@@ -257,15 +264,13 @@ pub fn kill_and_remove(group: &str) {
 pub fn sweep(repository: &Path, keep: impl Fn(&str) -> bool) -> usize {
     let prefix = repository_prefix(repository);
     let mut groups = std::collections::BTreeSet::new();
+    let above = delegated::subtree().map_or_else(String::new, |above| above + "/");
     for hierarchy in hierarchies() {
-        for entry in fs::read_dir(&hierarchy.root)
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        let entries = fs::read_dir(hierarchy.root.join(&above));
+        for entry in entries.into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.strip_prefix(&prefix).is_some_and(|id| !keep(id)) {
-                groups.insert(name);
+                groups.insert(format!("{above}{name}"));
             }
         }
     }
