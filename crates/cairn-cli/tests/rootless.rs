@@ -283,7 +283,7 @@ fn a_group_that_was_given_to_the_user_pauses_and_ends_containers() {
     let limited = ["run", "--rm", "--memory", "64m", "base", "true"];
     user.fails(&limited, 125, "was not given to this user");
 
-    let given = format!("{unified}/cairn-test-{}", std::process::id());
+    let given = format!("{unified}/cairn-given-{}", std::process::id());
     user.first = format!(
         "mkdir -p {given}/shell && chown -R {0}:{0} {given} && echo $$ > {given}/shell/cgroup.procs &&",
         user::UID
@@ -322,4 +322,50 @@ fn a_group_that_was_given_to_the_user_pauses_and_ends_containers() {
         }
         std::fs::remove_dir(&given).is_ok()
     });
+}
+
+#[test]
+fn who_keeps_their_id_owns_their_files_inside() {
+    for ids in [Ids::One, Ids::Subordinate] {
+        let Some(user) = User::new(ids) else {
+            skip!("needs user namespaces, newuidmap, and root to become another user");
+        };
+        import(&user);
+        let home = user.path("home");
+        let volume = format!("{}:/home", home.display());
+        let keep = [
+            "run", "--rm", "--userns", "keep-id", "-v", &volume, "base", "sh", "-c",
+        ];
+        let with = |script| [&keep[..], &[script]].concat();
+        let out = user.ok(&with(
+            "id -u; id -g; touch /home/made; stat -c %u:%g /home/made; echo >> /etc/passwd",
+        ));
+        let (uid, gid) = match common::is_root() {
+            true => (user::UID, user::UID),
+            false => (
+                rustix::process::geteuid().as_raw(),
+                rustix::process::getegid().as_raw(),
+            ),
+        };
+        assert_eq!(out, format!("{uid}\n{gid}\n{uid}:{gid}\n"));
+        let made = std::fs::metadata(home.join("made")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&made), uid);
+        user.ok(&[
+            "run", "-d", "--name", "work", "--userns", "keep-id", "base", "sleep", "1000",
+        ]);
+        assert_eq!(user.ok(&["exec", "work", "id", "-u"]), format!("{uid}\n"));
+        if ids == Ids::Subordinate {
+            assert_eq!(user.ok(&["exec", "-u", "0", "work", "id", "-u"]), "0\n");
+            assert_eq!(
+                user.ok(&["exec", "-u", "www", "work", "stat", "-c", "%u", "/srv/kept"]),
+                "33\n"
+            );
+        }
+        user.ok(&["rm", "-f", "work"]);
+        user.fails(
+            &["run", "--rm", "--userns", "auto", "base", "true"],
+            125,
+            "available to root only",
+        );
+    }
 }

@@ -48,6 +48,7 @@ impl Making<'_> {
         let (ipc, uts) = around.spaces(self.repo)?;
         let id = self.container.id.hex();
         let (ids, claim) = users::ids(around.userns.as_deref(), &id, options.security.privileged)?;
+        let kept = users::kept(around.userns.as_deref());
         let hostname = hostname(options, &uts, self.container)?;
         generated::check_hostname(&hostname)?;
         let cwd = working_directory(options.workdir.as_ref(), &self.config.working_dir)?;
@@ -56,6 +57,8 @@ impl Making<'_> {
         let plan = self.plan(plan, &mounts, &cwd)?;
         let env = environment(self.config, &options.env_files, &options.env)?;
         let user = options.user.clone();
+        // Who keeps their ids is who runs in it.
+        let user = user.or_else(|| kept.map(|kept| format!("{}:{}", kept.uid, kept.gid)));
         let user = user.unwrap_or_else(|| self.config.user.clone());
         let (devices, nodes) = self.devices()?;
         let settled = options
@@ -96,6 +99,7 @@ impl Making<'_> {
             ipc,
             uts,
             ids,
+            kept,
             labels: labels(&options.labels)?,
             stop_timeout_secs: options.stop_timeout_secs,
             stop_signal: stop_signal(options, self.image)?,

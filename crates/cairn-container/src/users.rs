@@ -1,6 +1,6 @@
 //! `--userns`: whose ids the container has.
 
-use cairn_runtime::{IdClaim, IdRange, POOL_FIRST, POOL_LAST};
+use cairn_runtime::{IdClaim, IdRange, KeptId, POOL_FIRST, POOL_LAST};
 
 use crate::error::{Error, Result};
 
@@ -12,6 +12,8 @@ const ID_MAX: u32 = u32::MAX - 1;
 enum Userns {
     /// The host's.
     Host,
+    /// The caller's own, for ordinary users.
+    Keep,
     /// A range of the pool.
     Auto,
     /// This range.
@@ -26,27 +28,36 @@ pub(crate) fn ids(
     privileged: bool,
 ) -> Result<(Option<IdRange>, Option<IdClaim>)> {
     let text = text.unwrap_or("host");
-    let wanted = parse(text)?;
+    let wanted = match kept(Some(text)) {
+        Some(_) => Userns::Keep,
+        None => parse(text)?,
+    };
     if wanted != Userns::Host {
         if privileged {
             return Err(Error::Usage(format!(
                 "--userns {text}: a container with --privileged has the host's ids; omit one of the two"
             )));
         }
-        if !cairn_runtime::rootless::has_all_ids() {
+        if wanted != Userns::Keep && !cairn_runtime::rootless::has_all_ids() {
             return Err(Error::Refused(format!(
                 "--userns {text} is available to root only: others have no ids to give; a container of theirs is in a user namespace anyway, with the ids that \"cairn driver\" shows"
             )));
         }
     }
     match wanted {
-        Userns::Host => Ok((None, None)),
+        Userns::Host | Userns::Keep => Ok((None, None)),
         Userns::Range(range) => Ok((Some(range), None)),
         Userns::Auto => {
             let (range, claim) = IdClaim::take(container)?;
             Ok((Some(range), Some(claim)))
         }
     }
+}
+
+/// The ids that an ordinary user keeps inside, if that is wanted. Root has no need of it.
+pub(crate) fn kept(text: Option<&str>) -> Option<KeptId> {
+    let wanted = text == Some("keep-id") && !cairn_runtime::rootless::has_all_ids();
+    wanted.then(KeptId::of_caller).flatten()
 }
 
 /// Another range of the pool, where the container had one.

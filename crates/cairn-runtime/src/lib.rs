@@ -85,7 +85,7 @@ pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
 pub use state::{ContainerLock, State, Status, start_ticks};
 pub use text::Text;
 pub use ulimit::Ulimit;
-pub use users::{IdClaim, IdRange, POOL_FIRST, POOL_LAST, POOL_SIZE};
+pub use users::{IdClaim, IdRange, KeptId, POOL_FIRST, POOL_LAST, POOL_SIZE};
 
 /// The hidden verb that every stage is started with; its one argument is the number of a descriptor.
 pub const STAGE: &str = "__stage";

@@ -14,7 +14,7 @@ use crate::seccomp::Filter;
 use crate::secret::Secret;
 use crate::text::Text;
 use crate::ulimit::Ulimit;
-use crate::users::IdRange;
+use crate::users::{IdRange, KeptId};
 
 /// Something mounted on the root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +183,9 @@ pub struct LaunchSpec {
     /// Ids of the host that its own stand for; without, they are the host's.
     #[serde(default)]
     pub ids: Option<IdRange>,
+    /// The caller's own ids, where they are an ordinary user and keep them inside.
+    #[serde(default)]
+    pub kept: Option<KeptId>,
     /// Labels, for people and programs.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -196,6 +199,24 @@ pub struct LaunchSpec {
 }
 
 impl LaunchSpec {
+    /// Who owns, around the container, what a user and group of it own; none where ids are the same.
+    pub(crate) fn owner(&self, uid: u32, gid: u32) -> Option<(u32, u32)> {
+        match (&self.ids, &self.kept) {
+            (Some(range), _) => range.owner(uid, gid),
+            (None, Some(kept)) => kept.owner(uid, gid),
+            (None, None) => None,
+        }
+    }
+
+    /// Refuses a user, or groups, that the container does not have.
+    pub(crate) fn check_user(&self, user: &crate::init::user::User) -> Result<()> {
+        match (&self.ids, &self.kept) {
+            (Some(range), _) => range.check(user.uid, user.gid, &user.groups),
+            (None, Some(kept)) => kept.check(user.uid, user.gid, &user.groups),
+            (None, None) => crate::init::identity::check(user),
+        }
+    }
+
     fn path(directory: &Path) -> PathBuf {
         directory.join("spec.json")
     }

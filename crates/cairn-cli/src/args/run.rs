@@ -148,7 +148,7 @@ pub struct Security {
     pub pid: Option<String>,
     /// Whose user and group ids the container has: the host's, a free range of ids that no other container
     /// has, or a range of your choice; files keep their ids on disk [default: host]
-    #[arg(long, value_name = "host|auto|UID:GID:SIZE")]
+    #[arg(long, value_name = "host|auto|keep-id|UID:GID:SIZE")]
     pub userns: Option<String>,
     /// Set a kernel parameter of the container's namespaces
     #[arg(long, value_name = "NAME=VALUE")]

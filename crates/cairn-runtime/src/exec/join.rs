@@ -84,7 +84,7 @@ fn enter(order: &Order, slot: &mut Option<OwnedFd>) -> Result<u8> {
     let pid = crate::monitor::pid_of(&first)?;
     let mut namespaces = other_namespaces(pid);
     let mut users = None;
-    if order.spec.ids.is_some() {
+    if order.spec.ids.is_some() || order.spec.kept.is_some() {
         // It is entered last, as by init: up to then streams and terminals are given to the container.
         let path = format!("/proc/{pid}/ns/user");
         users = Some(OwnedFd::from(
@@ -167,10 +167,7 @@ fn launch(
         &read_in(&root, "etc/group"),
     )?;
     drop(root);
-    match &spec.ids {
-        Some(range) => range.check(user.uid, user.gid, &user.groups)?,
-        None => identity::check(&user)?,
-    }
+    spec.check_user(&user)?;
     connect(spec, &user, socket)?;
     let program = Program::new(spec, &user)?;
     // As root first: the directory may be one that only root may enter. Only the socket is open beside
@@ -225,7 +222,7 @@ fn connect(spec: &LaunchSpec, user: &user::User, socket: &OwnedFd) -> Result<()>
             rustix::stdio::dup2_stderr(null).step(connected)?;
         }
     }
-    let on_host = spec.ids.and_then(|range| range.owner(user.uid, user.gid));
+    let on_host = spec.owner(user.uid, user.gid);
     let (uid, gid) = on_host.unwrap_or((user.uid, user.gid));
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(uid),

@@ -78,7 +78,8 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
         &order.secrets,
         &order.place,
         privileged,
-        users.as_ref(),
+        // With kept ids mounts are as the namespace around has them.
+        users.as_ref().filter(|_| spec.ids.is_some()),
     )?;
     // A session of its own, so that no terminal of the caller's can be reached through /dev/tty.
     rustix::process::setsid().step("start a session")?;
@@ -87,10 +88,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
         &read_in(&rootfs.root, "etc/passwd"),
         &read_in(&rootfs.root, "etc/group"),
     )?;
-    match &spec.ids {
-        Some(range) => range.check(user.uid, user.gid, &user.groups)?,
-        None => identity::check(&user)?,
-    }
+    spec.check_user(&user)?;
     connect(spec, &rootfs, &user, socket)?;
     enter(rootfs)?;
     let program = Program::new(spec, &user)?;
@@ -151,7 +149,7 @@ fn connect(spec: &LaunchSpec, rootfs: &Rootfs, user: &User, socket: &OwnedFd) ->
             .step("open /dev/null of the container")?;
         rustix::stdio::dup2_stdin(&null).step(connected)?;
     }
-    let on_host = spec.ids.and_then(|range| range.owner(user.uid, user.gid));
+    let on_host = spec.owner(user.uid, user.gid);
     let (uid, gid) = on_host.unwrap_or((user.uid, user.gid));
     let (uid, gid) = (
         rustix::fs::Uid::from_raw(uid),

@@ -15,13 +15,20 @@ use crate::users;
 /// entered when nothing is left to do that takes privileges.
 pub fn enter(spec: &LaunchSpec) -> Result<Option<OwnedFd>> {
     let own = join_others(spec)?;
-    let users = match &spec.ids {
+    let made = match (&spec.ids, &spec.kept) {
+        (Some(range), _) => Some(users::make(range, own)?),
+        (None, Some(kept)) => {
+            let (uids, gids) = kept.maps();
+            Some(users::make_mapped(&uids, &gids, own)?)
+        }
+        (None, None) => None,
+    };
+    let users = match made {
         None => {
             unshare(own | CloneFlags::CLONE_NEWNS).step("create namespaces")?;
             None
         }
-        Some(range) => {
-            let spaces = users::make(range, own)?;
+        Some(spaces) => {
             spaces.join()?;
             // The mounts are the host's: root of the container changes none of them.
             unshare(CloneFlags::CLONE_NEWNS).step("create namespaces")?;

@@ -6,12 +6,14 @@
 //! belong to the user namespace.
 
 mod claim;
+mod keep;
 mod namespace;
 
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
 pub use claim::{IdClaim, POOL_FIRST, POOL_LAST, POOL_SIZE};
+pub use keep::KeptId;
 pub use namespace::{in_namespace, make, make_mapped};
 
 use crate::error::{Error, Result, Step};
