@@ -43,7 +43,7 @@ fn kernel_parameters_are_those_of_the_container() {
         (&["--ipc", "container:nobody"], "nobody"),
         (&["--shm-size", "0"], "above 0"),
         (&["--ulimit", "bogus=1"], "unknown name"),
-        (&["--network", "bridge"], "host, none or ns:PATH"),
+        (&["--network", "bridge"], "container:NAME or ns:PATH"),
         (&["--label", "=x"], "--label"),
         (&["--publish", "80:80"], "--publish is not supported"),
         (&["--link=a:b"], "--link is not supported: use --add-host"),

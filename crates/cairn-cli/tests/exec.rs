@@ -203,3 +203,56 @@ fn a_container_gets_nothing_of_the_host_by_whoever_enters_it() {
     assert!(!seen.contains(cairn.dir.path().to_str().unwrap()), "{seen}");
     cairn.ok(&["rm", "-f", "c"]);
 }
+
+#[test]
+fn exec_privileged_lifts_what_holds_this_one_command_back() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = common::shell();
+    cairn.ok(&["run", "-d", "--name", "c", "shell", "sleep", "1000"]);
+    let look = |options: &[&str]| {
+        let all = [&["exec"], options, &["c", "cat", "/proc/self/status"]].concat();
+        let status = cairn.ok(&all);
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap().trim().to_owned()
+        };
+        [field("CapEff:"), field("Seccomp:"), field("NoNewPrivs:")]
+    };
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let all = own.lines().find_map(|line| line.strip_prefix("CapBnd:"));
+    let all = all.unwrap().trim().to_owned();
+    let usual = look(&[]);
+    assert!(
+        usual[0] != all && usual[1] == "2" && usual[2] == "1",
+        "{usual:?}"
+    );
+    let lifted = look(&["--privileged"]);
+    assert_eq!(lifted, [all, "0".into(), "0".into()]);
+    // Others are as before, and mounts of it stay in the container.
+    assert_eq!(look(&[]), usual);
+    let mount = [
+        "exec",
+        "--privileged",
+        "c",
+        "mount",
+        "-t",
+        "tmpfs",
+        "only-inside",
+        "/tmp",
+    ];
+    cairn.ok(&mount);
+    assert!(
+        !cairn
+            .output(&[&["exec"], &mount[2..]].concat())
+            .status
+            .success()
+    );
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(
+        !table.contains("only-inside"),
+        "it is the container's alone"
+    );
+    cairn.ok(&["rm", "-f", "c"]);
+}

@@ -242,3 +242,50 @@ fn a_container_is_started_again_with_what_it_was_told_and_what_it_wrote() {
         );
     }
 }
+
+#[test]
+fn a_container_can_be_in_the_network_of_another() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = shell();
+    let network = |name: &str| {
+        let pid = cairn.json(&["inspect", name])["pid"].as_i64().unwrap();
+        std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap()
+    };
+    let begin_in = |name: &str, network: &str| {
+        let run = ["run", "-d", "--name", name, "--network", network];
+        cairn.ok(&[&run[..], &["shell", "sleep", "1000"]].concat())
+    };
+    begin_in("a", "none");
+    begin_in("b", "container:a");
+    assert_eq!(network("a"), network("b"));
+    assert_eq!(cairn.json(&["port", "b"])["network"], "container");
+    // The host's is the host's, by whatever name.
+    begin_in("h", "host");
+    begin_in("g", "container:h");
+    assert_eq!(
+        network("g"),
+        std::fs::read_link("/proc/self/ns/net").unwrap()
+    );
+    // A start finds the network that the other has by then, or says that there is none.
+    cairn.ok(&["rename", "a", "z"]);
+    cairn.ok(&["restart", "-t", "0", "z", "b"]);
+    assert_eq!(network("z"), network("b"));
+    cairn.ok(&["stop", "-t", "0", "z", "b"]);
+    cairn.fails(&["start", "b"], 1, "not running");
+    cairn.ok(&["rm", "z"]);
+    cairn.fails(&["start", "b"], 1, "does not exist");
+    for (network, words) in [
+        ("container:nosuch", "nosuch"),
+        ("container:", "does not exist"),
+    ] {
+        let output = cairn.output(&["run", "--rm", "--network", network, "shell", "true"]);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && err.contains(words),
+            "{network}: {err}"
+        );
+    }
+    cairn.ok(&["rm", "-f", "b", "h", "g"]);
+}

@@ -19,6 +19,10 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
     repo.views().driver()?;
     // One opening of the database for all that follows.
     let hold = repo.store().db().hold();
+    let options = RunOptions {
+        network: crate::network::resolve(repo, &options.network)?,
+        ..options.clone()
+    };
     let (parent, image) = find(repo, &options.image)?;
     let config = image
         .as_ref()
@@ -56,7 +60,7 @@ pub fn create(repo: &Repo, options: &RunOptions, interrupts: &Interrupts) -> Res
     let lock = lock.ok_or_else(|| Error::Refused("the container is not locked".into()));
     let making = Making {
         repo,
-        options,
+        options: &options,
         config: &config,
         image: image.as_ref(),
         line: &line,

@@ -102,7 +102,7 @@ pub fn files(
 ) -> Result<Vec<Mount>> {
     let local = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
     let resolv = match network {
-        Network::Host | Network::Namespace(_) => {
+        Network::Host | Network::Namespace(_) | Network::Container { .. } => {
             std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
         }
         Network::None => String::new(),

@@ -12,10 +12,10 @@
 //! use cairn_container::network;
 //! use cairn_model::Class;
 //!
-//! assert!(network("none").is_ok());
-//! let refused = network("bridge").unwrap_err();
+//! assert!(network(Some("none"), &[]).is_ok());
+//! let refused = network(Some("bridge"), &[]).unwrap_err();
 //! assert_eq!(refused.class(), Class::Usage);
-//! assert!(refused.to_string().contains("host, none or ns:PATH"));
+//! assert!(refused.to_string().contains("container:NAME or ns:PATH"));
 //! ```
 
 mod attach;

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use cairn_runtime::{Network, NetworkHelper, Port, UserNetwork};
+use cairn_repo::Repo;
+use cairn_runtime::{LaunchSpec, Network, NetworkHelper, Port, State, UserNetwork};
 
 use crate::error::{Error, Result, Step};
 
@@ -26,11 +27,18 @@ pub fn network(text: Option<&str>, ports: &[String]) -> Result<Network> {
     let path = match text {
         "host" => return Ok(Network::Host),
         "none" => return Ok(Network::None),
+        text if text.starts_with("container:") => {
+            return Ok(Network::Container {
+                id: text["container:".len()..].to_owned(),
+                pid: 0,
+                ticks: 0,
+            });
+        }
         text => text.strip_prefix("ns:").map(PathBuf::from),
     };
     let Some(path) = path.filter(|path| path.is_absolute()) else {
         return Err(Error::Usage(format!(
-            "--network {text}: must be host, none, user or ns:PATH with an absolute path"
+            "--network {text}: must be host, none, user, container:NAME or ns:PATH with an absolute path"
         )));
     };
     let inode = |path: &Path| {
@@ -42,6 +50,30 @@ pub fn network(text: Option<&str>, ports: &[String]) -> Result<Network> {
         return Ok(Network::Host);
     }
     Ok(Network::Namespace(path))
+}
+
+/// The network as it is now: that of another container is looked up by its name or id.
+pub(crate) fn resolve(repo: &Repo, network: &Network) -> Result<Network> {
+    let Network::Container { id: name, .. } = network else {
+        return Ok(network.clone());
+    };
+    let container = repo.containers().find(name)?;
+    let directory = repo.containers().dir(&container.id);
+    let state = State::load(&directory);
+    let pid = state.live_pid().ok_or_else(|| {
+        Error::Refused(format!(
+            "--network container:{name}: the container is not running"
+        ))
+    })?;
+    // The host's is the host's, whoever has it, too.
+    match LaunchSpec::load(&directory)?.network {
+        Network::Host => Ok(Network::Host),
+        _ => Ok(Network::Container {
+            id: container.id.hex(),
+            pid,
+            ticks: state.start_ticks,
+        }),
+    }
 }
 
 fn user(ports: &[String]) -> Result<Network> {

@@ -7,7 +7,7 @@ use cairn_snapshot::Snapshotter;
 
 use crate::error::{Error, Result};
 use crate::prepare::Prepared;
-use crate::{mounts, secrets, users};
+use crate::{mounts, network, secrets, users};
 
 /// Prepares a container that does not run for another start; in the background, or with the caller's streams.
 /// `None` where it runs already.
@@ -40,6 +40,7 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
     if spec.log.is_none() && spec.after.is_empty() {
         spec.log = Some(LogLimits::default());
     }
+    spec.network = network::resolve(repo, &spec.network)?;
     let secrets = secrets::values(&spec)?;
     // The range that it had may be another container's now; nothing on the disk tells which it was.
     let claim = users::claim_again(&mut spec.ids, &container.id.hex())?;

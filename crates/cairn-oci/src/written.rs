@@ -134,6 +134,11 @@ fn namespaces(spec: &LaunchSpec) -> Result<Value> {
         Network::None => all.push(json!({"type": "network"})),
         Network::Namespace(path) => all.push(json!({"type": "network", "path": path})),
         Network::Host => {}
+        Network::Container { .. } => {
+            return refused(
+                "--network container:NAME: the other container may be another process by then; use none, host or ns:PATH",
+            );
+        }
         Network::User(_) => {
             return refused(
                 "--network user: a helper of Cairn's connects it; use none, host or ns:PATH",

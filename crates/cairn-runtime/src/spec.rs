@@ -88,6 +88,15 @@ pub enum Network {
     Namespace(PathBuf),
     /// Its own, connected by a helper that needs no privilege.
     User(UserNetwork),
+    /// That of another container, which runs.
+    Container {
+        /// Id of the container.
+        id: String,
+        /// Its process 1.
+        pid: i32,
+        /// When that started, in clock ticks.
+        ticks: u64,
+    },
 }
 
 /// Whose namespace of a kind the process is in.

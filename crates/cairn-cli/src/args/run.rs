@@ -74,9 +74,9 @@ pub struct Run {
     /// Mount a temporary file system in memory
     #[arg(long, value_name = "DIR[:OPTIONS]")]
     pub tmpfs: Vec<String>,
-    /// Network of the container: the host's, loopback only, its own by pasta or slirp4netns, or a network namespace
-    /// [default: host, with -p user]
-    #[arg(long, value_name = "host|none|user|ns:PATH")]
+    /// Network of the container: the host's, loopback only, its own by pasta or slirp4netns, another
+    /// container's, or a network namespace [default: host, with -p user]
+    #[arg(long, value_name = "host|none|user|container:NAME|ns:PATH")]
     pub network: Option<String>,
     /// Make a port of the container a port of the host
     #[arg(short = 'p', long, value_name = "[IP:]HOST:CONTAINER[/udp]")]

@@ -18,6 +18,10 @@ pub fn port(env: &Env, name: &str) -> Result<()> {
     let (network, words) = match spec.network {
         Network::Host => ("host", "uses the host's network: its ports are the host's"),
         Network::None => ("none", "has no port that can be reached from outside"),
+        Network::Container { .. } => (
+            "container",
+            "has the ports of the container whose network it is in",
+        ),
         _ => ("ns", "has the ports of its network namespace"),
     };
     if env.json {

@@ -65,6 +65,9 @@ fn join_others(spec: &LaunchSpec) -> Result<CloneFlags> {
         Network::Host => {}
         Network::None | Network::User(_) => own |= CloneFlags::CLONE_NEWNET,
         Network::Namespace(path) => join(path, CloneFlags::CLONE_NEWNET)?,
+        Network::Container { pid, ticks, .. } => {
+            join_of(*pid, *ticks, "net", CloneFlags::CLONE_NEWNET)?;
+        }
     }
     for (space, kind, file) in [
         (&spec.ipc, CloneFlags::CLONE_NEWIPC, "ipc"),
@@ -73,23 +76,26 @@ fn join_others(spec: &LaunchSpec) -> Result<CloneFlags> {
         match space {
             Space::Private => own |= kind,
             Space::Host => {}
-            Space::Container(pid, ticks) => {
-                let gone = || {
-                    Error::Invalid(format!(
-                        "the container whose {file} namespace to join has exited"
-                    ))
-                };
-                let path = format!("/proc/{pid}/ns/{file}");
-                let namespace = File::open(&path).map_err(|_| gone())?;
-                // The number is still that process's, so the file was, too.
-                if start_ticks(*pid) != Some(*ticks) {
-                    return Err(gone());
-                }
-                setns(namespace.as_fd(), kind).step(format!("join {path}"))?;
-            }
+            Space::Container(pid, ticks) => join_of(*pid, *ticks, file, kind)?,
         }
     }
     Ok(own)
+}
+
+/// Joins a namespace of the process that has this number and began at this time.
+fn join_of(pid: i32, ticks: u64, file: &str, kind: CloneFlags) -> Result<()> {
+    let gone = || {
+        Error::Invalid(format!(
+            "the container whose {file} namespace to join has exited"
+        ))
+    };
+    let path = format!("/proc/{pid}/ns/{file}");
+    let namespace = File::open(&path).map_err(|_| gone())?;
+    // The number is still that process's, so the file was, too.
+    if start_ticks(pid) != Some(ticks) {
+        return Err(gone());
+    }
+    setns(namespace.as_fd(), kind).step(format!("join {path}"))
 }
 
 fn join(path: &Path, kind: CloneFlags) -> Result<()> {

@@ -132,14 +132,16 @@ impl Signals {
                 Err(nix::errno::Errno::EINTR) => continue,
                 done => done.step("wait for init")?,
             };
-            if fds[1].any() == Some(true) {
+            // What init says comes first: a signal to a process that has begun is passed on to it.
+            let said = fds[0].any() == Some(true);
+            if !said && fds[1].any() == Some(true) {
                 while let Some(signal) = self.next()? {
                     if ENDING.iter().any(|ending| *ending as i32 == signal) {
                         return Err(Error::Interrupted(signal));
                     }
                 }
             }
-            if fds[0].any() != Some(true) {
+            if !said {
                 continue;
             }
             match wire::receive(socket)? {
