@@ -19,7 +19,7 @@ pub(super) fn subtree() -> Option<String> {
         return None;
     }
     let unified = hierarchies().into_iter().find(|h| h.unified)?;
-    topmost(&unified.root, &own()?)
+    topmost(&own()?, |group| is_given(&unified.root.join(group)))
 }
 
 fn own() -> Option<String> {
@@ -28,21 +28,19 @@ fn own() -> Option<String> {
     Some(own.to_owned())
 }
 
-fn topmost(root: &Path, own: &str) -> Option<String> {
-    let mut found = None;
-    let mut at = Path::new(own);
-    while !at.as_os_str().is_empty() {
-        let group = root.join(at);
-        let own = |path: &Path, what| access(path, what).is_ok();
-        if !own(&group, Access::WRITE_OK | Access::EXEC_OK)
-            || !own(&group.join("cgroup.procs"), Access::WRITE_OK)
-        {
-            break;
-        }
-        found = Some(at);
-        at = at.parent()?;
-    }
-    found?.to_str().map(str::to_owned)
+/// True where the user may make groups in this one, and move processes.
+fn is_given(group: &Path) -> bool {
+    let may = |path: &Path, what| access(path, what).is_ok();
+    may(group, Access::WRITE_OK | Access::EXEC_OK)
+        && may(&group.join("cgroup.procs"), Access::WRITE_OK)
+}
+
+/// The topmost of the groups around `own` up to which all were given to the user.
+fn topmost(own: &str, is_given: impl Fn(&Path) -> bool) -> Option<String> {
+    let around = Path::new(own)
+        .ancestors()
+        .take_while(|group| !group.as_os_str().is_empty() && is_given(group));
+    around.last()?.to_str().map(str::to_owned)
 }
 
 /// Moves this process out of the way of the controllers: to be called by a command that is going to be, or to
@@ -65,19 +63,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_topmost_group_that_may_be_changed_is_found() {
-        if rustix::process::geteuid().is_root() {
-            // Root may change all of them.
-            return;
-        }
-        let root = tempfile::tempdir().unwrap();
-        let group = root.path().join("a/b/c");
-        fs::create_dir_all(&group).unwrap();
-        assert_eq!(topmost(root.path(), "a/b/c"), None);
-        for path in [&group, group.parent().unwrap()] {
-            fs::write(path.join("cgroup.procs"), "").unwrap();
-        }
-        assert_eq!(topmost(root.path(), "a/b/c").as_deref(), Some("a/b"));
-        assert_eq!(topmost(root.path(), ""), None);
+    fn the_topmost_group_that_was_given_is_found() {
+        let of = |own: &str, given: &[&str]| {
+            topmost(own, |group| {
+                given.iter().any(|path| Path::new(path) == group)
+            })
+        };
+        let session = ["user/1000/manager", "user/1000/manager/app"];
+        assert_eq!(
+            of("user/1000/manager/app", &session).as_deref(),
+            Some("user/1000/manager")
+        );
+        assert_eq!(of("user/1000/login", &session), None);
+        assert_eq!(of("a/b/c", &["a", "a/b/c"]).as_deref(), Some("a/b/c"));
+        assert_eq!(of("", &[""]), None, "the root is root's");
     }
 }
