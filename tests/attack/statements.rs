@@ -20,8 +20,12 @@ fn exists(test: &str) -> bool {
         }
         None => {
             let (file, name) = test.split_once("::").unwrap_or((test, ""));
-            let file = format!("crates/cairn-cli/tests/{file}.rs");
-            (root.join(file), name)
+            let tests = root.join("crates/cairn-cli/tests");
+            // Some are folders with a file for each part.
+            match (name.split_once("::"), tests.join(file).is_dir()) {
+                (Some((part, name)), true) => (tests.join(file).join(format!("{part}.rs")), name),
+                _ => (tests.join(format!("{file}.rs")), name),
+            }
         }
     };
     let Ok(source) = std::fs::read_to_string(file) else {
