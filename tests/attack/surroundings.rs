@@ -45,7 +45,7 @@ fn kernel_parameters_are_those_of_the_container() {
         (&["--ulimit", "bogus=1"], "unknown name"),
         (&["--network", "bridge"], "container:NAME or ns:PATH"),
         (&["--label", "=x"], "--label"),
-        (&["--publish", "80:80"], "--publish is not supported"),
+        (&["--expose", "80"], "--expose is not supported"),
         (&["--link=a:b"], "--link is not supported: use --add-host"),
     ] {
         let run = [&["run", "--rm"], options, &["hostile", "/bin/true"]].concat();
