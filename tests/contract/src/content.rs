@@ -10,7 +10,7 @@ use crate::{Fresh, Snapshotter, may_mount, run_script};
 
 /// Each makes a layer over the one before: opaque directories, renames of lower ones, links, deletions,
 /// owners, modes, kinds that change.
-const CHANGES: [&str; 9] = [
+const CHANGES: [&str; 12] = [
     "mkdir -p a/b c; echo one > a/b/f; echo two > c/g; ln a/b/f c/hard; ln -s ../a c/sym; chmod 1777 c; chown 12:34 a",
     "rm -r c; mkdir c; echo new > c/only",
     "mv a moved; echo more > moved/b/h; rm moved/b/f",
@@ -20,6 +20,9 @@ const CHANGES: [&str; 9] = [
     "rm -r moved; echo 'a file now' > moved",
     "rm moved; mkdir -p moved/deep/er; mknod fifo p",
     "mv moved/deep/er moved/shallow; rmdir moved/deep; rm fifo",
+    "mkdir -p linked/sub; echo one > linked/f; ln linked/f linked/g; ln linked/f linked/sub/h; ln -s f linked/s; ln linked/s linked/t",
+    "mv linked renamed; mv renamed/sub renamed/below; rm renamed/t",
+    "mkdir above; mv renamed above/again; mv above/again/below apart",
 ];
 
 /// Looks at a committed snapshot, and that nothing can be written to it.

@@ -6,6 +6,7 @@
 //! resolved against the parent's tree, so that a `chown -R` or a rename of a gigabyte reads no data.
 //! (Documentation/filesystems/overlayfs.rst)
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -52,6 +53,7 @@ pub fn commit_upper(
         emitter: Emitter::new(store, feeder, limits)?,
         parent,
         upper,
+        moved: HashMap::new(),
     };
     let (marks, xattrs) = upper.marks(inode::xattrs_of(&dir, b"")?, b"")?;
     let meta = commit.meta(&stat, xattrs, Some(parent.root()));
@@ -119,6 +121,8 @@ struct Commit<'a> {
     emitter: Emitter<'a>,
     parent: &'a Tree,
     upper: &'a Upper<'a>,
+    /// Where files of the parent were written out at a new place.
+    moved: HashMap<NodeId, Vec<u8>>,
 }
 
 impl Commit<'_> {
@@ -179,8 +183,17 @@ impl Commit<'_> {
         let mut all = vec![(path.to_vec(), id)];
         parent.walk_below(path, id, &mut all);
         for (path, id) in all {
-            self.emitter
-                .known(&path, parent.node(id).meta.clone(), parent.kind(id))?;
+            let node = parent.node(id);
+            let kind = match (&node.kind, self.moved.get(&id)) {
+                (NodeKind::Directory(_), _) => parent.kind(id),
+                // Another name of the same file.
+                (_, Some(first)) => Kind::Hardlink(first.clone()),
+                (_, None) => {
+                    self.moved.insert(id, path.clone());
+                    parent.kind(id)
+                }
+            };
+            self.emitter.known(&path, node.meta.clone(), kind)?;
         }
         Ok(())
     }
