@@ -34,8 +34,6 @@ pub(crate) struct NewHead {
     /// Keeps a collection away from it.
     _lease: Lease,
     path: PathBuf,
-    /// It goes with this boot of the machine, at the latest: nothing of it is synced.
-    passing: bool,
 }
 
 impl Heads<'_> {
@@ -48,40 +46,42 @@ impl Heads<'_> {
         self.place().join(head.hex())
     }
 
-    /// An empty upper whose root has the attributes that the tree's root has, in the directory of a lease; durable
-    /// unless it is `passing`.
-    pub fn make(&self, root: &Meta, passing: bool) -> Result<NewHead> {
-        let id = HeadId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?);
+    /// An id that no head has.
+    pub fn new_id(&self) -> Result<HeadId> {
+        Ok(HeadId::from_bytes(cairn_store::random::<HEAD_ID_BYTES>()?))
+    }
+
+    /// An empty upper in `directory` whose root has the attributes that the tree's root has.
+    pub fn fill(&self, directory: &Path, root: &Meta) -> Result<()> {
         let store = &self.repo.store;
-        let lease = store.lease()?;
-        let directory = lease.directory().join("head");
-        let upper = directory.join("upper");
-        let disk = store.disk();
-        for path in [&directory, &upper, &directory.join("work")] {
-            disk.mkdir(path)?;
+        for path in [directory, &directory.join("upper"), &directory.join("work")] {
+            store.disk().mkdir(path)?;
         }
-        cairn_view::start_head(store, self.repo.views().driver()?, &directory, root)?;
-        if !passing {
-            for path in [&upper, &directory] {
-                disk.sync_dir(path)?;
-            }
+        let driver = self.repo.views().driver()?;
+        Ok(cairn_view::start_head(store, driver, directory, root)?)
+    }
+
+    /// The same, durable, in the directory of a lease.
+    pub fn make(&self, root: &Meta) -> Result<NewHead> {
+        let id = self.new_id()?;
+        let lease = self.repo.store.lease()?;
+        let directory = lease.directory().join("head");
+        self.fill(&directory, root)?;
+        for path in [&directory.join("upper"), &directory] {
+            self.repo.store.disk().sync_dir(path)?;
         }
         Ok(NewHead {
             id,
             _lease: lease,
             path: directory,
-            passing,
         })
     }
 
-    /// Puts a new head in its place, durably unless it is passing.
+    /// Puts a new head in its place, durably.
     pub fn install(&self, new: &NewHead) -> Result<()> {
         let disk = self.repo.store.disk();
         disk.rename(&new.path, &self.dir(&new.id))?;
-        match new.passing {
-            true => Ok(()),
-            false => Ok(disk.sync_dir(&self.place())?),
-        }
+        Ok(disk.sync_dir(&self.place())?)
     }
 
     /// Reads what the active snapshot changed, into `ingest`.

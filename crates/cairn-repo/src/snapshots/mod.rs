@@ -55,19 +55,28 @@ impl Snapshots<'_> {
         };
         let (views, heads) = (self.repo.views(), self.repo.heads());
         let root = views.root_meta(&layers)?;
-        // Made under a lease, where no collection takes it away; it gets its place in the transaction.
-        let new = match kind {
-            Kind::Active => Some(heads.make(&root, passing)?),
+        // Made under a lease, where no collection takes it away; it gets its place in the transaction. One that
+        // waits for no disk is made in its place.
+        let new = match (kind, passing) {
+            (Kind::Active, false) => Some(heads.make(&root)?),
             _ => None,
         };
-        let head = new.as_ref().map(|new| new.id);
+        let head = match (&new, kind) {
+            (Some(new), _) => Some(new.id),
+            (None, Kind::Active) => Some(heads.new_id()?),
+            (None, _) => None,
+        };
         self.repo.store.db().write_after::<_, Error>(
             |txn| {
                 txn.until_boot(passing);
                 graph::create(txn, key, kind, parent, labels, head)?;
                 also(txn)
             },
-            |_| new.iter().try_for_each(|new| heads.install(new)),
+            |_| match (&new, &head) {
+                (Some(new), _) => heads.install(new),
+                (None, Some(head)) => heads.fill(&heads.dir(head), &root),
+                (None, None) => Ok(()),
+            },
         )?;
         drop(new);
         match views.plan(&layers, head.as_ref()) {

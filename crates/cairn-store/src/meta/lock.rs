@@ -15,6 +15,9 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{IoContext, Result};
 
+/// Length of the line in the lock file, bytes.
+const HOLDER_BYTES: usize = 100;
+
 /// Told how the repository lock goes, and asked who takes it.
 pub trait LockWatch: Send + Sync {
     /// The lock was not had within a second; `holder` is the pid and command of who has it.
@@ -106,7 +109,7 @@ impl RepositoryLock {
                     let _ = file
                         .rewind()
                         .and_then(|()| file.read_to_string(&mut holder));
-                    notice.waits_for(holder.trim());
+                    notice.waits_for(holder.lines().next().unwrap_or_default().trim());
                 }
             }
             std::thread::sleep(pause);
@@ -114,9 +117,9 @@ impl RepositoryLock {
         }
         let waited = start.elapsed();
         let words = holder(notice);
+        // Over what the last one wrote: cutting the file off would have the file system write it down each time.
         let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
+            .rewind()
             .and_then(|()| file.write_all(words.as_bytes()));
         // A full disk must not keep anybody from the lock that frees space.
         drop(written);
@@ -133,10 +136,19 @@ impl RepositoryLock {
 /// The line in the lock file: this process, and what its caller calls it.
 fn holder(notice: Option<&Notice>) -> String {
     let pid = std::process::id();
-    match notice.map(|notice| notice.holder()) {
-        Some(name) if !name.is_empty() => format!("process {pid} ({name})\n"),
-        _ => format!("process {pid}\n"),
+    let mut words = match notice.map(|notice| notice.holder()) {
+        Some(name) if !name.is_empty() => format!("process {pid} ({name})"),
+        _ => format!("process {pid}"),
+    };
+    // Of one length, so that nothing is left of a longer one.
+    while words.len() >= HOLDER_BYTES {
+        words.pop();
     }
+    while words.len() < HOLDER_BYTES - 1 {
+        words.push(' ');
+    }
+    words.push('\n');
+    words
 }
 
 fn open(path: &Path) -> std::io::Result<File> {
