@@ -233,7 +233,11 @@ impl LaunchSpec {
     /// Writes the spec into the container's directory.
     pub fn save(&self, directory: &Path) -> Result<()> {
         let path = Self::path(directory);
-        let bytes = serde_json::to_vec(self)
+        let written = Written {
+            version: VERSION,
+            spec: self,
+        };
+        let bytes = serde_json::to_vec(&written)
             .map_err(std::io::Error::other)
             .step("encode the launch spec")?;
         let temporary = directory.join("spec.json.new");
@@ -254,7 +258,59 @@ impl LaunchSpec {
     pub fn load(directory: &Path) -> Result<Self> {
         let path = Self::path(directory);
         let bytes = std::fs::read(&path).step(format!("read {}", path.display()))?;
-        serde_json::from_slice(&bytes)
-            .map_err(|e| Error::Invalid(format!("{} is not a launch spec: {e}", path.display())))
+        let read = serde_json::from_slice::<Version>(&bytes);
+        let broken = |e| Error::Invalid(format!("{} is not a launch spec: {e}", path.display()));
+        let version = read.map_err(broken)?.version;
+        if version > VERSION {
+            return Err(Error::Invalid(format!(
+                "{} is a launch spec of version {version}, and this program knows none after {VERSION}; use the newer cairn that created the container",
+                path.display()
+            )));
+        }
+        serde_json::from_slice(&bytes).map_err(broken)
+    }
+}
+
+/// The newest form of a launch spec that this program knows. A field that older programs may pass over is no
+/// reason for another.
+const VERSION: u32 = 1;
+
+/// A launch spec as it is in its file.
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u32,
+    #[serde(flatten)]
+    spec: &'a LaunchSpec,
+}
+
+/// What is read of it first.
+#[derive(Deserialize)]
+struct Version {
+    /// The first ones did not say.
+    #[serde(default = "first_version")]
+    version: u32,
+}
+
+fn first_version() -> u32 {
+    1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_of_a_newer_version_is_refused_with_the_next_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = LaunchSpec::path(directory.path());
+        std::fs::write(&path, r#"{"version": 2, "plan": {"warp": []}}"#).unwrap();
+        let said = LaunchSpec::load(directory.path()).unwrap_err().to_string();
+        assert!(
+            said.contains("version 2") && said.contains("newer cairn"),
+            "{said}"
+        );
+        std::fs::write(&path, r#"{"plan": {"warp": []}}"#).unwrap();
+        let said = LaunchSpec::load(directory.path()).unwrap_err().to_string();
+        assert!(said.contains("is not a launch spec"), "{said}");
     }
 }
