@@ -14,6 +14,7 @@ mod identity;
 mod limits;
 mod links;
 mod program;
+mod races;
 mod statements;
 mod streams;
 mod surroundings;
@@ -28,10 +29,9 @@ const DRIVERS: [&str; 3] = ["erofs", "overlay", "copy"];
 
 /// A repository that uses this driver.
 pub fn under(driver: &'static str) -> Cairn {
-    Cairn {
-        driver: Some(driver),
-        ..Cairn::new()
-    }
+    let mut cairn = Cairn::new();
+    cairn.driver = Some(driver);
+    cairn
 }
 
 /// A repository and the tar of a root file system with a shell.

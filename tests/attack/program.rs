@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use super::{Tar, common, under_every_driver};
 use serde_json::json;
 
-fn program() -> (u32, u32, i64, Vec<u8>) {
+pub fn program() -> (u32, u32, i64, Vec<u8>) {
     let path = env!("CARGO_BIN_EXE_cairn");
     let meta = std::fs::metadata(path).unwrap();
     let bytes = std::fs::read(path).unwrap();

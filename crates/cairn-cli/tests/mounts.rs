@@ -47,10 +47,8 @@ fn mounts_below_mounts_are_seen_in_every_order() {
         skip!("needs root");
     }
     for driver in ["erofs", "overlay", "copy"] {
-        let cairn = Cairn {
-            driver: Some(driver),
-            ..plain()
-        };
+        let mut cairn = plain();
+        cairn.driver = Some(driver);
         let both = |first: &str, second: &str, script: &str| {
             let one = sh(&cairn, &[first, second], script);
             let other = sh(&cairn, &[second, first], script);

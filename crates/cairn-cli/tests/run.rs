@@ -346,10 +346,8 @@ fn the_upper_holds_what_the_process_changed_and_nothing_else() {
         skip!("needs root");
     }
     for driver in ["erofs", "overlay", "copy"] {
-        let cairn = Cairn {
-            driver: Some(driver),
-            ..shell()
-        };
+        let mut cairn = shell();
+        cairn.driver = Some(driver);
         cairn.ok(&[
             "run",
             "--name",

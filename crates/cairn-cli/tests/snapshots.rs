@@ -103,10 +103,8 @@ fn views_show_every_kind_of_file_as_it_was() {
     cairn.import_dir(&source, "odd");
     let wanted = survey(&source);
     for driver in ["erofs", "erofs-loop", "overlay", "copy"] {
-        let cairn = Cairn {
-            driver: Some(driver),
-            ..Cairn::new()
-        };
+        let mut cairn = Cairn::new();
+        cairn.driver = Some(driver);
         cairn.import_dir(&source, "odd");
         let shown = tree(&cairn, "odd");
         assert_eq!(shown.len(), wanted.len(), "{driver}");
@@ -118,10 +116,8 @@ fn views_show_every_kind_of_file_as_it_was() {
 
 #[test]
 fn the_copy_driver_commits_without_privilege() {
-    let cairn = Cairn {
-        driver: Some("copy"),
-        ..Cairn::new()
-    };
+    let mut cairn = Cairn::new();
+    cairn.driver = Some("copy");
     let source = cairn.path("tree");
     std::fs::create_dir_all(source.join("d")).unwrap();
     for name in ["keep", "change", "remove", "d/inner"] {

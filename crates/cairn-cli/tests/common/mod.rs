@@ -47,6 +47,22 @@ pub struct Cairn {
     pub run: &'static [&'static str],
 }
 
+impl Drop for Cairn {
+    /// A test that failed leaves no container running.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let listed = self.output(&["--json", "ps", "-a"]);
+        let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
+        for container in listed.as_array().into_iter().flatten() {
+            if let Some(id) = container["id"].as_str() {
+                self.output(&["rm", "-f", id]);
+            }
+        }
+    }
+}
+
 impl Cairn {
     pub fn new() -> Self {
         Self {
