@@ -445,3 +445,71 @@ fn hostile_archives_stay_below_the_directory_they_are_for() {
     host_is_untouched(&cairn);
     cairn.ok(&["rm", "-f", "c"]);
 }
+
+fn attributes(path: &Path) -> String {
+    let output = std::process::Command::new("getfattr")
+        .args(["-d", "-m", "-", "-e", "hex", "--absolute-names"])
+        .arg(path)
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn hard_links_and_attributes_go_along() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    if !common::has("getfattr") || !common::has("setfattr") {
+        skip!("needs the tools of attr");
+    }
+    let cairn = running("mkdir /in");
+    let tree = cairn.path("linked");
+    std::fs::create_dir_all(tree.join("d")).unwrap();
+    std::fs::write(tree.join("a"), "content").unwrap();
+    std::fs::hard_link(tree.join("a"), tree.join("d/b")).unwrap();
+    let capability = "0x0100000200040000000000000000000000000000";
+    for (name, value) in [
+        ("user.note", "0x0a0b"),
+        ("security.capability", capability),
+        ("trusted.other", "0x01"),
+    ] {
+        let set = std::process::Command::new("setfattr")
+            .args(["-n", name, "-v", value])
+            .arg(tree.join("a"))
+            .status();
+        if !set.unwrap().success() {
+            skip!("this file system has no attributes of users");
+        }
+    }
+    assert!(
+        cp(&cairn, tree.to_str().unwrap(), Path::new("c:/in"))
+            .status
+            .success()
+    );
+    let links = "stat -c '%h %i' /in/linked/a /in/linked/d/b";
+    let said = inside(&cairn, links);
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], lines[1], "two names of one file");
+    assert!(lines[0].starts_with("2 "), "{said}");
+    // Back without privileges, and with them.
+    for (option, privileges) in [(None, false), (Some("-a"), true)] {
+        let out = cairn.path(if privileges { "kept" } else { "plain" });
+        let words = ["cp"].into_iter().chain(option);
+        let words: Vec<&str> = words
+            .chain(["c:/in/linked", out.to_str().unwrap()])
+            .collect();
+        cairn.ok(&words);
+        let (a, b) = (out.join("a"), out.join("d/b"));
+        assert_eq!(a.metadata().unwrap().ino(), b.metadata().unwrap().ino());
+        let found = attributes(&a);
+        assert!(found.contains("user.note=0x0a0b"), "{found}");
+        assert_eq!(found.contains(capability), privileges, "{found}");
+        assert!(!found.contains("trusted"), "{found}");
+    }
+    // As an archive, too.
+    let tar = cairn.output(&["cp", "c:/in/linked", "-"]).stdout;
+    let done = feed(&cairn, &["cp", "-", "c:/in"], &tar);
+    assert!(done.status.success(), "{}", error(&done));
+    assert!(inside(&cairn, links).starts_with("2 "));
+    cairn.ok(&["rm", "-f", "c"]);
+}

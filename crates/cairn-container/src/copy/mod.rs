@@ -219,7 +219,7 @@ fn between(
         },
         say,
     )?;
-    tree.finish()?;
+    tree.finish(say)?;
     Ok(done)
 }
 
@@ -333,6 +333,6 @@ fn from_stream(
         tree.put(&entry, Content::Stream(data))
     };
     read_stream(stdin, Limits::default(), &mut one)?;
-    tree.finish()?;
+    tree.finish(say)?;
     Ok(done)
 }

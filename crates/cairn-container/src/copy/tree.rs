@@ -4,6 +4,7 @@
 //! under a name of its own and renamed into place: a file is there whole or not at all, and nothing is ever
 //! written through what was there before.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
@@ -12,12 +13,13 @@ use std::os::unix::fs::FileExt;
 use cairn_layer::split;
 use cairn_model::{Entry, Kind, Meta, Timestamp, clock};
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, chownat, fchmod,
-    fchown, fstat, futimens, linkat, mkdirat, openat, renameat, seek, symlinkat, unlinkat,
+    AtFlags, FileType, Gid, Mode, OFlags, SeekFrom, Timespec, Timestamps, Uid, XattrFlags, chownat,
+    fchmod, fchown, fsetxattr, fstat, futimens, linkat, mkdirat, openat, renameat, seek, symlinkat,
+    unlinkat,
 };
 use rustix::io::Errno;
 
-use super::walk::DEPTH_MAX;
+use super::walk::{DEPTH_MAX, is_copied};
 use crate::error::{Error, Result, Step};
 
 const BUFFER: usize = 1 << 17;
@@ -69,12 +71,36 @@ impl Owners {
         }
     }
 
-    /// Owner first: a change of it takes bits of the mode away.
-    fn apply(&self, fd: &OwnedFd, meta: &Meta) -> Result<(), Errno> {
+    /// What gives privileges is for whoever keeps owners, or for a container.
+    fn takes(&self, attribute: &[u8]) -> bool {
+        is_copied(attribute) && (self.mode == 0o7777 || attribute.starts_with(b"user."))
+    }
+
+    /// Owner first: a change of it takes bits of the mode away. The mode before access lists, which it is a part
+    /// of. Tells `refused` of attributes that cannot be had here.
+    fn apply(
+        &self,
+        fd: &OwnedFd,
+        meta: &Meta,
+        refused: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), Errno> {
         if let Some((uid, gid)) = self.of(meta) {
             fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
         }
         fchmod(fd, Mode::from_raw_mode(meta.mode & self.mode))?;
+        for (name, value) in meta.xattrs.iter().filter(|(name, _)| self.takes(name)) {
+            match fsetxattr(fd, &name[..], value, XattrFlags::empty()) {
+                Err(
+                    Errno::NOTSUP
+                    | Errno::PERM
+                    | Errno::NOSPC
+                    | Errno::INVAL
+                    | Errno::RANGE
+                    | Errno::TOOBIG,
+                ) => refused(name),
+                done => done?,
+            }
+        }
         let Timestamp { secs, nanos } = meta.mtime;
         let time = Timespec {
             tv_sec: secs,
@@ -101,6 +127,8 @@ pub struct Tree {
     owners: Owners,
     /// Directories that are open, from the base down.
     levels: Vec<Level>,
+    /// Extended attributes that were left out, and the first file that had one.
+    refused: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 fn text(path: &[u8]) -> String {
@@ -119,6 +147,7 @@ impl Tree {
             base,
             owners,
             levels: Vec::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -134,7 +163,8 @@ impl Tree {
         }
         let temporary = format!(".cairn-cp.{}", token()?);
         let at = self.here();
-        let made = self.make(at, &temporary, entry, content);
+        let mut refused = Vec::new();
+        let made = self.make(at, &temporary, entry, content, &mut refused);
         let done = made.and_then(|()| {
             let renamed = renameat(at, &temporary[..], at, name);
             renamed.map_err(|e| match e {
@@ -152,12 +182,24 @@ impl Tree {
             // Renaming one name of a file over another of it does nothing.
             let _ = unlinkat(at, &temporary[..], AtFlags::empty());
         }
+        for attribute in refused {
+            let first = self.refused.entry(attribute);
+            first.or_insert_with(|| entry.path.clone());
+        }
         done
     }
 
-    /// Ends it: directories get their modes and times.
-    pub fn finish(mut self) -> Result<()> {
-        self.leave(0)
+    /// Ends it: directories get their modes and times. `say` is told of what could not be had.
+    pub fn finish(mut self, say: &mut dyn FnMut(&[u8], &str)) -> Result<()> {
+        self.leave(0)?;
+        for (name, path) in &self.refused {
+            let name = String::from_utf8_lossy(name);
+            say(
+                path,
+                &format!("the attribute {name} cannot be set there; it and its like are left out"),
+            );
+        }
+        Ok(())
     }
 
     fn here(&self) -> &OwnedFd {
@@ -170,8 +212,12 @@ impl Tree {
                 break;
             };
             if let Some(meta) = meta {
-                let done = self.owners.apply(&fd, &meta).map_err(io::Error::from);
-                done.step(text(&name))?;
+                let mut refused = |attribute: &[u8]| {
+                    let first = self.refused.entry(attribute.to_vec());
+                    first.or_insert_with(|| name.clone());
+                };
+                let done = self.owners.apply(&fd, &meta, &mut refused);
+                done.map_err(io::Error::from).step(text(&name))?;
             }
         }
         Ok(())
@@ -222,7 +268,14 @@ impl Tree {
         Ok(())
     }
 
-    fn make(&self, at: &OwnedFd, name: &str, entry: &Entry, content: Content<'_>) -> Result<()> {
+    fn make(
+        &self,
+        at: &OwnedFd,
+        name: &str,
+        entry: &Entry,
+        content: Content<'_>,
+        refused: &mut Vec<Vec<u8>>,
+    ) -> Result<()> {
         let step = || text(&entry.path);
         let failed = |e: Errno| Error::Step {
             step: step(),
@@ -242,7 +295,10 @@ impl Tree {
                     Content::Stream(stream) => copy_stream(stream, &mut file).step(step())?,
                     Content::None => {}
                 }
-                self.owners.apply(&file.into(), &entry.meta).map_err(failed)
+                let mut note = |attribute: &[u8]| refused.push(attribute.to_vec());
+                self.owners
+                    .apply(&file.into(), &entry.meta, &mut note)
+                    .map_err(failed)
             }
             Kind::Symlink(target) => {
                 symlinkat(&target[..], at, name).map_err(failed)?;
