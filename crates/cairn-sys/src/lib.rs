@@ -199,6 +199,22 @@ pub fn inherited(fd: i32) -> io::Result<OwnedFd> {
 /// process's own children stay where they would be (unlike after unshare(2), it can still start threads).
 /// With more threads the child could find locks taken that nobody will ever give back, so that is refused.
 pub fn fork_alone(new_pid_namespace: bool) -> io::Result<Option<i32>> {
+    let flags = match new_pid_namespace {
+        true => libc::CLONE_NEWPID as u64,
+        false => 0,
+    };
+    fork(flags, None)
+}
+
+/// The same; the child begins in the control group (of version 2) whose directory this is (Linux 5.7). A process
+/// that is moved there later has the kernel wait for all processors.
+pub fn fork_into(group: &OwnedFd) -> io::Result<Option<i32>> {
+    /// `CLONE_INTO_CGROUP` of linux/sched.h.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    fork(INTO_CGROUP, Some(group))
+}
+
+fn fork(flags: u64, group: Option<&OwnedFd>) -> io::Result<Option<i32>> {
     let alone = match std::fs::read_dir("/proc/self/task") {
         Ok(threads) => threads.count() == 1,
         // Where this process is not in the /proc that it sees.
@@ -211,13 +227,22 @@ pub fn fork_alone(new_pid_namespace: bool) -> io::Result<Option<i32>> {
             "a process with several threads cannot be forked",
         ));
     }
-    let mut flags = libc::SIGCHLD;
-    if new_pid_namespace {
-        flags |= libc::CLONE_NEWPID;
-    }
-    // SAFETY: no stack, thread area or address is passed, so this is fork(2) with a namespace. This thread is
-    // the only one (nobody else could start another), so the child's memory is as consistent as the parent's.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    let Some(group) = group else {
+        let flags = libc::SIGCHLD | flags as i32;
+        // SAFETY: no stack, thread area or address is passed, so this is fork(2) with a namespace. This thread is
+        // the only one (nobody else could start another), so the child's memory is as consistent as the parent's.
+        return forked(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) });
+    };
+    // SAFETY: an all-zero clone_args is a valid value of that plain C struct.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = std::os::fd::AsRawFd::as_raw_fd(group) as u64;
+    // SAFETY: as above; the kernel reads `args`, whose length is passed with it.
+    forked(unsafe { libc::syscall(libc::SYS_clone3, &args, size_of::<libc::clone_args>()) })
+}
+
+fn forked(pid: i64) -> io::Result<Option<i32>> {
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(None),

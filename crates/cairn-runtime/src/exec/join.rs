@@ -51,7 +51,7 @@ pub fn start(spec: &LaunchSpec, first: &OwnedFd, ends: Ends) -> Result<(Pid, Own
         first: first.as_raw_fd(),
         socket: theirs.as_raw_fd(),
     }))?;
-    let started = ends.start("cairn-exec", &program, &order, &[first, &theirs]);
+    let started = ends.start("cairn-exec", &program, &order, &[first, &theirs], None);
     Ok((started.step("start the process")?, mine))
 }
 

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use self::program::Program;
 use self::user::{User, look_up};
+use crate::cgroup;
 use crate::error::{Error, Result, Step};
 use crate::rootfs::{Rootfs, build};
 use crate::secret::SecretValue;
@@ -63,7 +64,8 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     let socket = slot.as_ref().ok_or_else(closed)?;
     rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)
         .step("mark the socket close-on-exec")?;
-    // The monitor puts this process into its groups while the root is being built.
+    // The monitor puts this process into groups that it cannot enter by itself, while the root is being built.
+    cgroup::enter_alone(&spec.group);
     let myself = rustix::process::getpid();
     let pidfd = pidfd_open(myself, PidfdFlags::empty()).step("open this process")?;
     wire::send_process(socket, &pidfd)?;

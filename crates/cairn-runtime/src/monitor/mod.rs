@@ -276,6 +276,7 @@ fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
     std::fs::create_dir_all(&place).step(format!("create {}", place.display()))?;
     enter_user_namespace()?;
     let (streams, ends) = pipes(spec.interactive && !spec.terminal)?;
+    let group = cgroup::prepare(&spec.group);
     let (outer, socket) = outer::start(
         init::Order {
             spec: spec.clone(),
@@ -284,7 +285,9 @@ fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
             socket: 0,
         },
         ends,
+        group.as_ref(),
     )?;
+    drop(group);
     let init = std::cell::Cell::new(0);
     let started = signals.converse(
         &socket,

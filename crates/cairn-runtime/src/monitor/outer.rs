@@ -16,8 +16,13 @@ use super::streams::Ends;
 use crate::error::{Error, Result, Step};
 use crate::{Stage, init, sealed, wire};
 
-/// Starts it, and init below it. The descriptor is the monitor's end of the conversation with init.
-pub fn start(mut order: init::Order, ends: Ends) -> Result<(Pid, OwnedFd)> {
+/// Starts it, and init below it, in the control group if that can be. The descriptor is the monitor's end of the
+/// conversation with init.
+pub fn start(
+    mut order: init::Order,
+    ends: Ends,
+    group: Option<&OwnedFd>,
+) -> Result<(Pid, OwnedFd)> {
     let (mine, theirs) = socketpair(
         AddressFamily::UNIX,
         SocketType::SEQPACKET,
@@ -32,7 +37,7 @@ pub fn start(mut order: init::Order, ends: Ends) -> Result<(Pid, OwnedFd)> {
         Some(pid) => Ok((Pid::from_raw(pid), mine)),
         None => {
             drop(mine);
-            let Err(e) = live(&program, &order, &theirs, ends);
+            let Err(e) = live(&program, &order, &theirs, ends, group);
             // Where the monitor is gone there is nobody left to tell.
             let _ = wire::fail(&theirs, e.exit_code(), &cairn_model::one_line(&e));
             std::process::exit(i32::from(e.exit_code()));
@@ -45,6 +50,7 @@ fn live(
     order: &OwnedFd,
     socket: &OwnedFd,
     ends: Ends,
+    group: Option<&OwnedFd>,
 ) -> Result<std::convert::Infallible> {
     let gone = || Error::Invalid("the monitor exited".into());
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
@@ -58,7 +64,7 @@ fn live(
         return Err(gone());
     }
     nix::sched::unshare(CloneFlags::CLONE_NEWPID).step("create a PID namespace")?;
-    let started = ends.start("cairn-init", program, order, &[socket]);
+    let started = ends.start("cairn-init", program, order, &[socket], group);
     let child = started.step("start the container's init")?;
     // The caller's streams, the container's lock, both ends of pipes: nothing of it is needed here, and
     // nothing in this process uses a descriptor from here on.

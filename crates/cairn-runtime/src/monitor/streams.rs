@@ -36,28 +36,39 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Starts a stage under `name` with these as its standard streams and an empty environment. It obeys `order`
-    /// and inherits `passed`, which stay open across every later exec of the caller, too.
+    /// Starts a stage under `name` with these as its standard streams and an empty environment, in a control
+    /// group if that can be. It obeys `order` and inherits `passed`, which stay open across every later exec of
+    /// the caller, too.
     pub fn start(
         self,
         name: &str,
         program: &OwnedFd,
         order: &OwnedFd,
         passed: &[&OwnedFd],
+        group: Option<&OwnedFd>,
     ) -> std::io::Result<Pid> {
         for fd in passed.iter().chain(&[order]) {
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty())?;
         }
-        let child = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        command
             .arg0(name)
             .arg(STAGE)
             .arg(order.as_raw_fd().to_string())
             .env_clear()
             .stdin(Stdio::from(self.stdin))
             .stdout(Stdio::from(self.stdout))
-            .stderr(Stdio::from(self.stderr))
-            .spawn()?;
-        Ok(Pid::from_raw(child.id() as i32))
+            .stderr(Stdio::from(self.stderr));
+        // An older kernel, or a group that takes no processes: then it is moved there later.
+        match group.map(cairn_sys::fork_into) {
+            Some(Ok(Some(pid))) => Ok(Pid::from_raw(pid)),
+            Some(Ok(None)) => {
+                let _refused = command.exec();
+                // Its end of the socket tells the monitor.
+                std::process::exit(125)
+            }
+            Some(Err(_)) | None => Ok(Pid::from_raw(command.spawn()?.id() as i32)),
+        }
     }
 }
 
