@@ -75,6 +75,7 @@ mod import;
 mod orphans;
 mod repo;
 mod report;
+mod retention;
 mod rows;
 mod settings;
 mod sharing;
@@ -94,9 +95,7 @@ pub use check::{Affected, AffectedHead, CacheFault, CacheReport, Check, CheckRep
 pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
-pub use gc::{
-    Decision, Gc, GcOptions, GcPlan, GcReport, JobReport, LastJob, Retention, Rule, parse_rules,
-};
+pub use gc::{Gc, GcOptions, GcPlan, GcReport, JobReport, LastJob};
 pub use images::{
     CommitOptions, Flattened, Holder, Holding, Image, Images, Keep, ListedImage, Rebased, Removed,
     Sought,
@@ -104,6 +103,7 @@ pub use images::{
 pub use import::{ImportOptions, Imported, NameLeftOut, PullOptions, Pulled, Renamed};
 pub use orphans::Orphan;
 pub use repo::{Options, Repo};
+pub use retention::{Decision, Retention, Rule, parse_rules};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
 pub use snapshots::Snapshots;

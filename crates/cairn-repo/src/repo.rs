@@ -10,7 +10,7 @@ use cairn_store::{Disk, Layout, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
 use crate::error::Result;
-use crate::gc::Retention;
+use crate::retention::Retention;
 
 /// How a repository is opened.
 #[derive(Clone, Default)]

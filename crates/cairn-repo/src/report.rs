@@ -7,8 +7,6 @@ use std::path::Path;
 use cairn_model::path_display;
 use serde::{Serialize, Serializer};
 
-use crate::import::Imported;
-
 /// A value in the form that people read and type.
 pub fn text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
     to.collect_str(value)
@@ -17,11 +15,6 @@ pub fn text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Erro
 /// A list of such values.
 pub fn texts<S: Serializer>(values: &[impl Display], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(values.iter().map(ToString::to_string))
-}
-
-/// The id of an image that was made.
-pub fn id_of<S: Serializer>(image: &Imported, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&image.id)
 }
 
 /// A path of the host.

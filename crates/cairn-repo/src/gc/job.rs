@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use cairn_model::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::retention::Decision;
 use super::{Gc, GcOptions, GcReport};
 use crate::error::Result;
 use crate::repo::Repo;
+use crate::retention::Decision;
 use crate::time;
 
 /// What a job did, or would do.

@@ -1,10 +1,11 @@
 //! Collection: what no snapshot, image or lease needs goes.
 
 mod cache;
+mod images;
 mod job;
 mod mark;
 mod plan;
-mod retention;
+mod room;
 mod roots;
 
 use std::fs::File;
@@ -21,7 +22,6 @@ use crate::repo::Repo;
 
 pub use job::{JobReport, LastJob};
 pub use plan::GcPlan;
-pub use retention::{Decision, Retention, Rule, parse_rules};
 pub(crate) use roots::{Roots, roots};
 
 /// How long an unfinished download is kept.

@@ -20,7 +20,7 @@ use crate::time;
 #[non_exhaustive]
 pub struct Rebased {
     /// The new image.
-    #[serde(rename = "id", serialize_with = "report::id_of")]
+    #[serde(rename = "id", serialize_with = "crate::import::id_of")]
     pub image: Imported,
     /// The image it was made of, which is still there.
     #[serde(serialize_with = "report::text")]

@@ -145,3 +145,8 @@ impl<R: std::io::Read> std::io::Read for Reading<'_, R> {
         self.inner.read(out)
     }
 }
+
+/// The id of an image that was made, for reports of what made it.
+pub(crate) fn id_of<S: Serializer>(image: &Imported, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&image.id)
+}

@@ -10,7 +10,7 @@ use cairn_store::gc::Policy;
 use cairn_view::Verify;
 
 use crate::error::{Error, Result};
-use crate::gc::{Retention, parse_rules};
+use crate::retention::{Retention, parse_rules};
 
 const ENTRIES_MAX: u64 = 4_000_000;
 const BYTES_MAX: u64 = 64 << 30;

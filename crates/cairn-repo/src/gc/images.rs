@@ -1,37 +1,14 @@
-//! Retention: which images a collection removes before it frees what nothing needs.
-//!
-//! Rules decide over names, in their order; pins and users win over every rule. Then, where the repository is to
-//! stay below a size or leave room on its disk, the cache goes first and the images that were used least
-//! lately next, as many as it takes and not one more.
-
-mod decide;
-mod rule;
-mod space;
+//! Images that a collection removes before it frees what nothing needs: what is known of each is gathered here, and
+//! what is decided is carried out.
 
 use cairn_model::Digest;
 
 use super::Gc;
 use crate::error::{Error, Result};
 use crate::images::{Image, Removed};
+use crate::retention::{Candidate, Decision, decide};
 use crate::time;
 use crate::trees::tree_id;
-
-pub use decide::Decision;
-use decide::{Candidate, decide};
-pub use rule::{Rule, parse_rules};
-
-/// What a collection removes of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// Rules over image names, the first that fits decides.
-    pub rules: Vec<Rule>,
-    /// What the repository may take on disk, bytes.
-    pub used_max: Option<u64>,
-    /// What is to be free on its disk, bytes.
-    pub free_min: Option<u64>,
-    /// Below this size nothing is removed to make room, bytes.
-    pub reserved: u64,
-}
 
 impl Gc<'_> {
     /// What rules, pins and dates say of each image name, and changes nothing.
@@ -41,7 +18,7 @@ impl Gc<'_> {
     }
 
     /// Removes what is to go. What cannot be removed any more (somebody uses it by now) stays.
-    pub(in crate::gc) fn carry_out(&self, decisions: &mut [Decision]) -> Result<()> {
+    pub(super) fn carry_out(&self, decisions: &mut [Decision]) -> Result<()> {
         for decision in decisions.iter_mut().filter(|decision| decision.remove) {
             if let Err(why) = self.remove(&decision.id, decision.name.as_deref())? {
                 decision.remove = false;
@@ -60,7 +37,7 @@ impl Gc<'_> {
         }
     }
 
-    fn candidates(&self) -> Result<Vec<Candidate>> {
+    pub(super) fn candidates(&self) -> Result<Vec<Candidate>> {
         let containers = self.repo.containers().list()?;
         let uses = self.repo.views().cache().uses();
         let candidate = |image: Image| {

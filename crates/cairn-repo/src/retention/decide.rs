@@ -9,7 +9,7 @@ use super::rule::Rule;
 
 /// What is known of an image.
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     pub id: Digest,
     pub names: Vec<ImageRef>,
     pub labels: BTreeMap<String, String>,
@@ -22,6 +22,19 @@ pub(super) struct Candidate {
     pub expires: Option<i64>,
     /// Why it cannot be removed now.
     pub in_use: Option<String>,
+}
+
+impl Candidate {
+    /// The decision that it goes because others need the room.
+    pub(crate) fn going_for_room(&self) -> Decision {
+        Decision {
+            id: self.id,
+            name: None,
+            remove: true,
+            rule: None,
+            why: "used least lately, and room is needed".to_owned(),
+        }
+    }
 }
 
 /// What becomes of one name of an image, or of an image without one.
@@ -49,7 +62,7 @@ struct Place<'a> {
 
 /// Decides over all names and all images without one. The clock may have jumped: what seems to come from the
 /// future is new.
-pub(super) fn decide(images: &[Candidate], rules: &[Rule], now: i64) -> Vec<Decision> {
+pub(crate) fn decide(images: &[Candidate], rules: &[Rule], now: i64) -> Vec<Decision> {
     let places = images.iter().flat_map(|image| {
         let names = image.names.iter().map(move |name| Place {
             image,
