@@ -5,10 +5,18 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::{Class, Digest};
 
-use crate::remote::RemoteError;
-
 /// Result of an image operation.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something did not come: a line for people, and its class.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{text}")]
+pub struct RemoteError {
+    /// What failed, why, and what to do.
+    pub text: String,
+    /// The class of the error.
+    pub class: Class,
+}
 
 /// What can go wrong with an archive or document.
 #[derive(Debug, thiserror::Error)]

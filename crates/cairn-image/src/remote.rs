@@ -2,14 +2,10 @@
 
 use std::fmt;
 use std::io::Read;
-use std::sync::Arc;
 
-use cairn_model::{Class, Digest};
+use cairn_model::Digest;
 
-use crate::error::Result;
-use crate::oci;
-use crate::platform::Platform;
-use crate::source::Found;
+use crate::error::RemoteError;
 
 /// A blob that a manifest names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,24 +41,4 @@ pub trait Remote: fmt::Debug + Send + Sync {
     /// What was read of a blob was wrong. True where a part of it came from an earlier attempt and is
     /// forgotten now, so that another one may give something else.
     fn forget(&self, blob: &RemoteBlob) -> bool;
-}
-
-/// Why something did not come: a line for people, and its class.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{text}")]
-pub struct RemoteError {
-    /// What failed, why, and what to do.
-    pub text: String,
-    /// The class of the error.
-    pub class: Class,
-}
-
-/// The image that a manifest or index of a registry leads to, with this name if it gets one.
-pub fn remote(
-    from: &Arc<dyn Remote>,
-    top: &[u8],
-    name: Option<&str>,
-    platform: &Platform,
-) -> Result<Found> {
-    oci::remote(from, top, name, platform)
 }
