@@ -7,6 +7,9 @@ use cairn_model::Class;
 /// Result of an operation on containers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What became of each name.
+pub type Outcomes<T = ()> = Vec<(String, Result<T>)>;
+
 /// What can go wrong with containers.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -3,8 +3,8 @@
 use cairn_repo::Repo;
 use cairn_runtime::State;
 
+use crate::error::Outcomes;
 use crate::error::{Error, Result};
-use crate::stop::Outcomes;
 
 fn each(
     repo: &Repo,

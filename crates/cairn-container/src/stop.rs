@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cairn_repo::{Container, Repo};
 use cairn_runtime::{LaunchSpec, State, group_name, remove_groups, sweep_groups};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Outcomes, Result};
 
 const KILL: i32 = 9;
 /// How long a container that was killed may take to be gone.
@@ -19,9 +19,6 @@ const STOP_SECONDS_MAX: u64 = 100 * 365 * 24 * 3600;
 /// How long after that it is killed again.
 const KILL_AGAIN: Duration = Duration::from_millis(200);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-
-/// What became of each name.
-pub type Outcomes<T = ()> = Vec<(String, Result<T>)>;
 
 struct Target {
     name: String,

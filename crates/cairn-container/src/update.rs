@@ -3,9 +3,9 @@
 use cairn_repo::Repo;
 use cairn_runtime::{LaunchSpec, State, change_limits};
 
+use crate::error::Outcomes;
 use crate::error::{Error, Result};
 use crate::limits::LimitOptions;
-use crate::stop::Outcomes;
 
 /// Changes the limits that are given, of containers that run at once, of others for their next start.
 pub fn update(repo: &Repo, names: &[String], limits: &LimitOptions) -> Outcomes {

@@ -8,8 +8,8 @@ use cairn_repo::{Container, NewVolume, Repo, Volume};
 use cairn_runtime::{LaunchSpec, MountKind};
 use serde::Serialize;
 
+use crate::error::Outcomes;
 use crate::error::{Error, Result};
-use crate::stop::Outcomes;
 
 /// A volume with those who use it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -11,6 +11,7 @@ use crate::Connection;
 use crate::container::{Container, Root, Status, Stored};
 use crate::document::{self, CONFIG, Config};
 use crate::error::{Context, Error, Result};
+use crate::hooks::run_all;
 use crate::understand::{self, Asked};
 
 /// How a container is created.
@@ -187,15 +188,6 @@ fn descriptors_are_there(count: u32) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Runs hooks whose failure stops nothing any more.
-pub(crate) fn run_all(hooks: &[Hook], told: &HookState) {
-    for hook in hooks {
-        if let Err(e) = hook.run(told) {
-            tracing::warn!(error = cairn_model::one_line(&e), "a hook failed");
-        }
-    }
 }
 
 /// Starts a container that was created. Its program has begun when this returns.

@@ -3,8 +3,8 @@
 use cairn_runtime::remove_groups;
 
 use crate::container::{Root, Status};
-use crate::create::run_all;
 use crate::error::{Context, Error, Result};
+use crate::hooks::run_all;
 use crate::kill;
 
 /// Deletes a container that has ended, or was not started yet; with `force` also one that runs, and none at all

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod exec;
 mod features;
+mod hooks;
 mod kill;
 mod understand;
 mod update;

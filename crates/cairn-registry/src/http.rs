@@ -10,6 +10,7 @@ use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
 use ureq::{Agent, Body, SendBody};
 
+use crate::bounded::read_bounded;
 use crate::error::Failure;
 use crate::tls;
 use crate::url::Origin;
@@ -89,16 +90,6 @@ impl Answer {
     /// The body as a stream.
     pub fn stream(self) -> Box<dyn Read + Send> {
         Box::new(self.body.into_reader())
-    }
-}
-
-/// Reads to the end; `InvalidData` where there is more than `bytes_max`.
-pub(crate) fn read_bounded(from: impl Read, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let mut out = Vec::new();
-    from.take(bytes_max + 1).read_to_end(&mut out)?;
-    match out.len() as u64 > bytes_max {
-        true => Err(io::ErrorKind::InvalidData.into()),
-        false => Ok(out),
     }
 }
 

@@ -17,6 +17,7 @@
 //! ```
 
 mod auth;
+mod bounded;
 mod challenge;
 mod client;
 mod endpoint;

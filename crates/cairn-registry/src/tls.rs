@@ -5,6 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
+use crate::bounded::read_bounded;
+
 /// Where distributions keep all authorities in one file.
 const FILES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -33,7 +35,7 @@ fn authorities() -> &'static [Certificate<'static>] {
 
 /// The certificates in a file of PEM.
 fn certificates(file: &Path) -> std::io::Result<Vec<Certificate<'static>>> {
-    let bytes = crate::http::read_bounded(std::fs::File::open(file)?, FILE_BYTES_MAX)?;
+    let bytes = read_bounded(std::fs::File::open(file)?, FILE_BYTES_MAX)?;
     let items = parse_pem(&bytes).filter_map(|item| match item {
         Ok(PemItem::Certificate(certificate)) => Some(certificate),
         _ => None,

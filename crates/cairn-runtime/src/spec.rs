@@ -14,7 +14,7 @@ use crate::seccomp::Filter;
 use crate::secret::Secret;
 use crate::text::Text;
 use crate::ulimit::Ulimit;
-use crate::users::{IdRange, KeptId};
+use crate::users::{IdRange, KeptId, own};
 
 /// Something mounted on the root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -222,7 +222,7 @@ impl LaunchSpec {
         match (&self.ids, &self.kept) {
             (Some(range), _) => range.check(user.uid, user.gid, &user.groups),
             (None, Some(kept)) => kept.check(user.uid, user.gid, &user.groups),
-            (None, None) => crate::init::identity::check(user),
+            (None, None) => own::check(user.uid, user.gid, &user.groups),
         }
     }
 

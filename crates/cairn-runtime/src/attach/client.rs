@@ -15,9 +15,10 @@ use super::frame::Frame;
 use super::keys::{DetachKeys, Watcher};
 use crate::control;
 use crate::error::{Error, Result, Step};
+use crate::monitor::ends::write_all;
 use crate::monitor::relay::pass_on;
 use crate::monitor::signals::Signals;
-use crate::monitor::streams::{copy_input, write_all};
+use crate::monitor::streams::copy_input;
 use crate::monitor::terminal::Raw;
 use crate::state::State;
 

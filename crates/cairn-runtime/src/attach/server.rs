@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use super::frame::{self, Frame};
 use crate::error::{Error, Result, Step};
 use crate::log::LogStream;
-use crate::monitor::streams::{Terminal, write_all};
+use crate::monitor::ends::{Terminal, write_all};
 
 /// How long the container waits for a client to take a frame.
 pub const PATIENCE: Duration = Duration::from_secs(2);

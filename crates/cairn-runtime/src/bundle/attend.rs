@@ -8,8 +8,9 @@ use nix::unistd::Pid;
 use super::Streams;
 use crate::error::{Result, Step};
 use crate::exec::relay;
+use crate::monitor::ends::Terminal;
 use crate::monitor::signals::Signals;
-use crate::monitor::streams::{Pumps, Streams as Held, Terminal, pipes};
+use crate::monitor::streams::{Pumps, Streams as Held, pipes};
 use crate::monitor::terminal::{Raw, copy_size};
 
 /// This process's side of what is attended.

@@ -17,9 +17,10 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, Step};
+use crate::monitor::ends::Terminal;
 use crate::monitor::relay::pass_on;
 use crate::monitor::signals::{Signals, Started};
-use crate::monitor::streams::{Pumps, Terminal, pipes};
+use crate::monitor::streams::{Pumps, pipes};
 use crate::monitor::terminal::Raw;
 use crate::monitor::{leave_the_caller, wait_for};
 use crate::spec::LaunchSpec;

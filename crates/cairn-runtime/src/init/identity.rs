@@ -113,22 +113,6 @@ pub fn become_one(rights: &Rights<'_>, user: &User, users: Option<&OwnedFd>) -> 
     Ok(())
 }
 
-/// Refuses a user or group that this process's user namespace does not have.
-pub fn check(user: &User) -> Result<()> {
-    let ids = IdMap::of_this_process();
-    let mut groups = [user.gid].into_iter().chain(user.groups.iter().copied());
-    if ids.has_uid(user.uid) && groups.all(|gid| ids.has_gid(gid)) {
-        return Ok(());
-    }
-    Err(Error::Invalid(match ids.is_single() {
-        true => "only the user root is available: this user namespace has one id; omit -u, or see \"cairn driver\" for how to have more".into(),
-        false => format!(
-            "user {} with its groups is not among the ids of this user namespace; choose another with -u, or see \"cairn driver\"",
-            user.uid
-        ),
-    }))
-}
-
 /// Sets the supplementary groups. Where the namespace has one id those of the caller stay, which have no name
 /// in it: the kernel forbids to change them, so that nobody drops a group that forbids them something.
 fn set_groups(user: &User) -> Result<()> {

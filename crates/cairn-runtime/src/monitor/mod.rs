@@ -6,6 +6,7 @@
 //! free. Whoever waits for the lock finds all of that done.
 
 mod after;
+pub(crate) mod ends;
 mod outer;
 pub(crate) mod relay;
 pub(crate) mod signals;

@@ -9,8 +9,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+use super::ends::Terminal;
 use super::signals::Signals;
-use super::streams::{Pumps, Terminal};
+use super::streams::Pumps;
 use super::terminal::{Raw, copy_size};
 use super::wait_for;
 use crate::cgroup::Frozen;

@@ -4,7 +4,7 @@
 //! A thread copies each stream. Threads end with the stream they read, or, when the process has ended, with
 //! what was written before that.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -21,6 +21,7 @@ use crate::STAGE;
 use crate::attach::server::{Clients, Input};
 use crate::error::{Result, Step};
 use crate::log::{LogStream, LogWriter};
+use crate::monitor::ends::{Terminal, write_all};
 use crate::spec::LaunchSpec;
 
 const BUFFER_BYTES: usize = 32 << 10;
@@ -121,9 +122,6 @@ impl Sink {
             }
     }
 }
-
-/// The end of the container's terminal that the monitor has; closed as soon as nobody shows it any more.
-pub type Terminal = Arc<Mutex<Option<OwnedFd>>>;
 
 /// The threads that copy.
 pub struct Pumps {
@@ -256,24 +254,6 @@ fn spawn(act: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
         .stack_size(128 << 10)
         .spawn(act)
         .step("start a thread")
-}
-
-pub(crate) fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(Errno::INTR) => {}
-            // The caller's own descriptor may be one that does not block.
-            Err(Errno::AGAIN) => {
-                let _ = poll(
-                    &mut [PollFd::new(to, PollFlags::POLLOUT)],
-                    PollTimeout::NONE,
-                );
-            }
-            Err(_) => return false,
-        }
-    }
-    true
 }
 
 /// Copies output until its end; false where it could not be written on.

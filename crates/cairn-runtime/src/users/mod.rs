@@ -8,6 +8,7 @@
 mod claim;
 mod keep;
 mod namespace;
+pub(crate) mod own;
 
 use nix::unistd::{Gid, Uid};
 use serde::{Deserialize, Serialize};
