@@ -388,3 +388,90 @@ fn commands_pull_what_is_missing_always_or_never() {
         "snapshot", "prepare", "--pull", "missing", "key", &reference,
     ]);
 }
+
+/// A proxy that wants user and password, and gives a token for them or takes them as they are.
+fn guarded(registry: &Registry, with_token: bool) -> Proxy {
+    Proxy::start(Some(registry), move |asked| {
+        // me:secret
+        let known = asked.header("authorization") == Some("Basic bWU6c2VjcmV0");
+        let host = asked.header("host").unwrap_or_default();
+        if asked.path.starts_with("/token") {
+            return match known {
+                true => Act::status("200 OK", "", r#"{"token":"good"}"#),
+                false => Act::status("401 Unauthorized", "", ""),
+            };
+        }
+        let challenge = match with_token {
+            true => format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n"),
+            false => "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(),
+        };
+        let good = if with_token {
+            asked.header("authorization") == Some("Bearer good")
+        } else {
+            known
+        };
+        match good {
+            true => Act::Pass,
+            false => Act::status("401 Unauthorized", &challenge, ""),
+        }
+    })
+}
+
+#[test]
+fn credentials_of_docker_podman_and_helpers_are_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let registry = registry!();
+    let (_source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a:1");
+    for with_token in [false, true] {
+        let proxy = guarded(&registry, with_token);
+        let (host, reference) = (proxy.host(), format!("{}/a:1", proxy.host()));
+        let cairn = Cairn::new();
+        let file = cairn.path("auth.json");
+        let helper = cairn.path("docker-credential-test");
+        std::fs::write(&helper, format!("#!/bin/sh\n[ \"$1\" = get ] && read host\n[ \"$host\" = {host} ] && echo '{{\"ServerURL\":\"\",\"Username\":\"me\",\"Secret\":\"secret\"}}' || {{ echo credentials not found; exit 1; }}\n")).unwrap();
+        std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!(
+            "{}:{}",
+            cairn.dir.path().display(),
+            std::env::var("PATH").unwrap()
+        );
+        let pull = |document: serde_json::Value| {
+            std::fs::write(&file, document.to_string()).unwrap();
+            let mut command = cairn.command(&["pull", &reference]);
+            let output = command
+                .env("REGISTRY_AUTH_FILE", &file)
+                .env("PATH", &path)
+                .output()
+                .unwrap();
+            let err = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!err.contains("secret") && !err.contains("bWU6"), "{err}");
+            (output.status.code(), err)
+        };
+        let auth = |text: &str| json!({"auths": {&host: {"auth": text}}});
+        for document in [
+            auth("bWU6c2VjcmV0"),
+            json!({"credHelpers": {&host: "test"}}),
+            json!({"credsStore": "test"}),
+        ] {
+            assert_eq!(pull(document).0, Some(0));
+            cairn.ok(&["rmi", &reference]);
+        }
+        // Wrong ones, none, and a helper that knows nothing.
+        for document in [
+            auth("bWU6d3Jvbmc="),
+            json!({}),
+            json!({"credHelpers": {"other": "test"}}),
+        ] {
+            let (code, err) = pull(document);
+            assert_eq!(code, Some(1));
+            assert!(err.contains("denies access"), "{err}");
+        }
+        let (code, err) = pull(json!({"credsStore": "not-there"}));
+        assert_eq!(code, Some(1));
+        assert!(
+            err.contains("docker-credential-not-there: it is not installed"),
+            "{err}"
+        );
+    }
+}

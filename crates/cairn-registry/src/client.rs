@@ -8,7 +8,7 @@ use cairn_model::{Digest, Watch};
 use ureq::http::header::{ACCEPT, AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use ureq::http::{Method, StatusCode, Uri};
 
-use crate::auth::{Auth, Wanted};
+use crate::auth::{Auth, Credentials, Wanted};
 use crate::challenge::{self, Challenge};
 use crate::endpoint::Endpoint;
 use crate::error::{Again, Failure, Result};
@@ -39,6 +39,8 @@ pub struct Options {
     pub silence_max: Duration,
     /// Directory for what was fetched of blobs, so that it is not fetched again after a cut or a kill.
     pub downloads: Option<PathBuf>,
+    /// Who the user is to the registry.
+    pub credentials: Option<Credentials>,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             retries: RETRIES,
             silence_max: SILENCE_MAX,
             downloads: None,
+            credentials: None,
         }
     }
 }
@@ -78,7 +81,7 @@ impl Client {
             endpoint: Endpoint::of(location.registry()),
             registry: location.registry().to_owned(),
             repository: location.repository().to_owned(),
-            auth: Auth::new(None),
+            auth: Auth::new(options.credentials.clone()),
             options,
         }
     }

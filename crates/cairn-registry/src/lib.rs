@@ -20,6 +20,7 @@ mod auth;
 mod bounded;
 mod challenge;
 mod client;
+mod credentials;
 mod endpoint;
 mod error;
 mod fetch;
@@ -32,7 +33,9 @@ mod said;
 mod tls;
 mod url;
 
+pub use auth::Credentials;
 pub use client::{Client, Options};
+pub use credentials::credentials;
 pub use error::{Error, Result};
 pub use location::Location;
 pub use partial::sweep;

@@ -133,7 +133,11 @@ fn one(
     options: &PullOptions,
 ) -> Result<Pulled> {
     let location: Location = reference.parse()?;
-    let client = Arc::new(Client::new(&location, registry.clone()));
+    let registry = cairn_registry::Options {
+        credentials: cairn_registry::credentials(&location)?,
+        ..registry.clone()
+    };
+    let client = Arc::new(Client::new(&location, registry));
     Ok(repo.images().pull(&client, &location, options)?)
 }
 

@@ -87,7 +87,9 @@ impl Cairn {
             .arg(self.root())
             .env_remove("CAIRN_ROOT")
             // What is not there is not there: no test asks a registry that is not its own.
-            .env("CAIRN_PULL", "never");
+            .env("CAIRN_PULL", "never")
+            // Nor with the credentials of whoever runs the tests.
+            .env("REGISTRY_AUTH_FILE", "/nonexistent/auth.json");
         command.args(self.driver.map(|driver| format!("--driver={driver}")));
         match args {
             ["run", rest @ ..] => command.arg("run").args(self.run).args(rest),
