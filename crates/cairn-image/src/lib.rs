@@ -41,7 +41,7 @@ pub use platform::{Platform, Rank};
 pub use remote::{Remote, RemoteBlob};
 pub use source::{Found, LayerSource, PassedOver, Source, SourceImage};
 pub use stream::{LayerStream, decompressed};
-pub use write::{Compression, ExportLayer, ImageWriter};
+pub use write::{Compression, ExportLayer, ImageWriter, Packed, pack};
 
 use sha2::Digest as _;
 

@@ -306,6 +306,7 @@ fn remote_blob(descriptor: &Descriptor) -> Result<RemoteBlob> {
     Ok(RemoteBlob {
         digest: parse_digest(&descriptor.digest)?,
         bytes: descriptor.size.ok_or_else(unknown)?,
+        media_type: descriptor.media_type.clone(),
     })
 }
 

@@ -14,6 +14,8 @@ pub struct RemoteBlob {
     pub digest: Digest,
     /// Its length, bytes.
     pub bytes: u64,
+    /// What its manifest says that it is.
+    pub media_type: String,
 }
 
 /// Where manifests and blobs of one repository come from. What it hands out need not be verified: whoever

@@ -116,6 +116,14 @@ impl LayerSource {
         }
     }
 
+    /// The blob that it is and the repository of a registry that has it, if one has.
+    pub fn remote_blob(&self) -> Option<(&RemoteBlob, String)> {
+        match &self.place {
+            Place::Archive { .. } => None,
+            Place::Remote(from, blob) => Some((blob, from.name())),
+        }
+    }
+
     /// Lets go of what was reserved for it and its like ([`Remote::release`]).
     pub fn release(&self, published: bool) {
         if let Place::Remote(from, _) = &self.place {

@@ -42,7 +42,20 @@ impl FromStr for Compression {
 }
 
 impl Compression {
-    fn media_type(self) -> &'static str {
+    /// The one that a manifest's words for a layer mean, where they say.
+    pub fn of_media_type(text: &str) -> Option<Self> {
+        let known = text.contains("image.layer.") || text.contains("image.rootfs.");
+        match text {
+            _ if !known || text.contains("foreign") || text.contains("nondistributable") => None,
+            _ if text.ends_with("zstd") => Some(Self::Zstd),
+            _ if text.ends_with("gzip") => Some(Self::Gzip),
+            _ if text.ends_with("tar") => Some(Self::None),
+            _ => None,
+        }
+    }
+
+    /// What a manifest calls a layer in this form.
+    pub fn media_type(self) -> &'static str {
         match self {
             Self::None => "application/vnd.oci.image.layer.v1.tar",
             Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -213,8 +226,14 @@ impl ImageWriter {
         let mut descriptors = Vec::new();
         let cores = threads::cores();
         for layers in layers.chunks(cores) {
-            let packed = threads::map(cores, layers, |layer| compress(layer, compression, spool))?;
-            for (mut file, size, digest) in packed {
+            let packed =
+                threads::map(cores, layers, |layer| pack(layer, compression, None, spool))?;
+            for Packed {
+                mut file,
+                bytes: size,
+                digest,
+            } in packed
+            {
                 file.rewind().at("read", spool)?;
                 self.put(&format!("blobs/sha256/{}", digest.hex()), size, &mut file)?;
                 descriptors.push(json!({"mediaType": compression.media_type(), "digest": digest.to_string(), "size": size}));
@@ -332,11 +351,25 @@ impl<W: Write> Write for Counting<W> {
     }
 }
 
-fn compress(
+/// A layer as it goes out.
+#[derive(Debug)]
+pub struct Packed {
+    /// A file without a name, with all of it.
+    pub file: File,
+    /// Its length.
+    pub bytes: u64,
+    /// SHA-256 of it.
+    pub digest: Digest,
+}
+
+/// Compresses a layer into a file without a name in `spool`, the same way each time. Without a level it is 6 for
+/// gzip and 3 for zstd.
+pub fn pack(
     layer: &ExportLayer<'_>,
     compression: Compression,
+    level: Option<u32>,
     spool: &Path,
-) -> Result<(File, u64, Digest)> {
+) -> Result<Packed> {
     let file = tempfile::tempfile_in(spool).at("create a temporary file in", spool)?;
     let out = Counting {
         out: io::BufWriter::with_capacity(1 << 17, file),
@@ -351,12 +384,15 @@ fn compress(
                 out
             }
             Compression::Gzip => {
-                let mut gzip = flate2::write::GzEncoder::new(out, flate2::Compression::new(6));
+                let mut gzip = flate2::write::GzEncoder::new(
+                    out,
+                    flate2::Compression::new(level.unwrap_or(6).min(9)),
+                );
                 (layer.write)(&mut gzip)?;
                 gzip.finish()?
             }
             Compression::Zstd => {
-                let mut zstd = zstd::Encoder::new(out, 3)?;
+                let mut zstd = zstd::Encoder::new(out, level.unwrap_or(3).min(19) as i32)?;
                 (layer.write)(&mut zstd)?;
                 zstd.finish()?
             }
@@ -367,5 +403,9 @@ fn compress(
         .into_inner()
         .map_err(io::IntoInnerError::into_error)
         .at("export a layer into", spool)?;
-    Ok((file, bytes, Digest::from_bytes(hasher.finalize().into())))
+    Ok(Packed {
+        file,
+        bytes,
+        digest: Digest::from_bytes(hasher.finalize().into()),
+    })
 }

@@ -63,6 +63,8 @@ pub struct Client {
     registry: String,
     repository: String,
     auth: Auth,
+    pushes: bool,
+    mounts: Vec<String>,
     options: Options,
 }
 
@@ -82,8 +84,33 @@ impl Client {
             registry: location.registry().to_owned(),
             repository: location.repository().to_owned(),
             auth: Auth::new(options.credentials.clone()),
+            pushes: false,
+            mounts: Vec::new(),
             options,
         }
+    }
+
+    /// The same for pushing, with blobs taken from these repositories of the registry.
+    pub fn for_push(mut self, from: &[String]) -> Self {
+        self.pushes = true;
+        self.mounts = from.to_vec();
+        self
+    }
+
+    /// What a token is to be for.
+    fn scopes(&self) -> Vec<String> {
+        let actions = if self.pushes { "pull,push" } else { "pull" };
+        let own = format!("repository:{}:{actions}", self.repository);
+        let others = self
+            .mounts
+            .iter()
+            .map(|from| format!("repository:{from}:pull"));
+        std::iter::once(own).chain(others).collect()
+    }
+
+    /// The registry, as references have it.
+    pub(crate) fn registry(&self) -> &str {
+        &self.registry
     }
 
     /// Registry and repository, for messages.
@@ -111,7 +138,8 @@ impl Client {
         start: Uri,
         make: &mut dyn FnMut(Uri) -> Question<'a>,
     ) -> Result<Answer, Failure> {
-        let home = Origin::of(&start);
+        // Not that of the address: a registry may send an upload to another host.
+        let home = Origin::of(&self.address("")?);
         let (mut uri, mut redirects, mut tokens) = (start, 0, 0);
         loop {
             self.options.watch.check()?;
@@ -160,7 +188,7 @@ impl Client {
             http: &self.http,
             registry: &self.registry,
             plain: self.endpoint.plain,
-            scopes: &[format!("repository:{}:pull", self.repository)],
+            scopes: &self.scopes(),
         };
         self.auth.answer(&wanted, challenges, refused)
     }

@@ -56,6 +56,8 @@ impl Question<'_> {
 pub(crate) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
+    /// Where it came from.
+    pub uri: Uri,
     body: Body,
 }
 
@@ -176,6 +178,7 @@ impl Http {
         let answer = Answer {
             status: parts.status,
             headers: parts.headers,
+            uri,
             body,
         };
         tracing::debug!(status = answer.status.as_u16(), "answer");

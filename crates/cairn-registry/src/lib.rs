@@ -28,6 +28,7 @@ mod http;
 mod location;
 mod partial;
 mod pull;
+mod push;
 mod retry;
 mod said;
 mod tls;

@@ -63,6 +63,8 @@ kinds! {
     KNOWN_TREE = 24, Some(b'f'), "known tree row";
     /// How long an image is to be kept.
     KEEP = 25, Some(b'h'), "keep row";
+    /// Blobs of registries that a layer is.
+    FORM = 26, Some(b'b'), "form row";
     /// A container.
     CONTAINER = 30, Some(b'r'), "container row";
 }

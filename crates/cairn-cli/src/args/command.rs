@@ -6,7 +6,7 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
-use super::images::{Export, Flatten, Import, Pull, Rebase, Which};
+use super::images::{Export, Flatten, Import, Pull, Push, Rebase, Which};
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
 use super::run::Run;
@@ -36,6 +36,11 @@ pub enum Command {
         after_help = "Examples:\n  cairn pull example/app:2\n  cairn pull --platform linux/arm64 localhost:5000/example/app"
     )]
     Pull(Pull),
+    /// Push an image to a registry
+    #[command(
+        after_help = "Examples:\n  cairn push localhost:5000/example/app:2\n  cairn push example/app:2 localhost:5000/example/app:2 --compression zstd"
+    )]
+    Push(Push),
     /// Export images to an archive, OCI layout, tar file or directory
     #[command(
         after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
@@ -410,6 +415,7 @@ impl Command {
             self,
             Self::Import(_)
                 | Self::Pull(_)
+                | Self::Push(_)
                 | Self::Export(_)
                 | Self::Commit(_)
                 | Self::Snapshot(_)

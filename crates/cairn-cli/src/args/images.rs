@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use cairn_image::{Compression, Platform};
 use cairn_model::{ImageRef, units};
+use cairn_repo::Packing;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -39,6 +40,20 @@ pub struct Pull {
     /// Platform to choose from a multi-platform image [default: the host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+}
+
+/// Arguments of `push`.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// Image to push
+    pub image: String,
+    /// Where to push it, as NAME or NAME:TAG [default: IMAGE, if it is a name]
+    #[arg(value_name = "REF")]
+    pub destination: Option<ImageRef>,
+    /// Compression of layers: gzip, zstd or none, with a level as in zstd:19 [default: any form that the registry
+    /// has, else gzip]
+    #[arg(long, value_name = "NAME[:LEVEL]")]
+    pub compression: Option<Packing>,
 }
 
 /// When an image is pulled.

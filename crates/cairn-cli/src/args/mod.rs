@@ -24,7 +24,7 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
-pub use images::{Export, ExportFormat, Flatten, Import, Pull, Rebase, When, Which};
+pub use images::{Export, ExportFormat, Flatten, Import, Pull, Push, Rebase, When, Which};
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
 pub use run::Run;
@@ -38,8 +38,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "pull", "export", "images", "inspect", "history", "tag", "rmi", "rebase",
-            "flatten", "which", "pin", "unpin", "expire",
+            "import", "pull", "push", "export", "images", "inspect", "history", "tag", "rmi",
+            "rebase", "flatten", "which", "pin", "unpin", "expire",
         ],
     ),
     (

@@ -23,6 +23,7 @@ mod pause;
 mod port;
 mod ps;
 mod pull;
+mod push;
 mod quickstart;
 mod rebase;
 mod rename;
@@ -196,6 +197,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Create => init::init(&env),
         Command::Import(args) => images::import(&env, args),
         Command::Pull(args) => return pull::pull(&env, &args),
+        Command::Push(args) => push::push(&env, &args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),
         Command::Inspect {

@@ -81,6 +81,10 @@ fn leads_somewhere(all: &AllRows, kind: kinds::Kind, rest: &[u8]) -> Sound {
             let both = |(parent, child)| has_snapshot(all, parent) && has_snapshot(all, child);
             sound(parts().is_some_and(both), || None)
         }
+        kinds::FORM => {
+            let there = |id: Digest| all.contains_key(&kinds::DIFF.key(id.as_bytes()));
+            sound(digest().is_ok_and(there), || None)
+        }
         kinds::DIFF => {
             let layer = |id| matches!(rows::layer_of_diff(all, &id), Ok(Some(_)));
             sound(digest().is_ok_and(layer), || None)

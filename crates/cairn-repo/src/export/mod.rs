@@ -12,6 +12,7 @@ use cairn_layer::export_layer;
 
 use crate::error::{At, Error, Result};
 use crate::images::{Image, Images};
+use crate::repo::Repo;
 use new_directory::NewDirectory;
 use target::Target;
 
@@ -132,20 +133,11 @@ impl Images<'_> {
         compression: Compression,
     ) -> Result<()> {
         for image in images {
-            let layer = |layer: &cairn_layer::Layer| {
-                let layer = *layer;
-                let unknown = || Error::Invalid(format!("layer {} has no diff id", layer.id));
-                Ok(ExportLayer {
-                    diff_id: layer.diff_id.ok_or_else(unknown)?,
-                    tar_bytes: layer.tar_bytes.ok_or_else(unknown)?,
-                    write: Box::new(move |out| {
-                        export_layer(&self.repo.store, &layer, out)
-                            .map(drop)
-                            .map_err(std::io::Error::other)
-                    }),
-                })
-            };
-            let layers = image.layers.iter().map(layer).collect::<Result<Vec<_>>>()?;
+            let layers = image
+                .layers
+                .iter()
+                .map(|layer| self.repo.export_layer(layer))
+                .collect::<Result<Vec<_>>>()?;
             match format {
                 Format::Docker => writer.docker_image(&image.names, &image.config, &layers)?,
                 _ => writer.oci_image(
@@ -158,6 +150,23 @@ impl Images<'_> {
             }
         }
         Ok(writer.finish()?)
+    }
+}
+
+impl Repo {
+    /// A layer as those take it who write it out.
+    pub(crate) fn export_layer(&self, layer: &cairn_layer::Layer) -> Result<ExportLayer<'_>> {
+        let layer = *layer;
+        let unknown = || Error::Invalid(format!("layer {} has no diff id", layer.id));
+        Ok(ExportLayer {
+            diff_id: layer.diff_id.ok_or_else(unknown)?,
+            tar_bytes: layer.tar_bytes.ok_or_else(unknown)?,
+            write: Box::new(move |out| {
+                export_layer(&self.store, &layer, out)
+                    .map(drop)
+                    .map_err(std::io::Error::other)
+            }),
+        })
     }
 }
 

@@ -80,6 +80,9 @@ impl GcPlan<'_> {
             gc.mark_roots(marks, &now, &mut done.borrow_mut())?;
             for layer in &now.unreferenced {
                 rows::delete_layer(txn, layer);
+                if let Some(diff_id) = &layer.diff_id {
+                    crate::forms::forget(txn, diff_id);
+                }
             }
             crate::import::forget_trees(txn)
         })?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cairn_image::{LayerSource, SourceImage};
+use cairn_image::{Compression, LayerSource, SourceImage};
 use cairn_layer::{Layer, Tree};
 use cairn_model::{Digest, ImageRef};
 use cairn_store::{Ingest, IngestStats, put_stream};
@@ -12,6 +12,7 @@ use super::names::Names;
 use super::publish::Ready;
 use super::{Import, Imported};
 use crate::error::{Error, Result};
+use crate::forms::Form;
 use crate::rows;
 
 const TRIES: usize = 3;
@@ -131,8 +132,10 @@ impl Import<'_> {
             .collect();
         let layers_present = known.iter().flatten().count();
         let new = self.read_layers(ingest, image, &known, &title)?;
-        for (id, new) in diff_ids.iter().zip(new) {
+        let mut forms = Vec::new();
+        for ((id, new), source) in diff_ids.iter().zip(new).zip(&image.layers) {
             if let Some(new) = new {
+                forms.extend(form_of(source).map(|form| (*id, form)));
                 fresh.insert(*id, new);
             }
         }
@@ -148,6 +151,18 @@ impl Import<'_> {
             stats: IngestStats::default(),
             names_left_out: Vec::new(),
             taken: Vec::new(),
+            forms,
         })
     }
+}
+
+/// The blob that a layer of a registry was read as.
+fn form_of(source: &LayerSource) -> Option<Form> {
+    let (blob, from) = source.remote_blob()?;
+    Some(Form {
+        digest: blob.digest,
+        bytes: blob.bytes,
+        compression: Compression::of_media_type(&blob.media_type)?,
+        from,
+    })
 }

@@ -2,12 +2,13 @@
 
 use cairn_image::ImageConfig;
 use cairn_layer::Layer;
-use cairn_model::{ImageRef, SnapshotKey};
+use cairn_model::{Digest, ImageRef, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
 use cairn_store::{Ingest, IngestStats, StreamRef, Txn, put_stream};
 
 use super::{Imported, NameLeftOut, Renamed};
 use crate::error::{Error, Result};
+use crate::forms::{self, Form};
 use crate::repo::Repo;
 use crate::rows::{self, ImageRow};
 use crate::time;
@@ -37,6 +38,7 @@ impl Repo {
             stats: ingest.stats(),
             names_left_out: Vec::new(),
             taken: Vec::new(),
+            forms: Vec::new(),
         };
         let published = self.publish_images(ingest, vec![ready])?;
         published.into_iter().next().ok_or(Error::LayerGone)
@@ -72,6 +74,8 @@ pub(super) struct Ready {
     pub stats: IngestStats,
     pub names_left_out: Vec<NameLeftOut>,
     pub taken: Vec<Renamed>,
+    /// Blobs of a registry that layers were read as.
+    pub forms: Vec<(Digest, Form)>,
 }
 
 impl Ready {
@@ -88,6 +92,9 @@ impl Ready {
                 imported,
             },
         )?;
+        for (diff_id, form) in &self.forms {
+            forms::remember(txn, diff_id, form)?;
+        }
         self.taken.clear();
         for name in &self.names {
             if let Some(from) = rows::tag(txn, name)?.filter(|from| *from != id) {

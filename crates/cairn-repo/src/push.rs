@@ -1,0 +1,305 @@
+//! Images to a registry. A layer goes out as a blob that the registry has, if it came in or went out as one; else
+//! it is compressed, the same way each time, and uploaded.
+
+use std::str::FromStr;
+
+use cairn_image::{Compression, ExportLayer, Packed, pack, sha256};
+use cairn_layer::Layer;
+use cairn_model::Digest;
+use cairn_registry::{Client, Location};
+use cairn_sys::threads;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::error::{At, Error, Result};
+use crate::forms::{self, Form};
+use crate::images::{Image, Images};
+use crate::report;
+
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Repositories that blobs are taken from: each one is asked for in the token.
+const MOUNTS_MAX: usize = 4;
+
+/// How layers are compressed: `gzip`, `zstd:19`, `none`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packing {
+    /// By what.
+    pub compression: Compression,
+    /// How hard, where it is not the usual level.
+    pub level: Option<u32>,
+}
+
+impl FromStr for Packing {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, level) = match text.split_once(':') {
+            Some((name, level)) => (name, Some(level)),
+            None => (text, None),
+        };
+        let compression: Compression = name.parse()?;
+        let max = match compression {
+            Compression::None => 0,
+            Compression::Gzip => 9,
+            Compression::Zstd => 19,
+        };
+        let level = level.map(|level| {
+            let number = level.parse().ok().filter(|level| (1..=max).contains(level));
+            number.ok_or_else(|| format!("{level:?} is not a level of {name}; use 1 to {max}"))
+        });
+        Ok(Self {
+            compression,
+            level: level.transpose()?,
+        })
+    }
+}
+
+/// What a push is asked.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PushOptions {
+    /// How layers are compressed, and that those are compressed so which the registry has in another form; without
+    /// it any form will do, and gzip where none is there.
+    pub packing: Option<Packing>,
+}
+
+/// What a push brought to the registry.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Pushed {
+    /// Id of the image.
+    #[serde(serialize_with = "report::text")]
+    pub id: Digest,
+    /// Digest of its manifest there.
+    #[serde(serialize_with = "report::text")]
+    pub digest: Digest,
+    /// Number of layers.
+    pub layers: usize,
+    /// Layers that the registry had.
+    pub layers_present: usize,
+    /// Bytes of the blobs that were uploaded.
+    pub bytes_sent: u64,
+}
+
+/// A layer that is in the registry.
+struct There {
+    diff_id: Digest,
+    form: Form,
+    sent: u64,
+}
+
+impl Images<'_> {
+    /// Brings an image to `location`. `client` makes the client for it, which may also take blobs from some
+    /// repositories of the same registry.
+    pub fn push(
+        &self,
+        reference: &str,
+        location: &Location,
+        client: &dyn Fn(&[String]) -> Client,
+        options: &PushOptions,
+    ) -> Result<Pushed> {
+        let _span = tracing::info_span!("push", reference = %location).entered();
+        let Some(tag) = location.tag() else {
+            return Err(Error::Invalid(format!(
+                "{location} names a digest; an image is pushed to a tag"
+            )));
+        };
+        let image = self.find(reference)?;
+        let mut layers: Vec<Layer> = Vec::new();
+        for layer in &image.layers {
+            // One that occurs twice is one blob.
+            if layers.iter().all(|known| known.diff_id != layer.diff_id) {
+                layers.push(*layer);
+            }
+        }
+        let known = self.known(&layers, options)?;
+        let client = client(&mounts(&known, location));
+        let push = Push {
+            images: *self,
+            client: &client,
+            options,
+            registry: location.registry(),
+        };
+        let todo: Vec<(Layer, Vec<Form>)> = layers.into_iter().zip(known).collect();
+        let there = threads::map(threads::cores(), &todo, |(layer, known)| {
+            push.layer(layer, known)
+        })?;
+        let mut sent = push.document(image.config.bytes())?;
+        let manifest = manifest(&image, &there)?;
+        let digest = client.put_manifest(tag, MANIFEST, manifest.as_bytes())?;
+        sent += there.iter().map(|layer| layer.sent).sum::<u64>();
+        self.repo.store.db().write::<_, Error>(|txn| {
+            for layer in &there {
+                // Removed and collected meanwhile, perhaps.
+                if crate::rows::layer_of_diff(txn, &layer.diff_id)?.is_some() {
+                    forms::remember(txn, &layer.diff_id, &layer.form)?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(Pushed {
+            id: image.row.id,
+            digest,
+            layers: image.layers.len(),
+            layers_present: there.iter().filter(|layer| layer.sent == 0).count(),
+            bytes_sent: sent,
+        })
+    }
+
+    /// Forms of each layer that will do.
+    fn known(&self, layers: &[Layer], options: &PushOptions) -> Result<Vec<Vec<Form>>> {
+        let wanted = options.packing.map(|packing| packing.compression);
+        self.repo.store.db().read(|rows| {
+            let of = |layer: &Layer| match &layer.diff_id {
+                Some(diff_id) => forms::forms(rows, diff_id),
+                None => Ok(Vec::new()),
+            };
+            let fits = |form: &Form| wanted.is_none_or(|wanted| form.compression == wanted);
+            let mut all = layers.iter().map(of).collect::<Result<Vec<_>>>()?;
+            all.iter_mut().for_each(|forms| forms.retain(fits));
+            Ok(all)
+        })
+    }
+}
+
+/// Repositories of the same registry that have, or had, forms of these layers.
+fn mounts(known: &[Vec<Form>], location: &Location) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for form in known.iter().flatten() {
+        if let Some(from) = elsewhere(form, location.registry())
+            && from != location.repository()
+            && !out.iter().any(|known| known == from)
+            && out.len() < MOUNTS_MAX
+        {
+            out.push(from.to_owned());
+        }
+    }
+    out
+}
+
+/// The repository of this registry that a form comes from.
+fn elsewhere<'a>(form: &'a Form, registry: &str) -> Option<&'a str> {
+    let (host, repository) = form.from.split_once('/')?;
+    (host == registry).then_some(repository)
+}
+
+struct Push<'a> {
+    images: Images<'a>,
+    client: &'a Client,
+    options: &'a PushOptions,
+    registry: &'a str,
+}
+
+impl Push<'_> {
+    fn layer(&self, layer: &Layer, known: &[Form]) -> Result<There> {
+        let repo = self.images.repo;
+        let layer = repo.export_layer(layer)?;
+        for form in known {
+            if self.client.has_blob(&form.digest, form.bytes)? {
+                return Ok(self.there(&layer, form.clone(), 0));
+            }
+        }
+        for form in known {
+            if let Some(from) = elsewhere(form, self.registry)
+                && self.client.mount_blob(&form.digest, from)?
+            {
+                return Ok(self.there(&layer, form.clone(), 0));
+            }
+        }
+        let packing = self.options.packing.unwrap_or(Packing {
+            compression: Compression::Gzip,
+            level: None,
+        });
+        let Packed {
+            file,
+            bytes,
+            digest,
+        } = pack(&layer, packing.compression, packing.level, &repo.spool())?;
+        let form = Form {
+            digest,
+            bytes,
+            compression: packing.compression,
+            from: String::new(),
+        };
+        let is_new = known.iter().all(|known| known.digest != digest);
+        if is_new && self.client.has_blob(&digest, bytes)? {
+            return Ok(self.there(&layer, form, 0));
+        }
+        repo.watch().total(bytes);
+        self.client.put_blob(&digest, &file, bytes)?;
+        Ok(self.there(&layer, form, bytes))
+    }
+
+    fn there(&self, layer: &ExportLayer<'_>, form: Form, sent: u64) -> There {
+        There {
+            diff_id: layer.diff_id,
+            form: Form {
+                from: self.client.name(),
+                ..form
+            },
+            sent,
+        }
+    }
+
+    /// Brings a document; the bytes that were sent.
+    fn document(&self, bytes: &[u8]) -> Result<u64> {
+        let (digest, len) = (sha256(bytes), bytes.len() as u64);
+        if self.client.has_blob(&digest, len)? {
+            return Ok(0);
+        }
+        let spool = self.images.repo.spool();
+        let mut file = tempfile::tempfile_in(&spool).at("create a temporary file in", &spool)?;
+        std::io::Write::write_all(&mut file, bytes).at("write into", &spool)?;
+        self.images.repo.watch().total(len);
+        self.client.put_blob(&digest, &file, len)?;
+        Ok(len)
+    }
+}
+
+/// The manifest of the image, of the blobs that the registry has.
+fn manifest(image: &Image, there: &[There]) -> Result<String> {
+    let descriptor = |layer: &Layer| {
+        let found = there
+            .iter()
+            .find(|there| Some(there.diff_id) == layer.diff_id);
+        let form = &found.ok_or(Error::LayerGone)?.form;
+        let kind = form.compression.media_type();
+        Ok(json!({"mediaType": kind, "digest": form.digest.to_string(), "size": form.bytes}))
+    };
+    let layers = image
+        .layers
+        .iter()
+        .map(descriptor)
+        .collect::<Result<Vec<Value>>>()?;
+    let config = image.config.bytes();
+    Ok(json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": sha256(config).to_string(), "size": config.len()},
+        "layers": layers,
+    })
+    .to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressions_have_levels_within_bounds() {
+        let parse = |text: &str| {
+            text.parse::<Packing>()
+                .ok()
+                .map(|p| (p.compression, p.level))
+        };
+        assert_eq!(parse("gzip"), Some((Compression::Gzip, None)));
+        assert_eq!(parse("gzip:9"), Some((Compression::Gzip, Some(9))));
+        assert_eq!(parse("zstd:19"), Some((Compression::Zstd, Some(19))));
+        assert_eq!(parse("none"), Some((Compression::None, None)));
+        for bad in [
+            "", "xz", "gzip:0", "gzip:10", "zstd:20", "zstd:", "zstd:x", "none:1",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}
