@@ -77,3 +77,8 @@ impl<T> Step<T> for io::Result<T> {
         })
     }
 }
+
+/// What an option says that cannot be.
+pub(crate) fn usage<T>(option: &str, text: &str, why: &str) -> Result<T> {
+    Err(Error::Usage(format!("{option} {text}: {why}")))
+}

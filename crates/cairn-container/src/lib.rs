@@ -25,6 +25,7 @@ mod commit;
 mod config;
 mod copy;
 mod create;
+mod devices;
 mod environment;
 mod error;
 mod events;

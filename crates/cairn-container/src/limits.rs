@@ -1,11 +1,9 @@
-//! Limits and devices, as the user writes them: each bounded where it is read.
+//! Limits, as the user writes them: each bounded where it is read.
 
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Component, Path, PathBuf};
+use cairn_runtime::{DeviceNode, DeviceRule, Limits, Pids, Swap};
 
-use cairn_runtime::{DeviceKind, DeviceNode, DeviceRule, Limits, Pids, Swap};
-
-use crate::error::{Error, Result, Step};
+use crate::devices::{device, rule};
+use crate::error::{Result, usage};
 
 /// As Docker: less is not enough to start a program in.
 const MEMORY_BYTES_MIN: u64 = 6 << 20;
@@ -35,10 +33,6 @@ pub struct LimitOptions {
     pub devices: Vec<String>,
     /// `--device-cgroup-rule`
     pub device_rules: Vec<String>,
-}
-
-fn usage<T>(option: &str, text: &str, why: &str) -> Result<T> {
-    Err(Error::Usage(format!("{option} {text}: {why}")))
 }
 
 /// A size by Docker's grammar: a number, maybe with a fraction, and `b`, `k`, `m`, `g` or `t` for powers of
@@ -95,51 +89,46 @@ fn online() -> Vec<u32> {
 impl LimitOptions {
     /// The limits, within bounds.
     pub(crate) fn limits(&self) -> Result<Limits> {
-        let memory = match self
-            .memory
-            .as_deref()
-            .map(|text| (text, bytes("--memory", text)))
-        {
-            None => None,
-            Some((_, Ok(0))) => None,
-            Some((text, Ok(n))) if n < MEMORY_BYTES_MIN => {
-                return usage("--memory", text, "the minimum is 6m");
-            }
-            Some((_, n)) => Some(n?),
-        };
-        let reservation = self.memory_reservation.as_deref();
-        let reservation = match reservation.map(|t| (t, bytes("--memory-reservation", t))) {
-            None | Some((_, Ok(0))) => None,
-            Some((text, Ok(n))) if n < MEMORY_BYTES_MIN => {
-                return usage("--memory-reservation", text, "the minimum is 6m");
-            }
-            Some((text, Ok(n))) if memory.is_some_and(|m| n > m) => {
-                return usage("--memory-reservation", text, "must not exceed --memory");
-            }
-            Some((_, n)) => Some(n?),
-        };
+        let memory = memory("--memory", self.memory.as_deref())?;
         Ok(Limits {
             memory_bytes: memory,
             swap: self.swap(memory)?,
-            memory_reservation_bytes: reservation,
-            cpu_quota: self
-                .cpus
-                .as_deref()
-                .and_then(|t| quota(t).transpose())
-                .transpose()?,
+            memory_reservation_bytes: self.reservation(memory)?,
+            cpu_quota: self.quota()?,
             cpu_shares: within("--cpu-shares", self.cpu_shares, 2, 262_144)?,
             cpuset: self.cpuset.as_deref().map(cpuset).transpose()?,
-            pids: match self.pids {
-                None => Pids::Usual,
-                Some(-1 | 0) => Pids::Unlimited,
-                Some(n) if (1..=PIDS_MAX).contains(&n) => Pids::Most(n.unsigned_abs()),
-                Some(n) => {
-                    let why = format!("must be -1 (unlimited) or 1 to {PIDS_MAX}");
-                    return usage("--pids-limit", &n.to_string(), &why);
-                }
-            },
+            pids: self.pids()?,
             blkio_weight: within("--blkio-weight", self.blkio_weight, 10, 1000)?,
             more: Vec::new(),
+        })
+    }
+
+    fn reservation(&self, memory_bytes: Option<u64>) -> Result<Option<u64>> {
+        const OPTION: &str = "--memory-reservation";
+        let text = self.memory_reservation.as_deref();
+        let bytes = memory(OPTION, text)?;
+        match bytes.zip(memory_bytes).is_some_and(|(n, most)| n > most) {
+            true => usage(OPTION, text.unwrap_or_default(), "must not exceed --memory"),
+            false => Ok(bytes),
+        }
+    }
+
+    fn quota(&self) -> Result<Option<u64>> {
+        match self.cpus.as_deref() {
+            Some(text) => quota(text),
+            None => Ok(None),
+        }
+    }
+
+    fn pids(&self) -> Result<Pids> {
+        Ok(match self.pids {
+            None => Pids::Usual,
+            Some(-1 | 0) => Pids::Unlimited,
+            Some(n) if (1..=PIDS_MAX).contains(&n) => Pids::Most(n.unsigned_abs()),
+            Some(n) => {
+                let why = format!("must be -1 (unlimited) or 1 to {PIDS_MAX}");
+                return usage("--pids-limit", &n.to_string(), &why);
+            }
         })
     }
 
@@ -222,47 +211,14 @@ impl LimitOptions {
     }
 }
 
-/// Nodes for all devices of the host that are not in every container anyway.
-pub(crate) fn all_devices() -> Result<Vec<DeviceNode>> {
-    const NODES_MAX: usize = 10_000;
-    const OWN: [&str; 12] = [
-        "pts",
-        "shm",
-        "mqueue",
-        "hugepages",
-        "console",
-        "ptmx",
-        "tty",
-        "null",
-        "zero",
-        "full",
-        "random",
-        "urandom",
-    ];
-    let mut nodes = Vec::new();
-    let mut ahead = vec![PathBuf::from("/dev")];
-    while let Some(directory) = ahead.pop() {
-        let entries =
-            std::fs::read_dir(&directory).step(format!("read {}", directory.display()))?;
-        for path in entries.flatten().map(|entry| entry.path()) {
-            let name = path.strip_prefix("/dev").unwrap_or(&path);
-            // What has gone since is not there.
-            let Ok(meta) = path.symlink_metadata() else {
-                continue;
-            };
-            if OWN.iter().any(|own| name == Path::new(own)) || nodes.len() >= NODES_MAX {
-                continue;
-            }
-            let kind = meta.file_type();
-            if kind.is_dir() {
-                ahead.push(path);
-            } else if kind.is_block_device() || kind.is_char_device() {
-                nodes.extend(device(&path.to_string_lossy()).map(|(node, _)| node).ok());
-            }
-        }
+/// A size of memory; zero is as if it were not given.
+fn memory(option: &str, text: Option<&str>) -> Result<Option<u64>> {
+    let Some(text) = text else { return Ok(None) };
+    match bytes(option, text)? {
+        0 => Ok(None),
+        n if n < MEMORY_BYTES_MIN => usage(option, text, "the minimum is 6m"),
+        n => Ok(Some(n)),
     }
-    nodes.sort_by(|a: &DeviceNode, b| a.path.cmp(&b.path));
-    Ok(nodes)
 }
 
 /// Zero is as if it were not given, as Docker has it.
@@ -302,108 +258,6 @@ fn cpuset(text: &str) -> Result<String> {
             Some(n) => usage("--cpuset-cpus", text, &format!("there is no processor {n}")),
             None => Ok(text.trim().to_owned()),
         },
-    }
-}
-
-fn access(letters: &str) -> Option<(bool, bool, bool)> {
-    let known = !letters.is_empty() && letters.chars().all(|c| "rwm".contains(c));
-    let has = |c| letters.contains(c);
-    known.then(|| (has('r'), has('w'), has('m')))
-}
-
-/// `HOST[:CONTAINER][:rwm]`
-fn device(text: &str) -> Result<(DeviceNode, DeviceRule)> {
-    const OPTION: &str = "--device";
-    let parts: Vec<&str> = text.split(':').collect();
-    let (host, target, letters) = match parts[..] {
-        [host] => (host, host, "rwm"),
-        [host, letters] if access(letters).is_some() => (host, host, letters),
-        [host, target] => (host, target, "rwm"),
-        [host, target, letters] => (host, target, letters),
-        _ => return usage(OPTION, text, "must be HOST[:CONTAINER][:rwm]"),
-    };
-    let Some((read, write, make)) = access(letters) else {
-        return usage(OPTION, text, "access must be letters of rwm");
-    };
-    let below = Path::new(target).strip_prefix("/dev").ok();
-    let plain = |path: &&Path| {
-        path.components().count() > 0
-            && path.components().all(|c| matches!(c, Component::Normal(_)))
-    };
-    let Some(path) = below.filter(plain).and_then(Path::to_str) else {
-        return usage(OPTION, text, "the path in the container must be below /dev");
-    };
-    let meta = std::fs::metadata(host).step(format!("{OPTION} {host}"))?;
-    let kind = match meta.file_type() {
-        kind if kind.is_block_device() => DeviceKind::Block,
-        kind if kind.is_char_device() => DeviceKind::Character,
-        _ => return usage(OPTION, text, "is not a device"),
-    };
-    let (major, minor) = (
-        rustix::fs::major(meta.rdev()),
-        rustix::fs::minor(meta.rdev()),
-    );
-    let node = DeviceNode {
-        path: path.to_owned(),
-        kind,
-        major,
-        minor,
-        mode: meta.mode() & 0o777,
-        uid: meta.uid(),
-        gid: meta.gid(),
-    };
-    let rule = DeviceRule {
-        kind: Some(kind),
-        major: Some(major),
-        minor: Some(minor),
-        read,
-        write,
-        make,
-    };
-    Ok((node, rule))
-}
-
-/// `TYPE MAJOR:MINOR ACCESS`, where numbers may be `*`.
-fn rule(text: &str) -> Result<DeviceRule> {
-    const OPTION: &str = "--device-cgroup-rule";
-    let refused = || {
-        usage(
-            OPTION,
-            text,
-            "must be TYPE MAJOR:MINOR ACCESS, such as \"c 13:* rwm\"",
-        )
-    };
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [kind, numbers, letters] = words[..] else {
-        return refused();
-    };
-    let kind = match kind {
-        "a" => None,
-        "b" => Some(DeviceKind::Block),
-        "c" => Some(DeviceKind::Character),
-        _ => return refused(),
-    };
-    let number = |text: &str, most: u32| match text {
-        "*" => Some(None),
-        text if text.bytes().all(|b| b.is_ascii_digit()) => {
-            text.parse().ok().filter(|n| *n <= most).map(Some)
-        }
-        _ => None,
-    };
-    let Some((major, minor)) = numbers.split_once(':') else {
-        return refused();
-    };
-    let numbers = (number(major, 0xfff), number(minor, 0xf_ffff));
-    match (numbers, access(letters)) {
-        ((Some(major), Some(minor)), Some((read, write, make))) => Ok(DeviceRule {
-            kind,
-            major,
-            minor,
-            read,
-            write,
-            make,
-        }),
-        _ => refused(),
     }
 }
 
@@ -532,38 +386,5 @@ mod tests {
             (Swap::Unlimited, Pids::Unlimited)
         );
         assert_eq!(limits.cpu_quota, Some(50_000));
-    }
-
-    #[test]
-    fn devices_are_named_by_path_and_by_rule() {
-        let (node, given) = device("/dev/null:/dev/zip:r").unwrap();
-        assert_eq!((node.path.as_str(), node.major, node.minor), ("zip", 1, 3));
-        assert!(given.read && !given.write && !given.make);
-        assert_eq!(device("/dev/null:rw").unwrap().0.path, "null");
-        for bad in [
-            "/etc/passwd",
-            "/dev/null:/etc/x",
-            "/dev/null:/dev/../etc/x",
-            "/dev/null:/dev",
-            "/dev/null:/dev/x:rwx",
-            "/dev/nonexistent",
-            "a:b:c:d",
-        ] {
-            assert!(device(bad).is_err(), "{bad}");
-        }
-        let all = rule("c 13:* rw").unwrap();
-        assert_eq!((all.major, all.minor, all.make), (Some(13), None, false));
-        assert_eq!(rule("a *:* m").unwrap().kind, None);
-        for bad in [
-            "",
-            "c 13 rw",
-            "x 1:1 r",
-            "c 1:1",
-            "c -1:1 r",
-            "c 1:1 rz",
-            "c 9999:0 r",
-        ] {
-            assert!(rule(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -14,7 +14,7 @@ use crate::command::CommandLine;
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
 use crate::options::RunOptions;
-use crate::{config, generated, limits, mounts, secrets, sysctl, ulimit, users};
+use crate::{config, devices, generated, mounts, secrets, sysctl, ulimit, users};
 
 /// A container that is ready to be started, locked by this process.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Making<'_> {
         let privileged = self.options.security.privileged;
         let (rules, mut nodes) = self.options.limits.devices()?;
         if privileged {
-            nodes.extend(limits::all_devices()?);
+            nodes.extend(devices::all_devices()?);
         }
         if !nodes.is_empty() && !cairn_runtime::rootless::has_all_ids() {
             return Err(Error::Refused(

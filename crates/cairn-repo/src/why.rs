@@ -229,8 +229,8 @@ impl Graph {
         let with = self.roots.snapshots.iter().filter(|s| s.layer == Some(*id));
         let ways = with.flat_map(|snapshot| {
             let mut ways = self.ways(&snapshot.key);
-            let last = step("snapshot", &snapshot.key);
-            ways.iter_mut().for_each(|way| way.push(last.clone()));
+            let last = || step("snapshot", &snapshot.key);
+            ways.iter_mut().for_each(|way| way.push(last()));
             ways
         });
         ways.take(WAYS_MAX).collect()

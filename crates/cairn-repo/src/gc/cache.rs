@@ -15,6 +15,12 @@ use crate::trees::tree_id;
 /// What stays in the cache.
 type Kept = (HashSet<TreeId>, HashSet<ObjectId>);
 
+/// The trees of all snapshots.
+fn trees(roots: &Roots) -> Result<HashSet<TreeId>> {
+    let chains = roots.snapshots.iter().map(|snapshot| roots.chain(snapshot));
+    chains.map(|layers| Ok(tree_id(&layers?))).collect()
+}
+
 impl Gc<'_> {
     /// Views of trees that are gone, and objects no layer has, leave the cache; with `prune`, all that
     /// nothing writable or mounted is made of; else what is over the cache's budget. Roots are read again
@@ -27,10 +33,7 @@ impl Gc<'_> {
     /// The same down to this many bytes; what is in use stays, whatever it takes.
     pub(super) fn evict_to(&self, bytes_max: Option<u64>) -> Result<Evicted> {
         let all = self.repo.store.db().read::<_, Error>(|rows| roots(rows))?;
-        let chains = all.snapshots.iter().map(|snapshot| all.chain(snapshot));
-        let trees = chains.map(|layers| Ok(tree_id(&layers?)));
-        let trees = trees.collect::<Result<HashSet<TreeId>>>()?;
-        self.repo.views().cache().forget_uses(&trees);
+        self.repo.views().cache().forget_uses(&trees(&all)?);
         self.repo.views().cache().retain::<Error>(|| {
             let roots = self.repo.store.db().read::<_, Error>(|rows| roots(rows))?;
             match bytes_max {
@@ -42,14 +45,11 @@ impl Gc<'_> {
     }
 
     fn of_any_use(&self, roots: &Roots) -> Result<Kept> {
-        let (mut trees, mut objects) = Kept::default();
-        for snapshot in &roots.snapshots {
-            trees.insert(tree_id(&roots.chain(snapshot)?));
-        }
+        let mut objects = HashSet::new();
         for layer in &roots.layers {
             self.objects_of(layer, &mut objects)?;
         }
-        Ok((trees, objects))
+        Ok((trees(roots)?, objects))
     }
 
     /// What writable snapshots and mounts are made of. It stays, whatever it takes.

@@ -69,14 +69,13 @@ pub(crate) fn forget(txn: &mut Txn<'_>, id: &Digest) {
 
 /// A pinned image stays.
 pub(crate) fn refuse_if_pinned(rows: &dyn Rows, id: &Digest, reference: &str) -> Result<()> {
-    match keep(rows, id)?.pinned {
-        false => Ok(()),
-        true => Err(Error::InUse {
-            what: format!("image {reference}"),
-            by: "a pin".to_owned(),
-            next: format!("take it away with \"cairn unpin {reference}\""),
-        }),
-    }
+    let refused = || Error::InUse {
+        what: format!("image {reference}"),
+        by: "a pin".to_owned(),
+        next: format!("take it away with \"cairn unpin {reference}\""),
+    };
+    let is_pinned = keep(rows, id)?.pinned;
+    if is_pinned { Err(refused()) } else { Ok(()) }
 }
 
 impl Images<'_> {
@@ -102,8 +101,7 @@ impl Images<'_> {
             let before = keep(txn, &image.id)?;
             let mut after = before;
             change(&mut after);
-            put(txn, &image.id, after)?;
-            Ok(before != after)
+            put(txn, &image.id, after).map(|()| before != after)
         })
     }
 }

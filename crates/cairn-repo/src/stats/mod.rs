@@ -168,12 +168,13 @@ impl Repo {
     pub fn recount(&self) -> Result<Stats> {
         let moment = self.moment()?;
         let table = self.sharing_anew(&moment.roots)?;
-        if !self.sharing_is_right(&moment.roots)? {
-            self.forget_sharing();
-            let why = "it says something else than the layers; it is made anew by the next \"cairn stats\"";
-            return Err(cairn_store::Error::corrupt("the sharing table", why).into());
+        if self.sharing_is_right(&moment.roots)? {
+            return self.stats_by(&moment, &table);
         }
-        self.stats_by(&moment, &table)
+        self.forget_sharing();
+        let why =
+            "it says something else than the layers; it is made anew by the next \"cairn stats\"";
+        Err(cairn_store::Error::corrupt("the sharing table", why).into())
     }
 
     fn stats_by(&self, moment: &Moment, table: &Table) -> Result<Stats> {

@@ -57,69 +57,118 @@ pub(super) fn count(
 ) {
     let mut holders: HashMap<LayerId, Vec<u32>> = HashMap::new();
     for layer in &roots.layers {
-        holders
-            .entry(layer.id)
-            .or_default()
-            .extend(sums.layer(layer));
+        let of_layer = holders.entry(layer.id).or_default();
+        of_layer.extend(sums.layer(layer));
     }
-    let of_chain = |chain: &[LayerId]| -> HashSet<u32> {
-        let layers = chain.iter().filter_map(|id| holders.get(id));
-        layers.flatten().copied().collect()
+    let count = Counting {
+        roots,
+        sums,
+        holders,
     };
-    // Documents own nothing: they are of images, which are counted by their layers.
-    let mut chain_of: HashMap<u32, Owner> = HashMap::new();
-    for (number, (_, chain)) in chains.iter().enumerate() {
-        for holder in of_chain(chain) {
-            let owner = chain_of.entry(holder).or_insert(Owner::Nobody);
-            *owner = owner.and(Owner::One(number as u32));
+    count.images(images, chains, stats);
+    let layers = count.layers();
+    count.snapshots(&layers, stats);
+    let named = roots.layers.iter().zip(&layers);
+    stats.layers = named
+        .map(|(layer, own)| own.share(layer_name(layer), layer, true))
+        .collect();
+}
+
+fn layer_name(layer: &Layer) -> String {
+    let diff_id = layer.diff_id.map(|id| id.to_string());
+    diff_id.unwrap_or_else(|| layer.id.to_string())
+}
+
+/// What the counting of all kinds needs.
+struct Counting<'a> {
+    roots: &'a Roots,
+    sums: &'a Sums<'a>,
+    /// Holders that each layer is: the same entries may be those of several tars.
+    holders: HashMap<LayerId, Vec<u32>>,
+}
+
+/// What a layer has, and what of it nobody else has.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    all: Sum,
+    alone: Sum,
+}
+
+impl Own {
+    fn share(self, name: String, layer: &Layer, is_alone: bool) -> Share {
+        let alone = match is_alone {
+            true => self.alone,
+            false => Sum::default(),
+        };
+        share(name, layer.content_bytes, self.all, alone)
+    }
+}
+
+impl Counting<'_> {
+    fn of_chain(&self, chain: &[LayerId]) -> HashSet<u32> {
+        let layers = chain.iter().filter_map(|id| self.holders.get(id));
+        layers.flatten().copied().collect()
+    }
+
+    /// Whose each holder is, among the chains. Documents own nothing: they are of images, which are counted by
+    /// their layers.
+    fn chain_of(&self, chains: &[Chain]) -> HashMap<u32, Owner> {
+        let mut owners: HashMap<u32, Owner> = HashMap::new();
+        for (number, (_, chain)) in chains.iter().enumerate() {
+            for holder in self.of_chain(chain) {
+                let owner = owners.entry(holder).or_insert(Owner::Nobody);
+                *owner = owner.and(Owner::One(number as u32));
+            }
+        }
+        owners
+    }
+
+    fn images(&self, images: usize, chains: &[Chain], stats: &mut Stats) {
+        let owners = self.chain_of(chains);
+        let whose = |holder| owners.get(&holder).copied().unwrap_or(Owner::Nobody);
+        let exclusive = by_owner(self.sums, &self.sums.owners(whose));
+        for (number, (name, chain)) in chains.iter().enumerate().take(images) {
+            let content = chain
+                .iter()
+                .map(|l| content_of(&self.roots.layers, l))
+                .sum();
+            let held = self.sums.held_by(&self.of_chain(chain));
+            let all = self.sums.sum_of(|group| held[group]);
+            let own = exclusive.get(&(number as u32)).copied().unwrap_or_default();
+            stats.images.push(share(name.clone(), content, all, own));
         }
     }
-    let by_chain = sums.owners(|holder| chain_of.get(&holder).copied().unwrap_or(Owner::Nobody));
-    let exclusive = by_owner(sums, &by_chain);
-    for (number, (name, chain)) in chains.iter().enumerate().take(images) {
-        let content = chain.iter().map(|l| content_of(&roots.layers, l)).sum();
-        let held = sums.held_by(&of_chain(chain));
-        let all = sums.sum_of(|group| held[group]);
-        let own = exclusive.get(&(number as u32)).copied().unwrap_or_default();
-        stats.images.push(share(name.clone(), content, all, own));
+
+    /// What each layer has, in their order.
+    fn layers(&self) -> Vec<Own> {
+        let layers: HashSet<u32> = self.holders.values().flatten().copied().collect();
+        let whose = |holder| match layers.contains(&holder) {
+            true => Owner::One(holder),
+            false => Owner::Nobody,
+        };
+        let alone = by_owner(self.sums, &self.sums.owners(whose));
+        let all = self.sums.of_holders();
+        let own = |number: u32| Own {
+            all: all.get(number as usize).copied().unwrap_or_default(),
+            alone: alone.get(&number).copied().unwrap_or_default(),
+        };
+        let numbers = self.roots.layers.iter().map(|layer| self.sums.layer(layer));
+        numbers.map(|n| n.map(own).unwrap_or_default()).collect()
     }
-    let layers: HashSet<u32> = holders.values().flatten().copied().collect();
-    let by_layer = sums.owners(|holder| match layers.contains(&holder) {
-        true => Owner::One(holder),
-        false => Owner::Nobody,
-    });
-    let (all, exclusive) = (sums.of_holders(), by_owner(sums, &by_layer));
-    let of_layer = |name: String, layer: &Layer, alone: bool| {
-        let number = sums.layer(layer);
-        let all = number.and_then(|n| all.get(n as usize)).copied();
-        let own = number
-            .filter(|_| alone)
-            .and_then(|n| exclusive.get(&n))
-            .copied();
-        share(
-            name,
-            layer.content_bytes,
-            all.unwrap_or_default(),
-            own.unwrap_or_default(),
-        )
-    };
-    for layer in &roots.layers {
-        let name = layer
-            .diff_id
-            .map_or_else(|| layer.id.to_string(), |diff_id| diff_id.to_string());
-        stats.layers.push(of_layer(name, layer, true));
-    }
-    // Two snapshots may have the same layer; then neither frees it alone.
-    let mut twins: HashMap<LayerId, u32> = HashMap::new();
-    for layer in roots.snapshots.iter().filter_map(|s| s.layer) {
-        *twins.entry(layer).or_default() += 1;
-    }
-    let layers: HashMap<LayerId, &Layer> = roots.layers.iter().map(|l| (l.id, l)).collect();
-    for snapshot in &roots.snapshots {
-        if let Some(layer) = snapshot.layer.and_then(|id| layers.get(&id)) {
-            let alone = twins[&layer.id] == 1;
-            let share = of_layer(snapshot.key.to_string(), layer, alone);
-            stats.snapshots.push(share);
+
+    /// Two snapshots may have the same layer; then neither frees it alone.
+    fn snapshots(&self, layers: &[Own], stats: &mut Stats) {
+        let mut users: HashMap<LayerId, u32> = HashMap::new();
+        for layer in self.roots.snapshots.iter().filter_map(|s| s.layer) {
+            *users.entry(layer).or_default() += 1;
+        }
+        let known = self.roots.layers.iter().zip(layers);
+        let known: HashMap<LayerId, _> = known.map(|(l, own)| (l.id, (l, own))).collect();
+        for snapshot in &self.roots.snapshots {
+            if let Some((layer, own)) = snapshot.layer.and_then(|id| known.get(&id)) {
+                let share = own.share(snapshot.key.to_string(), layer, users[&layer.id] == 1);
+                stats.snapshots.push(share);
+            }
         }
     }
 }
