@@ -212,10 +212,10 @@ fn of_containers(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(e) = cause.downcast_ref::<cairn_runtime::Error>() {
         return Some(e.exit_code());
     }
-    match cause.downcast_ref::<Error>()? {
-        Error::NotStarted { code, .. } => Some(*code),
-        _ => None,
-    }
+    let Error::NotStarted { code, .. } = cause.downcast_ref::<Error>()? else {
+        return None;
+    };
+    Some(*code)
 }
 
 /// A command line that makes no sense, found out after parsing.

@@ -145,13 +145,12 @@ impl Change {
 
     fn stop_signal(&mut self, rest: &str) -> Outcome {
         let signal = expand(rest, &self.environment())?;
-        if !is_signal(&signal) {
-            return Err(format!(
-                "{signal:?} is not a signal; use a name or number, such as SIGTERM or 15"
-            ));
+        if is_signal(&signal) {
+            self.set("StopSignal", json!(signal));
+            return Ok(());
         }
-        self.set("StopSignal", json!(signal));
-        Ok(())
+        let help = "use a name or number, such as SIGTERM or 15";
+        Err(format!("{signal:?} is not a signal; {help}"))
     }
 
     fn on_build(&mut self, rest: &str) -> Outcome {

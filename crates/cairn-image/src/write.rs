@@ -35,7 +35,7 @@ impl FromStr for Compression {
             "gzip" => Ok(Self::Gzip),
             "zstd" => Ok(Self::Zstd),
             _ => Err(format!(
-                "unknown compression {text:?}; use none, gzip or zstd"
+                "unknown compression {text:?}: use none, gzip or zstd"
             )),
         }
     }

@@ -180,14 +180,13 @@ fn begin(
 
 /// Refuses to promise descriptors that the caller does not have: others would take their numbers.
 fn descriptors_are_there(count: u32) -> Result<()> {
-    for fd in 3..count.saturating_add(3) {
-        if !Path::new(&format!("/proc/self/fd/{fd}")).exists() {
-            return Err(Error::Invalid(format!(
-                "--preserve-fds: descriptor {fd} is not open"
-            )));
-        }
+    let is_open = |fd: &u32| Path::new(&format!("/proc/self/fd/{fd}")).exists();
+    match (3..count.saturating_add(3)).find(|fd| !is_open(fd)) {
+        None => Ok(()),
+        Some(fd) => Err(Error::Invalid(format!(
+            "--preserve-fds: descriptor {fd} is not open"
+        ))),
     }
-    Ok(())
 }
 
 /// Starts a container that was created. Its program has begun when this returns.

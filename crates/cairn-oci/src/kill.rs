@@ -73,10 +73,10 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
     let container = root.get_locked(id)?;
     match container.status() {
         Status::Running | Status::Created => Ok(freeze_groups(container.group())?),
-        status => Err(Error::Refused(format!(
-            "container not running or created: {}",
-            status.name()
-        ))),
+        status => {
+            let words = format!("container not running or created: {}", status.name());
+            Err(Error::Refused(words))
+        }
     }
 }
 

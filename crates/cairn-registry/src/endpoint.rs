@@ -19,10 +19,8 @@ impl Endpoint {
     /// Of the registry that references call `registry`. What runs on this machine is reached by plain http:
     /// what is sent to it passes no network.
     pub fn of(registry: &str) -> Self {
-        let authority = match registry {
-            DOCKER => DOCKER_HOST,
-            other => other,
-        };
+        let is_docker = registry == DOCKER;
+        let authority = if is_docker { DOCKER_HOST } else { registry };
         Self {
             plain: is_this_machine(authority),
             authority: authority.to_owned(),
@@ -42,10 +40,8 @@ pub(crate) fn is_this_machine(authority: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    let address = host.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|a| a.is_loopback())
 }
 
 #[cfg(test)]

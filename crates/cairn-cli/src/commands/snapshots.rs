@@ -194,14 +194,13 @@ fn parent_key(repo: &Repo, name: Option<&str>) -> Result<Option<SnapshotKey>> {
 }
 
 fn parse_labels(labels: &[String]) -> Result<Labels> {
-    let mut out = BTreeMap::new();
-    for label in labels {
-        let Some((name, value)) = label.split_once('=') else {
-            return Err(Usage(format!("label {label:?} has no \"=\"; use NAME=VALUE")).into());
-        };
-        out.insert(name.to_owned(), value.to_owned());
-    }
-    Ok(out)
+    let parse = |label: &String| {
+        let parts = label.split_once('=');
+        let parts = parts.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let words = || Usage(format!("label {label:?} has no \"=\"; use NAME=VALUE"));
+        Ok(parts.ok_or_else(words)?)
+    };
+    labels.iter().map(parse).collect()
 }
 
 fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {

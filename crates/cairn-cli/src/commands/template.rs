@@ -115,10 +115,8 @@ fn path(text: &str) -> Option<Vec<Step>> {
     if names.is_empty() {
         return Some(Vec::new());
     }
-    let names = names.split('.');
-    names
-        .map(|name| (!name.is_empty()).then(|| Step::Field(name.to_owned())))
-        .collect()
+    let field = |name: &str| (!name.is_empty()).then(|| Step::Field(name.to_owned()));
+    names.split('.').map(field).collect()
 }
 
 fn find<'a>(mut value: &'a Value, steps: &[Step]) -> Result<&'a Value, String> {

@@ -72,10 +72,10 @@ impl Filter {
     fn accepts(&self, volume: &VolumeInfo) -> bool {
         match self {
             Self::Name(text) => volume.name.contains(text),
-            Self::Label(name, value) => volume
-                .labels
-                .get(name)
-                .is_some_and(|has| value.as_ref().is_none_or(|value| has == value)),
+            Self::Label(name, value) => {
+                let has = volume.labels.get(name);
+                has.is_some_and(|has| value.as_ref().is_none_or(|value| has == value))
+            }
             Self::Dangling(wanted) => volume.containers.is_empty() == *wanted,
         }
     }

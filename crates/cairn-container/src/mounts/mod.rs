@@ -68,9 +68,10 @@ pub(crate) fn absolute(target: &[u8]) -> Result<Text> {
     if target.first() == Some(&b'/') && !names.is_empty() {
         return Ok(Text::from(target.to_vec()));
     }
+    let target = String::from_utf8_lossy(target);
+    let rule = "it must start with / and must not be / itself";
     Err(Error::Usage(format!(
-        "{:?} is not a valid mount point: it must start with / and must not be / itself",
-        String::from_utf8_lossy(target)
+        "{target:?} is not a valid mount point: {rule}"
     )))
 }
 

@@ -100,10 +100,8 @@ struct FileInput<'a> {
 impl FileInput<'_> {
     fn skip(&mut self, bytes: u64) -> Result<()> {
         if bytes > self.end - self.at {
-            return Err(Error::Tar {
-                at: self.end,
-                why: "it ends inside an entry".into(),
-            });
+            let (at, why) = (self.end, "it ends inside an entry".into());
+            return Err(Error::Tar { at, why });
         }
         self.at += bytes;
         Ok(())

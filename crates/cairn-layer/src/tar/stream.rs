@@ -138,10 +138,10 @@ impl Data<'_, '_> {
 impl Read for Data<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let want = self.left.min(buffer.len() as u64);
-        if want == 0 {
-            return Ok(0);
-        }
-        let some = self.source.some(want).map_err(io::Error::other)?;
+        let some = match want {
+            0 => return Ok(0),
+            want => self.source.some(want).map_err(io::Error::other)?,
+        };
         buffer[..some.len()].copy_from_slice(some);
         self.left -= some.len() as u64;
         Ok(some.len())

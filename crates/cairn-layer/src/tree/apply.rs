@@ -202,9 +202,7 @@ impl Tree {
         if let NodeKind::Directory(map) = &mut node.kind {
             map.insert(name.to_vec(), id);
         }
-        if is_directory {
-            node.nlink += 1;
-        }
+        node.nlink += u32::from(is_directory);
     }
 
     fn detach(&mut self, parent: NodeId, name: &[u8]) {

@@ -87,12 +87,11 @@ struct Known {
 impl Known {
     fn read(rows: &dyn Rows) -> Result<Self> {
         let layers = rows::layers(rows)?.into_iter();
+        let named = layers.filter_map(|layer| Some((layer.diff_id?, layer)));
         Ok(Self {
             tags: rows::tags(rows)?,
             keeps: keep::all(rows)?,
-            layers: layers
-                .filter_map(|layer| Some((layer.diff_id?, layer)))
-                .collect(),
+            layers: named.collect(),
         })
     }
 

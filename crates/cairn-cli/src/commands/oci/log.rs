@@ -13,10 +13,8 @@ use crate::args::LogForm;
 pub fn words(error: &anyhow::Error) -> String {
     let text = cairn_model::one_line(error.as_ref());
     match cause(error) {
-        Some(127) => {
-            format!("{text} (executable file not found in $PATH: no such file or directory)")
-        }
-        Some(126) => format!("{text} (permission denied)"),
+        Some(127) => text + " (executable file not found in $PATH: no such file or directory)",
+        Some(126) => text + " (permission denied)",
         _ => text,
     }
 }
