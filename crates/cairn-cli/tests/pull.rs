@@ -46,7 +46,7 @@ fn what_skopeo_pushed_is_pulled_and_is_the_same_image() {
     let cairn = Cairn::new();
     let out = cairn.ok(&["pull", &reference]);
     assert!(out.contains("2 layers, 0 already present"), "{out}");
-    assert_eq!(cairn.image_names(), [reference.clone()]);
+    assert_eq!(cairn.image_names(), std::slice::from_ref(&reference));
     let id = |cairn: &Cairn, name: &str| cairn.json(&["inspect", name])["id"].clone();
     assert_eq!(id(&cairn, &reference), id(&source, "app:1"));
     assert_eq!(proxy.count(Asked::is_blob), 3);

@@ -129,6 +129,9 @@ impl Asked {
     }
 }
 
+/// What header and body of an answer become.
+type Changed = dyn FnOnce(String, Vec<u8>) -> (String, Vec<u8>) + Send;
+
 /// What the proxy does with a question.
 pub enum Act {
     /// Asks the registry behind it.
@@ -142,7 +145,7 @@ pub enum Act {
     /// Passes so many bytes of the answer, and then nothing more, without closing.
     Stall(usize),
     /// Changes the answer, given header and body.
-    Change(Box<dyn FnOnce(String, Vec<u8>) -> (String, Vec<u8>) + Send>),
+    Change(Box<Changed>),
     /// Says this and then bytes without end.
     Endless(Vec<u8>),
 }
