@@ -220,7 +220,7 @@ pub struct OciExec {
     /// Give it a terminal
     #[arg(short, long)]
     pub tty: bool,
-    /// User and group by number, UID[:GID]
+    /// User and group by number: UID or UID:GID
     #[arg(short, long, value_name = "USER")]
     pub user: Option<String>,
     /// Supplementary group by number

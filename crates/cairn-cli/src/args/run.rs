@@ -38,7 +38,7 @@ pub struct Run {
     /// Mount a file or directory of the host, a named volume, or a new volume of the container's own
     #[arg(short, long, value_name = "[HOST|NAME:]CONTAINER[:ro]")]
     pub volume: Vec<OsString>,
-    /// Mount something: type=bind|volume|tmpfs|image,source=…,target=…[,readonly]
+    /// Mount something: type=bind|volume|tmpfs|image,source=…,target=…,readonly
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub mount: Vec<String>,
     /// Mount what another container has mounted of the host and of volumes
