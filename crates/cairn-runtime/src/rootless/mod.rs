@@ -4,7 +4,7 @@
 //! their own, or also of the subordinate ids that the administrator gave them (subuid(5)), which files in their
 //! repository then belong to. All commands of a user share one namespace for as long as something runs in it,
 //! because a process cannot join a namespace beside its own: a container's programs, network and root would be
-//! out of reach of the next command. Nobody holds it open: whoever is in it is [listed](shared), and the next
+//! out of reach of the next command. Nobody holds it open: whoever is in it is listed, and the next
 //! command joins one of them.
 
 mod make;
