@@ -117,6 +117,9 @@ fn every_path_that_a_document_names_exists() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
+/// Commands that have commands below them.
+const GROUPS: [&str; 5] = ["snapshot", "config", "volume", "generate", "oci"];
+
 /// Help of commands, asked for once each.
 #[derive(Default)]
 struct Help(HashMap<String, Option<String>>);
@@ -156,7 +159,7 @@ impl Help {
         };
         // `cairn snapshot prepare|view|…`
         let below = match name {
-            "snapshot" | "config" => words.next_if(|word| !word.starts_with('-')),
+            name if GROUPS.contains(&name) => words.next_if(|word| !word.starts_with('-')),
             _ => None,
         };
         let commands: Vec<String> = match below {
@@ -257,7 +260,7 @@ fn the_examples_in_help_can_be_given() {
         text.lines().filter_map(line).collect()
     };
     let mut commands = listed(&top);
-    for group in ["snapshot", "config"] {
+    for group in GROUPS {
         let below = listed(help.of(group).unwrap());
         commands.extend(below.iter().map(|name| format!("{group} {name}")));
         commands.retain(|name| name != group);

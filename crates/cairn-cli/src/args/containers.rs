@@ -194,7 +194,7 @@ pub struct Commit {
 pub enum Generate {
     /// Print a systemd unit that runs a container as a service
     #[command(
-        after_help = "Example:\n  cairn create --name web example/web:1\n  cairn generate systemd web > /etc/systemd/system/web.service\n  systemctl enable --now web"
+        after_help = "Example:\n  cairn generate systemd web > /etc/systemd/system/web.service\n  systemctl enable --now web"
     )]
     Systemd {
         /// Container
