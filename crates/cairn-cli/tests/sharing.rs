@@ -90,6 +90,8 @@ fn a_set_of_images_frees_what_was_promised() {
         for name in set {
             cairn.ok(&["rmi", name]);
         }
+        let dry = cairn.json(&["gc", "--all", "-n"])["freed_bytes"].clone();
+        assert_eq!(answer["freed_by_all_bytes"], dry, "{set:?}");
         let freed = cairn.json(&["gc"])["freed_bytes"].clone();
         assert_eq!(answer["freed_bytes"], freed, "{set:?}");
         assert_right(&cairn);

@@ -53,6 +53,12 @@ fn what_if(env: &Env, answer: &WhatIf) -> Result<()> {
         answer.layers,
         size(answer.freed_bytes)
     );
+    if answer.freed_by_all_bytes > answer.freed_bytes {
+        println!(
+            "\"cairn gc --all\", which rewrites packs with little dead data too, would free {}",
+            size(answer.freed_by_all_bytes)
+        );
+    }
     if answer.freed_anyway_bytes > 0 {
         println!(
             "{} of it gc would free now",

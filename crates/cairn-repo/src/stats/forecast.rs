@@ -31,7 +31,9 @@ pub struct WhatIf {
     pub layers: usize,
     /// Bytes of packs that `gc` would free then.
     pub freed_bytes: u64,
-    /// The same if nothing were removed: what is dead already.
+    /// The same for a collection that rewrites every pack with anything dead in it.
+    pub freed_by_all_bytes: u64,
+    /// What a collection would free if nothing were removed: what is dead already.
     pub freed_anyway_bytes: u64,
 }
 
@@ -58,14 +60,14 @@ impl Repo {
     /// Bytes that the removal of the image's first name, and a collection, would free.
     pub(super) fn freed_by(&self, all: &Removals<'_>, image: &Image) -> Result<u64> {
         if image.names.len() > 1 {
-            return self.freed_without(all, &HashSet::new());
+            return self.freed_without(all, &HashSet::new(), self.options.gc);
         }
         let only = HashSet::from([image.row.id]);
         if all.refusal(image, &only).is_some() {
             return Ok(0);
         }
         let gone = all.holders_of(&only)?;
-        self.freed_without(all, &gone)
+        self.freed_without(all, &gone, self.options.gc)
     }
 
     /// What the removal of all these images, by all their names, and a collection would free.
@@ -86,15 +88,22 @@ impl Repo {
         }
         let holders = all.holders_of(&gone)?;
         out.layers = all.sums.layers_among(&holders);
-        out.freed_bytes = self.freed_without(all, &holders)?;
-        out.freed_anyway_bytes = self.freed_without(all, &HashSet::new())?;
+        let policy = self.options.gc;
+        out.freed_bytes = self.freed_without(all, &holders, policy)?;
+        out.freed_by_all_bytes = self.freed_without(all, &holders, policy.rewriting_all())?;
+        out.freed_anyway_bytes = self.freed_without(all, &HashSet::new(), policy)?;
         Ok(out)
     }
 
     /// Bytes that a collection would free if these holders were gone.
-    fn freed_without(&self, all: &Removals<'_>, gone: &HashSet<u32>) -> Result<u64> {
+    fn freed_without(
+        &self,
+        all: &Removals<'_>,
+        gone: &HashSet<u32>,
+        policy: gc::Policy,
+    ) -> Result<u64> {
         let left = all.sums.without(gone);
-        let plan = gc::plan(all.packs, all.sums.index(), &left, self.options.gc);
+        let plan = gc::plan(all.packs, all.sums.index(), &left, policy);
         let would = gc::forecast(&self.store, &plan, &left)?;
         Ok(would.removed_bytes.saturating_sub(would.written_bytes))
     }
