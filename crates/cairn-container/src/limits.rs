@@ -252,12 +252,11 @@ fn quota(text: &str) -> Result<Option<u64>> {
 
 fn cpuset(text: &str) -> Result<String> {
     let there = online();
-    match processors(text) {
+    let unknown = |all: Vec<u32>| all.into_iter().find(|n| !there.contains(n));
+    match processors(text).map(unknown) {
         None => usage("--cpuset-cpus", text, "must be a list such as 0-3,6"),
-        Some(all) => match all.iter().find(|n| !there.contains(n)) {
-            Some(n) => usage("--cpuset-cpus", text, &format!("there is no processor {n}")),
-            None => Ok(text.trim().to_owned()),
-        },
+        Some(Some(n)) => usage("--cpuset-cpus", text, &format!("there is no processor {n}")),
+        Some(None) => Ok(text.trim().to_owned()),
     }
 }
 

@@ -103,10 +103,9 @@ impl Heads<'_> {
 
     /// Removes the head of a snapshot that is gone.
     pub fn remove_of(&self, snapshot: &Snapshot) -> Result<()> {
-        let Some(head) = &snapshot.head else {
+        let Some(directory) = snapshot.head.as_ref().map(|head| self.dir(head)) else {
             return Ok(());
         };
-        let directory = self.dir(head);
         match std::fs::remove_dir_all(&directory) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
             _ => Ok(()),

@@ -42,10 +42,10 @@ pub(crate) fn showing(rows: &dyn Rows, key: &SnapshotKey) -> Result<Option<Conta
 pub(super) fn remove_views(txn: &mut Txn<'_>, container: &ContainerId) -> Result<()> {
     for number in 0.. {
         let key = key(container, number)?;
-        match graph::find(txn, &key)? {
-            Some(_) => drop(graph::remove(txn, &key)?),
-            None => break,
-        }
+        let Some(_) = graph::find(txn, &key)? else {
+            break;
+        };
+        graph::remove(txn, &key)?;
     }
     Ok(())
 }
