@@ -93,14 +93,7 @@ fn number(text: &str) -> Option<u32> {
 
 /// The secrets of a launch as they are now.
 pub(crate) fn values(spec: &LaunchSpec) -> Result<Vec<SecretValue>> {
-    let secrets: Vec<&Secret> = spec
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.what {
-            MountKind::Secret(secret) => Some(secret),
-            _ => None,
-        })
-        .collect();
+    let secrets: Vec<&Secret> = spec.secrets().collect();
     if secrets.len() > SECRETS_MAX {
         return Err(Error::Usage(format!(
             "--secret: a container can have {SECRETS_MAX} at most"

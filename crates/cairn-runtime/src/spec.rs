@@ -217,6 +217,14 @@ impl LaunchSpec {
         }
     }
 
+    /// The secrets that it mounts, in the order of its mounts.
+    pub fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.mounts.iter().filter_map(|mount| match &mount.what {
+            MountKind::Secret(secret) => Some(secret),
+            _ => None,
+        })
+    }
+
     /// Refuses a user, or groups, that the container does not have.
     pub(crate) fn check_user(&self, user: &crate::init::user::User) -> Result<()> {
         match (&self.ids, &self.kept) {

@@ -13,23 +13,8 @@ use super::spec::{BundleMountKind, BundleSpec};
 use crate::detached::{attach, clone};
 use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceKind, DeviceNode};
+use crate::rootfs::dev::{LINKS, NODES};
 use crate::rootfs::place;
-
-const USUAL: [(&str, u32, u32); 6] = [
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-];
-const LINKS: [(&str, &str); 5] = [
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-];
 
 /// Nodes that were made.
 pub struct Nodes {
@@ -52,11 +37,12 @@ impl Nodes {
                 && matches!(mount.what, BundleMountKind::Bind { .. })
         };
         if !spec.mounts.iter().any(is_hosts) {
-            for (path, major, minor) in USUAL {
+            for (name, major, minor) in NODES {
+                let path = format!("/dev/{name}");
                 let named = |node: &DeviceNode| node.path == path;
                 if !spec.nodes.iter().any(named) {
                     let usual = DeviceNode {
-                        path: path.into(),
+                        path,
                         kind: DeviceKind::Character,
                         major,
                         minor,

@@ -14,7 +14,8 @@ use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceKind, DeviceNode};
 use crate::spec::{LaunchSpec, Space};
 
-const NODES: [(&str, u32, u32); 6] = [
+/// Devices that every process may expect: name below `/dev`, major and minor number.
+pub const NODES: [(&str, u32, u32); 6] = [
     ("null", 1, 3),
     ("zero", 1, 5),
     ("full", 1, 7),
@@ -24,7 +25,8 @@ const NODES: [(&str, u32, u32); 6] = [
 ];
 /// The group of terminals.
 const TERMINALS: u32 = 5;
-const LINKS: [(&str, &str); 5] = [
+/// Links that programs expect in `/dev`.
+pub const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),

@@ -5,7 +5,7 @@
 //! the root's descriptor at the moment its turn comes, upper directories first, and used by descriptor only:
 //! an image with hostile links stays inside, and no mount hides another by accident.
 
-mod dev;
+pub(crate) mod dev;
 pub(crate) mod place;
 pub(crate) mod protect;
 mod secrets;

@@ -11,7 +11,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use crate::detached::{QUIET, clone_fd, filesystem};
 use crate::error::{Error, Result, Step};
 use crate::secret::{Secret, SecretValue};
-use crate::spec::{LaunchSpec, MountKind};
+use crate::spec::LaunchSpec;
 
 const FILE: &str = "secret";
 
@@ -29,14 +29,7 @@ impl Secrets {
 
 /// Makes the secrets of a launch. `place` is used meanwhile, since only what is attached can be cloned.
 pub fn make(spec: &LaunchSpec, values: &[SecretValue], place: &Path) -> Result<Secrets> {
-    let secrets: Vec<&Secret> = spec
-        .mounts
-        .iter()
-        .filter_map(|mount| match &mount.what {
-            MountKind::Secret(secret) => Some(secret),
-            _ => None,
-        })
-        .collect();
+    let secrets: Vec<&Secret> = spec.secrets().collect();
     if secrets.len() != values.len() {
         return Err(Error::Invalid(
             "the values of the container's secrets are missing".into(),
