@@ -8,8 +8,10 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gc::roots;
+use crate::images::Image;
 use crate::import::IMPORTED;
 use crate::repo::Repo;
+use crate::stats::Removals;
 
 /// Something that may have been forgotten.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,10 +49,9 @@ impl Repo {
     }
 
     fn unnamed_images(&self) -> Result<Vec<Orphan>> {
-        let images = self.images().readable()?.into_iter();
-        let orphan = |image: crate::Image| {
-            let freed = self.what_if_removed(&[image.row.id.to_string()])?;
-            let used = freed.refused.first().map(|refused| refused.why.clone());
+        let orphan = |all: &Removals<'_>, image: &Image| {
+            let freed = self.what_if(all, &[image])?;
+            let used = freed.refused.first().map(|refused| &refused.why);
             Ok(Orphan {
                 kind: "image",
                 name: image.row.id.short(),
@@ -61,10 +62,10 @@ impl Repo {
                 remove: format!("cairn rmi {}", image.row.id.short()),
             })
         };
-        images
-            .filter(|image| image.names.is_empty())
-            .map(orphan)
-            .collect()
+        self.with_removals(|all| {
+            let unnamed = all.images.iter().filter(|image| image.names.is_empty());
+            unnamed.map(|image| orphan(all, image)).collect()
+        })
     }
 
     fn lone_snapshots(&self) -> Result<Vec<Orphan>> {

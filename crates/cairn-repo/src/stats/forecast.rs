@@ -48,7 +48,7 @@ pub struct RefusedRemoval {
 }
 
 /// What removals are played through on.
-pub(super) struct Removals<'a> {
+pub(crate) struct Removals<'a> {
     pub roots: &'a Roots,
     pub images: &'a [Image],
     pub containers: &'a [Container],
@@ -71,28 +71,29 @@ impl Repo {
     }
 
     /// What the removal of all these images, by all their names, and a collection would free.
-    pub(super) fn what_if(&self, all: &Removals<'_>, wanted: &[&Image]) -> Result<WhatIf> {
-        let mut gone: HashSet<Digest> = wanted.iter().map(|image| image.row.id).collect();
-        let mut out = WhatIf {
-            images: wanted.iter().map(|image| shares::name(image)).collect(),
-            ..WhatIf::default()
-        };
-        // One that stays can keep another from going, so each refusal is a reason to look again.
-        loop {
-            let mut again = wanted.iter().filter(|image| gone.contains(&image.row.id));
-            let refused = again.find_map(|image| Some((*image, all.refusal(image, &gone)?)));
-            let Some((image, why)) = refused else { break };
-            gone.remove(&image.row.id);
-            let image = shares::name(image);
-            out.refused.push(RefusedRemoval { image, why });
-        }
+    pub(crate) fn what_if(&self, all: &Removals<'_>, wanted: &[&Image]) -> Result<WhatIf> {
+        let (gone, refused) = all.removable(wanted);
         let holders = all.holders_of(&gone)?;
-        out.layers = all.sums.layers_among(&holders);
         let policy = self.options.gc;
-        out.freed_bytes = self.freed_without(all, &holders, policy)?;
-        out.freed_by_all_bytes = self.freed_without(all, &holders, policy.rewriting_all())?;
-        out.freed_anyway_bytes = self.freed_without(all, &HashSet::new(), policy)?;
-        Ok(out)
+        let freed = |gone: &_, policy| self.freed_without(all, gone, policy);
+        Ok(WhatIf {
+            images: wanted.iter().map(|image| shares::name(image)).collect(),
+            refused,
+            layers: all.sums.layers_among(&holders),
+            freed_bytes: freed(&holders, policy)?,
+            freed_by_all_bytes: freed(&holders, policy.rewriting_all())?,
+            freed_anyway_bytes: freed(&HashSet::new(), policy)?,
+        })
+    }
+
+    /// Bytes that the removal of these images and a collection would free.
+    pub(crate) fn freed_together(&self, all: &Removals<'_>, ids: &HashSet<Digest>) -> Result<u64> {
+        let wanted = all
+            .images
+            .iter()
+            .filter(|image| ids.contains(&image.row.id));
+        let (gone, _) = all.removable(&wanted.collect::<Vec<_>>());
+        self.freed_without(all, &all.holders_of(&gone)?, self.options.gc)
     }
 
     /// Bytes that a collection would free if these holders were gone.
@@ -110,6 +111,22 @@ impl Repo {
 }
 
 impl Removals<'_> {
+    /// Those of the images that can be removed together, and why the others cannot.
+    fn removable(&self, wanted: &[&Image]) -> (HashSet<Digest>, Vec<RefusedRemoval>) {
+        let mut gone: HashSet<Digest> = wanted.iter().map(|image| image.row.id).collect();
+        let mut all_refused = Vec::new();
+        // One that stays can keep another from going, so each refusal is a reason to look again.
+        loop {
+            let mut again = wanted.iter().filter(|image| gone.contains(&image.row.id));
+            let refused = again.find_map(|image| Some((*image, self.refusal(image, &gone)?)));
+            let Some((image, why)) = refused else { break };
+            gone.remove(&image.row.id);
+            let image = shares::name(image);
+            all_refused.push(RefusedRemoval { image, why });
+        }
+        (gone, all_refused)
+    }
+
     /// Why the image cannot be removed together with those that are `gone`; as [`Images::remove`] decides.
     fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
         let user = self

@@ -21,7 +21,7 @@ use crate::images::Image;
 use crate::repo::Repo;
 use crate::sharing::{Count, Sums, Table};
 pub(crate) use disk::disk_bytes;
-use forecast::Removals;
+pub(crate) use forecast::Removals;
 pub use forecast::{RefusedRemoval, WhatIf};
 
 /// What one image, layer or snapshot takes, bytes as stored.
@@ -182,7 +182,7 @@ impl Repo {
             roots,
             index,
             packs,
-            containers,
+            ..
         } = moment;
         let images = self.images().readable()?;
         let sums = Sums::new(&self.store, index, table)?;
@@ -197,13 +197,7 @@ impl Repo {
         stats.count_content(&sums);
         stats.base_root = self.store.base().map(|base| base.root().to_owned());
         shares::count(roots, images.len(), &chains, &sums, &mut stats);
-        let removals = Removals {
-            roots,
-            images: &images,
-            containers,
-            packs,
-            sums: &sums,
-        };
+        let removals = moment.removals(&images, &sums);
         for (at, image) in images.iter().enumerate() {
             stats.images[at].freed_bytes = self.freed_by(&removals, image)?;
         }
@@ -221,20 +215,22 @@ impl Repo {
     pub fn what_if_removed(&self, names: &[String]) -> Result<WhatIf> {
         let wanted = names.iter().map(|name| self.images().find(name));
         let wanted: Vec<Image> = wanted.collect::<Result<_>>()?;
+        let mut once = HashSet::new();
+        let wanted = wanted.iter().filter(|image| once.insert(image.row.id));
+        let wanted: Vec<&Image> = wanted.collect();
+        self.with_removals(|all| self.what_if(all, &wanted))
+    }
+
+    /// Asks about removals. What is there is read once, however much is asked.
+    pub(crate) fn with_removals<T>(
+        &self,
+        ask: impl FnOnce(&Removals<'_>) -> Result<T>,
+    ) -> Result<T> {
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
         let sums = Sums::new(&self.store, &moment.index, &table)?;
         let images = self.images().readable()?;
-        let removals = Removals {
-            roots: &moment.roots,
-            images: &images,
-            containers: &moment.containers,
-            packs: &moment.packs,
-            sums: &sums,
-        };
-        let mut once = HashSet::new();
-        let wanted = wanted.iter().filter(|image| once.insert(image.row.id));
-        self.what_if(&removals, &wanted.collect::<Vec<_>>())
+        ask(&moment.removals(&images, &sums))
     }
 
     /// All that statistics are about, as it is at one moment.
@@ -256,6 +252,18 @@ struct Moment {
     index: Arc<Index>,
     packs: Vec<(PackId, PackInfo)>,
     containers: Vec<Container>,
+}
+
+impl Moment {
+    fn removals<'a>(&'a self, images: &'a [Image], sums: &'a Sums<'a>) -> Removals<'a> {
+        Removals {
+            roots: &self.roots,
+            images,
+            containers: &self.containers,
+            packs: &self.packs,
+            sums,
+        }
+    }
 }
 
 impl Stats {
