@@ -112,6 +112,15 @@ fn what_cannot_be_removed_is_said_and_taken_to_stay() {
     let alone = cairn.json(&["stats", "--what-if-removed", "a:1"]);
     assert_eq!(answer["freed_bytes"], alone["freed_bytes"]);
     assert_eq!(answer["refused"][0]["image"], "b:1");
+    // A pin keeps an image from rmi, so nothing is promised of it.
+    cairn.ok(&["pin", "d:1"]);
+    let pinned = cairn.json(&["stats", "--what-if-removed", "d:1"]);
+    assert_eq!(pinned["refused"][0]["why"], "it is pinned");
+    assert_eq!(pinned["layers"], 0);
+    let stats = cairn.json(&["stats"]);
+    let of_pinned = |image: &&Value| image["name"].as_str().unwrap().starts_with("d:1");
+    let found = stats["images"].as_array().unwrap().iter().find(of_pinned);
+    assert_eq!(found.unwrap()["freed_if_removed_bytes"], 0);
     // The same image twice is once.
     let twice = cairn.json(&["stats", "--what-if-removed", "a:1,a:1"]);
     assert_eq!(twice, alone);

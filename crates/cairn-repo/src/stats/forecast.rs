@@ -129,6 +129,9 @@ impl Removals<'_> {
 
     /// Why the image cannot be removed together with those that are `gone`; as [`Images::remove`] decides.
     fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
+        if image.keep.pinned {
+            return Some("it is pinned".to_owned());
+        }
         let user = self
             .containers
             .iter()
