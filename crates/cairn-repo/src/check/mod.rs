@@ -96,6 +96,9 @@ fn name<S: Serializer>(container: &Option<Container>, to: S) -> Result<S::Ok, S:
     container.as_ref().map(|c| &c.name).serialize(to)
 }
 
+const SHARING_IS_WRONG: &str =
+    "the sharing table says something else than the layers; \"cairn check --repair\" makes it anew";
+
 /// What a check found.
 #[derive(Debug, Default, Serialize)]
 #[non_exhaustive]
@@ -225,9 +228,12 @@ impl Check<'_> {
             report.note(&e);
         }
         // Over damage it has nothing to be compared with.
-        if is_sound && !self.repo.stats_are_right()? {
-            let what = "the sharing table says something else than the layers; \"cairn check --repair\" makes it anew";
-            report.faults.push(what.to_owned());
+        if is_sound {
+            match self.repo.stats_are_right() {
+                Ok(true) => {}
+                Ok(false) => report.faults.push(SHARING_IS_WRONG.to_owned()),
+                Err(e) => report.note(&e),
+            }
         }
         // Half a report would be taken for a whole one.
         self.repo.watch().check()?;
