@@ -106,6 +106,14 @@ pub enum Error {
         /// What it said.
         why: String,
     },
+    /// The repository lock was not had in time.
+    #[error("the repository lock was not free within {} s; it is held by {holder}; try again", .waited.as_secs())]
+    Locked {
+        /// Pid and command of who has it.
+        holder: String,
+        /// How long it was waited for.
+        waited: std::time::Duration,
+    },
     /// Somebody ended the work.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -128,7 +136,9 @@ impl Error {
             Self::Format { .. } | Self::UnknownFeature { .. } | Self::TooLarge { .. } => {
                 Class::FailedPrecondition
             }
-            Self::NoDatabase { .. } | Self::NoBase { .. } => Class::Unavailable,
+            Self::NoDatabase { .. } | Self::NoBase { .. } | Self::Locked { .. } => {
+                Class::Unavailable
+            }
             Self::InBase { source, .. } => source.class(),
             Self::Cancelled(_) => Class::Cancelled,
             Self::Worker => Class::Internal,

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
 
 use cairn_model::Watch;
 
 use super::boot_rows::BootRows;
 use super::engine::{self, Trouble};
+use super::gate::{Gate, Queue};
 use super::journal::{self, AllRows, Content, Journal, Mark, Tail};
 use super::lock::{Notice, RepositoryLock};
 use super::record::Changes;
@@ -36,15 +38,9 @@ pub struct Db {
     pub(super) disk: Disk,
     notice: Option<Notice>,
     watch: Watch,
+    patience: Option<Duration>,
     /// Threads of this process queue here, before the lock between processes.
-    gate: Mutex<Gate>,
-}
-
-/// A session that is kept open between uses while somebody holds the database.
-#[derive(Default)]
-pub(super) struct Gate {
-    pub(super) session: Option<Session>,
-    holds: usize,
+    queue: Queue,
 }
 
 /// Keeps the database open, and the repository lock with it, between the short uses of one command.
@@ -78,13 +74,19 @@ impl Db {
             disk,
             notice,
             watch: Watch::default(),
-            gate: Mutex::default(),
+            patience: None,
+            queue: Queue::default(),
         }
     }
 
     /// The same; waiting for the lock ends when `watch` is cancelled.
     pub fn watched(self, watch: Watch) -> Self {
         Self { watch, ..self }
+    }
+
+    /// The same; the lock is waited for no longer than this, where it is said.
+    pub fn patient(self, patience: Option<Duration>) -> Self {
+        Self { patience, ..self }
     }
 
     /// Creates the journal of a new repository; one that is there stays. The caller holds the lock.
@@ -105,7 +107,7 @@ impl Db {
     }
 
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.enter()
     }
 
     /// Keeps the database open until the guard goes, so that several uses in a row cost one opening.
@@ -122,13 +124,17 @@ impl Db {
 
     /// Does short work beside the database under the repository lock.
     pub fn locked<T>(&self, f: impl FnOnce() -> Result<T>) -> Result<T> {
-        let gate = self.gate();
+        let mut gate = self.gate();
         let _lock = if gate.session.is_none() {
             Some(self.lock()?)
         } else {
             None
         };
-        f()
+        let out = f();
+        if let Some(session) = gate.session.take() {
+            self.queue.keep(&mut gate, session);
+        }
+        out
     }
 
     /// Tells the user something that stops nothing.
@@ -140,7 +146,7 @@ impl Db {
 
     pub(super) fn lock(&self) -> Result<RepositoryLock> {
         let path = Layout::of(&self.root).lock();
-        RepositoryLock::acquire(&path, self.notice.as_ref(), &self.watch)
+        RepositoryLock::acquire(&path, self.notice.as_ref(), &self.watch, self.patience)
     }
 
     fn session(&self) -> Result<Session> {
@@ -160,6 +166,7 @@ impl Db {
             mark,
             passing: BootRows::open(&self.root)?,
             root: self.root.clone(),
+            since: Instant::now(),
             _lock: lock,
         };
         let long = match &*session.base.borrow() {
@@ -340,6 +347,7 @@ impl Db {
             mark: content.mark,
             passing: BootRows::open(&self.root)?,
             root: self.root.clone(),
+            since: Instant::now(),
             _lock: lock,
         })
     }
@@ -360,7 +368,7 @@ impl Db {
         }
         let session = self.take(&mut gate)?;
         let out = f(&session);
-        keep(&mut gate, session);
+        self.queue.keep(&mut gate, session);
         out
     }
 
@@ -414,7 +422,7 @@ impl Db {
         if !changes.is_empty() {
             session.commit(changes, &until_boot)?;
         }
-        keep(&mut gate, session);
+        self.queue.keep(&mut gate, session);
         Ok(out)
     }
 
@@ -437,7 +445,7 @@ impl Db {
             std::fs::remove_dir_all(&broken).at("remove", &broken)?;
         }
         if size <= SLED_BYTES_MIN + 4 * rows {
-            keep(&mut gate, session);
+            self.queue.keep(&mut gate, session);
             return Ok(());
         }
         // All rows are in the journal, so the database can be dropped.
@@ -467,12 +475,5 @@ impl From<Trouble> for Failed {
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::Other(error)
-    }
-}
-
-/// Leaves the session open where the database is held, else closes it.
-fn keep(gate: &mut Gate, session: Session) {
-    if gate.holds > 0 {
-        gate.session = Some(session);
     }
 }

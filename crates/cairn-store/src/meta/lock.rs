@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use cairn_model::Watch;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::error::{IoContext, Result};
+use crate::error::{Error, IoContext, Result};
 
 /// Length of the line in the lock file, bytes.
 const HOLDER_BYTES: usize = 100;
@@ -77,8 +77,13 @@ impl RepositoryLock {
         }
     }
 
-    /// Takes the lock at `path`, waiting as long as it takes and `watch` has it.
-    pub fn acquire(path: &Path, notice: Option<&Notice>, watch: &Watch) -> Result<Self> {
+    /// Takes the lock at `path`, waiting as long as it takes, or as `patience` and `watch` have it.
+    pub fn acquire(
+        path: &Path,
+        notice: Option<&Notice>,
+        watch: &Watch,
+        patience: Option<Duration>,
+    ) -> Result<Self> {
         let (file, read_only) = match open(path) {
             Ok(file) => (file, false),
             // A repository that may only be read: flock works on what is open for reading, and where there
@@ -101,15 +106,15 @@ impl RepositoryLock {
                 return Err(e).at("lock", path);
             }
             watch.check()?;
-            if start.elapsed() > PATIENCE && !said {
+            let waited = start.elapsed();
+            if patience.is_some_and(|patience| waited > patience) {
+                let holder = held_by(&mut file);
+                return Err(Error::Locked { holder, waited });
+            }
+            if waited > PATIENCE && !said {
                 said = true;
                 if let Some(notice) = notice {
-                    let mut holder = String::new();
-                    // Reads what the holder wrote; a torn text is only a less helpful message.
-                    let _ = file
-                        .rewind()
-                        .and_then(|()| file.read_to_string(&mut holder));
-                    notice.waits_for(holder.lines().next().unwrap_or_default().trim());
+                    notice.waits_for(&held_by(&mut file));
                 }
             }
             std::thread::sleep(pause);
@@ -131,6 +136,15 @@ impl RepositoryLock {
             since: Instant::now(),
         })
     }
+}
+
+/// Who has the lock, as far as the lock file tells; a torn text is only a less helpful message.
+fn held_by(file: &mut File) -> String {
+    let mut holder = String::new();
+    let _ = file
+        .rewind()
+        .and_then(|()| file.read_to_string(&mut holder));
+    holder.lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// The line in the lock file: this process, and what its caller calls it.

@@ -15,6 +15,7 @@
 mod boot_rows;
 mod db;
 mod engine;
+mod gate;
 mod journal;
 mod lock;
 mod mend;

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use super::boot_rows::BootRows;
 use super::engine::{self, Trouble};
@@ -33,6 +34,8 @@ pub struct Session {
     pub passing: BootRows,
     /// Directory of the repository.
     pub root: PathBuf,
+    /// When it was opened.
+    pub since: Instant,
     pub _lock: RepositoryLock,
 }
 

@@ -31,14 +31,13 @@ pub(crate) use reconcile::reconcile;
 
 /// A repository's store; clones share it.
 #[derive(Debug, Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store(Arc<Inner>, Watch);
 
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
     disk: Disk,
     db: Db,
-    watch: Watch,
     index: RwLock<Arc<Index>>,
     packs: OpenPacks,
     base: Option<Arc<Base>>,
@@ -67,7 +66,14 @@ impl Store {
 
     /// Who waits for what is done with it, and may end it.
     pub fn watch(&self) -> &Watch {
-        &self.0.watch
+        &self.1
+    }
+
+    /// The same store for work that somebody else waits for. Both share the database, so that threads of one
+    /// process queue for it instead of asking the lock again and again.
+    #[must_use]
+    pub fn watched(&self, watch: Watch) -> Self {
+        Self(Arc::clone(&self.0), watch)
     }
 
     /// The disk.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use cairn_model::{Class, Watch};
 
@@ -27,6 +28,8 @@ pub struct OpenOptions {
     pub notice: Option<Notice>,
     /// Told of progress; what is done with the store ends when it is cancelled.
     pub watch: Watch,
+    /// How long the repository lock is waited for; without it, as long as it takes.
+    pub patience: Option<Duration>,
     /// Where published packs are read from, instead of the repository's directory.
     pub packs: Option<Arc<dyn PackSource>>,
     /// Where the base of a repository that has one is, instead of where it was last.
@@ -143,13 +146,16 @@ impl Store {
             disk,
             notice,
             watch,
+            patience,
             packs,
             base,
         } = options;
         let format = read_format(root)?;
         let base = base::open(root, &format, base.as_deref())?;
         mend_modes(root);
-        let db = Db::new(root, disk.clone(), notice).watched(watch.clone());
+        let db = Db::new(root, disk.clone(), notice)
+            .watched(watch.clone())
+            .patient(patience);
         let packs =
             packs.unwrap_or_else(|| Arc::new(PackDirectory::new(&Layout::of(root).packs())));
         let index = match Index::open(&Layout::of(root).index(), None) {
@@ -174,11 +180,10 @@ impl Store {
             root: root.into(),
             disk,
             db,
-            watch,
             index: RwLock::new(Arc::new(index)),
             packs: OpenPacks::new(packs),
             base,
         };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(inner), watch))
     }
 }
