@@ -103,13 +103,8 @@ impl Heads<'_> {
 
     /// Removes the head of a snapshot that is gone.
     pub fn remove_of(&self, snapshot: &Snapshot) -> Result<()> {
-        let Some(directory) = snapshot.head.as_ref().map(|head| self.dir(head)) else {
-            return Ok(());
-        };
-        match std::fs::remove_dir_all(&directory) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", &directory),
-            _ => Ok(()),
-        }
+        let head = snapshot.head.as_ref().map(|head| self.dir(head));
+        head.map_or(Ok(()), |head| remove(&head))
     }
 
     /// Heads of snapshots and directories of containers that are gone: left by a kill in the middle of
@@ -122,6 +117,14 @@ impl Heads<'_> {
             Ok(drop_unknown(&layout.heads(), &heads.collect())?
                 + drop_unknown(&layout.containers(), &containers.collect())?)
         })
+    }
+}
+
+/// Removes the directory of a head that no snapshot has any more.
+pub(crate) fn remove(head: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(head) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("remove", head),
+        _ => Ok(()),
     }
 }
 

@@ -109,7 +109,7 @@ pub use repo::{Options, Repo};
 pub use retention::{Decision, Retention, Rule, parse_rules};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
-pub use snapshots::Snapshots;
+pub use snapshots::{Applied, CHAIN, NAMESPACE, Released, Snapshots, Target};
 pub use stats::{RefusedRemoval, Share, Stats, WhatIf};
 pub use views::{DriverReport, MountOptions, Views};
 pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};

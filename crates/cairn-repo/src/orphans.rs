@@ -11,6 +11,7 @@ use crate::gc::roots;
 use crate::images::Image;
 use crate::import::IMPORTED;
 use crate::repo::Repo;
+use crate::snapshots::NAMESPACE;
 use crate::stats::Removals;
 
 /// Something that may have been forgotten.
@@ -85,6 +86,7 @@ impl Repo {
         let is_lone = |snapshot: &&cairn_snapshot::Snapshot| {
             let key = snapshot.key.as_str();
             !needed.contains(&snapshot.key)
+                && !snapshot.labels.contains_key(NAMESPACE)
                 && !views.iter().any(|view| key.starts_with(view.as_str()))
         };
         let orphan = |snapshot: &cairn_snapshot::Snapshot| {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cairn_layer::Limits;
 use cairn_model::{Driver, Watch};
@@ -30,6 +31,8 @@ pub struct Options {
     pub retention: Retention,
     /// Told when the repository lock is waited for.
     pub notice: Option<Notice>,
+    /// How long the repository lock is waited for; without it, as long as it takes.
+    pub patience: Option<Duration>,
     /// Told of progress; what is done with the repository ends when it is cancelled.
     pub watch: Watch,
     /// Where file operations of the store go.
@@ -69,11 +72,24 @@ impl Repo {
             disk: options.disk.clone(),
             notice: options.notice.clone(),
             watch: options.watch.clone(),
+            patience: options.patience,
             packs: options.packs.clone(),
             base: options.base.clone(),
         };
         let store = Store::open_with(root, open)?;
         Ok(Self { store, options })
+    }
+
+    /// The same repository for work that somebody else waits for: a server has one of these for each request.
+    #[must_use]
+    pub fn watched(&self, watch: Watch) -> Self {
+        Self {
+            store: self.store.watched(watch.clone()),
+            options: Options {
+                watch,
+                ..self.options.clone()
+            },
+        }
     }
 
     /// Fails where `root` holds no repository of this program.

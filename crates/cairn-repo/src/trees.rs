@@ -40,9 +40,15 @@ impl Repo {
 
 /// Name of the tree that a chain of layers merges to.
 pub(crate) fn tree_id(layers: &[Layer]) -> TreeId {
+    let ids: Vec<LayerId> = layers.iter().map(|layer| layer.id).collect();
+    tree_of(&ids)
+}
+
+/// The same of their ids, lowest first.
+pub(crate) fn tree_of(layers: &[LayerId]) -> TreeId {
     let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 tree of layers v1");
     for layer in layers {
-        hasher.update(layer.id.as_bytes());
+        hasher.update(layer.as_bytes());
     }
     TreeId::from_bytes(*hasher.finalize().as_bytes())
 }

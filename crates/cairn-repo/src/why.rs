@@ -12,6 +12,7 @@ use crate::gc::{Roots, roots};
 use crate::images::Image;
 use crate::import::IMPORTED;
 use crate::repo::Repo;
+use crate::snapshots::NAMESPACE;
 
 /// Fewest digits of an id that are looked for.
 const DIGITS_MIN: usize = 8;
@@ -22,7 +23,7 @@ const WAYS_MAX: usize = 1000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
 pub struct Step {
-    /// `name`, `pin`, `image`, `container`, `snapshot`, `layer`, `file` or `blob`.
+    /// `name`, `pin`, `image`, `container`, `containerd` (with a namespace), `snapshot`, `layer`, `file` or `blob`.
     pub kind: &'static str,
     /// What it is called.
     pub name: String,
@@ -282,6 +283,8 @@ impl Graph {
         let container = self.containers.iter().find(|c| c.snapshot == *key);
         if let Some(container) = container {
             keepers.push(step("container", &container.name));
+        } else if let Some(namespace) = snapshot.labels.get(NAMESPACE) {
+            keepers.push(step("containerd", namespace));
         } else if snapshot.kind != Kind::Committed || !snapshot.labels.contains_key(IMPORTED) {
             // Kept until a user removes it.
             keepers.push(step("snapshot", key));

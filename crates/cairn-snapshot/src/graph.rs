@@ -234,7 +234,7 @@ pub fn ancestors<S: Borrow<Snapshot>>(
 }
 
 /// Layers of a committed snapshot and all below it, lowest first; for an active one or view, those of
-/// its parent.
+/// its parent and what was applied to it.
 pub fn layers(rows: &dyn Rows, key: &SnapshotKey) -> Result<Vec<LayerId>> {
     let mut layers = Vec::new();
     for snapshot in ancestors(Some(key), |key| stat(rows, key).map(Some)) {
@@ -331,6 +331,22 @@ pub fn commit(
     delete(txn, &active)?;
     create_committed(txn, name, active.parent.as_ref(), layer, usage, labels)?;
     Ok(active)
+}
+
+/// Notes that a layer lies between an active snapshot and its parent, whose content is not in the head.
+pub fn apply(txn: &mut Txn<'_>, key: &SnapshotKey, layer: LayerId, usage: Usage) -> Result<()> {
+    let mut active = stat(txn, key)?;
+    if active.kind != Kind::Active || active.layer.is_some() {
+        return Err(Error::NotActive {
+            key: key.clone(),
+            kind: active.kind.as_str(),
+            action: "applied to, and only once",
+        });
+    }
+    active.layer = Some(layer);
+    active.usage = usage;
+    active.updated = clock::timestamp();
+    put(txn, &active)
 }
 
 /// Removes a snapshot without children; returns its record.

@@ -55,6 +55,24 @@ pub trait Snapshotter {
         key: &SnapshotKey,
         labels: Labels,
     ) -> Result<(), Self::Error>;
+    /// Makes the committed snapshot `name` of what the active snapshot `key` shows now. `key` stays as it is; whoever
+    /// writes to it has to be paused, or `name` has some of what is being written.
+    fn save(
+        &self,
+        name: &SnapshotKey,
+        key: &SnapshotKey,
+        labels: Labels,
+    ) -> Result<(), Self::Error>;
+    /// Makes the active snapshot `key`, which shows what the committed snapshot `saved` shows, and says how to mount
+    /// it.
+    fn restore(
+        &self,
+        key: &SnapshotKey,
+        saved: &SnapshotKey,
+        labels: Labels,
+    ) -> Result<MountPlan, Self::Error> {
+        self.prepare(key, Some(saved), labels)
+    }
     /// Removes a snapshot that nothing depends on. Space may be freed later, by a collection.
     fn remove(&self, key: &SnapshotKey) -> Result<(), Self::Error>;
     /// The record of one snapshot.

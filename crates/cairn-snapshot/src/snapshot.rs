@@ -63,11 +63,11 @@ pub struct Snapshot {
     pub created: Timestamp,
     /// When it or its labels changed last.
     pub updated: Timestamp,
-    /// The layer of a committed one.
+    /// The layer of a committed one, or what was applied to an active one.
     pub layer: Option<LayerId>,
     /// The directory of an active one's changes, by name.
     pub head: Option<HeadId>,
-    /// As counted at the commit; zero for the others.
+    /// As counted at the commit, or of what was applied; zero for the others.
     pub usage: Usage,
 }
 

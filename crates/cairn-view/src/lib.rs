@@ -35,6 +35,7 @@ mod objects;
 mod plan;
 mod seen;
 mod sizes;
+mod take;
 mod verified;
 mod verify;
 

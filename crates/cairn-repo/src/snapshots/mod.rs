@@ -1,18 +1,24 @@
 //! The snapshot contract over this repository.
 
+mod apply;
 mod changes;
+mod served;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cairn_layer::{Layer, Tree};
-use cairn_model::{MountPlan, SnapshotKey, Watch};
+use cairn_layer::{Layer, Scanned, Tree};
+use cairn_model::{Entry, MountPlan, SnapshotKey, Watch};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
-use cairn_store::{Rows, Txn};
+use cairn_store::{Ingest, Rows, Txn};
 
 use crate::error::{At, Error, Result};
 use crate::repo::Repo;
 use crate::rows;
+use apply::Committed;
+
+pub use apply::Applied;
+pub use served::{CHAIN, NAMESPACE, Released, Target};
 
 /// The snapshots of a repository. What every snapshotter does is in its [`Snapshotter`].
 #[derive(Clone, Copy)]
@@ -90,6 +96,91 @@ impl Snapshots<'_> {
     }
 }
 
+impl Snapshots<'_> {
+    /// A commit; with `take`, files that the cache lacks are moved there from the head.
+    fn commit_and(
+        &self,
+        name: &SnapshotKey,
+        key: &SnapshotKey,
+        labels: Labels,
+        take: bool,
+    ) -> Result<()> {
+        let snapshot = self.stat(key)?;
+        self.repo.views().refuse_if_mounted(&snapshot)?;
+        // Also asked before anything is read: a container's head may change under the reader.
+        self.repo.store.db().read::<_, Error>(|rows| {
+            refuse_if_container(rows, key)?;
+            match graph::find(rows, name)? {
+                Some(_) => Err(cairn_snapshot::Error::Exists(name.clone()).into()),
+                None => Ok(()),
+            }
+        })?;
+        let (layer, written, ingest) = self.read_active(&snapshot)?;
+        let store = &self.repo.store;
+        let gone = store.publish::<_, Error>(ingest.finish()?, |txn| {
+            refuse_if_container(txn, key)?;
+            rows::put_layer(txn, &layer)?;
+            let usage = apply::usage_of(&layer);
+            Ok(graph::commit(txn, name, key, layer.id, usage, labels)?)
+        })?;
+        if take {
+            self.take_files(&gone, &written);
+        }
+        self.repo.heads().remove_of(&gone)
+    }
+
+    /// The layer of what is in an active snapshot now, the entries that were read from its head, and the ingest that
+    /// has what is new of both.
+    fn read_active(&self, snapshot: &Snapshot) -> Result<(Layer, Vec<Entry>, Ingest)> {
+        let parent = self.tree(&snapshot.key)?;
+        let ingest = self.repo.store.ingest()?;
+        let scanned = self.repo.heads().read(snapshot, &parent, &ingest)?;
+        Ok(match self.with_applied(snapshot, scanned)? {
+            Committed::Applied(layer) => (layer, Vec::new(), ingest),
+            Committed::Written(scanned) => (scanned.layer, scanned.entries, ingest),
+            Committed::Both(scanned) => {
+                let (layer, ingest) = self.squashed(snapshot, parent, &scanned, ingest)?;
+                (layer, Vec::new(), ingest)
+            }
+        })
+    }
+
+    /// One layer of what was applied to a snapshot and what was written over it.
+    fn squashed(
+        &self,
+        snapshot: &Snapshot,
+        mut tree: Tree,
+        written: &Scanned,
+        ingest: Ingest,
+    ) -> Result<(Layer, Ingest)> {
+        let below = match &snapshot.parent {
+            Some(parent) => self.tree(parent)?,
+            None => Tree::new(),
+        };
+        tree.apply(&written.entries)?;
+        let (store, limits) = (&self.repo.store, self.repo.options.limits);
+        // Its lease keeps what the first one brings, which is read for the new layer.
+        let both = store.ingest()?;
+        store.publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
+        let scanned = cairn_layer::layer_between(store, &below, &tree, both.feeder(), limits)?;
+        Ok((scanned.layer, both))
+    }
+
+    /// Removes the record of a snapshot that no image or container needs.
+    fn remove_record(&self, key: &SnapshotKey) -> Result<Snapshot> {
+        self.repo.store.db().write::<_, Error>(|txn| {
+            refuse_if_container(txn, key)?;
+            let mut images = rows::images(txn)?.into_iter();
+            if let Some(image) = images.find(|image| image.top.as_ref() == Some(key)) {
+                let by = format!("image {}; \"cairn rmi\" removes both", image.id.short());
+                let key = key.clone();
+                return Err(cairn_snapshot::Error::InUse { key, by }.into());
+            }
+            Ok(graph::remove(txn, key)?)
+        })
+    }
+}
+
 impl Snapshotter for Snapshots<'_> {
     type Error = Error;
 
@@ -122,60 +213,28 @@ impl Snapshotter for Snapshots<'_> {
     }
 
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
+        self.commit_and(name, key, labels, false)
+    }
+
+    fn save(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
         let snapshot = self.stat(key)?;
-        self.repo.views().refuse_if_mounted(&snapshot)?;
-        // Also asked before anything is read: a container's head may change under the reader.
-        self.repo.store.db().read::<_, Error>(|rows| {
-            refuse_if_container(rows, key)?;
-            match graph::find(rows, name)? {
-                Some(_) => Err(cairn_snapshot::Error::Exists(name.clone()).into()),
-                None => Ok(()),
-            }
-        })?;
-        let parent = self.tree(key)?;
-        let ingest = self.repo.store.ingest()?;
-        let scanned = self.repo.heads().read(&snapshot, &parent, &ingest)?;
-        let usage = Usage {
-            bytes: scanned.layer.content_bytes,
-            inodes: scanned.layer.entries,
-        };
-        let gone = self
-            .repo
-            .store
-            .publish::<_, Error>(ingest.finish()?, |txn| {
-                refuse_if_container(txn, key)?;
-                rows::put_layer(txn, &scanned.layer)?;
-                Ok(graph::commit(
-                    txn,
-                    name,
-                    key,
-                    scanned.layer.id,
-                    usage,
-                    labels,
-                )?)
-            })?;
-        self.repo.heads().remove_of(&gone)
+        let refuse = |rows: &dyn Rows| refuse_if_container(rows, key);
+        self.repo.store.db().read::<_, Error>(refuse)?;
+        let (layer, _, ingest) = self.read_active(&snapshot)?;
+        let store = &self.repo.store;
+        store.publish::<_, Error>(ingest.finish()?, |txn| {
+            refuse_if_container(txn, key)?;
+            rows::put_layer(txn, &layer)?;
+            let (usage, parent) = (apply::usage_of(&layer), snapshot.parent.as_ref());
+            Ok(graph::create_committed(
+                txn, name, parent, layer.id, usage, labels,
+            )?)
+        })
     }
 
     fn remove(&self, key: &SnapshotKey) -> Result<()> {
-        self.repo.store.may_spend_reserve();
-        let snapshot = self.stat(key)?;
-        self.repo.views().refuse_if_mounted(&snapshot)?;
-        let gone = self.repo.store.db().write::<_, Error>(|txn| {
-            refuse_if_container(txn, key)?;
-            if let Some(image) = rows::images(txn)?
-                .into_iter()
-                .find(|image| image.top.as_ref() == Some(key))
-            {
-                return Err(cairn_snapshot::Error::InUse {
-                    key: key.clone(),
-                    by: format!("image {}; \"cairn rmi\" removes both", image.id.short()),
-                }
-                .into());
-            }
-            Ok(graph::remove(txn, key)?)
-        })?;
-        self.repo.heads().remove_of(&gone)
+        served::refuse_if_served(&self.stat(key)?)?;
+        self.remove_any(key)
     }
 
     fn stat(&self, key: &SnapshotKey) -> Result<Snapshot> {
@@ -210,6 +269,7 @@ impl Snapshotter for Snapshots<'_> {
             return Ok(snapshot.usage);
         };
         let directory = self.repo.heads().dir(&head);
+        let applied = snapshot.usage;
         if cairn_view::is_full_copy(&directory) {
             let mut usage = Usage::default();
             for change in self.changes(key)? {
@@ -222,7 +282,11 @@ impl Snapshotter for Snapshots<'_> {
             }
             return Ok(usage);
         }
-        disk_usage(&cairn_view::upper(&directory), self.repo.watch())
+        let written = disk_usage(&cairn_view::upper(&directory), self.repo.watch())?;
+        Ok(Usage {
+            bytes: applied.bytes + written.bytes,
+            inodes: applied.inodes + written.inodes,
+        })
     }
 
     fn cleanup(&self) -> Result<()> {

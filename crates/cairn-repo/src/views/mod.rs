@@ -4,12 +4,15 @@ mod driver;
 mod mounts;
 mod roots;
 
-use cairn_layer::Layer;
-use cairn_model::{Driver, HeadId, MountPlan};
+use std::collections::{HashMap, HashSet};
 
-use crate::error::Result;
+use cairn_layer::Layer;
+use cairn_model::{Driver, HeadId, LayerId, MountPlan, SnapshotKey, TreeId};
+use cairn_snapshot::{Kind, Snapshot, graph};
+
+use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::trees::tree_id;
+use crate::trees::{tree_id, tree_of};
 
 pub use driver::DriverReport;
 pub(crate) use mounts::MOUNTPOINT;
@@ -42,6 +45,31 @@ impl Views<'_> {
             Some(driver) => Ok(driver),
             None => Ok(self.cache().detect(&self.repo.heads().place())?),
         }
+    }
+
+    /// Trees that active snapshots and views stand on: what of the cache is mounted, or may be at any moment.
+    pub fn needed(&self) -> Result<HashSet<TreeId>> {
+        self.repo.store.db().read::<_, Error>(|rows| {
+            let all = graph::list(rows)?;
+            let used = all.iter().filter(|s| s.kind != Kind::Committed);
+            // What was applied to a snapshot lies below it like its parent.
+            let top = |s: &'_ Snapshot| s.layer.map_or(s.parent.clone(), |_| Some(s.key.clone()));
+            let tops: HashSet<SnapshotKey> = used.filter_map(top).collect();
+            let by_key: HashMap<&SnapshotKey, &Snapshot> =
+                all.iter().map(|s| (&s.key, s)).collect();
+            let tree = |top: &SnapshotKey| -> Result<TreeId> {
+                let chain = graph::ancestors(Some(top), |key| Ok(by_key.get(key).copied()));
+                let mut layers: Vec<LayerId> = Vec::new();
+                for snapshot in chain {
+                    layers.extend(snapshot?.layer);
+                }
+                layers.reverse();
+                Ok(tree_of(&layers))
+            };
+            // What has no parent shows the empty tree.
+            let trees = tops.iter().map(tree);
+            trees.chain([Ok(tree_of(&[]))]).collect()
+        })
     }
 
     /// How to mount these layers, below a head if there is one; the view is made where it is not there.
