@@ -202,6 +202,7 @@ fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Class> {
         cairn_image::Error,
         cairn_registry::Error,
         cairn_runtime::Error,
+        cairn_serve::Error,
         cairn_store::Error
     )
 }

@@ -1,7 +1,7 @@
 //! The snapshot contract: what containerd's own suite asks of any snapshotter, and what its callers rely on.
 //!
-//! [`Snapshotter`] is a way to reach snapshots: the library ([`Library`]) and the command
-//! ([`CommandLine`]) today. [`contract!`] makes a test of every case for one of them.
+//! [`Snapshotter`] is a way to reach snapshots: the library ([`Library`]), the command ([`CommandLine`]) and
+//! the server ([`Served`]). [`contract!`] makes a test of every case for one of them.
 //!
 //! ```text
 //! fn fresh(driver: Option<cairn_model::Driver>) -> Box<dyn cairn_contract::Snapshotter> { … }
@@ -13,6 +13,7 @@ pub mod content;
 mod eyes;
 pub mod graph;
 mod library;
+mod served;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use cairn_model::{Class, Driver};
 
 pub use command_line::CommandLine;
 pub use library::Library;
+pub use served::{Served, client, mount_all, unmount_kept};
 
 /// Makes an empty snapshotter; with a driver, or the best one.
 pub type Fresh<'a> = &'a dyn Fn(Option<Driver>) -> Box<dyn Snapshotter>;

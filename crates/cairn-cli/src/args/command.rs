@@ -10,6 +10,7 @@ use super::images::{Export, Flatten, Import, Pull, Push, Rebase, Which};
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
 use super::run::Run;
+use super::serve::Serve;
 use super::snapshots::Snapshot;
 use super::volumes::Volume;
 
@@ -345,6 +346,11 @@ pub enum Command {
         /// Empty or new directory, or an earlier backup to update
         directory: PathBuf,
     },
+    /// Serve snapshots to containerd
+    #[command(
+        after_help = "Examples:\n  cairn serve\n  cairn serve --address /run/cairn/serve.sock --idle-exit 60s --metrics /var/lib/node_exporter/cairn-serve.prom"
+    )]
+    Serve(Serve),
     /// Show and change the settings of the repository
     #[command(subcommand)]
     Config(Config),

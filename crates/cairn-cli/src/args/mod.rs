@@ -9,6 +9,7 @@ mod images;
 mod oci;
 mod repository;
 mod run;
+mod serve;
 mod snapshots;
 mod volumes;
 
@@ -28,6 +29,7 @@ pub use images::{Export, ExportFormat, Flatten, Import, Pull, Push, Rebase, When
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
 pub use run::Run;
+pub use serve::Serve;
 pub use snapshots::Snapshot;
 pub use volumes::Volume;
 
@@ -55,7 +57,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         "Repository",
         &[
             "init", "config", "stats", "why", "orphans", "events", "gc", "check", "backup",
-            "driver",
+            "serve", "driver",
         ],
     ),
     (

@@ -45,9 +45,34 @@ pub enum Snapshot {
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
     },
+    /// Save what a writable snapshot shows now as a committed one, and keep the writable one
+    #[command(after_help = "Example:\n  cairn snapshot save work-1 work")]
+    Save {
+        /// Name of the committed snapshot
+        name: SnapshotKey,
+        /// Key of the writable snapshot; pause whatever writes to it
+        key: SnapshotKey,
+        /// Add a label, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Create a writable snapshot that shows what was saved
+    #[command(after_help = "Example:\n  cairn snapshot restore work-again work-1")]
+    Restore {
+        /// Key of the new snapshot
+        key: SnapshotKey,
+        /// Committed snapshot
+        saved: SnapshotKey,
+        /// Add a label, NAME=VALUE
+        #[arg(short, long = "label", value_name = "NAME=VALUE")]
+        labels: Vec<String>,
+    },
     /// Remove snapshots
     #[command(after_help = "Example:\n  cairn snapshot rm work")]
     Rm {
+        /// Remove snapshots that containerd may still refer to
+        #[arg(short, long)]
+        force: bool,
         /// Keys or names
         #[arg(required = true)]
         keys: Vec<SnapshotKey>,

@@ -29,6 +29,7 @@ mod rebase;
 mod rename;
 mod rootless;
 mod run;
+mod serve;
 mod snapshots;
 mod start;
 mod stats;
@@ -262,6 +263,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Unpin { images } => return keep::unpin(&env, &images),
         Command::Expire { after, images } => return keep::expire(&env, after, &images),
         Command::Backup { directory } => backup::backup(&env, &directory),
+        Command::Serve(args) => serve::serve(&env, args),
         Command::Config(command) => config::run(&env, &command),
         Command::Why { object } => why::why(&env, &object),
         Command::Orphans => why::orphans(&env),

@@ -60,12 +60,19 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         Snapshot::Commit { name, key, labels } => {
             repo.snapshots()
                 .commit(&name, &key, parse_labels(&labels)?)?;
-            if env.json {
-                output::report(&SnapshotLine::from(&repo.snapshots().stat(&name)?))?;
-            }
-            Ok(())
+            print_committed(env, &repo, &name)
         }
-        Snapshot::Rm { keys } => remove(env, &repo, &keys),
+        Snapshot::Save { name, key, labels } => {
+            let snapshots = repo.snapshots();
+            snapshots.save(&name, &key, parse_labels(&labels)?)?;
+            print_committed(env, &repo, &name)
+        }
+        Snapshot::Restore { key, saved, labels } => {
+            let snapshots = repo.snapshots();
+            let plan = snapshots.restore(&key, &saved, parse_labels(&labels)?)?;
+            print_plan(env, &plan)
+        }
+        Snapshot::Rm { force, keys } => remove(env, &repo, &keys, force),
         Snapshot::Ls { filters } => list(env, &repo, &filters),
         Snapshot::Stat { key } => Ok(output::report(&SnapshotLine::from(
             &repo.snapshots().stat(&key)?,
@@ -91,6 +98,13 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         }
         Snapshot::Tree => tree(env, &repo),
     }
+}
+
+fn print_committed(env: &Env, repo: &Repo, name: &SnapshotKey) -> Result<()> {
+    if env.json {
+        output::report(&SnapshotLine::from(&repo.snapshots().stat(name)?))?;
+    }
+    Ok(())
 }
 
 /// Paths of the repository have to fit into JSON; said before anything is made.
@@ -152,11 +166,15 @@ fn usage(env: &Env, repo: &Repo, key: &SnapshotKey) -> Result<()> {
 }
 
 /// Removes each of them; one that cannot be removed keeps none of the others.
-fn remove(env: &Env, repo: &Repo, keys: &[SnapshotKey]) -> Result<()> {
+fn remove(env: &Env, repo: &Repo, keys: &[SnapshotKey], force: bool) -> Result<()> {
     let mut done = RemovedSnapshots::default();
     let mut failed: Option<anyhow::Error> = None;
     for key in keys {
-        let Err(e) = repo.snapshots().remove(key) else {
+        let removed = match force {
+            true => repo.snapshots().remove_any(key),
+            false => repo.snapshots().remove(key),
+        };
+        let Err(e) = removed else {
             done.removed.push(key.to_string());
             continue;
         };

@@ -1,0 +1,14 @@
+//! `cairn serve`: the contract over gRPC, containerd on top of it, and whatever a node does to a server.
+
+#[path = "../common/mod.rs"]
+#[macro_use]
+mod common;
+#[path = "../common/registry.rs"]
+mod registry;
+
+mod containerd;
+mod contract;
+mod cri;
+mod diff;
+mod server;
+mod trouble;

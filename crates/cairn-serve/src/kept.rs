@@ -1,0 +1,170 @@
+//! Views that stay mounted, read-only, below a runtime directory: the lowers of mounts that others make.
+//!
+//! A view is an overlay of a metadata image and the object cache, which only descriptors can mount; containerd and
+//! its shims mount with words. So each view that an active snapshot or a view stands on is mounted once, at
+//! `STATE/REPOSITORY/TREE-IMAGE`, whoever asks. The mounts belong to nobody: they outlive the server, are
+//! found again by their names, and go when no record stands on their tree ([`Kept::drop_unneeded`]).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use cairn_model::{ImagePlan, MountPlan, StackPlan, TreeId};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::error::{At, Error, Result};
+
+/// Longest path that mount options can name twice beside the rest, bytes: they are a page in all.
+const PATH_BYTES_MAX: usize = 1000;
+
+/// The directory of a repository's kept mounts.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    directory: PathBuf,
+}
+
+/// Nothing is unmounted while this lives.
+#[must_use = "kept mounts may go once this is dropped"]
+pub(crate) struct Hold(#[expect(dead_code, reason = "the lock goes with it")] File);
+
+/// Refuses a path that mount options cannot hold.
+pub(crate) fn check_path(path: &Path) -> Result<()> {
+    let bytes = path.as_os_str().as_encoded_bytes();
+    let why = if bytes.len() > PATH_BYTES_MAX {
+        "is too long"
+    } else if bytes
+        .iter()
+        .any(|byte| b",:\\\"".contains(byte) || byte.is_ascii_control())
+    {
+        "has a comma, colon, quote or backslash in it"
+    } else if path.to_str().is_none() {
+        "is not UTF-8"
+    } else {
+        return Ok(());
+    };
+    let path = path.to_owned();
+    Err(Error::Unmountable { path, why })
+}
+
+impl Kept {
+    /// Those of the repository in `root`, below `state`.
+    pub fn open(state: &Path, root: &Path) -> Result<Self> {
+        check_path(state)?;
+        check_path(root)?;
+        let meta = root.metadata().at("look at", root)?;
+        let directory = state.join(format!("{:x}-{:x}", meta.dev(), meta.ino()));
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        builder
+            .create(&directory)
+            .at("create directory", &directory)?;
+        Ok(Self { directory })
+    }
+
+    /// Keeps what is mounted, until the record is there that needs it.
+    pub fn hold(&self) -> Result<Hold> {
+        self.lock("lock", FlockOperation::LockShared).map(Hold)
+    }
+
+    fn lock(&self, name: &str, operation: FlockOperation) -> Result<File> {
+        let path = self.directory.join(name);
+        let mut options = File::options();
+        options.create(true).write(true).truncate(false);
+        let file = options.open(&path).at("open", &path)?;
+        flock(&file, operation).at("lock", &path)?;
+        Ok(file)
+    }
+
+    /// A directory that shows the view of a plan, without its head.
+    pub fn lower(&self, plan: &MountPlan) -> Result<PathBuf> {
+        match plan {
+            MountPlan::Erofs(of) => self.mounted(of, MountPlan::Erofs(headless(of))),
+            MountPlan::ErofsLoop(of) => self.mounted(of, MountPlan::ErofsLoop(headless(of))),
+            MountPlan::Overlay(of) | MountPlan::OverlayUser(of) => first(of),
+            MountPlan::Copy(of) => Ok(of.directory.clone()),
+        }
+    }
+
+    fn mounted(&self, of: &ImagePlan, plan: MountPlan) -> Result<PathBuf> {
+        let image = of.images.first().map(PathBuf::as_path);
+        let image = image.unwrap_or(Path::new(""));
+        let place = self.directory.join(name(image)?);
+        if self.is_mounted(&place) {
+            return Ok(place);
+        }
+        // One at a time, also of two servers: a second mount would cover the first.
+        let _only = self.lock("making", FlockOperation::LockExclusive)?;
+        if self.is_mounted(&place) {
+            return Ok(place);
+        }
+        match std::fs::create_dir(&place) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            done => done.at("create directory", &place)?,
+        }
+        let mount = cairn_view::mount(&plan)?;
+        cairn_view::attach(&mount, &place)?;
+        tracing::debug!(place = %place.display(), "view kept mounted");
+        Ok(place)
+    }
+
+    /// Without a look at the table of mounts, which may be long.
+    fn is_mounted(&self, place: &Path) -> bool {
+        let device = |path: &Path| path.metadata().ok().map(|meta| meta.dev());
+        device(place).is_some_and(|of| Some(of) != device(&self.directory))
+    }
+
+    /// Unmounts what no tree of `needed` stands on; it is asked once nobody can mount. Returns how many went.
+    pub fn drop_unneeded<E: From<Error>>(
+        &self,
+        needed: impl FnOnce() -> Result<HashSet<TreeId>, E>,
+    ) -> Result<u64, E> {
+        let Ok(_none) = self.lock("lock", FlockOperation::NonBlockingLockExclusive) else {
+            return Ok(0);
+        };
+        let needed: HashSet<String> = needed()?.iter().map(TreeId::hex).collect();
+        let entries = std::fs::read_dir(&self.directory).at("list", &self.directory)?;
+        let mut count = 0;
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let Some((tree, image)) = name.split_once('-') else {
+                continue;
+            };
+            // One of an image that was made anew since is of no use to the next who asks.
+            if !needed.contains(tree) || image.is_empty() {
+                self.drop_one(&entry.path())?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    fn drop_one(&self, place: &Path) -> Result<()> {
+        if self.is_mounted(place) {
+            // Whoever mounted an overlay over it has a mount of its own by now.
+            let flags = rustix::mount::UnmountFlags::DETACH | rustix::mount::UnmountFlags::NOFOLLOW;
+            rustix::mount::unmount(place, flags).at("unmount", place)?;
+        }
+        std::fs::remove_dir(place).at("remove", place)
+    }
+}
+
+fn headless(of: &ImagePlan) -> ImagePlan {
+    ImagePlan {
+        head: None,
+        ..of.clone()
+    }
+}
+
+/// The topmost lower holds all; a second one is there only where overlayfs wants two.
+fn first(of: &StackPlan) -> Result<PathBuf> {
+    let lower = of.lowers.first().cloned();
+    lower.ok_or_else(|| Error::Server("a plan has no lower".into()))
+}
+
+/// The tree, and the file of its image: one that was made anew is another.
+fn name(image: &Path) -> Result<String> {
+    let meta = image.metadata().at("look at", image)?;
+    let tree = image.file_stem().unwrap_or_default().to_string_lossy();
+    Ok(format!("{tree}-{:x}.{:x}", meta.ino(), meta.ctime_nsec()))
+}

@@ -1,0 +1,152 @@
+"""Unpacks images with one containerd and several of its snapshotters, in turns: its own overlayfs and native, and
+Cairn as a proxy.
+
+Layers are brought to the content store before, so that only the unpacking is measured: `first` is all images one after
+the other, `again` the same a second time after the first was removed (its content may still be there), `rm` the removal
+of all snapshots until they are gone, `disk` what the snapshots took. Then eight clients prepare and remove snapshots of
+the last image at once (tests/contract/examples/latency.rs): medians and 99th percentiles.
+"""
+import os
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+
+from .peers import MEGABYTE, disk_bytes
+
+CONFIG = """version = 2
+root = "{0}/root"
+state = "{0}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.aufs"]
+[grpc]
+address = "{0}/containerd.sock"
+[ttrpc]
+address = "{0}/ttrpc.sock"
+[proxy_plugins.cairn]
+type = "snapshot"
+address = "{0}/cairn.sock"
+"""
+
+
+class Node:
+    """A containerd and a server of ours, with directories of their own."""
+
+    def __init__(self, program, place):
+        self.place = place
+        with open(os.path.join(place, "config.toml"), "w") as out:
+            out.write(CONFIG.format(place))
+        self.repository = os.path.join(place, "repository")
+        serve = [program, "--root", self.repository, "serve", "--address", f"{place}/cairn.sock", "--state", f"{place}/views"]
+        self.server = subprocess.Popen(serve)
+        log = open(os.path.join(place, "containerd.log"), "w")
+        self.containerd = subprocess.Popen(["containerd", "-c", f"{place}/config.toml"], stdout=log, stderr=log)
+        until(lambda: self.try_ctr("version").returncode == 0)
+
+    def try_ctr(self, *args):
+        return subprocess.run(["ctr", "-a", f"{self.place}/containerd.sock", *args], capture_output=True, text=True)
+
+    def ctr(self, *args):
+        done = self.try_ctr(*args)
+        if done.returncode != 0:
+            raise RuntimeError(f"ctr {' '.join(args)}: {done.stderr.strip()[-500:]}")
+        return done.stdout
+
+    def manifests(self):
+        """Digests of the images, by name."""
+        lines = self.ctr("image", "ls").splitlines()[1:]
+        return [re.search(r"sha256:[0-9a-f]{64}", line).group() for line in sorted(lines)]
+
+    def unpack(self, snapshotter, manifest):
+        start = time.monotonic()
+        self.ctr("snapshot", "--snapshotter", snapshotter, "unpack", manifest)
+        return time.monotonic() - start
+
+    def snapshots(self, snapshotter):
+        return [line.split()[0] for line in self.ctr("snapshot", "--snapshotter", snapshotter, "ls").splitlines()[1:]]
+
+    def drop(self, snapshotter):
+        """Removes all snapshots, children first; seconds."""
+        start = time.monotonic()
+        left = self.snapshots(snapshotter)
+        while left:
+            for key in left:
+                self.try_ctr("snapshot", "--snapshotter", snapshotter, "rm", key)
+            left = self.snapshots(snapshotter)
+        return time.monotonic() - start
+
+    def size(self, snapshotter):
+        if snapshotter == "cairn":
+            return disk_bytes(self.repository)
+        return disk_bytes(f"{self.place}/root/io.containerd.snapshotter.v1.{snapshotter}")
+
+    def close(self):
+        for child in (self.containerd, self.server):
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+        for repository in os.scandir(f"{self.place}/views"):
+            for view in os.scandir(repository.path):
+                subprocess.run(["umount", "-l", view.path], capture_output=True)
+
+
+def until(holds):
+    for _ in range(2000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise RuntimeError("containerd does not answer")
+
+
+def latency(program, node, snapshotter, parent, clients, rounds):
+    """Median and 99th percentile of prepare and remove, milliseconds."""
+    command = [program, f"{node.place}/containerd.sock", snapshotter, str(clients), str(rounds), parent]
+    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {line.split()[0]: [float(number) for number in line.split()[1:]] for line in done.splitlines()}
+
+
+def measure(node, snapshotter, manifests):
+    figures = {"first": sum(node.unpack(snapshotter, manifest) for manifest in manifests)}
+    figures["disk"] = node.size(snapshotter) / MEGABYTE
+    figures["rm"] = node.drop(snapshotter)
+    figures["again"] = sum(node.unpack(snapshotter, manifest) for manifest in manifests)
+    figures["rm"] += node.drop(snapshotter)
+    return figures
+
+
+def containerd(program, archives, rounds, scratch, client):
+    """Prints the table; `client` is the program that measures calls, if it is built."""
+    rows = {"overlayfs": [], "native": [], "cairn": []}
+    for _ in range(rounds):
+        place = tempfile.mkdtemp(dir=scratch)
+        node = Node(program, place)
+        try:
+            for archive in archives:
+                node.ctr("image", "import", "--no-unpack", archive)
+            manifests = node.manifests()
+            for snapshotter, all_figures in rows.items():
+                all_figures.append(measure(node, snapshotter, manifests))
+            if client:
+                calls(node, rows, manifests[-1], client)
+        finally:
+            node.close()
+            shutil.rmtree(place)
+    print(f"\n{len(archives)} images, medians of {rounds} rounds, seconds and MB")
+    columns = ["first", "again", "rm", "disk"]
+    print(f"{'':12}" + "".join(f"{column:>12}" for column in columns))
+    for snapshotter, all_figures in rows.items():
+        medians = [statistics.median(figures[column] for figures in all_figures) for column in columns]
+        print(f"{snapshotter:12}" + "".join(f"{median:12.2f}" for median in medians))
+
+
+def calls(node, snapshotters, manifest, client):
+    print(f"\n{'ms':12}{'prepare':>10}{'p99':>8}{'remove':>10}{'p99':>8}")
+    for snapshotter in snapshotters:
+        node.ctr("snapshot", "--snapshotter", snapshotter, "unpack", manifest)
+        for clients in (1, 8):
+            times = latency(client, node, snapshotter, "", clients, 100)
+            numbers = times["prepare"] + times["remove"]
+            print(f"{snapshotter} x{clients}".ljust(12) + "".join(f"{n:{w}.2f}" for n, w in zip(numbers, (10, 8, 10, 8))))
+        node.drop(snapshotter)
