@@ -111,8 +111,7 @@ fn strip(file: &OwnedFd) -> Result<bool, Errno> {
         return Ok(false);
     }
     // What a security module sets for every file stays.
-    let own = names.iter().filter(|name| **name != b"security.selinux");
-    own.map(|name| fremovexattr(file, *name))
-        .collect::<Result<(), _>>()?;
+    let mut own = names.iter().filter(|name| **name != b"security.selinux");
+    own.try_for_each(|name| fremovexattr(file, *name))?;
     Ok(true)
 }
