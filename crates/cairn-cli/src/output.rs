@@ -382,6 +382,15 @@ pub fn json_line(value: &serde_json::Value) -> io::Result<String> {
     Ok(text.chars().map(escaped).collect::<String>() + "\n")
 }
 
+/// Writes an event as one line of JSON to standard error.
+pub fn event(event: &impl serde::Serialize) {
+    let value = serde_json::to_value(event).map_err(io::Error::from);
+    if let Ok(line) = value.and_then(|value| json_line(&value)) {
+        // Nobody is left to tell if standard error is gone.
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
 /// Prints a report as JSON. The names of its fields are its own.
 pub fn report(report: &impl serde::Serialize) -> io::Result<()> {
     json(&serde_json::to_value(report)?)

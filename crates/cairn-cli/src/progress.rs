@@ -1,8 +1,32 @@
 //! Progress on a terminal: bytes, rate, time left. In a pipe, nothing.
 
+mod transfers;
+
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+pub use transfers::Transfers;
+
+/// Standard error, if it is a terminal.
+fn target() -> ProgressDrawTarget {
+    match std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr_with_hz(10),
+        false => ProgressDrawTarget::hidden(),
+    }
+}
+
+/// The bar with bytes, rate and time left after these words.
+fn styled(bar: ProgressBar, words: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{msg:12} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
+    );
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.set_message(words.to_owned());
+    bar
+}
 
 /// A progress bar, or nothing where standard error is no terminal. The first of its clones that goes ends it.
 #[derive(Clone)]
@@ -11,20 +35,8 @@ pub struct Bar(ProgressBar);
 impl Bar {
     /// A bar that says what is being done.
     pub fn new(verb: &str) -> Self {
-        let target = if std::io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(10)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        let style = ProgressStyle::with_template(
-            "{msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta} left",
-        );
-        if let Ok(style) = style {
-            bar.set_style(style);
-        }
-        bar.set_message(verb.to_owned());
-        Self(bar)
+        let bar = ProgressBar::with_draw_target(Some(0), target());
+        Self(styled(bar, verb))
     }
 
     /// Says something while the bar is out of the way.

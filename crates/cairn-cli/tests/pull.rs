@@ -475,3 +475,144 @@ fn credentials_of_docker_podman_and_helpers_are_used() {
         );
     }
 }
+
+#[test]
+fn all_tags_of_a_repository_are_pulled_page_after_page() {
+    let (all, _) = image_for("amd64");
+    let mut documents = all.clone();
+    for tag in ["1", "2", "3"] {
+        documents.push((tag.to_owned(), all[0].1.clone()));
+    }
+    let rest = canned(documents);
+    let proxy = Proxy::start(None, move |asked| match asked.path.as_str() {
+        "/v2/a/tags/list" => Act::status(
+            "200 OK",
+            "Link: </v2/a/tags/list?last=2>; rel=\"next\"\r\n",
+            r#"{"name":"a","tags":["1","2"]}"#,
+        ),
+        "/v2/a/tags/list?last=2" => Act::status("200 OK", "", r#"{"name":"a","tags":["3"]}"#),
+        // A list that leads back to itself has an end, and one without tags is none.
+        "/v2/b/tags/list" => Act::status("200 OK", "Link: </v2/b/tags/list>; rel=next\r\n", "{}"),
+        "/v2/c/tags/list" => Act::status("200 OK", "", "[1"),
+        _ => rest(asked),
+    });
+    let cairn = Cairn::new();
+    let repository = format!("{}/a", proxy.host());
+    let pulled = cairn.json(&["pull", "--all-tags", &repository]);
+    let references: Vec<_> = pulled
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| &line["reference"])
+        .collect();
+    let expected = ["1", "2", "3"].map(|tag| json!(format!("{repository}:{tag}")));
+    assert_eq!(references, expected.iter().collect::<Vec<_>>());
+    assert_eq!(cairn.image_names().len(), 3);
+    for (name, words, code) in [
+        ("b", "more than", 1),
+        ("c", "no list of tags", 1),
+        ("a:1", "names one image", 2),
+    ] {
+        let name = format!("{}/{name}", proxy.host());
+        cairn.fails(&["pull", "--all-tags", &name], code, words);
+    }
+}
+
+#[test]
+fn a_digest_is_pulled_run_and_exported_and_asked_for_once() {
+    let registry = registry!();
+    let (_source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a:1");
+    let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
+    let repository = format!("{}/a", proxy.host());
+    let first = Cairn::new();
+    let digest = first.json(&["pull", &format!("{repository}:1")])[0]["digest"].clone();
+    let digest = digest.as_str().unwrap();
+    for pinned in [
+        format!("{repository}@{digest}"),
+        format!("{repository}:7@{digest}"),
+    ] {
+        let cairn = Cairn::new();
+        cairn.ok(&["create", "--pull", "missing", "--name", "one", &pinned]);
+        proxy.forget();
+        for when in ["missing", "always", "never"] {
+            cairn.ok(&["create", "--pull", when, "--name", when, &pinned]);
+        }
+        let out = cairn.path("out.tar");
+        cairn.ok(&[
+            "export",
+            "--pull",
+            "missing",
+            &pinned,
+            "-o",
+            out.to_str().unwrap(),
+        ]);
+        assert!(
+            proxy.asked().is_empty(),
+            "a digest leads to one image for ever"
+        );
+    }
+    let other = format!("{repository}@sha256:{}", "0".repeat(64));
+    first.fails(
+        &["create", "--pull", "missing", &other],
+        1,
+        "the registry does not have it",
+    );
+    first.fails(
+        &["create", "--pull", "never", &other],
+        1,
+        "no image or snapshot",
+    );
+    // It goes with the image.
+    let pinned = format!("{repository}@{digest}");
+    first.ok(&["inspect", &pinned]);
+    first.ok(&["rmi", &format!("{repository}:1")]);
+    first.fails(&["inspect", &pinned], 1, "");
+    first.ok(&["check"]);
+}
+
+#[test]
+fn progress_is_told_as_events_one_a_line() {
+    let registry = registry!();
+    let (source, archive) = two_layers("app:1");
+    registry.fill(&oci(&archive), "a:1");
+    let reference = format!("{}/a:1", registry.host());
+    let cairn = Cairn::new();
+    let events = |cairn: &Cairn, args: &[&str]| -> Vec<serde_json::Value> {
+        let output = cairn.output(&[args, &["--progress", "json"]].concat());
+        assert!(output.status.success());
+        let err = String::from_utf8(output.stderr).unwrap();
+        let lines = err.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.collect()
+    };
+    let with = |events: &[serde_json::Value], state: &str| {
+        let of = |event: &&serde_json::Value| event["state"] == state;
+        events.iter().filter(of).cloned().collect::<Vec<_>>()
+    };
+    let told = events(&cairn, &["pull", &reference]);
+    let done = with(&told, "done");
+    assert_eq!((done.len(), with(&told, "present").len()), (2, 0));
+    assert!(!with(&told, "moving").is_empty());
+    assert!(
+        told.iter()
+            .all(|event| event["event"] == "transfer" && event["reference"] == reference.as_str())
+    );
+    assert!(
+        done.iter()
+            .all(|event| event["bytes"] == event["total_bytes"]
+                && event["bytes"].as_u64() > Some(300_000))
+    );
+    assert_eq!(
+        with(&events(&cairn, &["pull", &reference]), "present").len(),
+        2
+    );
+    let to = format!("{}/b:1", registry.host());
+    let told = events(&source, &["push", "app:1", &to]);
+    assert_eq!(
+        with(&told, "done").len(),
+        3,
+        "two layers and the configuration"
+    );
+    // In a pipe nothing is told of itself.
+    assert!(cairn.output(&["pull", &reference]).stderr.is_empty());
+}

@@ -12,6 +12,7 @@
 //! ```
 
 mod archive;
+mod blocks;
 pub mod change;
 mod choose;
 mod config;

@@ -11,6 +11,7 @@ use cairn_sys::threads;
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
+use crate::blocks::Blocks;
 use crate::config::ImageConfig;
 use crate::error::{At, Error, Result};
 use crate::sha256;
@@ -362,7 +363,8 @@ pub struct Packed {
     pub digest: Digest,
 }
 
-/// Compresses a layer into a file without a name in `spool`, the same way each time. Without a level it is 6 for
+/// Compresses a layer into a file without a name in `spool`, in blocks on all processors, the same way each time. Without a
+/// level it is 6 for
 /// gzip and 3 for zstd.
 pub fn pack(
     layer: &ExportLayer<'_>,
@@ -377,26 +379,17 @@ pub fn pack(
         bytes: 0,
     };
     let packed = || -> io::Result<Counting<io::BufWriter<File>>> {
-        Ok(match compression {
+        let compress = move |block: &[u8]| compressed(block, compression, level);
+        let mut out = match compression {
             Compression::None => {
                 let mut out = out;
                 (layer.write)(&mut out)?;
-                out
+                return Ok(out);
             }
-            Compression::Gzip => {
-                let mut gzip = flate2::write::GzEncoder::new(
-                    out,
-                    flate2::Compression::new(level.unwrap_or(6).min(9)),
-                );
-                (layer.write)(&mut gzip)?;
-                gzip.finish()?
-            }
-            Compression::Zstd => {
-                let mut zstd = zstd::Encoder::new(out, level.unwrap_or(3).min(19) as i32)?;
-                (layer.write)(&mut zstd)?;
-                zstd.finish()?
-            }
-        })
+            _ => Blocks::new(out, threads::cores(), compress),
+        };
+        (layer.write)(&mut out)?;
+        out.finish()
     };
     let Counting { out, hasher, bytes } = packed().at("export a layer into", spool)?;
     let file = out
@@ -408,4 +401,18 @@ pub fn pack(
         bytes,
         digest: Digest::from_bytes(hasher.finalize().into()),
     })
+}
+
+/// A block as a gzip member or zstd frame of its own.
+fn compressed(block: &[u8], compression: Compression, level: Option<u32>) -> io::Result<Vec<u8>> {
+    match compression {
+        Compression::None => Ok(block.to_vec()),
+        Compression::Gzip => {
+            let level = flate2::Compression::new(level.unwrap_or(6).min(9));
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
+            gzip.write_all(block)?;
+            gzip.finish()
+        }
+        Compression::Zstd => zstd::encode_all(block, level.unwrap_or(3).min(19) as i32),
+    }
 }

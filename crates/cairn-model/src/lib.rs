@@ -37,4 +37,4 @@ pub use name::{NameError, SnapshotKey};
 pub use plan::{CopyPlan, Driver, Head, ImagePlan, MountPlan, StackPlan};
 pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};
-pub use watch::{Cancelled, Progress, Unfinished, Watch};
+pub use watch::{Cancelled, Progress, Transfer, TransferState, Unfinished, Watch};

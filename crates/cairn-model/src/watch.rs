@@ -6,12 +6,40 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::id::Digest;
+
+/// How far a blob is on its way to or from a registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// The blob.
+    pub digest: Digest,
+    /// Bytes that have come, or gone.
+    pub bytes: u64,
+    /// Bytes that it has.
+    pub total: u64,
+    /// What is being done with it.
+    pub state: TransferState,
+}
+
+/// What is being done with a blob of a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransferState {
+    /// It is on its way.
+    Moving,
+    /// It arrived.
+    Done,
+    /// It was there before.
+    Present,
+}
+
 /// What is told while long work goes on.
 pub trait Progress: Send + Sync {
     /// Bytes that will be read, as far as known.
     fn total(&self, _bytes: u64) {}
     /// Bytes read.
     fn read(&self, _bytes: u64) {}
+    /// A blob of a registry is so far.
+    fn transfer(&self, _transfer: &Transfer) {}
     /// Something in an archive that is not an image, and why it is skipped.
     fn passed_over(&self, _what: &str, _why: &str) {}
 }
@@ -101,6 +129,13 @@ impl Watch {
     pub fn read(&self, bytes: u64) {
         if let Some(progress) = self.0.progress.get() {
             progress.read(bytes);
+        }
+    }
+
+    /// A blob of a registry is so far.
+    pub fn transfer(&self, transfer: &Transfer) {
+        if let Some(progress) = self.0.progress.get() {
+            progress.transfer(transfer);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One repository of one registry: questions with credentials, redirections followed, attempts repeated.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use cairn_image::{DOCUMENT_BYTES_MAX, RemoteBlob, sha256};
@@ -9,13 +10,16 @@ use ureq::http::header::{ACCEPT, AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use ureq::http::{Method, StatusCode, Uri};
 
 use crate::auth::{Auth, Credentials, Wanted};
+use crate::certs;
 use crate::challenge::{self, Challenge};
 use crate::endpoint::Endpoint;
 use crate::error::{Again, Failure, Result};
 use crate::http::{Answer, Http, Question};
 use crate::location::Location;
+use crate::registries::Source;
 use crate::retry::Tries;
 use crate::said;
+use crate::slots::Slots;
 use crate::url::{Origin, redirected};
 
 const REDIRECTS_MAX: usize = 5;
@@ -27,6 +31,7 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 const RETRIES: u32 = 5;
+const JOBS: usize = 4;
 
 /// How a registry is dealt with.
 #[derive(Debug, Clone)]
@@ -41,6 +46,8 @@ pub struct Options {
     pub downloads: Option<PathBuf>,
     /// Who the user is to the registry.
     pub credentials: Option<Credentials>,
+    /// Connections that bring blobs at once.
+    pub jobs: usize,
 }
 
 impl Default for Options {
@@ -51,20 +58,31 @@ impl Default for Options {
             silence_max: SILENCE_MAX,
             downloads: None,
             credentials: None,
+            jobs: JOBS,
         }
     }
+}
+
+/// What tokens are to be for.
+#[derive(Debug)]
+enum Access {
+    Login,
+    Pull,
+    /// And blobs from these repositories.
+    Push(Vec<String>),
 }
 
 /// A repository of a registry.
 #[derive(Debug)]
 pub struct Client {
     http: Http,
-    endpoint: Endpoint,
-    registry: String,
-    repository: String,
+    /// How the registry is reached, once that is known.
+    endpoint: OnceLock<Endpoint>,
+    location: Location,
+    insecure: bool,
     auth: Auth,
-    pushes: bool,
-    mounts: Vec<String>,
+    access: Access,
+    slots: Slots,
     options: Options,
 }
 
@@ -78,44 +96,92 @@ pub(crate) struct Manifest {
 impl Client {
     /// For the repository of `location`. Nothing is sent yet.
     pub fn new(location: &Location, options: Options) -> Self {
+        Self::at(&location.clone().into(), options)
+    }
+
+    /// For the repository of a source. Nothing is sent yet.
+    pub fn at(source: &Source, options: Options) -> Self {
+        let location = source.location.clone();
+        let unverified = source
+            .insecure
+            .then(|| Endpoint::of(location.registry(), false));
+        let unverified = unverified.map(|endpoint| endpoint.authority);
         Self {
-            http: Http::new(options.silence_max),
-            endpoint: Endpoint::of(location.registry()),
-            registry: location.registry().to_owned(),
-            repository: location.repository().to_owned(),
+            http: Http::new(options.silence_max, unverified.as_deref()),
+            endpoint: OnceLock::new(),
+            location,
+            insecure: source.insecure,
             auth: Auth::new(options.credentials.clone()),
-            pushes: false,
-            mounts: Vec::new(),
+            access: Access::Pull,
+            slots: Slots::new(options.jobs),
             options,
         }
     }
 
+    /// How the registry is reached. One that may be insecure is asked by https first.
+    fn endpoint(&self) -> &Endpoint {
+        self.endpoint.get_or_init(|| {
+            let registry = self.location.registry();
+            let endpoint = Endpoint::of(registry, false);
+            let known = certs::directory(&endpoint.authority).is_some();
+            let endpoint = Endpoint::of(registry, known);
+            if !self.insecure || endpoint.plain {
+                return endpoint;
+            }
+            let url = endpoint.url("/v2/").parse().ok();
+            let answers = |uri| self.http.ask(Question::get(uri)).is_ok();
+            endpoint.by(!url.is_some_and(answers))
+        })
+    }
+
+    /// What is asked for in the repository: a digest, or a tag.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// The same for pushing, with blobs taken from these repositories of the registry.
     pub fn for_push(mut self, from: &[String]) -> Self {
-        self.pushes = true;
-        self.mounts = from.to_vec();
+        self.access = Access::Push(from.to_vec());
         self
+    }
+
+    /// The same for asking whether the registry lets somebody in at all.
+    pub(crate) fn for_login(mut self) -> Self {
+        self.access = Access::Login;
+        self
+    }
+
+    /// The address at which a registry says whether it lets somebody in.
+    pub(crate) fn base(&self) -> String {
+        self.endpoint().url("/v2/")
     }
 
     /// What a token is to be for.
     fn scopes(&self) -> Vec<String> {
-        let actions = if self.pushes { "pull,push" } else { "pull" };
-        let own = format!("repository:{}:{actions}", self.repository);
-        let others = self
-            .mounts
-            .iter()
-            .map(|from| format!("repository:{from}:pull"));
-        std::iter::once(own).chain(others).collect()
+        let own = |actions| format!("repository:{}:{actions}", self.location.repository());
+        match &self.access {
+            Access::Login => Vec::new(),
+            Access::Pull => vec![own("pull")],
+            Access::Push(mounts) => {
+                let others = mounts.iter().map(|from| format!("repository:{from}:pull"));
+                std::iter::once(own("pull,push")).chain(others).collect()
+            }
+        }
     }
 
     /// The registry, as references have it.
     pub(crate) fn registry(&self) -> &str {
-        &self.registry
+        self.location.registry()
     }
 
     /// Registry and repository, for messages.
     pub fn name(&self) -> String {
-        format!("{}/{}", self.registry, self.repository)
+        format!("{}/{}", self.registry(), self.location.repository())
+    }
+
+    /// How many connections may bring blobs at once.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     pub(crate) fn options(&self) -> &Options {
@@ -124,9 +190,8 @@ impl Client {
 
     /// The address of something in the repository.
     pub(crate) fn address(&self, path: &str) -> Result<Uri, Failure> {
-        let url = self
-            .endpoint
-            .url(&format!("/v2/{}/{path}", self.repository));
+        let repository = self.location.repository();
+        let url = self.endpoint().url(&format!("/v2/{repository}/{path}"));
         url.parse()
             .map_err(|e| Failure::wrong(format!("{url:?} is not an address: {e}")))
     }
@@ -168,15 +233,14 @@ impl Client {
                 {
                     redirects += 1;
                     if redirects > REDIRECTS_MAX {
-                        let why = format!(
-                            "{} redirects more than {REDIRECTS_MAX} times",
-                            self.registry
-                        );
+                        let registry = self.registry();
+                        let why = format!("{registry} redirects more than {REDIRECTS_MAX} times");
                         return Err(Failure::wrong(why));
                     }
                     let to = answer.header(LOCATION).unwrap_or_default();
-                    uri = redirected(&uri, to)
-                        .map_err(|why| Failure::wrong(format!("{} sends {why}", self.registry)))?;
+                    uri = redirected(&uri, to).map_err(|why| {
+                        Failure::wrong(format!("{} sends {why}", self.registry()))
+                    })?;
                 }
                 _ => return Ok(answer),
             }
@@ -186,8 +250,8 @@ impl Client {
     fn authorize(&self, challenges: &[Challenge], refused: Option<&str>) -> Result<(), Failure> {
         let wanted = Wanted {
             http: &self.http,
-            registry: &self.registry,
-            plain: self.endpoint.plain,
+            registry: self.registry(),
+            plain: self.endpoint().plain,
             scopes: &self.scopes(),
         };
         self.auth.answer(&wanted, challenges, refused)
@@ -202,7 +266,7 @@ impl Client {
         let answer = self.ask(start, make)?;
         match answer.status.is_success() {
             true => Ok(answer),
-            false => Err(said::failure(answer, &self.registry)),
+            false => Err(said::failure(answer, self.registry())),
         }
     }
 

@@ -6,10 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -18,20 +16,17 @@ use serde::Deserialize;
 use crate::auth::Credentials;
 use crate::bounded::read_bounded;
 use crate::error::{Error, Result};
+use crate::helper::{TOKEN_USER, ask};
 use crate::location::Location;
+use crate::places::{set, user_config};
 
-const FILE_BYTES_MAX: u64 = 1 << 20;
-const HELPER_BYTES_MAX: u64 = 64 << 10;
-const HELPER_TIME_MAX: Duration = Duration::from_secs(30);
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// What docker calls its own registry in these files.
-const DOCKER: [&str; 3] = [
+pub(crate) const DOCKER: [&str; 3] = [
     "https://index.docker.io/v1/",
     "index.docker.io",
     "docker.io",
 ];
-/// The user that a helper names where the secret is an identity token.
-const TOKEN_USER: &str = "<token>";
-
 /// A file of credentials, as far as it is of interest.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -52,27 +47,15 @@ struct Entry {
     identitytoken: Option<String>,
 }
 
-/// What a helper says.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Said {
-    username: String,
-    secret: String,
-}
-
-/// The credentials for a repository, if there are any in the files of this user.
-pub fn credentials(location: &Location) -> Result<Option<Credentials>> {
-    find(location, &files())
+/// The credentials for a repository, if there are any in `authfile` or, without it, in the files of this user.
+pub fn credentials(location: &Location, authfile: Option<&Path>) -> Result<Option<Credentials>> {
+    find(location, &files(authfile))
 }
 
 /// Where credentials may be, in the order in which they count.
-fn files() -> Vec<PathBuf> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|v| !v.is_empty())
-            .map(PathBuf::from)
-    };
-    if let Some(named) = set("REGISTRY_AUTH_FILE") {
+pub(crate) fn files(authfile: Option<&Path>) -> Vec<PathBuf> {
+    let named = authfile.map(Path::to_owned);
+    if let Some(named) = named.or_else(|| set("REGISTRY_AUTH_FILE")) {
         return vec![named];
     }
     let home = set("HOME");
@@ -84,8 +67,7 @@ fn files() -> Vec<PathBuf> {
             out.push(format!("/run/containers/{user}/auth.json").into());
         }
     }
-    let config = set("XDG_CONFIG_HOME").or_else(|| home.as_ref().map(|home| home.join(".config")));
-    out.extend(config.map(|config| config.join("containers/auth.json")));
+    out.extend(user_config().map(|config| config.join("containers/auth.json")));
     let docker = set("DOCKER_CONFIG").or_else(|| home.map(|home| home.join(".docker")));
     out.extend(docker.map(|docker| docker.join("config.json")));
     out
@@ -151,7 +133,7 @@ fn names(location: &Location) -> Vec<String> {
 }
 
 /// A key without what docker put around host names in older versions.
-fn bare(key: &str) -> &str {
+pub(crate) fn bare(key: &str) -> &str {
     if DOCKER.contains(&key) {
         return key;
     }
@@ -216,87 +198,6 @@ impl Entry {
             is_identity_token: false,
         }))
     }
-}
-
-/// What a helper knows of a registry.
-fn ask(helper: &str, registry: &str) -> Result<Option<Credentials>> {
-    let program = format!("docker-credential-{helper}");
-    let wrong = |why: String| Error::Configuration {
-        file: program.clone(),
-        why,
-    };
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if helper.is_empty() || !helper.chars().all(is_name) {
-        return Err(wrong(
-            "it is not the name of a credential helper".to_owned(),
-        ));
-    }
-    let path = found(&program).ok_or_else(|| wrong("it is not installed".to_owned()))?;
-    let started = Command::new(path)
-        .arg("get")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let child = started.map_err(|e| wrong(format!("it cannot be started: {e}")))?;
-    let (succeeded, out) = talk(child, registry).map_err(|e| wrong(format!("it failed: {e}")))?;
-    if !succeeded {
-        let said = String::from_utf8_lossy(&out);
-        if said.contains("credentials not found") {
-            return Ok(None);
-        }
-        let said: String = said.trim().chars().take(200).collect();
-        return Err(wrong(format!("it failed: {said}")));
-    }
-    // Not what it said: that is a secret.
-    let said: Said = serde_json::from_slice(&out)
-        .map_err(|_| wrong("what it says is not understood".to_owned()))?;
-    if said.secret.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Credentials {
-        is_identity_token: said.username == TOKEN_USER,
-        user: said.username,
-        secret: said.secret,
-    }))
-}
-
-/// A program in an absolute directory of the search path: none of the working directory is ever run.
-fn found(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join(program))
-        .find(|file| file.is_file())
-}
-
-/// Gives a helper its input and takes what it says, in bounded time.
-fn talk(mut child: Child, input: &str) -> io::Result<(bool, Vec<u8>)> {
-    if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read its input may know the answer all the same.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let out = child.stdout.take();
-    let reader = std::thread::Builder::new().spawn(move || match out {
-        Some(out) => read_bounded(out, HELPER_BYTES_MAX),
-        None => Ok(Vec::new()),
-    })?;
-    let until = Instant::now() + HELPER_TIME_MAX;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > until {
-            child.kill()?;
-            child.wait()?;
-            return Err(io::Error::other("it does not end"));
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let read = reader
-        .join()
-        .map_err(|_| io::Error::other("the thread that reads it failed"))?;
-    Ok((status.success(), read?))
 }
 
 #[cfg(test)]

@@ -16,15 +16,20 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Of the registry that references call `registry`. What runs on this machine is reached by plain http:
-    /// what is sent to it passes no network.
-    pub fn of(registry: &str) -> Self {
+    /// Of the registry that references call `registry`. What runs on this machine and has no certificates is
+    /// reached by plain http: what is sent to it passes no network.
+    pub fn of(registry: &str, has_certificates: bool) -> Self {
         let is_docker = registry == DOCKER;
         let authority = if is_docker { DOCKER_HOST } else { registry };
         Self {
-            plain: is_this_machine(authority),
+            plain: is_this_machine(authority) && !has_certificates,
             authority: authority.to_owned(),
         }
+    }
+
+    /// The same by https, or by plain http.
+    pub fn by(self, plain: bool) -> Self {
+        Self { plain, ..self }
     }
 
     /// The address of `path`, which starts with a slash.
@@ -62,7 +67,9 @@ mod tests {
             ("10.0.0.1:5000", "https://10.0.0.1:5000/v2/"),
             ("docker.io", "https://registry-1.docker.io/v2/"),
         ] {
-            assert_eq!(Endpoint::of(registry).url("/v2/"), url);
+            assert_eq!(Endpoint::of(registry, false).url("/v2/"), url);
         }
+        let with_certificates = Endpoint::of("127.0.0.1:5000", true);
+        assert_eq!(with_certificates.url("/v2/"), "https://127.0.0.1:5000/v2/");
     }
 }

@@ -2,20 +2,18 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Instant;
 
 use cairn_image::{RemoteBlob, RemoteError};
 use ureq::http::StatusCode;
-use ureq::http::header::{CONTENT_RANGE, RANGE};
 
 use crate::client::Client;
 use crate::error::Failure;
-use crate::http::{Answer, Question, broken};
+use crate::http::broken;
+use crate::meter::Meter;
+use crate::pace::Pace;
 use crate::partial::Partial;
+use crate::ranges::{Ranges, Waited};
 use crate::retry::Tries;
-
-/// So much has to come before earlier failures are forgiven, and in each span of time at least.
-const PROGRESS_BYTES: u64 = 64 << 10;
 
 /// A blob on its way. It ends after exactly the bytes that its descriptor states; that they are the right ones is
 /// for the reader to verify.
@@ -27,57 +25,52 @@ pub(crate) struct Fetch {
     body: Option<Box<dyn Read + Send>>,
     /// Where what comes is kept.
     kept: Option<Arc<Partial>>,
+    generation: u64,
+    /// The connections of a large one.
+    ranges: Option<Ranges>,
     tries: Tries,
-    /// Since when, and from which byte, progress is measured.
-    pace: (Instant, u64),
+    pace: Pace,
+    /// Why the connection was given up after its last bytes.
+    gave_up: Option<Failure>,
+    meter: Arc<Meter>,
 }
 
 impl Fetch {
     pub fn new(client: Arc<Client>, blob: RemoteBlob, kept: Option<Arc<Partial>>) -> Self {
-        if let Some(kept) = &kept
-            && kept.len() > blob.bytes
-        {
-            kept.empty();
+        let options = client.options();
+        let meter = Arc::new(Meter::new(&options.watch, blob.digest, blob.bytes));
+        let mut ranges = None;
+        if let Some(kept) = &kept {
+            meter.set(kept.bytes());
+            let count = kept.pieces().count().min(options.jobs);
+            if count > 1 {
+                ranges = Ranges::start(&client, &blob, kept, &meter, count);
+            }
         }
         Self {
+            tries: Tries::new(options.retries),
+            generation: kept.as_ref().map_or(0, |kept| kept.generation()),
             kept,
-            tries: Tries::new(client.options().retries),
             client,
             blob,
             at: 0,
             body: None,
-            pace: (Instant::now(), 0),
+            ranges,
+            pace: Pace::new(0),
+            gave_up: None,
+            meter,
         }
     }
 
     /// A body that goes on at `self.at`.
     fn open(&self) -> Result<Box<dyn Read + Send>, Failure> {
         let (at, size) = (self.at, self.blob.bytes);
-        let address = self
-            .client
-            .address(&format!("blobs/{}", self.blob.digest))?;
-        let answer = self.client.get(address, &mut |uri| {
-            let mut question = Question::get(uri);
-            question.is_short = false;
-            match at {
-                0 => question,
-                at => question.with(RANGE, format!("bytes={at}-")),
-            }
-        })?;
-        let is_part = answer.status == StatusCode::PARTIAL_CONTENT;
-        let length = answer.length();
-        if is_part {
-            check_range(&answer, at, size)?;
+        let answer = self.client.part(&self.blob, at, None)?;
+        if answer.status == StatusCode::PARTIAL_CONTENT {
             return Ok(answer.stream());
         }
-        if answer.status != StatusCode::OK {
-            return Err(Failure::wrong(format!(
-                "the registry answers {}",
-                answer.status
-            )));
-        }
-        if length.is_some_and(|length| length != size) {
-            let length = length.unwrap_or_default();
+        let length = answer.length().unwrap_or(size);
+        if length != size {
             return Err(Failure::wrong(format!(
                 "the registry sends {length} bytes instead of {size}"
             )));
@@ -94,7 +87,6 @@ impl Fetch {
 
     /// Some bytes, at least one, unless the blob is at its end.
     fn step(&mut self, out: &mut [u8]) -> Result<usize, Failure> {
-        let left = self.blob.bytes - self.at;
         let body = match &mut self.body {
             Some(body) => body,
             None => {
@@ -102,19 +94,12 @@ impl Fetch {
                 self.body.insert(body)
             }
         };
+        let left = self.blob.bytes - self.at;
         if left == 0 {
             // Also lets the connection be used again.
             let more = body.read(&mut [0]).unwrap_or(0);
             self.body = None;
-            return match more {
-                0 => Ok(0),
-                _ => {
-                    let size = self.blob.bytes;
-                    Err(Failure::wrong(format!(
-                        "the registry sends more than the {size} bytes it should have"
-                    )))
-                }
-            };
+            return self.at_end(more);
         }
         let room = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let read = body.read(&mut out[..room]).map_err(|e| broken(&e))?;
@@ -122,91 +107,91 @@ impl Fetch {
             return Err(Failure::passing("the connection ended too early"));
         }
         if let Some(kept) = &self.kept {
-            kept.append(&out[..read], self.at);
+            kept.append(&out[..read], self.at, self.generation);
         }
         self.at += read as u64;
-        self.keep_pace()?;
+        self.meter.add(read as u64);
+        let silence_max = self.client.options().silence_max;
+        self.pace.keep(self.at, &mut self.tries, silence_max)?;
         Ok(read)
     }
 
-    /// Fails where bytes come, but so slowly that they are better asked for again.
-    fn keep_pace(&mut self) -> Result<(), Failure> {
-        let (since, from) = self.pace;
-        if self.at - from >= PROGRESS_BYTES {
-            self.tries.forgive();
-            self.pace = (Instant::now(), self.at);
-        } else if since.elapsed() > self.client.options().silence_max * 2 {
-            self.pace = (Instant::now(), self.at);
-            return Err(Failure::passing("the registry sends too slowly"));
-        }
-        Ok(())
-    }
-}
-
-/// The part has to begin where it was asked to, and be one of the whole.
-fn check_range(answer: &Answer, at: u64, size: u64) -> Result<(), Failure> {
-    let header = answer.header(CONTENT_RANGE).unwrap_or_default();
-    let wrong = || {
-        Failure::wrong(format!(
-            "the registry sends the range {header:?} instead of {at} to {size}"
-        ))
-    };
-    let range = header
-        .strip_prefix("bytes ")
-        .and_then(|range| range.split_once('/'));
-    let (span, whole) = range.ok_or_else(wrong)?;
-    let (first, last) = span.split_once('-').ok_or_else(wrong)?;
-    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
-    let (first, last) = (number(first)?, number(last)?);
-    let whole = if whole == "*" { size } else { number(whole)? };
-    let fits = at > 0 && first == at && last >= first && last < size && whole == size;
-    let length = answer.length();
-    if fits && length.is_none_or(|length| length == last - first + 1) {
-        return Ok(());
-    }
-    Err(wrong())
-}
-
-impl Read for Fetch {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() || (self.at == self.blob.bytes && self.body.is_none()) {
+    fn at_end(&self, more: usize) -> Result<usize, Failure> {
+        if more == 0 {
             return Ok(0);
         }
-        if let Some(kept) = &self.kept
-            && self.body.is_none()
-            && let Ok(read @ 1..) = kept.read_at(out, self.at)
+        let size = self.blob.bytes;
+        Err(Failure::wrong(format!(
+            "the registry sends more than the {size} bytes it should have"
+        )))
+    }
+
+    /// What is there already, or is brought by the connections of a large blob.
+    fn from_kept(&mut self, out: &mut [u8]) -> Result<Option<usize>, Failure> {
+        let Some(kept) = self.kept.as_ref().filter(|_| self.body.is_none()) else {
+            return Ok(None);
+        };
+        if let Some(ranges) = &self.ranges
+            && let Waited::WholeOnly = ranges.wait(self.at)?
         {
-            self.at += read as u64;
-            self.pace = (Instant::now(), self.at);
+            self.ranges = None;
+            self.generation = kept.generation();
+        }
+        let read = kept.read_at(out, self.at).unwrap_or(0);
+        self.at += read as u64;
+        self.pace = Pace::new(self.at);
+        Ok((read > 0).then_some(read))
+    }
+
+    fn read_on(&mut self, out: &mut [u8]) -> Result<usize, Failure> {
+        if let Some(read) = self.from_kept(out)? {
             return Ok(read);
+        }
+        if let Some(failure) = self.gave_up.take() {
+            self.tries.next(failure, &self.client.options().watch)?;
         }
         loop {
             let before = self.at;
             let failure = match self.step(out) {
                 Ok(read) => return Ok(read),
                 // What came is good; the rest is asked for anew.
-                Err(_) if self.at > before => {
+                Err(failure) if self.at > before => {
                     self.body = None;
+                    self.gave_up = Some(failure);
                     return Ok(usize::try_from(self.at - before).unwrap_or(0));
                 }
                 Err(failure) => failure,
             };
             self.body = None;
-            self.tries
-                .next(failure, &self.client.options().watch)
-                .map_err(|failure| {
-                    if let Some(kept) = &self.kept {
-                        kept.was_cut();
-                    }
-                    let object = format!("blob {}", self.blob.digest);
-                    let error = failure.of(&object, &self.client.name());
-                    match error {
-                        crate::Error::Cancelled(cancelled) => cancelled.into(),
-                        error => {
-                            io::Error::other(cairn_image::Error::from(RemoteError::from(error)))
-                        }
-                    }
-                })?;
+            self.tries.next(failure, &self.client.options().watch)?;
         }
+    }
+
+    /// The error that the reader gets.
+    fn failed(&self, failure: Failure) -> io::Error {
+        if let Some(kept) = &self.kept {
+            kept.was_cut();
+        }
+        let object = format!("blob {}", self.blob.digest);
+        match failure.of(&object, &self.client.name()) {
+            crate::Error::Cancelled(cancelled) => cancelled.into(),
+            error => io::Error::other(cairn_image::Error::from(RemoteError::from(error))),
+        }
+    }
+}
+
+impl Read for Fetch {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return Ok(0);
+        }
+        if self.at == self.blob.bytes && self.body.is_none() {
+            if let Some(ranges) = self.ranges.take() {
+                ranges.finish();
+            }
+            self.meter.done();
+            return Ok(0);
+        }
+        self.read_on(out).map_err(|failure| self.failed(failure))
     }
 }

@@ -1,19 +1,23 @@
 //! One question and one answer over http, with every length and every wait bounded. No redirection is
 //! followed here and no credential added: who does that sees each answer.
 
+use std::collections::HashMap;
 use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use cairn_model::Class;
 use ureq::http::header::{CONTENT_LENGTH, HeaderMap, HeaderName};
 use ureq::http::request::Builder;
 use ureq::http::{Method, Request, Response, StatusCode, Uri};
+use ureq::tls::TlsConfig;
 use ureq::{Agent, Body, SendBody};
 
 use crate::bounded::read_bounded;
+use crate::certs;
 use crate::error::Failure;
+use crate::proxy;
 use crate::tls;
-use crate::url::Origin;
 
 const HEADER_BYTES_MAX: usize = 64 << 10;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(30);
@@ -125,12 +129,39 @@ fn words(e: &io::Error) -> String {
 /// Asks questions.
 #[derive(Debug)]
 pub(crate) struct Http {
-    agent: Agent,
+    silence_max: Duration,
+    /// The one host that need not prove who it is.
+    unverified: Option<String>,
+    /// For each host: its certificates are for it alone.
+    agents: Mutex<HashMap<String, Agent>>,
 }
 
 impl Http {
-    /// `silence_max` is the longest that a peer may send nothing.
-    pub fn new(silence_max: Duration) -> Self {
+    /// `silence_max` is the longest that a peer may send nothing; `unverified` a host that need not prove who it is.
+    pub fn new(silence_max: Duration, unverified: Option<&str>) -> Self {
+        Self {
+            silence_max,
+            unverified: unverified.map(str::to_owned),
+            agents: Mutex::default(),
+        }
+    }
+
+    /// What connections to a host are made with, made once.
+    fn agent(&self, host: &str) -> Result<Agent, Failure> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(agent) = agents.get(host) {
+            return Ok(agent.clone());
+        }
+        let known = certs::directory(host).map(|directory| certs::read(&directory));
+        let known = known.transpose().map_err(Failure::wrong)?;
+        let verified = self.unverified.as_deref() != Some(host);
+        let agent = self.made(tls::config(known.unwrap_or_default(), verified));
+        agents.insert(host.to_owned(), agent.clone());
+        Ok(agent)
+    }
+
+    fn made(&self, tls: TlsConfig) -> Agent {
+        let silence_max = self.silence_max;
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -139,17 +170,14 @@ impl Http {
             .user_agent(AGENT)
             .accept_encoding("identity")
             .proxy(None)
-            .tls_config(tls::config())
+            .tls_config(tls)
             .timeout_resolve(Some(CONNECT_TIME_MAX.min(silence_max)))
             .timeout_connect(Some(CONNECT_TIME_MAX.min(silence_max)))
             .timeout_send_request(Some(silence_max))
             .timeout_recv_response(Some(silence_max))
             .timeout_per_read(Some(silence_max))
-            .timeout_per_write(Some(silence_max))
-            .build();
-        Self {
-            agent: Agent::new_with_config(config),
-        }
+            .timeout_per_write(Some(silence_max));
+        Agent::new_with_config(config.build())
     }
 
     /// One question, one answer.
@@ -205,53 +233,23 @@ impl Http {
         let request = request
             .body(body)
             .map_err(|e| Failure::wrong(format!("a bad request: {e}")))?;
-        let config = self.agent.configure_request(request);
+        let host = uri.authority().map_or("", |authority| authority.as_str());
+        let agent = self.agent(host)?;
+        let config = agent.configure_request(request);
         let config = config.timeout_recv_body(is_short.then_some(DOCUMENT_TIME_MAX));
-        let config = match proxy(uri) {
+        let config = match proxy::of(uri) {
             Some(proxy) => config.proxy(Some(proxy)),
             None => config,
         };
-        self.agent.run(config.build()).map_err(|e| failed(&e, uri))
+        agent.run(config.build()).map_err(|e| failed(&e, uri))
     }
-}
-
-/// The proxy that the environment names for this address. What is on this machine needs none.
-fn proxy(uri: &Uri) -> Option<ureq::Proxy> {
-    let host = uri.authority().map_or("", |authority| authority.as_str());
-    if crate::endpoint::is_this_machine(host) {
-        return None;
-    }
-    let https = Origin::of(uri).is_some_and(|origin| origin.is_https());
-    let names = match https {
-        true => ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-        false => ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
-    };
-    let value = names
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()))?;
-    let parsed = ureq::Proxy::new(&value).ok()?;
-    let exceptions = ["NO_PROXY", "no_proxy"];
-    let exceptions = exceptions.iter().find_map(|name| std::env::var(name).ok());
-    let mut builder = ureq::Proxy::builder(parsed.protocol())
-        .host(parsed.host())
-        .port(parsed.port());
-    if let (Some(user), Some(password)) = (parsed.username(), parsed.password()) {
-        builder = builder.username(user).password(password);
-    }
-    for exception in exceptions.iter().flat_map(|list| list.split(',')) {
-        builder = builder.no_proxy(exception.trim());
-    }
-    builder.build().ok()
 }
 
 /// Why there is no answer.
 fn failed(e: &ureq::Error, uri: &Uri) -> Failure {
     let host = uri.authority().map_or("", |authority| authority.as_str());
     match e {
-        ureq::Error::Io(e) if is_tls(e) => {
-            let why = format!("{host} cannot be trusted: {}", words(e));
-            Failure::lasting(Class::FailedPrecondition, why)
-        }
+        ureq::Error::Io(e) if is_tls(e) => untrusted(host, &words(e)),
         ureq::Error::Io(e) => Failure::passing(format!("cannot reach {host}: {}", words(e))),
         ureq::Error::Timeout(_) => Failure::passing(format!("{host} does not answer")),
         ureq::Error::HostNotFound => {
@@ -261,12 +259,17 @@ fn failed(e: &ureq::Error, uri: &Uri) -> Failure {
             "{host} sends headers of more than {HEADER_BYTES_MAX} bytes"
         )),
         ureq::Error::Protocol(e) => Failure::passing(format!("{host} does not speak http: {e}")),
-        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => Failure::lasting(
-            Class::FailedPrecondition,
-            format!("{host} cannot be trusted: {e}"),
-        ),
+        ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_) => {
+            untrusted(host, &e.to_string())
+        }
         e => Failure::passing(format!("cannot reach {host}: {e}")),
     }
+}
+
+fn untrusted(host: &str, why: &str) -> Failure {
+    let next = format!("if it is yours, put its authority into /etc/containers/certs.d/{host}");
+    let why = format!("{host} cannot be trusted: {why}; {next}");
+    Failure::lasting(Class::FailedPrecondition, why)
 }
 
 fn is_tls(e: &io::Error) -> bool {

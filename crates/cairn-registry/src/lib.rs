@@ -17,20 +17,34 @@
 //! ```
 
 mod auth;
+mod blob;
 mod bounded;
+mod certs;
 mod challenge;
 mod client;
 mod credentials;
 mod endpoint;
 mod error;
 mod fetch;
+mod helper;
 mod http;
 mod location;
+mod login;
+mod meter;
+mod pace;
 mod partial;
+mod pieces;
+mod places;
+mod proxy;
 mod pull;
 mod push;
+mod ranges;
+mod registries;
 mod retry;
 mod said;
+mod slots;
+mod store;
+mod tags;
 mod tls;
 mod url;
 
@@ -39,5 +53,8 @@ pub use client::{Client, Options};
 pub use credentials::credentials;
 pub use error::{Error, Result};
 pub use location::Location;
+pub use login::{Account, verify};
 pub use partial::sweep;
 pub use pull::{PullError, Pulled, pull};
+pub use registries::{Registries, Source};
+pub use store::{Stored, forget, store};

@@ -38,6 +38,17 @@ impl Location {
         self.digest
     }
 
+    /// The whole reference, with the registry and everything that was given: `docker.io/library/py:1@sha256:…`.
+    pub fn full(&self) -> String {
+        let tag = match (self.has_tag, self.digest) {
+            (false, Some(_)) => String::new(),
+            _ => format!(":{}", self.name.tag()),
+        };
+        let digest = self.digest.map(|digest| format!("@{digest}"));
+        let repository = self.name.full_repository();
+        format!("{repository}{tag}{}", digest.unwrap_or_default())
+    }
+
     /// What the registry is asked for: the digest, else the tag.
     pub fn reference(&self) -> String {
         self.digest

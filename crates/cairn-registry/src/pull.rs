@@ -36,13 +36,15 @@ impl Blobs {
     }
 }
 
-/// Fetches manifest and configuration of the image at `location`, for this platform.
+/// Fetches manifest and configuration of the image that `client` is at, for this platform. It gets the name of
+/// `location`, wherever it comes from.
 pub fn pull(
     client: &Arc<Client>,
     location: &Location,
     platform: &Platform,
 ) -> Result<Pulled, PullError> {
-    let top = client.manifest(&location.reference(), location.digest())?;
+    let there = client.location();
+    let top = client.manifest(&there.reference(), there.digest())?;
     let blobs: Arc<dyn Remote> = Arc::new(Blobs {
         client: client.clone(),
         owned: Mutex::default(),
@@ -81,11 +83,8 @@ impl Remote for Blobs {
 
     fn layer(&self, blob: &RemoteBlob) -> Result<Box<dyn Read + Send>, RemoteError> {
         let kept = self.owned().get(&blob.digest).cloned();
-        Ok(Box::new(Fetch::new(
-            self.client.clone(),
-            blob.clone(),
-            kept,
-        )))
+        let fetch = Fetch::new(self.client.clone(), blob.clone(), kept);
+        Ok(Box::new(fetch))
     }
 
     fn reserve(&self, blobs: &[RemoteBlob]) -> Result<bool, RemoteError> {
@@ -94,15 +93,16 @@ impl Remote for Blobs {
             return Ok(false);
         };
         // All in one order, so that of two who need each other's blobs one has them all.
-        let mut digests: Vec<Digest> = blobs.iter().map(|blob| blob.digest).collect();
-        digests.sort_unstable();
-        digests.dedup();
+        let mut all: Vec<(Digest, u64)> = blobs.iter().map(|b| (b.digest, b.bytes)).collect();
+        all.sort_unstable();
+        all.dedup_by_key(|(digest, _)| *digest);
         let mut waited = false;
-        for digest in digests {
+        for (digest, bytes) in all {
             if self.owned().contains_key(&digest) {
                 continue;
             }
-            let (partial, had) = Partial::own(directory, &digest, &options.watch).map_err(|e| {
+            let owned = Partial::own(directory, &digest, bytes, &options.watch);
+            let (partial, had) = owned.map_err(|e| {
                 let path = directory.join(digest.hex());
                 RemoteError {
                     text: format!("cannot keep what is fetched in {}: {e}", path.display()),
@@ -122,10 +122,10 @@ impl Remote for Blobs {
 
     fn release(&self, published: bool) {
         for (_, partial) in self.owned().drain() {
-            // Somebody who still reads it keeps it; whoever comes next removes it.
-            if let (true, Some(partial)) = (published, Arc::into_inner(partial)) {
+            if published {
                 partial.remove();
             }
+            partial.close();
         }
     }
 }

@@ -12,6 +12,7 @@ use ureq::http::{Method, StatusCode, Uri};
 use crate::client::Client;
 use crate::error::{Failure, Result};
 use crate::http::{Answer, Question};
+use crate::meter::Meter;
 use crate::retry::Tries;
 use crate::said;
 use crate::url::{redirected, with_parameter};
@@ -97,11 +98,14 @@ impl Client {
 
     /// Uploads a blob, which is all of a file of this length.
     pub fn put_blob(&self, digest: &Digest, file: &File, bytes: u64) -> Result<()> {
+        let _slot = self.slots().take(&self.options().watch)?;
+        let meter = Meter::new(&self.options().watch, *digest, bytes);
         let mut tries = Tries::new(self.options().retries);
         let mut upload = None;
         loop {
             let before = upload.as_ref().map_or(0, |upload: &Upload| upload.at);
-            let Err(failure) = self.go_on(&mut upload, digest, file, bytes) else {
+            let Err(failure) = self.go_on(&mut upload, digest, file, &meter, bytes) else {
+                meter.done();
                 return Ok(());
             };
             if upload.as_ref().is_some_and(|upload| upload.at > before) {
@@ -119,6 +123,7 @@ impl Client {
         upload: &mut Option<Upload>,
         digest: &Digest,
         file: &File,
+        meter: &Meter,
         bytes: u64,
     ) -> Result<(), Failure> {
         let mut now = match upload.take() {
@@ -131,6 +136,7 @@ impl Client {
         loop {
             let (to, at) = (now.to.clone(), now.at);
             *upload = Some(Upload { to: to.clone(), at });
+            meter.set(at);
             if at == bytes {
                 return self.finish(to, digest);
             }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 
 use crate::bounded::read_bounded;
+use crate::certs::Certs;
 
 /// Where distributions keep all authorities in one file.
 const FILES: [&str; 6] = [
@@ -43,12 +44,16 @@ fn certificates(file: &Path) -> std::io::Result<Vec<Certificate<'static>>> {
     Ok(items.collect())
 }
 
-/// What connections are made with.
-pub(crate) fn config() -> TlsConfig {
+/// What connections to a host are made with, given what is known of it. Unverified, anybody may be that host.
+pub(crate) fn config(certs: Certs, verified: bool) -> TlsConfig {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut all = authorities().to_vec();
+    all.extend(certs.authorities);
     TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .unversioned_rustls_crypto_provider(provider)
-        .root_certs(RootCerts::new_with_certs(authorities()))
+        .root_certs(RootCerts::new_with_certs(&all))
+        .client_cert(certs.client)
+        .disable_verification(!verified)
         .build()
 }

@@ -73,6 +73,7 @@ mod gc;
 mod heads;
 mod images;
 mod import;
+mod origins;
 mod orphans;
 mod push;
 mod repo;
@@ -90,7 +91,7 @@ mod volumes;
 mod why;
 
 pub use backup::Backup;
-pub use cairn_model::{Cancelled, Progress, Watch};
+pub use cairn_model::{Cancelled, Progress, Transfer, TransferState, Watch};
 pub use cairn_store::gc::Policy as GcPolicy;
 pub use cairn_view::Verify;
 pub use check::{Affected, AffectedHead, CacheFault, CacheReport, Check, CheckReport, Place};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use cairn_image::{Compression, ExportLayer, Packed, pack, sha256};
 use cairn_layer::Layer;
-use cairn_model::Digest;
+use cairn_model::{Digest, Transfer, TransferState};
 use cairn_registry::{Client, Location};
 use cairn_sys::threads;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::error::{At, Error, Result};
 use crate::forms::{self, Form};
 use crate::images::{Image, Images};
+use crate::origins;
 use crate::report;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
@@ -61,6 +62,8 @@ pub struct PushOptions {
     /// How layers are compressed, and that those are compressed so which the registry has in another form; without
     /// it any form will do, and gzip where none is there.
     pub packing: Option<Packing>,
+    /// Layers that are compressed and sent at once; as many as there are processors where it is not given.
+    pub jobs: Option<usize>,
 }
 
 /// What a push brought to the registry.
@@ -121,9 +124,11 @@ impl Images<'_> {
             registry: location.registry(),
         };
         let todo: Vec<(Layer, Vec<Form>)> = layers.into_iter().zip(known).collect();
-        let there = threads::map(threads::cores(), &todo, |(layer, known)| {
-            push.layer(layer, known)
-        })?;
+        let there = threads::map(
+            options.jobs.unwrap_or_else(threads::cores),
+            &todo,
+            |(layer, known)| push.layer(layer, known),
+        )?;
         let mut sent = push.document(image.config.bytes())?;
         let manifest = manifest(&image, &there)?;
         let digest = client.put_manifest(tag, MANIFEST, manifest.as_bytes())?;
@@ -135,7 +140,7 @@ impl Images<'_> {
                     forms::remember(txn, &layer.diff_id, &layer.form)?;
                 }
             }
-            Ok(())
+            origins::remember(txn, &digest, &image.row.id)
         })?;
         Ok(Pushed {
             id: image.row.id,
@@ -231,6 +236,14 @@ impl Push<'_> {
     }
 
     fn there(&self, layer: &ExportLayer<'_>, form: Form, sent: u64) -> There {
+        if sent == 0 {
+            self.images.repo.watch().transfer(&Transfer {
+                digest: form.digest,
+                bytes: form.bytes,
+                total: form.bytes,
+                state: TransferState::Present,
+            });
+        }
         There {
             diff_id: layer.diff_id,
             form: Form {

@@ -65,6 +65,8 @@ kinds! {
     KEEP = 25, Some(b'h'), "keep row";
     /// Blobs of registries that a layer is.
     FORM = 26, Some(b'b'), "form row";
+    /// The image that a manifest of a registry leads to.
+    ORIGIN = 29, Some(b'o'), "origin row";
     /// A container.
     CONTAINER = 30, Some(b'r'), "container row";
 }

@@ -6,7 +6,7 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
-use super::images::{Export, Flatten, Import, Pull, Push, Rebase, Which};
+use super::images::{Export, Flatten, Import, Login, Logout, Pull, Push, Rebase, Which};
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
 use super::run::Run;
@@ -34,7 +34,7 @@ pub enum Command {
     Import(Import),
     /// Pull images from a registry
     #[command(
-        after_help = "Examples:\n  cairn pull example/app:2\n  cairn pull --platform linux/arm64 localhost:5000/example/app"
+        after_help = "Examples:\n  cairn pull example/app:2 example/base:1\n  cairn pull example/app@sha256:71c0…\n  cairn pull --all-tags --jobs 8 --platform linux/arm64 localhost:5000/example/app"
     )]
     Pull(Pull),
     /// Push an image to a registry
@@ -42,6 +42,14 @@ pub enum Command {
         after_help = "Examples:\n  cairn push localhost:5000/example/app:2\n  cairn push example/app:2 localhost:5000/example/app:2 --compression zstd"
     )]
     Push(Push),
+    /// Log in to a registry
+    #[command(
+        after_help = "Examples:\n  cairn login registry.example\n  cairn login -u me --password-stdin localhost:5000 < password"
+    )]
+    Login(Login),
+    /// Remove the credentials for a registry
+    #[command(after_help = "Examples:\n  cairn logout registry.example\n  cairn logout --all")]
+    Logout(Logout),
     /// Export images to an archive, OCI layout, tar file or directory
     #[command(
         after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"

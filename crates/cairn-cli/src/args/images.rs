@@ -40,6 +40,68 @@ pub struct Pull {
     /// Platform to choose from a multi-platform image [default: the host's]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<Platform>,
+    /// Pull all tags of each repository
+    #[arg(short, long)]
+    pub all_tags: bool,
+    #[command(flatten)]
+    pub wire: Wire,
+}
+
+/// How a registry is dealt with.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Wire {
+    /// Number of connections for layers at once [default: 4]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub jobs: Option<u32>,
+    /// File with the credentials, instead of those of docker and podman
+    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
+    pub authfile: Option<PathBuf>,
+    /// How to show progress on standard error
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Progress::Auto)]
+    pub progress: Progress,
+}
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Progress {
+    /// Bars on a terminal, else nothing
+    #[default]
+    Auto,
+    /// One JSON object per line
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub struct Login {
+    /// Registry, as HOST, HOST:PORT or HOST/NAMESPACE
+    #[arg(default_value = "docker.io", hide_default_value = false)]
+    pub registry: String,
+    /// User [default: ask]
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the password from standard input instead of asking for it
+    #[arg(long, requires = "username")]
+    pub password_stdin: bool,
+    /// File to keep the credentials in [default: the one of podman or docker that exists]
+    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
+    pub authfile: Option<PathBuf>,
+}
+
+/// Arguments of `logout`.
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// Registry, as HOST, HOST:PORT or HOST/NAMESPACE
+    #[arg(default_value = "docker.io", conflicts_with = "all")]
+    pub registry: String,
+    /// Remove the credentials for all registries from the files; those that helpers keep stay
+    #[arg(short, long)]
+    pub all: bool,
+    /// File to remove the credentials from [default: those of podman and docker]
+    #[arg(long, value_name = "FILE", env = "REGISTRY_AUTH_FILE")]
+    pub authfile: Option<PathBuf>,
 }
 
 /// Arguments of `push`.
@@ -54,6 +116,8 @@ pub struct Push {
     /// has, else gzip]
     #[arg(long, value_name = "NAME[:LEVEL]")]
     pub compression: Option<Packing>,
+    #[command(flatten)]
+    pub wire: Wire,
 }
 
 /// When an image is pulled.

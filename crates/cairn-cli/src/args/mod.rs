@@ -25,7 +25,10 @@ use crate::logging::{self, LogFormat};
 
 pub use command::Command;
 pub use containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
-pub use images::{Export, ExportFormat, Flatten, Import, Pull, Push, Rebase, When, Which};
+pub use images::{
+    Export, ExportFormat, Flatten, Import, Login, Logout, Progress, Pull, Push, Rebase, When,
+    Which, Wire,
+};
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
 pub use run::Run;
@@ -41,7 +44,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         "Images",
         &[
             "import", "pull", "push", "export", "images", "inspect", "history", "tag", "rmi",
-            "rebase", "flatten", "which", "pin", "unpin", "expire",
+            "rebase", "flatten", "which", "pin", "unpin", "expire", "login", "logout",
         ],
     ),
     (

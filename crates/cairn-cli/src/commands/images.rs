@@ -91,10 +91,12 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         When::Never => env.open()?,
         _ => env.open_or_create()?,
     };
-    for image in &args.images {
-        pull::provide(env, &repo, image, args.pull)?;
-    }
-    let images = repo.images().to_export(&args.images)?;
+    let provided = args
+        .images
+        .iter()
+        .map(|image| pull::provide(env, &repo, image, args.pull))
+        .collect::<Result<Vec<_>>>()?;
+    let images = repo.images().to_export(&provided)?;
     let format = match args.format {
         ExportFormat::Docker => Format::Docker,
         ExportFormat::Oci => Format::Oci,

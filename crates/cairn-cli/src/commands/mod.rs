@@ -17,6 +17,7 @@ mod images;
 mod init;
 mod inspect;
 mod keep;
+mod login;
 mod logs;
 pub mod oci;
 mod pause;
@@ -26,6 +27,7 @@ mod pull;
 mod push;
 mod quickstart;
 mod rebase;
+mod registry;
 mod rename;
 mod rootless;
 mod run;
@@ -199,6 +201,8 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Import(args) => images::import(&env, args),
         Command::Pull(args) => return pull::pull(&env, &args),
         Command::Push(args) => push::push(&env, &args),
+        Command::Login(args) => login::login(&env, &args),
+        Command::Logout(args) => login::logout(&env, &args),
         Command::Export(args) => images::export(&env, args),
         Command::Images => images::list(&env),
         Command::Inspect {

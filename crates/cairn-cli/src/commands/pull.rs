@@ -1,64 +1,97 @@
 //! `pull`, and images that other commands pull.
 
-use std::sync::Arc;
-
 use anyhow::Result;
-use cairn_image::Platform;
 use cairn_model::{Class, Reference};
-use cairn_registry::{Client, Location};
-use cairn_repo::{PullOptions, Pulled, Repo, Settings};
+use cairn_repo::{Pulled, Repo};
 use cairn_snapshot::Snapshotter as _;
 
 use super::images::tell_names;
+use super::registry::Registry;
 use super::{Env, events};
-use crate::args::{Pull, When};
+use crate::args::{Pull, When, Wire};
 use crate::output::{self, size};
-use crate::progress::Bar;
+use crate::progress::Transfers;
 use crate::report::image::{PulledLine, names};
 
 /// `cairn pull`: goes on after an image that cannot be pulled, and tells so by its exit code.
 pub fn pull(env: &Env, args: &Pull) -> Result<u8> {
     let settings = env.settings()?;
-    let platform = args.platform.clone().or_else(|| settings.platform.clone());
-    let options = PullOptions {
-        platform: platform.unwrap_or_else(Platform::host),
-    };
     let repo = env.open_with(env.options_by(&settings))?;
-    let registry = registry(env, &repo, &settings)?;
-    let bar = Bar::new("pulling");
-    env.watch.report_to(bar.clone());
-    let mut done = Vec::new();
-    let mut code = 0;
+    let registry = Registry::of(env, &settings, &args.wire)?.into(&repo, args.platform.as_ref())?;
+    let progress = Transfers::new("pulling", args.wire.progress);
+    env.watch.report_to(progress.clone());
+    let mut pulls = Pulls {
+        env,
+        repo: &repo,
+        registry: &registry,
+        progress: &progress,
+        done: Vec::new(),
+        code: 0,
+    };
     for reference in &args.references {
-        let pulled = one(&repo, reference, &registry, &options);
+        match args.all_tags {
+            false => pulls.one(reference)?,
+            true => pulls.all_tags(reference)?,
+        }
+    }
+    let Pulls { done, code, .. } = pulls;
+    drop(progress);
+    if env.json {
+        output::report(&done)?;
+    }
+    Ok(code)
+}
+
+/// Several pulls, of which some may fail.
+struct Pulls<'a> {
+    env: &'a Env,
+    repo: &'a Repo,
+    registry: &'a Registry,
+    progress: &'a Transfers,
+    done: Vec<PulledLine>,
+    code: u8,
+}
+
+impl Pulls<'_> {
+    fn all_tags(&mut self, reference: &str) -> Result<()> {
+        match self.registry.all_tags(reference) {
+            Ok(tags) => tags.iter().try_for_each(|tag| self.one(tag)),
+            Err(e) => self.note(reference, Err(e)),
+        }
+    }
+
+    fn one(&mut self, reference: &str) -> Result<()> {
+        self.progress.begin(reference);
+        let pulled = self.registry.pull(self.repo, reference);
+        self.note(reference, pulled.map(|(_, pulled)| pulled))
+    }
+
+    fn note(&mut self, reference: &str, pulled: Result<Pulled>) -> Result<()> {
         // Nobody wants the others either.
-        env.watch.check()?;
+        self.env.watch.check()?;
         let mut line = PulledLine {
-            reference,
+            reference: reference.to_owned(),
             pulled: None,
             error: None,
         };
         match pulled {
             Ok(pulled) => {
-                events::image(&repo, "pull", &pulled.image.id, pulled.image.names.first());
+                let image = &pulled.image;
+                events::image(self.repo, "pull", &image.id, image.names.first());
+                if !self.env.json {
+                    self.progress.aside(|| tell(&pulled));
+                }
                 line.pulled = Some(pulled);
             }
             Err(e) => {
                 line.error = Some(cairn_model::one_line(e.as_ref()));
-                bar.aside(|| output::print_error(&e));
-                code = output::exit_code(&e).max(code);
+                self.progress.aside(|| output::print_error(&e));
+                self.code = output::exit_code(&e).max(self.code);
             }
         }
-        if let (Some(pulled), false) = (&line.pulled, env.json) {
-            bar.aside(|| tell(pulled));
-        }
-        done.push(line);
+        self.done.push(line);
+        Ok(())
     }
-    drop(bar);
-    if env.json {
-        output::report(&done)?;
-    }
-    Ok(code)
 }
 
 /// The repository, for a command that pulls at times.
@@ -69,11 +102,11 @@ pub fn open(env: &Env, when: When) -> Result<Repo> {
     }
 }
 
-/// The same, with an image.
-pub fn open_with(env: &Env, reference: &str, when: When) -> Result<Repo> {
+/// The same, with an image, and what it is to be called.
+pub fn open_with(env: &Env, reference: &str, when: When) -> Result<(Repo, String)> {
     let repo = open(env, when)?;
-    provide(env, &repo, reference, when)?;
-    Ok(repo)
+    let reference = provide(env, &repo, reference, when)?;
+    Ok((repo, reference))
 }
 
 fn is_missing(error: &anyhow::Error) -> bool {
@@ -81,64 +114,59 @@ fn is_missing(error: &anyhow::Error) -> bool {
     error.is_some_and(|e| e.class() == Class::NotFound)
 }
 
-/// Pulls an image where it has to be. What can be no image of a registry (an id, a snapshot that is there) is not
-/// asked for.
-pub fn provide(env: &Env, repo: &Repo, reference: &str, when: When) -> Result<()> {
-    if when == When::Never {
-        return Ok(());
+/// True where what was found will do as it is.
+fn will_do(repo: &Repo, reference: &Reference, text: &str, when: When) -> Result<bool> {
+    match (repo.images().find(text), reference) {
+        (Ok(image), Reference::Name(name, _)) => {
+            // An id, or the start of one, leads to one image for ever, and so does a digest.
+            Ok(when == When::Missing || !image.names.contains(name))
+        }
+        (Ok(_), _) => Ok(true),
+        (Err(cairn_repo::Error::NoImage(_)), _) => {
+            let snapshot = text.parse().ok();
+            Ok(snapshot.is_some_and(|key| repo.snapshots().stat(&key).is_ok()))
+        }
+        (Err(e), _) => Err(e.into()),
     }
-    let Ok(Reference::Name(name, _)) = reference.parse::<Reference>() else {
-        return Ok(());
+}
+
+/// Pulls an image where it has to be; what it is called here. What can be no image of a registry (an id, a snapshot
+/// that is there) is not asked for.
+pub fn provide(env: &Env, repo: &Repo, reference: &str, when: When) -> Result<String> {
+    let parsed = reference.parse::<Reference>();
+    let named = match &parsed {
+        Ok(Reference::Name(..)) => true,
+        // The digest of a manifest.
+        Ok(Reference::Id(_)) => reference.find('@').is_some_and(|at| at > 0),
+        _ => false,
     };
-    match repo.images().find(reference) {
-        Ok(_) if when == When::Missing => return Ok(()),
-        Ok(image) if image.names.contains(&name) => {}
-        // An id, or the start of one.
-        Ok(_) => return Ok(()),
-        Err(cairn_repo::Error::NoImage(_)) => {}
-        Err(e) => return Err(e.into()),
+    let (true, Ok(parsed)) = (named && when != When::Never, parsed) else {
+        return Ok(reference.to_owned());
+    };
+    if will_do(repo, &parsed, reference, when)? {
+        return Ok(reference.to_owned());
     }
-    let snapshot = reference.parse().ok();
-    if snapshot.is_some_and(|key| repo.snapshots().stat(&key).is_ok()) {
-        return Ok(());
+    let registry = Registry::of(env, &env.settings()?, &Wire::default())?.into(repo, None)?;
+    if when == When::Missing {
+        // What the name stands for may be here.
+        for location in registry.meant(reference)? {
+            let text = location.to_string();
+            if repo.images().find(&text).is_ok() {
+                return Ok(text);
+            }
+        }
     }
-    let settings = env.settings()?;
-    let registry = registry(env, repo, &settings)?;
-    let platform = settings.platform.clone().unwrap_or_else(Platform::host);
-    let bar = Bar::new("pulling");
-    env.watch.report_to(bar.clone());
-    let pulled = one(repo, reference, &registry, &PullOptions { platform });
-    drop(bar);
+    let progress = Transfers::new("pulling", crate::args::Progress::Auto);
+    env.watch.report_to(progress.clone());
+    let pulled = registry.pull(repo, reference);
+    drop(progress);
     match (pulled, when) {
-        (Ok(_), _) => Ok(()),
+        (Ok((location, _)), _) => Ok(location.to_string()),
         (Err(e), When::Always) => Err(e),
         (Err(e), _) => Err(e.context(format!(
             "image {reference} is not present, and cannot be pulled"
         ))),
     }
-}
-
-fn registry(env: &Env, repo: &Repo, settings: &Settings) -> Result<cairn_registry::Options> {
-    Ok(cairn_registry::Options {
-        watch: env.watch.clone(),
-        downloads: Some(repo.downloads()?),
-        ..settings.registry()
-    })
-}
-
-fn one(
-    repo: &Repo,
-    reference: &str,
-    registry: &cairn_registry::Options,
-    options: &PullOptions,
-) -> Result<Pulled> {
-    let location: Location = reference.parse()?;
-    let registry = cairn_registry::Options {
-        credentials: cairn_registry::credentials(&location)?,
-        ..registry.clone()
-    };
-    let client = Arc::new(Client::new(&location, registry));
-    Ok(repo.images().pull(&client, &location, options)?)
 }
 
 fn tell(pulled: &Pulled) {

@@ -2,14 +2,15 @@
 
 use anyhow::Result;
 use cairn_model::{ImageRef, Reference};
-use cairn_registry::{Client, Location};
+use cairn_registry::Location;
 use cairn_repo::{PushOptions, Pushed};
 use serde::Serialize;
 
 use super::Env;
+use super::registry::Registry;
 use crate::args::Push;
 use crate::output::{self, Usage, size};
-use crate::progress::Bar;
+use crate::progress::Transfers;
 
 /// What was pushed, and where.
 #[derive(Serialize)]
@@ -25,24 +26,22 @@ pub fn push(env: &Env, args: &Push) -> Result<()> {
         Some(name) => name.clone(),
         None => name(&args.image)?,
     };
-    let location = Location::from(destination);
     let settings = env.settings()?;
     let repo = env.open()?;
-    let registry = cairn_registry::Options {
-        watch: env.watch.clone(),
-        credentials: cairn_registry::credentials(&location)?,
-        ..settings.registry()
-    };
-    let bar = Bar::new("pushing");
-    env.watch.report_to(bar.clone());
-    let client = |from: &[String]| Client::new(&location, registry.clone()).for_push(from);
+    let registry = Registry::of(env, &settings, &args.wire)?;
+    let location = Location::from(destination);
+    let client = registry.pusher(&location)?;
+    let progress = Transfers::new("pushing", args.wire.progress);
+    env.watch.report_to(progress.clone());
+    progress.begin(&location.to_string());
     let options = PushOptions {
         packing: args.compression,
+        jobs: Some(registry.jobs()),
     };
     let pushed = repo
         .images()
         .push(&args.image, &location, &client, &options)?;
-    drop(bar);
+    drop(progress);
     let reference = location.to_string();
     if env.json {
         return Ok(output::report(&PushedLine { reference, pushed })?);

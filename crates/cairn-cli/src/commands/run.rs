@@ -40,12 +40,12 @@ pub fn step(order: i32) -> Result<u8> {
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
     let (cidfile, pull) = (args.cidfile.clone(), args.pull);
-    let options = options(args, &env.settings()?)?;
+    let mut options = options(args, &env.settings()?)?;
     // Before other threads are started.
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = pull::open(env, pull)?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = made(env, &repo, &options, pull, &interrupts)?;
+    let prepared = made(env, &repo, &mut options, pull, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }
@@ -71,17 +71,17 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
 fn made(
     env: &Env,
     repo: &Repo,
-    options: &RunOptions,
+    options: &mut RunOptions,
     when: When,
     interrupts: &Interrupts,
 ) -> Result<Prepared> {
     if when == When::Always {
-        pull::provide(env, repo, &options.image, when)?;
+        options.image = pull::provide(env, repo, &options.image, when)?;
     }
     match cairn_container::create(repo, options, interrupts) {
         // Only then, so that a launch costs nothing more where the image is there.
         Err(cairn_container::Error::NoImage(image)) if when == When::Missing => {
-            pull::provide(env, repo, &image, when)?;
+            options.image = pull::provide(env, repo, &image, when)?;
         }
         done => return Ok(done?),
     }
@@ -136,7 +136,7 @@ pub fn create(env: &Env, args: Run) -> Result<()> {
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = pull::open(env, pull)?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = made(env, &repo, &options, pull, &interrupts)?;
+    let prepared = made(env, &repo, &mut options, pull, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }

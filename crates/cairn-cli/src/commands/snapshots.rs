@@ -19,6 +19,7 @@ use crate::report::snapshot::{ChangeLine, Failure, PlanLine, RemovedSnapshots, S
 /// `cairn snapshot …`
 pub fn run(env: &Env, command: Snapshot) -> Result<()> {
     refuse_unprintable(env, &command)?;
+    let mut pulled = None;
     let repo = match &command {
         // A first snapshot of nothing is a beginning as good as an import.
         Snapshot::Prepare { parent: None, .. } => env.open_or_create()?,
@@ -26,7 +27,11 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             parent: Some(parent),
             pull,
             ..
-        } => open_with(env, parent, *pull)?,
+        } => {
+            let (repo, parent) = open_with(env, parent, *pull)?;
+            pulled = Some(parent);
+            repo
+        }
         _ => env.open()?,
     };
     match command {
@@ -36,7 +41,7 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             pull: _,
             labels,
         } => {
-            let parent = parent_key(&repo, parent.as_deref())?;
+            let parent = parent_key(&repo, pulled.or(parent).as_deref())?;
             print_plan(
                 env,
                 &repo

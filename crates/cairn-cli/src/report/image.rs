@@ -131,9 +131,9 @@ impl HistoryLine {
 
 /// What became of one argument of `pull`.
 #[derive(Serialize)]
-pub struct PulledLine<'a> {
+pub struct PulledLine {
     /// The argument.
-    pub reference: &'a str,
+    pub reference: String,
     /// The image.
     #[serde(flatten)]
     pub pulled: Option<Pulled>,

@@ -3,3 +3,4 @@
 pub mod image;
 pub mod metrics;
 pub mod snapshot;
+pub mod transfer;

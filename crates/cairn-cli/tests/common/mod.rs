@@ -89,7 +89,9 @@ impl Cairn {
             // What is not there is not there: no test asks a registry that is not its own.
             .env("CAIRN_PULL", "never")
             // Nor with the credentials of whoever runs the tests.
-            .env("REGISTRY_AUTH_FILE", "/nonexistent/auth.json");
+            .env("REGISTRY_AUTH_FILE", "/nonexistent/auth.json")
+            // Nor by the mirrors and aliases of this machine.
+            .env("CONTAINERS_REGISTRIES_CONF", "/nonexistent/registries.conf");
         command.args(self.driver.map(|driver| format!("--driver={driver}")));
         match args {
             ["run", rest @ ..] => command.arg("run").args(self.run).args(rest),

@@ -20,19 +20,24 @@ pub struct Registry {
 impl Registry {
     /// Starts one; `None` where the program is not there.
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// The same with more in the table `http` of its configuration: `, tls: {…}`.
+    pub fn start_with(http: &str) -> Option<Self> {
         Command::new("docker-registry")
             .arg("--version")
             .output()
             .ok()?;
         for _ in 0..5 {
-            if let Some(started) = Self::try_start() {
+            if let Some(started) = Self::try_start(http) {
                 return Some(started);
             }
         }
         panic!("docker-registry does not start");
     }
 
-    fn try_start() -> Option<Self> {
+    fn try_start(http: &str) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
@@ -40,7 +45,7 @@ impl Registry {
             .unwrap()
             .port();
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage:\n  delete: {{enabled: true}}\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}}}\n",
+            "version: 0.1\nlog: {{level: error}}\nstorage:\n  delete: {{enabled: true}}\n  filesystem: {{rootdirectory: {}}}\nhttp: {{addr: 127.0.0.1:{port}{http}}}\n",
             dir.path().join("data").display()
         );
         let file = dir.path().join("config.yml");
@@ -148,6 +153,8 @@ pub enum Act {
     Change(Box<Changed>),
     /// Says this and then bytes without end.
     Endless(Vec<u8>),
+    /// Passes the answer with a pause after so many bytes.
+    Slowly(usize, Duration),
 }
 
 impl Act {
@@ -265,6 +272,14 @@ impl Shared {
                 let (header, body) = self.upstream(&head, &asked.body)?;
                 match act {
                     Act::Pass => self.pass(out, &header, &body)?,
+                    Act::Slowly(part, pause) => {
+                        out.write_all(header.as_bytes())?;
+                        for part in body.chunks(part) {
+                            out.write_all(part)?;
+                            self.sent.fetch_add(part.len() as u64, Ordering::SeqCst);
+                            std::thread::sleep(pause);
+                        }
+                    }
                     Act::Cut(n) => {
                         let whole = [header.as_bytes(), &body].concat();
                         out.write_all(&whole[..n.min(whole.len())])?;

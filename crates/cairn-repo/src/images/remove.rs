@@ -8,6 +8,7 @@ use super::{Images, keep, resolve};
 use crate::containers;
 use crate::error::{Error, Result};
 use crate::import::IMPORTED;
+use crate::origins;
 use crate::rows;
 
 /// What [`Images::remove`] did.
@@ -67,6 +68,7 @@ impl Images<'_> {
                 rows::delete_tag(txn, tag)?;
             }
             rows::delete_image(txn, &image.id);
+            origins::forget(txn, &image.id)?;
             keep::forget(txn, &image.id);
             remove_chain(txn, image.top.as_ref())?;
             Ok(Removed::Image(image.id))

@@ -4,6 +4,7 @@ use cairn_model::{ImageRef, Reference};
 use cairn_store::Rows;
 
 use crate::error::{Error, Result};
+use crate::origins;
 use crate::rows::{self, ImageRow};
 
 /// The row a name, id or start of an id leads to, and the name if it was one. An id is never looked up as
@@ -15,7 +16,14 @@ pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<(ImageRow, Opt
         None => Ok::<_, Error>(None),
     };
     match reference.parse::<Reference>() {
-        Ok(Reference::Id(id)) => Ok((rows::image(rows, &id)?.ok_or_else(missing)?, None)),
+        Ok(Reference::Id(id)) => {
+            let found = match rows::image(rows, &id)? {
+                // Not an image, but what leads to one in a registry.
+                None => origins::image(rows, &id)?,
+                found => found,
+            };
+            Ok((found.ok_or_else(missing)?, None))
+        }
         Ok(Reference::Prefix(hex)) => {
             let found = by_prefix(rows, &hex, reference)?.ok_or_else(missing)?;
             Ok((found, None))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use cairn_image::{Compression, LayerSource, SourceImage};
 use cairn_layer::{Layer, Tree};
-use cairn_model::{Digest, ImageRef};
+use cairn_model::{Digest, ImageRef, Transfer, TransferState};
 use cairn_store::{Ingest, IngestStats, put_stream};
 
 use super::layers::NewLayer;
@@ -102,6 +102,20 @@ impl Import<'_> {
         Ok(found.into_iter().map(whole).collect())
     }
 
+    /// Tells which blobs of a registry are not fetched.
+    fn tell_present(&self, image: &SourceImage, known: &[Option<Layer>]) {
+        let pairs = image.layers.iter().zip(known);
+        let present = pairs.filter(|(_, known)| known.is_some());
+        for blob in present.filter_map(|(layer, _)| Some(layer.remote_blob()?.0)) {
+            self.repo.watch().transfer(&Transfer {
+                digest: blob.digest,
+                bytes: blob.bytes,
+                total: blob.bytes,
+                state: TransferState::Present,
+            });
+        }
+    }
+
     /// Reads what is not there of an image; `fresh` has the layers that this import read before.
     fn read_image(
         &self,
@@ -131,6 +145,7 @@ impl Import<'_> {
             .map(|(id, present)| present.or_else(|| fresh.get(id).map(|new| new.layer)))
             .collect();
         let layers_present = known.iter().flatten().count();
+        self.tell_present(image, &known);
         let new = self.read_layers(ingest, image, &known, &title)?;
         let mut forms = Vec::new();
         for ((id, new), source) in diff_ids.iter().zip(new).zip(&image.layers) {

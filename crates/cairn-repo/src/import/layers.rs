@@ -36,7 +36,7 @@ impl Import<'_> {
             self.repo.watch().total(image.layers[*i].stored_bytes()?);
         }
         let caller = std::thread::current().id();
-        let read = threads::map(threads::cores().min(4), &todo, |i| {
+        let read = threads::map(self.jobs, &todo, |i| {
             // This thread takes the repository's lock afterwards.
             if std::thread::current().id() != caller {
                 cairn_store::lower_priority();

@@ -12,6 +12,7 @@ use std::path::Path;
 use cairn_image::{Found, Platform, Source, Spool};
 use cairn_model::{Digest, ImageRef, Watch};
 use cairn_store::IngestStats;
+use cairn_sys::threads;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
@@ -23,6 +24,9 @@ use crate::report;
 pub(crate) use publish::IMPORTED;
 pub use pull::{PullOptions, Pulled};
 pub(crate) use root::forget_trees;
+
+/// Most layers of an archive that are read at once.
+const JOBS_MAX: usize = 4;
 
 /// What an import brought.
 #[derive(Debug, Clone, Serialize)]
@@ -98,7 +102,11 @@ impl Images<'_> {
     pub fn import(&self, path: &Path, options: &ImportOptions) -> Result<Vec<Imported>> {
         let _span = tracing::info_span!("import", source = %path.display()).entered();
         let repo = self.repo;
-        let import = Import { repo, options };
+        let import = Import {
+            repo,
+            options,
+            jobs: threads::cores().min(JOBS_MAX),
+        };
         let spool = Spool {
             directory: repo.spool(),
             bytes_max: repo.options.limits.bytes_max,
@@ -131,6 +139,8 @@ impl Images<'_> {
 struct Import<'a> {
     repo: &'a Repo,
     options: &'a ImportOptions,
+    /// Layers that are read at once.
+    jobs: usize,
 }
 
 /// Ends where the work is to end.

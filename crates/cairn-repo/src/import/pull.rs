@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{Import, ImportOptions, Imported};
 use crate::error::{Error, Result};
 use crate::images::Images;
+use crate::origins;
 use crate::repo::Repo;
 use crate::report;
 
@@ -31,6 +32,8 @@ pub struct Pulled {
 pub struct PullOptions {
     /// Which image of a multi-platform index.
     pub platform: Platform,
+    /// Layers that are brought at once.
+    pub jobs: usize,
 }
 
 impl Repo {
@@ -63,6 +66,7 @@ impl Images<'_> {
                 platform: options.platform.clone(),
                 read_all: false,
             },
+            jobs: options.jobs.max(1),
         };
         let [image] = &pulled.found.images[..] else {
             let count = pulled.found.images.len();
@@ -76,6 +80,8 @@ impl Images<'_> {
             layer.release(imported.is_ok());
         }
         let image = imported?.into_iter().next().ok_or(Error::LayerGone)?;
+        let db = self.repo.store.db();
+        db.write::<_, Error>(|txn| origins::remember(txn, &pulled.digest, &image.id))?;
         Ok(Pulled {
             digest: pulled.digest,
             image,

@@ -48,6 +48,8 @@ pub struct Settings {
     pub registry_timeout: Option<u32>,
     /// How often something of a registry is tried again.
     pub registry_retries: Option<u32>,
+    /// How many connections bring blobs of a registry at once.
+    pub registry_jobs: Option<u32>,
     /// Entries that an imported layer may have.
     pub entries_max: Option<u64>,
     /// Bytes that an imported layer may have.
@@ -86,6 +88,7 @@ impl Settings {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         cairn_registry::Options {
             retries: self.registry_retries.unwrap_or(unsaid.retries),
+            jobs: self.registry_jobs.map_or(unsaid.jobs, |jobs| jobs as usize),
             silence_max: self.registry_timeout.map_or(unsaid.silence_max, seconds),
             ..unsaid
         }
@@ -113,7 +116,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 19] = [
+static ALL: [Setting; 20] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",
@@ -234,6 +237,16 @@ static ALL: [Setting; 19] = [
         take: |settings, text| {
             let retries = between(text.parse().ok(), 0, 100)?;
             settings.registry_retries = u32::try_from(retries).ok();
+            Ok(())
+        },
+    },
+    Setting {
+        name: "registry.jobs",
+        about: "Number of connections to a registry that layers are pulled or pushed over at once, 1 to 64",
+        default: || cairn_registry::Options::default().jobs.to_string(),
+        take: |settings, text| {
+            let jobs = between(text.parse().ok(), 1, 64)?;
+            settings.registry_jobs = u32::try_from(jobs).ok();
             Ok(())
         },
     },

@@ -1,0 +1,301 @@
+//! Images between Cairn and the others, through a registry: what one pushed the other pulls, and it is the same.
+
+mod common;
+#[path = "common/registry.rs"]
+mod registry;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use common::{Cairn, eventually, has, is_root, survey};
+use registry::Registry;
+use serde_json::Value;
+
+macro_rules! able {
+    ($($program:literal),*) => {
+        if !is_root() $(|| !has($program))* {
+            skip!("needs root and {:?}", [$($program),*]);
+        }
+    };
+}
+
+macro_rules! registry {
+    () => {
+        match Registry::start() {
+            Some(registry) => registry,
+            None => skip!("docker-registry is not installed"),
+        }
+    };
+}
+
+fn ok(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?}: {err}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// An image of two layers with files of many sorts, links, devices and extended attributes.
+fn source() -> Cairn {
+    let cairn = Cairn::new();
+    let tree = cairn.path("tree");
+    for name in ["lower", "upper"] {
+        common::odd_tree(&tree.join(name));
+    }
+    cairn.import_dir(&tree, "app:1");
+    cairn
+}
+
+/// Diff ids as the image's configuration has them.
+fn diff_ids(cairn: &Cairn, name: &str) -> Value {
+    cairn.json(&["inspect", name])["config"]["rootfs"]["diff_ids"].clone()
+}
+
+/// The tree of an image, as Cairn writes it out.
+fn tree(cairn: &Cairn, name: &str) -> BTreeMap<PathBuf, String> {
+    let out = cairn.path("out");
+    let _ = std::fs::remove_dir_all(&out);
+    cairn.ok(&[
+        "export",
+        name,
+        "-o",
+        out.to_str().unwrap(),
+        "--format",
+        "dir",
+        "--devices",
+    ]);
+    below_root(&out)
+}
+
+/// What is below a directory; the root itself is every program's own.
+fn below_root(directory: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = survey(directory);
+    found.remove(Path::new(""));
+    found
+}
+
+fn assert_same(name: &str, theirs: &BTreeMap<PathBuf, String>, ours: &BTreeMap<PathBuf, String>) {
+    assert!(!ours.is_empty());
+    for (path, expected) in ours {
+        assert_eq!(
+            theirs.get(path),
+            Some(expected),
+            "{name}: {}",
+            path.display()
+        );
+    }
+    assert_eq!(theirs.len(), ours.len(), "{name}");
+}
+
+/// Podman with a store of its own.
+struct Podman(tempfile::TempDir);
+
+impl Podman {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let at = |name: &str| self.0.path().join(name).display().to_string();
+        let (root, runroot) = (at("root"), at("runroot"));
+        let store = [
+            "--root",
+            &root,
+            "--runroot",
+            &runroot,
+            "--storage-driver",
+            "vfs",
+        ];
+        ok("podman", &[&store[..], args].concat())
+    }
+}
+
+#[test]
+fn podman_pulls_what_cairn_pushed_and_it_is_the_same() {
+    able!("podman");
+    let registry = registry!();
+    let cairn = source();
+    for compression in ["gzip", "zstd"] {
+        let reference = format!("{}/{compression}:1", registry.host());
+        cairn.ok(&["push", "app:1", &reference, "--compression", compression]);
+        let podman = Podman::new();
+        podman.ok(&["pull", "-q", "--tls-verify=false", &reference]);
+        let inspected = podman.ok(&["image", "inspect", &reference]);
+        let inspected: Value = serde_json::from_str(&inspected).unwrap();
+        assert_eq!(inspected[0]["RootFS"]["Layers"], diff_ids(&cairn, "app:1"));
+        let mounted = podman.ok(&["image", "mount", &reference]);
+        let theirs = below_root(Path::new(mounted.trim()));
+        podman.ok(&["image", "unmount", &reference]);
+        assert_same(compression, &theirs, &tree(&cairn, "app:1"));
+    }
+}
+
+#[test]
+fn cairn_pulls_what_podman_pushed_plain_and_in_chunks() {
+    able!("podman");
+    let registry = registry!();
+    let cairn = source();
+    let archive = cairn.path("app.tar");
+    cairn.ok(&["export", "app:1", "-o", archive.to_str().unwrap()]);
+    let podman = Podman::new();
+    podman.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+    for compression in ["gzip", "zstd", "zstd:chunked"] {
+        let name = compression.replace(':', "-");
+        let reference = format!("{}/{name}:1", registry.host());
+        let form = format!("--compression-format={compression}");
+        // In the store podman may have made the image anew: what counts is what it pushes.
+        podman.ok(&[
+            "push",
+            "-q",
+            "--tls-verify=false",
+            &form,
+            "docker.io/library/app:1",
+            &reference,
+        ]);
+        let other = Cairn::new();
+        other.ok(&["pull", &reference]);
+        assert_eq!(
+            diff_ids(&other, &reference),
+            diff_ids(&cairn, "app:1"),
+            "{compression}"
+        );
+        assert_same(
+            compression,
+            &tree(&other, &reference),
+            &tree(&cairn, "app:1"),
+        );
+        other.ok(&["check"]);
+    }
+}
+
+#[test]
+fn skopeo_copies_what_cairn_pushed_and_umoci_unpacks_the_same_tree() {
+    able!("skopeo", "umoci");
+    let registry = registry!();
+    let cairn = source();
+    let reference = format!("{}/a:1", registry.host());
+    cairn.ok(&["push", "app:1", &reference]);
+    let (layout, bundle) = (cairn.path("layout"), cairn.path("bundle"));
+    let (from, to) = (
+        format!("docker://{reference}"),
+        format!("oci:{}:a", layout.display()),
+    );
+    ok(
+        "skopeo",
+        &[
+            "copy",
+            "--insecure-policy",
+            "--src-tls-verify=false",
+            &from,
+            &to,
+        ],
+    );
+    let config = ok("skopeo", &["inspect", "--config", &to]);
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["rootfs"]["diff_ids"], diff_ids(&cairn, "app:1"));
+    let image = format!("{}:a", layout.display());
+    ok(
+        "umoci",
+        &["unpack", "--image", &image, bundle.to_str().unwrap()],
+    );
+    assert_same(
+        "umoci",
+        &below_root(&bundle.join("rootfs")),
+        &tree(&cairn, "app:1"),
+    );
+}
+
+/// A containerd with directories of its own.
+struct Containerd {
+    dir: tempfile::TempDir,
+    child: Child,
+}
+
+impl Containerd {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let config = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\n\
+             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.btrfs\", \
+             \"io.containerd.snapshotter.v1.devmapper\", \"io.containerd.snapshotter.v1.zfs\", \
+             \"io.containerd.snapshotter.v1.aufs\"]\n\
+             [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
+            at("root"),
+            at("state"),
+            at("socket"),
+            at("ttrpc"),
+        );
+        std::fs::write(at("config.toml"), config).unwrap();
+        let child = Command::new("containerd")
+            .arg("-c")
+            .arg(at("config.toml"))
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(at("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let containerd = Self { dir, child };
+        eventually("containerd answers", || {
+            containerd.ctr(&["version"]).status.success()
+        });
+        containerd
+    }
+
+    fn ctr(&self, args: &[&str]) -> Output {
+        let mut command = Command::new("ctr");
+        command.arg("-a").arg(self.dir.path().join("socket"));
+        command.args(["-n", "cairn-test"]).args(args);
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.ctr(args);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ctr {args:?}: {err}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn containerd_pulls_what_cairn_pushed_and_it_is_the_same() {
+    able!("containerd", "ctr");
+    let registry = registry!();
+    let cairn = source();
+    let containerd = Containerd::start();
+    for compression in ["gzip", "zstd"] {
+        let reference = format!("{}/{compression}:1", registry.host());
+        cairn.ok(&["push", "app:1", &reference, "--compression", compression]);
+        let native = ["--snapshotter", "native"];
+        containerd.ok(&[
+            &["images", "pull", "--plain-http"],
+            &native[..],
+            &[&reference],
+        ]
+        .concat());
+        let mounted = cairn.path("mounted");
+        std::fs::create_dir_all(&mounted).unwrap();
+        let at = mounted.to_str().unwrap();
+        containerd.ok(&[&["images", "mount"], &native[..], &[&reference, at]].concat());
+        let theirs = below_root(&mounted);
+        containerd.ok(&[&["images", "unmount"], &native[..], &["--rm", at]].concat());
+        assert_same(compression, &theirs, &tree(&cairn, "app:1"));
+        // It unpacks a layer only where its diff id is the one that the configuration states.
+        let id = cairn.json(&["inspect", "app:1"])["id"].clone();
+        let config = containerd.ok(&["content", "get", id.as_str().unwrap()]);
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["rootfs"]["diff_ids"], diff_ids(&cairn, "app:1"));
+    }
+}
