@@ -39,11 +39,6 @@ impl Bar {
         Self(styled(bar, verb))
     }
 
-    /// Says something while the bar is out of the way.
-    pub fn aside(&self, say: impl FnOnce()) {
-        self.0.suspend(say);
-    }
-
     /// Adds bytes done.
     pub fn add(&self, bytes: u64) {
         self.0.inc(bytes);

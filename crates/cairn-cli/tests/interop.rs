@@ -46,6 +46,12 @@ fn source() -> Cairn {
     let tree = cairn.path("tree");
     for name in ["lower", "upper"] {
         common::odd_tree(&tree.join(name));
+        // What others make of a time before 1970 is their business.
+        let old = tree.join(name).join("dir/none");
+        ok(
+            "touch",
+            &["-d", "2001-02-03 04:05:06.5", old.to_str().unwrap()],
+        );
     }
     cairn.import_dir(&tree, "app:1");
     cairn
@@ -143,7 +149,8 @@ fn cairn_pulls_what_podman_pushed_plain_and_in_chunks() {
     let archive = cairn.path("app.tar");
     cairn.ok(&["export", "app:1", "-o", archive.to_str().unwrap()]);
     let podman = Podman::new();
-    podman.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+    let loaded = podman.ok(&["load", "-q", "-i", archive.to_str().unwrap()]);
+    let loaded = loaded.split_whitespace().last().unwrap();
     for compression in ["gzip", "zstd", "zstd:chunked"] {
         let name = compression.replace(':', "-");
         let reference = format!("{}/{name}:1", registry.host());
@@ -154,7 +161,7 @@ fn cairn_pulls_what_podman_pushed_plain_and_in_chunks() {
             "-q",
             "--tls-verify=false",
             &form,
-            "docker.io/library/app:1",
+            loaded,
             &reference,
         ]);
         let other = Cairn::new();

@@ -6,7 +6,7 @@ use cairn_store::{AllRows, codec, kinds};
 
 use super::Check;
 use crate::error::{At, Error, Result};
-use crate::{containers, rows};
+use crate::{containers, origins, rows};
 
 /// A row that nothing can be done with: its key, and what it was where that tells somebody something.
 struct Dangling {
@@ -83,6 +83,10 @@ fn leads_somewhere(all: &AllRows, kind: kinds::Kind, rest: &[u8]) -> Sound {
         }
         kinds::FORM => {
             let there = |id: Digest| all.contains_key(&kinds::DIFF.key(id.as_bytes()));
+            sound(digest().is_ok_and(there), || None)
+        }
+        kinds::ORIGIN => {
+            let there = |id: Digest| matches!(origins::image(all, &id), Ok(Some(_)));
             sound(digest().is_ok_and(there), || None)
         }
         kinds::DIFF => {
