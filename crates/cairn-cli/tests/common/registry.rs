@@ -273,6 +273,8 @@ impl Shared {
                 match act {
                     Act::Pass => self.pass(out, &header, &body)?,
                     Act::Slowly(part, pause) => {
+                        // Little is on its way, so that a client that dies has taken nearly all that is counted.
+                        rustix::net::sockopt::set_socket_send_buffer_size(&client, 1 << 14)?;
                         out.write_all(header.as_bytes())?;
                         for part in body.chunks(part) {
                             out.write_all(part)?;
