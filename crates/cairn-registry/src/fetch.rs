@@ -127,7 +127,7 @@ impl Fetch {
     }
 
     /// What is there already, or is brought by the connections of a large blob.
-    fn from_kept(&mut self, out: &mut [u8]) -> Result<Option<usize>, Failure> {
+    fn take_kept(&mut self, out: &mut [u8]) -> Result<Option<usize>, Failure> {
         let Some(kept) = self.kept.as_ref().filter(|_| self.body.is_none()) else {
             return Ok(None);
         };
@@ -144,7 +144,7 @@ impl Fetch {
     }
 
     fn read_on(&mut self, out: &mut [u8]) -> Result<usize, Failure> {
-        if let Some(read) = self.from_kept(out)? {
+        if let Some(read) = self.take_kept(out)? {
             return Ok(read);
         }
         if let Some(failure) = self.gave_up.take() {
