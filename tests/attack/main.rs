@@ -13,6 +13,7 @@ mod documents;
 mod identity;
 mod limits;
 mod links;
+mod pages;
 mod program;
 mod races;
 mod statements;

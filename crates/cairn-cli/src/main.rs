@@ -10,6 +10,7 @@ mod output;
 mod args;
 mod commands;
 mod logging;
+mod page;
 mod progress;
 mod report;
 mod signals;

@@ -71,6 +71,7 @@ mod export;
 mod forms;
 mod gc;
 mod heads;
+mod history;
 mod images;
 mod import;
 mod origins;
@@ -84,6 +85,7 @@ mod settings;
 mod sharing;
 mod snapshots;
 mod stats;
+mod survey;
 pub mod time;
 mod trees;
 mod views;
@@ -99,6 +101,7 @@ pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
 pub use gc::{Gc, GcOptions, GcPlan, GcReport, JobReport, LastJob};
+pub use history::GrowthRow;
 pub use images::{
     CommitOptions, Flattened, Holder, Holding, Image, Images, Keep, ListedImage, Rebased, Removed,
     Sought,
@@ -112,6 +115,10 @@ pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
 pub use snapshots::{Applied, CHAIN, NAMESPACE, Released, Snapshots, Target};
 pub use stats::{RefusedRemoval, Share, Stats, WhatIf};
+pub use survey::{
+    Ask, Bar, Breakdown, By, Details, Figures, FileTree, HeadSize, ImageDetail, KeptBy,
+    LayerDetail, Pair, Row, Waste, WastedPath,
+};
 pub use views::{DriverReport, MountOptions, Views};
 pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};
 pub use why::{Step, Why};

@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 25] = [
+pub const TOP_LEVEL: [TopLevel; 26] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -72,6 +72,7 @@ pub const TOP_LEVEL: [TopLevel; 25] = [
     at_times(LOCK, Part::Other),
     at_times(GC_LOCK, Part::Other),
     at_times(GC_RECORD, Part::Other),
+    at_times(HISTORY, Part::Other),
     at_times(SETTINGS, Part::Other),
     at_times(RESERVE, Part::Other),
     at_times(QUARANTINE, Part::Other),
@@ -103,6 +104,7 @@ const RESERVE: &str = "reserve";
 const CURRENT: &str = "CURRENT";
 const GC_LOCK: &str = "gc.lock";
 const GC_RECORD: &str = "gc.json";
+const HISTORY: &str = "history";
 const SETTINGS: &str = "cairn.toml";
 const HEADS: &str = "heads";
 const CONTAINERS: &str = "containers";
@@ -134,13 +136,14 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 26] = [
+pub const PRIVATE: [&str; 27] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,
     LOCK,
     GC_LOCK,
     GC_RECORD,
+    HISTORY,
     SETTINGS,
     "index/CURRENT",
     "index/lock",
@@ -251,6 +254,11 @@ impl<'a> Layout<'a> {
     /// What the last collection did.
     pub fn gc_record(self) -> PathBuf {
         self.0.join(GC_RECORD)
+    }
+
+    /// How the repository grew.
+    pub fn history(self) -> PathBuf {
+        self.0.join(HISTORY)
     }
 
     /// The file of settings.

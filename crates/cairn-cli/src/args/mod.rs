@@ -30,7 +30,7 @@ pub use images::{
     Which, Wire,
 };
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
-pub use repository::{AgeOrNever, Check, Config, Gc, Stats};
+pub use repository::{AgeOrNever, Check, Config, Gc, Show, Stats, ViewBy};
 pub use run::Run;
 pub use serve::Serve;
 pub use snapshots::Snapshot;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cairn_model::units;
 use cairn_repo::Rule;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// How rules are written.
 pub const GC_HELP: &str = "\
@@ -68,28 +68,85 @@ pub fn age_or_never(text: &str) -> Result<AgeOrNever, String> {
     }
 }
 
+/// What the rows of a view of `stats` are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ViewBy {
+    /// Images
+    Image,
+    /// Layers
+    Layer,
+    /// Committed snapshots
+    Snapshot,
+    /// Writable directories of active snapshots
+    Head,
+    /// Directories, down to --depth
+    Path,
+    /// Single files
+    File,
+    /// Kinds of files, by their names
+    Type,
+    /// Packages of dpkg, apk, Python and Node
+    Package,
+    /// Days on which layers came
+    Time,
+}
+
+/// What else `stats` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Show {
+    /// What each image carries and never shows
+    Waste,
+    /// What layers have in common
+    Sharing,
+    /// Chunks, files and references by size
+    Histograms,
+    /// How the repository grew
+    Growth,
+}
+
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
 pub struct Stats {
+    /// Divide what is stored by this: each byte counts for the row that had it first, so columns add up
+    #[arg(long, value_name = "WHAT", group = "view")]
+    pub by: Option<ViewBy>,
+    /// Show something else
+    #[arg(long, value_name = "WHAT", group = "view")]
+    pub show: Option<Show>,
+    /// Write all of it as one page for a browser, which needs no network
+    #[arg(long, value_name = "FILE", group = "view")]
+    pub html: Option<PathBuf>,
+    /// With --by: only the layers of this image
+    #[arg(long, value_name = "IMAGE", requires = "by")]
+    pub image: Option<String>,
+    /// With --by path: how many parts of a path a row has
+    #[arg(long, value_name = "N", requires = "by", default_value_t = 1)]
+    pub depth: usize,
+    /// With --by: only what nothing had before this time, for example 7d
+    #[arg(long, value_name = "AGE", requires = "by", value_parser = units::duration)]
+    pub since: Option<Duration>,
+    /// Show the largest N rows, and the others as one; 0 for all [default: 30]
+    #[arg(long, value_name = "N", requires = "view")]
+    pub top: Option<usize>,
     /// Show what removing these images together, and then gc, would free
     #[arg(
         long,
         value_name = "IMAGE,…",
         value_delimiter = ',',
-        conflicts_with = "recount"
+        conflicts_with_all = ["recount", "view"]
     )]
     pub what_if_removed: Vec<String>,
     /// Write figures of the repository to this file, for Prometheus
     #[arg(long, value_name = "FILE", conflicts_with = "what_if_removed")]
     pub metrics: Option<PathBuf>,
     /// Containers, to show what they use now instead of the repository's disk space
-    #[arg(conflicts_with_all = ["what_if_removed", "recount", "metrics"])]
+    #[arg(conflicts_with_all = ["what_if_removed", "recount", "metrics", "view"])]
     pub containers: Vec<String>,
     /// With containers: print once instead of again each second
     #[arg(long, requires = "containers")]
     pub no_stream: bool,
     /// Count from the layers themselves, not from what is remembered of them, and compare
-    #[arg(long)]
+    #[arg(long, conflicts_with = "view")]
     pub recount: bool,
 }
 

@@ -41,6 +41,7 @@ mod top;
 mod unsupported;
 mod update;
 mod usage;
+mod views;
 mod volume;
 mod wait;
 mod why;

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use cairn_repo::{Repo, Share, Stats, WhatIf};
 
-use super::Env;
+use super::{Env, views};
 use crate::args;
 use crate::output::{self, Table, size};
 use crate::report::metrics;
@@ -17,6 +17,9 @@ pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
         return super::usage::usage(env, &args.containers, args.no_stream);
     }
     let repo = env.open()?;
+    if args.by.is_some() || args.show.is_some() || args.html.is_some() {
+        return views::view(env, &repo, args);
+    }
     if !args.what_if_removed.is_empty() {
         return what_if(env, &repo.what_if_removed(&args.what_if_removed)?);
     }
@@ -73,10 +76,18 @@ fn print_lines(s: &Stats) {
     let line =
         |sign: &str, name: &str, bytes: u64| println!("{sign} {name:<44} {:>10}", size(bytes));
     line(" ", "content of all images and snapshots", s.logical);
-    line("-", "shared, whole layers", s.shared_layers);
-    line("-", "holes of sparse files", s.holes);
-    line("-", "shared: within a layer", s.shared_within);
-    line("-", "shared: between layers", s.shared_between);
+    line("-", "holes of sparse files", s.logical_holes);
+    line(
+        "-",
+        "identical files inside an image",
+        s.same_files_in_image,
+    );
+    line(
+        "-",
+        "identical files of several images",
+        s.same_files_between_images,
+    );
+    line("-", "identical chunks of different files", s.same_chunks);
     line("=", "content, each piece once", s.unique);
     line("-", "saved by compression", s.compression);
     if let Some(base) = &s.base_root {

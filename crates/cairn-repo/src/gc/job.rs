@@ -61,6 +61,7 @@ impl Gc<'_> {
         let begun = Instant::now();
         let done = self.carry_out_job(options);
         self.record(&done, begun.elapsed());
+        self.repo.note_growth("gc");
         done
     }
 

@@ -77,11 +77,13 @@ impl Images<'_> {
         layers.push(scanned.layer);
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
+        let published = self
+            .repo
+            .publish_image(ingest, &config, &layers, &relied_on, &names)?;
+        self.repo.note_growth("commit");
         Ok(Imported {
             left_out,
-            ..self
-                .repo
-                .publish_image(ingest, &config, &layers, &relied_on, &names)?
+            ..published
         })
     }
 }

@@ -33,6 +33,12 @@ impl Images<'_> {
     }
 
     fn remove_found(&self, reference: &str, expected: Option<&Digest>) -> Result<Removed> {
+        let removed = self.remove_row(reference, expected)?;
+        self.repo.note_growth("remove");
+        Ok(removed)
+    }
+
+    fn remove_row(&self, reference: &str, expected: Option<&Digest>) -> Result<Removed> {
         self.repo.store.may_spend_reserve();
         self.repo.store.db().write(|txn| {
             let (image, name) = resolve(txn, reference)?;

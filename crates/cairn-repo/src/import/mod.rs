@@ -100,6 +100,12 @@ pub struct ImportOptions {
 impl Images<'_> {
     /// Imports whatever `path` is: archive, layout, root file system tar, directory, `-` for a stream.
     pub fn import(&self, path: &Path, options: &ImportOptions) -> Result<Vec<Imported>> {
+        let done = self.import_all(path, options)?;
+        self.repo.note_growth("import");
+        Ok(done)
+    }
+
+    fn import_all(&self, path: &Path, options: &ImportOptions) -> Result<Vec<Imported>> {
         let _span = tracing::info_span!("import", source = %path.display()).entered();
         let repo = self.repo;
         let import = Import {

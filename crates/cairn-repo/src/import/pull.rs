@@ -76,6 +76,7 @@ impl Images<'_> {
             )));
         };
         let imported = import.images(std::slice::from_ref(image));
+        self.repo.note_growth("import");
         if let Some(layer) = image.layers.first() {
             layer.release(imported.is_ok());
         }

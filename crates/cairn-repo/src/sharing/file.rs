@@ -1,63 +1,79 @@
 //! The table in a file, which is derived from layers and never trusted further than its checksum.
 //!
 //! ```text
-//! header   32  "CAIRNSHR" version:u32 holders:u32 groups:u32 zero:u32 blobs:u64
+//! header   32  "CAIRNSHR" version:u32 holders:u32 groups:u32 files:u32 blobs:u64
 //! holder   64  key:32 holes:u64 repeated:u64 distinct:u64 alive:u32 layer:u32
-//! group     8  above:u32 holder<<1|content:u32          (none above: all ones)
+//! group     8  above:u32 holder<<2|role:u32             (none above: all ones)
 //! blob     20  first 16 bytes of the id, group:u32      (sorted)
+//! file     28  the same of a file's object, bytes:u64   (sorted; files of several pieces)
 //! trailer  32  blake3 of all before
 //! ```
 //! All numbers are little-endian.
 
-use super::table::{Count, Group, Holder, NONE, Table};
+use super::table::{Count, Group, Holder, NONE, Role, Table};
 
 const MAGIC: &[u8; 8] = b"CAIRNSHR";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER: usize = 32;
 const HOLDER: usize = 64;
 const GROUP: usize = 8;
 const BLOB: usize = 20;
+const FILE: usize = 28;
 const TRAILER: usize = 32;
 
+/// Numbers of the roles in a file.
+const ROLES: [Role; 3] = [Role::Metadata, Role::Chunk, Role::Whole];
+
 pub(super) fn encode(table: &Table) -> Vec<u8> {
-    let Table {
-        holders,
-        groups,
-        blobs,
-    } = table;
-    let bytes = HEADER + holders.len() * HOLDER + groups.len() * GROUP + blobs.len() * BLOB;
+    let bytes = HEADER
+        + table.holders.len() * HOLDER
+        + table.groups.len() * GROUP
+        + table.blobs.len() * BLOB
+        + table.files.len() * FILE;
     let mut out = Vec::with_capacity(bytes + TRAILER);
     out.extend_from_slice(MAGIC);
-    for word in [VERSION, holders.len() as u32, groups.len() as u32, 0] {
+    let counts = [table.holders.len(), table.groups.len(), table.files.len()];
+    for word in [VERSION]
+        .into_iter()
+        .chain(counts.map(|count| count as u32))
+    {
         out.extend_from_slice(&word.to_le_bytes());
     }
-    out.extend_from_slice(&(blobs.len() as u64).to_le_bytes());
-    for holder in holders {
-        out.extend_from_slice(&holder.key);
-        let Count {
-            holes,
-            repeated,
-            distinct,
-        } = holder.count;
-        for word in [holes, repeated, distinct] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        for flag in [holder.alive, holder.is_layer] {
-            out.extend_from_slice(&u32::from(flag).to_le_bytes());
-        }
+    out.extend_from_slice(&(table.blobs.len() as u64).to_le_bytes());
+    for holder in &table.holders {
+        encode_holder(holder, &mut out);
     }
-    for group in groups {
-        let holder = group.holder << 1 | u32::from(group.is_content);
-        for word in [group.above, holder] {
+    for group in &table.groups {
+        for word in [group.above, group.holder << 2 | group.role as u32] {
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
-    for (key, group) in blobs {
+    for (key, group) in &table.blobs {
         out.extend_from_slice(key);
         out.extend_from_slice(&group.to_le_bytes());
     }
+    for (key, group, bytes) in &table.files {
+        out.extend_from_slice(key);
+        out.extend_from_slice(&group.to_le_bytes());
+        out.extend_from_slice(&bytes.to_le_bytes());
+    }
     out.extend_from_slice(blake3::hash(&out).as_bytes());
     out
+}
+
+fn encode_holder(holder: &Holder, out: &mut Vec<u8>) {
+    out.extend_from_slice(&holder.key);
+    let Count {
+        holes,
+        repeated,
+        distinct,
+    } = holder.count;
+    for word in [holes, repeated, distinct] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
+    for flag in [holder.alive, holder.is_layer] {
+        out.extend_from_slice(&u32::from(flag).to_le_bytes());
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -70,64 +86,81 @@ fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes))
 }
 
+fn key<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+    bytes.get(..N)?.try_into().ok()
+}
+
+fn decode_holder(raw: &[u8]) -> Option<Holder> {
+    Some(Holder {
+        key: key(raw)?,
+        count: Count {
+            holes: long(raw, 32)?,
+            repeated: long(raw, 40)?,
+            distinct: long(raw, 48)?,
+        },
+        alive: word(raw, 56)? == 1,
+        is_layer: word(raw, 60)? == 1,
+    })
+}
+
+fn decode_group(raw: &[u8]) -> Option<Group> {
+    let (above, holder) = (word(raw, 0)?, word(raw, 4)?);
+    Some(Group {
+        above,
+        holder: holder >> 2,
+        role: *ROLES.get(holder as usize & 3)?,
+    })
+}
+
+/// The sections of a file, cut apart: holders, groups, blobs and files.
+fn sections<'a>(header: &[u8], rest: &'a [u8]) -> Option<[&'a [u8]; 4]> {
+    if header[..8] != *MAGIC || word(header, 8)? != VERSION {
+        return None;
+    }
+    let blobs = usize::try_from(long(header, 24)?).ok()?;
+    let (holders, rest) =
+        rest.split_at_checked((word(header, 12)? as usize).checked_mul(HOLDER)?)?;
+    let (groups, rest) = rest.split_at_checked((word(header, 16)? as usize).checked_mul(GROUP)?)?;
+    let (blobs, files) = rest.split_at_checked(blobs.checked_mul(BLOB)?)?;
+    let is_whole = (word(header, 20)? as usize).checked_mul(FILE)? == files.len();
+    is_whole.then_some([holders, groups, blobs, files])
+}
+
 /// The table in `bytes`, unless they are anything but what [`encode`] wrote.
 pub(super) fn decode(bytes: &[u8]) -> Option<Table> {
     let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER)?)?;
     let (header, rest) = body.split_at_checked(HEADER)?;
-    if header[..8] != *MAGIC || word(header, 8)? != VERSION {
+    let [holders, groups, blobs, files] = sections(header, rest)?;
+    if *blake3::hash(body).as_bytes() != hash {
         return None;
     }
-    let counts = [word(header, 12)?, word(header, 16)?];
-    let [holders, groups] = counts.map(|count| count as usize);
-    let blobs = usize::try_from(long(header, 24)?).ok()?;
-    let (holders, rest) = rest.split_at_checked(holders.checked_mul(HOLDER)?)?;
-    let (groups, blobs_area) = rest.split_at_checked(groups.checked_mul(GROUP)?)?;
-    if blobs.checked_mul(BLOB)? != blobs_area.len() || *blake3::hash(body).as_bytes() != hash {
-        return None;
-    }
-    let holder = |raw: &[u8]| {
-        Some(Holder {
-            key: raw[..32].try_into().ok()?,
-            count: Count {
-                holes: long(raw, 32)?,
-                repeated: long(raw, 40)?,
-                distinct: long(raw, 48)?,
-            },
-            alive: word(raw, 56)? == 1,
-            is_layer: word(raw, 60)? == 1,
-        })
+    let blob = |raw: &[u8]| Some((key(raw)?, word(raw, 16)?));
+    let file = |raw: &[u8]| Some((key(raw)?, word(raw, 16)?, long(raw, 20)?));
+    let table = Table {
+        holders: all(holders, HOLDER, decode_holder)?,
+        groups: all(groups, GROUP, decode_group)?,
+        blobs: all(blobs, BLOB, blob)?,
+        files: all(files, FILE, file)?,
     };
-    let holders: Vec<Holder> = holders
-        .chunks_exact(HOLDER)
-        .map(holder)
-        .collect::<Option<_>>()?;
-    let mut table = Table {
-        groups: Vec::with_capacity(groups.len() / GROUP),
-        blobs: Vec::with_capacity(blobs),
-        holders,
-    };
-    for (number, raw) in groups.chunks_exact(GROUP).enumerate() {
-        let (above, holder) = (word(raw, 0)?, word(raw, 4)?);
-        let group = Group {
-            above,
-            holder: holder >> 1,
-            is_content: holder & 1 == 1,
-        };
-        // A sum of a group is made of that of the one above it.
-        let is_after = above == NONE || (above as usize) < number;
-        if !is_after || group.holder as usize >= table.holders.len() {
-            return None;
-        }
-        table.groups.push(group);
-    }
-    for raw in blobs_area.chunks_exact(BLOB) {
-        let group = word(raw, 16)?;
-        if group as usize >= table.groups.len() {
-            return None;
-        }
-        table.blobs.push((raw[..16].try_into().ok()?, group));
-    }
-    Some(table)
+    is_sound(&table).then_some(table)
+}
+
+fn all<T>(area: &[u8], each: usize, read: impl Fn(&[u8]) -> Option<T>) -> Option<Vec<T>> {
+    area.chunks_exact(each).map(read).collect()
+}
+
+/// True where every number in it leads somewhere.
+fn is_sound(table: &Table) -> bool {
+    let is_group = |group: u32| (group as usize) < table.groups.len();
+    // A sum of a group is made of that of the one above it.
+    let groups = table.groups.iter().enumerate();
+    let mut groups = groups.map(|(number, group)| {
+        (group.above == NONE || (group.above as usize) < number)
+            && (group.holder as usize) < table.holders.len()
+    });
+    groups.all(|is_right| is_right)
+        && table.blobs.iter().all(|(_, group)| is_group(*group))
+        && table.files.iter().all(|(_, group, _)| is_group(*group))
 }
 
 #[cfg(test)]
@@ -147,8 +180,9 @@ mod tests {
                     distinct: 700 + u64::from(n),
                 },
             });
-            let new = (n..n + 4).map(|i| ([i; 16], u32::from(n), i % 2 == 0));
-            table.add(new.collect());
+            let new = (n..n + 4).map(|i| ([i; 16], u32::from(n), ROLES[usize::from(i % 3)]));
+            let files = vec![([n / 2; 16], u32::from(n), 9000)];
+            table.add(new.collect(), files);
         }
         table
     }

@@ -9,10 +9,14 @@
 //! **Invariant:** what a table says of the layers it was brought up to is what reading them all says. It is
 //! derived: one that is lost, damaged or of another version is made anew.
 
+mod blobs;
 mod file;
+mod files;
 mod sums;
 mod table;
 mod update;
 
+pub(crate) use blobs::Blobs;
+pub(crate) use files::Files;
 pub(crate) use sums::{Owner, Sum, Sums};
 pub(crate) use table::{Count, Table};

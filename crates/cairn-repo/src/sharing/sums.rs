@@ -89,12 +89,51 @@ fn meet(
     Ok(locations.next().transpose()?)
 }
 
+/// Where a blob is.
+pub(super) enum Place {
+    /// In a pack of this repository.
+    Here(Location),
+    /// In one of the base.
+    Below(Location),
+    /// In none.
+    Nowhere,
+}
+
+/// Looks up every blob of the table in `index`, and in that of the base; tells their numbers and places.
+pub(super) fn locate(
+    store: &Store,
+    index: &Index,
+    table: &Table,
+    mut tell: impl FnMut(usize, Place) -> Result<()>,
+) -> Result<()> {
+    let base = store.base().map(|base| base.reload()).transpose()?;
+    let below = base.as_ref().map(|index| index.locations()).transpose()?;
+    let mut below = below.into_iter().flatten().peekable();
+    let mut here = index.locations()?.peekable();
+    for (number, (key, _)) in table.blobs.iter().enumerate() {
+        let place = if let Some(found) = meet(&mut here, key)? {
+            Place::Here(found)
+        } else if let Some(found) = meet(&mut below, key)? {
+            Place::Below(found)
+        } else {
+            Place::Nowhere
+        };
+        tell(number, place)?;
+    }
+    Ok(())
+}
+
+fn missing(key: &BlobKey) -> crate::error::Error {
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    cairn_store::Error::corrupt(format!("blob {hex}…"), "it is needed and in no pack").into()
+}
+
 impl<'a> Sums<'a> {
     /// Looks up every blob of the table in `index`, and in that of the base.
     pub fn new(store: &Store, index: &'a Index, table: &'a Table) -> Result<Self> {
         let alive = table.fold((false, false), |(alive, content), group| {
             let own = table.is_alive(group);
-            (alive || own, content || own && group.is_content)
+            (alive || own, content || own && group.role.is_content())
         });
         let numbers = table
             .holders
@@ -111,33 +150,69 @@ impl<'a> Sums<'a> {
             table,
             index,
         };
-        let base = store.base().map(|base| base.reload()).transpose()?;
-        let below = base.as_ref().map(|index| index.locations()).transpose()?;
-        let mut below = below.into_iter().flatten().peekable();
-        let mut here = index.locations()?.peekable();
-        for (key, group) in &table.blobs {
+        locate(store, index, table, |number, found| {
+            let (key, group) = &table.blobs[number];
             let at = *group as usize;
-            if let Some(found) = meet(&mut here, key)? {
-                sums.own[at] += sum(&found);
-                let live = sums
-                    .packs
-                    .entry(found.pack)
-                    .or_default()
-                    .entry(*group)
-                    .or_default();
-                live.blobs += 1;
-                live.bytes += found.slot.record_bytes();
-            } else if let Some(found) = meet(&mut below, key)? {
-                sums.below[at] += sum(&found);
-            } else if sums.alive[at].0 {
-                let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-                let what = format!("blob {hex}…");
-                return Err(
-                    cairn_store::Error::corrupt(what, "it is needed and in no pack").into(),
-                );
+            match found {
+                Place::Here(found) => sums.add_here(*group, &found),
+                Place::Below(found) => sums.below[at] += sum(&found),
+                Place::Nowhere if sums.alive[at].0 => return Err(missing(key)),
+                Place::Nowhere => {}
             }
-        }
+            Ok(())
+        })?;
         Ok(sums)
+    }
+
+    fn add_here(&mut self, group: u32, found: &Location) {
+        self.own[group as usize] += sum(found);
+        let parts = self.packs.entry(found.pack).or_default();
+        let live = parts.entry(group).or_default();
+        live.blobs += 1;
+        live.bytes += found.slot.record_bytes();
+    }
+
+    pub(super) fn table(&self) -> &'a Table {
+        self.table
+    }
+
+    /// Bytes of what the blobs of a group hold, wherever they are.
+    pub fn raw(&self, group: usize) -> u64 {
+        self.own[group].raw + self.below[group].raw
+    }
+
+    /// Zeros of a holder that no blob holds, bytes.
+    pub fn holes(&self, holder: u32) -> u64 {
+        self.table.holders[holder as usize].count.holes
+    }
+
+    /// Holders of a group that are there.
+    pub fn holders(&self, group: usize) -> impl Iterator<Item = u32> {
+        self.chain(group).map(|group| group.holder)
+    }
+
+    /// Those of them that have it in files.
+    pub fn content_holders(&self, group: usize) -> impl Iterator<Item = u32> {
+        let content = self.chain(group).filter(|group| group.role.is_content());
+        content.map(|group| group.holder)
+    }
+
+    fn chain(&self, group: usize) -> impl Iterator<Item = &'a Group> {
+        let table = self.table;
+        let chain = std::iter::successors(table.groups.get(group), |group| {
+            table.groups.get(group.above as usize)
+        });
+        chain.filter(|group| table.is_alive(group))
+    }
+
+    /// Of each group, what `join` makes of the answer for the group above and one more holder that is there.
+    pub fn fold<T: Copy>(&self, none: T, join: impl FnMut(T, u32) -> T) -> Vec<T> {
+        let mut join = join;
+        self.table
+            .fold(none, |above, group| match self.table.is_alive(group) {
+                true => join(above, group.holder),
+                false => above,
+            })
     }
 
     /// The index that was looked in.
@@ -207,6 +282,13 @@ impl<'a> Sums<'a> {
             sum += *own;
         }
         sum
+    }
+
+    /// Bytes in packs of what these holders have and nobody else.
+    pub fn only_of(&self, holders: &HashSet<u32>) -> u64 {
+        let stays = self.fold(false, |stays, holder| stays || !holders.contains(&holder));
+        self.sum_of(|group| self.alive[group].0 && !stays[group])
+            .stored
     }
 
     /// Of each group, whether one of these holders has it.

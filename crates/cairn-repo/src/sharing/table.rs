@@ -39,54 +39,92 @@ pub(super) struct Group {
     /// A group with a smaller number, or [`NONE`].
     pub above: u32,
     pub holder: u32,
-    /// True where they are content of this holder, not its manifest, framing or document.
-    pub is_content: bool,
+    /// What they are to this holder.
+    pub role: Role,
 }
 
-/// The table. Groups are in an order in which each comes after the one above it; blobs are sorted.
+/// What a blob is to a holder. Of several, the last counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Role {
+    /// A part of its manifest or framing, or its document.
+    Metadata,
+    /// A part of files.
+    Chunk,
+    /// A whole file.
+    Whole,
+}
+
+impl Role {
+    /// True for what is in files.
+    pub fn is_content(self) -> bool {
+        self != Self::Metadata
+    }
+}
+
+/// A file of several pieces: its group, and the bytes that blobs hold of it.
+pub(super) type Pieced = (BlobKey, u32, u64);
+
+/// The table. Groups are in an order in which each comes after the one above it; blobs and files are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(super) holders: Vec<Holder>,
     pub(super) groups: Vec<Group>,
     pub(super) blobs: Vec<(BlobKey, u32)>,
+    /// Files of several pieces; any other has the key of its only blob.
+    pub(super) files: Vec<Pieced>,
 }
 
-/// A blob of a holder that is to be added: the holder's number, and whether the blob is content.
-pub(super) type New = (BlobKey, u32, bool);
+/// A blob of a holder that is to be added: the holder's number, and what the blob is to it.
+pub(super) type New = (BlobKey, u32, Role);
+
+/// The same of a file of several pieces.
+pub(super) type NewFile = (BlobKey, u32, u64);
+
+/// Makes groups of groups and one more holder.
+struct Joiner<'a> {
+    known: HashMap<Group, u32>,
+    groups: &'a mut Vec<Group>,
+}
+
+impl Joiner<'_> {
+    fn join(&mut self, above: u32, holder: u32, role: Role) -> u32 {
+        let group = Group {
+            above,
+            holder,
+            role,
+        };
+        let groups = &mut *self.groups;
+        *self.known.entry(group).or_insert_with(|| {
+            groups.push(group);
+            groups.len() as u32 - 1
+        })
+    }
+}
 
 impl Table {
-    /// Adds the blobs of holders, each of which comes once for a holder.
-    pub(super) fn add(&mut self, mut new: Vec<New>) {
-        new.sort_unstable();
-        let mut known: HashMap<Group, u32> = HashMap::new();
-        let mut groups = std::mem::take(&mut self.groups);
-        let mut joined = |above: u32, holder: u32, is_content: bool| {
-            let group = Group {
-                above,
-                holder,
-                is_content,
-            };
-            *known.entry(group).or_insert_with(|| {
-                groups.push(group);
-                groups.len() as u32 - 1
-            })
+    /// Adds the blobs and files of holders, each of which comes once for a holder.
+    pub(super) fn add(&mut self, new: Vec<New>, files: Vec<NewFile>) {
+        let mut joiner = Joiner {
+            known: HashMap::new(),
+            groups: &mut self.groups,
         };
-        let mut out = Vec::with_capacity(self.blobs.len() + new.len());
-        let mut old = self.blobs.iter().copied().peekable();
-        let mut new = new.into_iter().peekable();
-        while let Some((key, _, _)) = new.peek().copied() {
-            while let Some(before) = old.next_if(|(k, _)| *k < key) {
-                out.push(before);
-            }
-            let mut group = old.next_if(|(k, _)| *k == key).map_or(NONE, |(_, g)| g);
-            while let Some((_, holder, is_content)) = new.next_if(|(k, _, _)| *k == key) {
-                group = joined(group, holder, is_content);
-            }
-            out.push((key, group));
-        }
-        out.extend(old);
-        self.blobs = out;
-        self.groups = groups;
+        let new = new
+            .into_iter()
+            .map(|(key, holder, role)| (key, holder, (role, 0)));
+        let old = std::mem::take(&mut self.blobs).into_iter();
+        let blobs = merged(
+            old.map(|(key, group)| (key, group, 0)),
+            new.collect(),
+            &mut joiner,
+        );
+        self.blobs = blobs
+            .into_iter()
+            .map(|(key, group, _)| (key, group))
+            .collect();
+        let files = files.into_iter();
+        let files = files.map(|(key, holder, bytes)| (key, holder, (Role::Whole, bytes)));
+        let old = std::mem::take(&mut self.files).into_iter();
+        self.files = merged(old, files.collect(), &mut joiner);
     }
 
     /// Drops holders that were removed, groups that are the same without them, and blobs that nobody holds.
@@ -126,16 +164,18 @@ impl Table {
                 groups.len() as u32 - 1
             }));
         }
-        self.blobs.retain_mut(|(_, group)| {
+        let stays = |group: &mut u32| {
             *group = renamed[*group as usize];
             *group != NONE
-        });
+        };
+        self.blobs.retain_mut(|(_, group)| stays(group));
+        self.files.retain_mut(|(_, group, _)| stays(group));
         self.holders = holders;
         self.groups = groups;
     }
 
     /// Of each group, what `of` makes of the answer for the group above and of the group itself.
-    pub(super) fn fold<T: Copy>(&self, none: T, of: impl Fn(T, &Group) -> T) -> Vec<T> {
+    pub(super) fn fold<T: Copy>(&self, none: T, mut of: impl FnMut(T, &Group) -> T) -> Vec<T> {
         let mut out: Vec<T> = Vec::with_capacity(self.groups.len());
         for group in &self.groups {
             let above = match group.above {
@@ -153,14 +193,14 @@ impl Table {
             let alive = table.holders.iter().filter(|holder| holder.alive);
             alive.map(|h| (h.key, (h.is_layer, h.count))).collect()
         };
-        let sets = |table: &Self| -> Vec<Vec<(HolderKey, bool)>> {
+        let sets = |table: &Self| -> Vec<Vec<(HolderKey, Role)>> {
             let of = |number: usize| {
                 let chain = std::iter::successors(table.groups.get(number), |group| {
                     table.groups.get(group.above as usize)
                 });
-                let mut set: Vec<(HolderKey, bool)> = chain
+                let mut set: Vec<(HolderKey, Role)> = chain
                     .filter(|group| table.is_alive(group))
-                    .map(|group| (table.holders[group.holder as usize].key, group.is_content))
+                    .map(|group| (table.holders[group.holder as usize].key, group.role))
                     .collect();
                 set.sort_unstable();
                 set
@@ -168,25 +208,50 @@ impl Table {
             (0..table.groups.len()).map(of).collect()
         };
         let (mine, theirs) = (sets(self), sets(other));
-        let held = |table: &'_ Self, sets: &'_ [Vec<(HolderKey, bool)>]| -> Vec<(BlobKey, u32)> {
-            let blobs = table.blobs.iter().copied();
-            blobs
-                .filter(|(_, group)| !sets[*group as usize].is_empty())
+        // What is held, with the number of its set.
+        let held = |table: &'_ Self, sets: &'_ [Vec<(HolderKey, Role)>]| -> Vec<Pieced> {
+            let blobs = table.blobs.iter().map(|(key, group)| (*key, *group, 0));
+            let all = blobs.chain(table.files.iter().copied());
+            all.filter(|(_, group, _)| !sets[*group as usize].is_empty())
                 .collect()
         };
         let (a, b) = (held(self, &mine), held(other, &theirs));
-        holders(self) == holders(other)
-            && a.len() == b.len()
-            && a.iter()
-                .zip(&b)
-                .all(|((key, mine_at), (other_key, theirs_at))| {
-                    key == other_key && mine[*mine_at as usize] == theirs[*theirs_at as usize]
-                })
+        let same = |((key, at, bytes), (other_key, other_at, other_bytes)): (&Pieced, &Pieced)| {
+            (key, bytes) == (other_key, other_bytes)
+                && mine[*at as usize] == theirs[*other_at as usize]
+        };
+        holders(self) == holders(other) && a.len() == b.len() && a.iter().zip(&b).all(same)
     }
 
     pub(super) fn is_alive(&self, group: &Group) -> bool {
         self.holders[group.holder as usize].alive
     }
+}
+
+/// Sorted keys with their groups, those of `new` joined to those of `old`.
+fn merged(
+    old: impl Iterator<Item = Pieced>,
+    mut new: Vec<(BlobKey, u32, (Role, u64))>,
+    joiner: &mut Joiner<'_>,
+) -> Vec<Pieced> {
+    new.sort_unstable();
+    let mut out = Vec::with_capacity(old.size_hint().0 + new.len());
+    let mut old = old.peekable();
+    let mut new = new.into_iter().peekable();
+    while let Some((key, _, (_, bytes))) = new.peek().copied() {
+        while let Some(before) = old.next_if(|(k, _, _)| *k < key) {
+            out.push(before);
+        }
+        let mut group = old
+            .next_if(|(k, _, _)| *k == key)
+            .map_or(NONE, |(_, g, _)| g);
+        while let Some((_, holder, (role, _))) = new.next_if(|(k, _, _)| *k == key) {
+            group = joiner.join(group, holder, role);
+        }
+        out.push((key, group, bytes));
+    }
+    out.extend(old);
+    out
 }
 
 #[cfg(test)]
@@ -197,7 +262,7 @@ mod tests {
 
     use super::*;
 
-    type Sets = BTreeMap<BlobKey, BTreeSet<(HolderKey, bool)>>;
+    type Sets = BTreeMap<BlobKey, BTreeSet<(HolderKey, Role)>>;
 
     /// Who holds what, read back from a table.
     fn sets(table: &Table) -> Sets {
@@ -210,7 +275,7 @@ mod tests {
                 let holder = table.holders[group.holder as usize];
                 if holder.alive {
                     let holders = out.entry(*key).or_default();
-                    assert!(holders.insert((holder.key, group.is_content)));
+                    assert!(holders.insert((holder.key, group.role)));
                 }
                 at = group.above;
             }
@@ -245,19 +310,22 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Add(holders) => {
-                        let mut new = Vec::new();
+                        let (mut new, mut files) = (Vec::new(), Vec::new());
                         for blobs in holders {
                             let number = table.holders.len() as u32;
                             let holder = [next; 32];
                             table.holders.push(Holder { key: holder, alive: true, is_layer: true, count: Count::default() });
                             for n in blobs {
-                                let is_content = n % 3 != 0;
-                                new.push((key(n), number, is_content));
-                                model.entry(key(n)).or_default().insert((holder, is_content));
+                                let role = [Role::Metadata, Role::Chunk, Role::Whole][usize::from(n % 3)];
+                                new.push((key(n), number, role));
+                                if n % 3 == 1 {
+                                    files.push((key(n), number, u64::from(n)));
+                                }
+                                model.entry(key(n)).or_default().insert((holder, role));
                             }
                             next = next.wrapping_add(1);
                         }
-                        table.add(new);
+                        table.add(new, files);
                     }
                     Step::Remove(which) if !table.holders.is_empty() => {
                         let at = which.index(table.holders.len());
@@ -274,6 +342,9 @@ mod tests {
                     }
                 }
                 prop_assert!(table.blobs.is_sorted_by(|a, b| a.0 < b.0));
+                let files: BTreeSet<_> = table.files.iter().map(|(key, _, bytes)| (*key, *bytes)).collect();
+                let wanted = model.keys().filter(|key| key[0] % 3 == 1);
+                prop_assert!(wanted.map(|key| (*key, u64::from(key[0]))).all(|file| files.contains(&file)));
                 prop_assert_eq!(&sets(&table), &model);
             }
             let mut other = table.clone();
@@ -292,7 +363,7 @@ mod tests {
             let mut table = Table::default();
             for (number, blobs) in layers.iter().enumerate() {
                 table.holders.push(Holder { key: [number as u8; 32], alive: true, is_layer: true, count: Count::default() });
-                table.add(blobs.iter().map(|n| (key(*n), number as u32, true)).collect());
+                table.add(blobs.iter().map(|n| (key(*n), number as u32, Role::Whole)).collect(), Vec::new());
             }
             let groups: BTreeSet<u32> = table.blobs.iter().map(|(_, group)| *group).collect();
             let different: BTreeSet<_> = sets(&table).into_values().collect();

@@ -1,15 +1,15 @@
 //! Brings the table up to the layers and documents that are there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use cairn_layer::Layer;
-use cairn_model::{BlobId, Kind};
+use cairn_model::{BlobId, Content, Kind};
 use cairn_store::StreamRef;
 use cairn_sys::threads;
 
 use super::file;
-use super::table::{BlobKey, Count, Holder, HolderKey, New, Table};
+use super::table::{BlobKey, Count, Holder, HolderKey, New, NewFile, Role, Table};
 use crate::error::Result;
 use crate::gc::Roots;
 use crate::repo::Repo;
@@ -24,10 +24,43 @@ enum Source<'a> {
     Document(&'a StreamRef),
 }
 
-/// The blobs of a holder, with whether they are content.
+/// The blobs of a holder, with what they are to it, and its files of several pieces.
+#[derive(Default)]
 struct Contents {
-    blobs: HashMap<BlobId, bool>,
+    blobs: HashMap<BlobId, Role>,
+    files: HashMap<BlobKey, u64>,
     count: Count,
+}
+
+impl Contents {
+    fn add_metadata(&mut self, ids: Vec<BlobId>) {
+        for id in ids {
+            self.blobs.entry(id).or_insert(Role::Metadata);
+        }
+    }
+
+    fn add_file(&mut self, content: &Content) {
+        let data = content.data_bytes();
+        self.count.holes += content.size - data;
+        let role = match content.pieces.len() {
+            1 => Role::Whole,
+            _ => Role::Chunk,
+        };
+        if role == Role::Chunk && data > 0 {
+            let object = content.object();
+            self.files.insert(key_of(object.as_bytes()), data);
+        }
+        for (id, len) in content.blobs() {
+            // A small file may have the bytes of a manifest; it is content then.
+            let before = self.blobs.entry(id).or_insert(Role::Metadata);
+            let bytes = match before.is_content() {
+                false => &mut self.count.distinct,
+                true => &mut self.count.repeated,
+            };
+            *bytes += u64::from(len);
+            *before = role.max(*before);
+        }
+    }
 }
 
 fn hash_stream(hasher: &mut blake3::Hasher, stream: &StreamRef) {
@@ -54,8 +87,12 @@ pub(super) fn key_of_document(document: &StreamRef) -> HolderKey {
 
 /// The part of an id that stands for it.
 pub(super) fn blob_key(id: &BlobId) -> BlobKey {
+    key_of(id.as_bytes())
+}
+
+fn key_of(id: &[u8; 32]) -> BlobKey {
     let mut key = BlobKey::default();
-    key.copy_from_slice(&id.as_bytes()[..16]);
+    key.copy_from_slice(&id[..16]);
     key
 }
 
@@ -132,10 +169,10 @@ impl Repo {
         let read = threads::map(threads::cores(), sources, |(_, source)| {
             self.contents(source)
         })?;
-        let mut new: Vec<New> = Vec::new();
+        let (mut new, mut new_files): (Vec<New>, Vec<NewFile>) = (Vec::new(), Vec::new());
         for ((key, source), contents) in sources.iter().zip(read) {
             // A document that does not read is told of with the list of images.
-            let Some(Contents { blobs, count }) = contents else {
+            let Some(contents) = contents else {
                 continue;
             };
             let number = table.holders.len() as u32;
@@ -143,16 +180,15 @@ impl Repo {
                 key: *key,
                 alive: true,
                 is_layer: matches!(source, Source::Layer(_)),
-                count,
+                count: contents.count,
             });
-            new.extend(
-                blobs
-                    .iter()
-                    .map(|(id, is_content)| (blob_key(id), number, *is_content)),
-            );
+            let blobs = contents.blobs.iter();
+            new.extend(blobs.map(|(id, role)| (blob_key(id), number, *role)));
+            let files = contents.files.iter();
+            new_files.extend(files.map(|(key, bytes)| (*key, number, *bytes)));
         }
         let changed = !new.is_empty();
-        table.add(new);
+        table.add(new, new_files);
         Ok(changed)
     }
 
@@ -162,37 +198,26 @@ impl Repo {
             Source::Layer(layer) => self.contents_of_layer(layer).map(Some),
             Source::Document(document) => match self.store.stream_blobs(document) {
                 Err(e) if e.is_corruption() => Ok(None),
-                ids => Ok(Some(Contents {
-                    blobs: ids?.into_iter().map(|id| (id, false)).collect(),
-                    count: Count::default(),
-                })),
+                ids => {
+                    let mut contents = Contents::default();
+                    contents.add_metadata(ids?);
+                    Ok(Some(contents))
+                }
             },
         }
     }
 
     fn contents_of_layer(&self, layer: &Layer) -> Result<Contents> {
-        let mut blobs: HashMap<BlobId, bool> = HashMap::new();
+        let mut contents = Contents::default();
         for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
-            let ids = self.store.stream_blobs(stream)?;
-            blobs.extend(ids.into_iter().map(|id| (id, false)));
+            contents.add_metadata(self.store.stream_blobs(stream)?);
         }
-        let (mut count, mut seen) = (Count::default(), HashSet::new());
         for entry in layer.read_entries(&self.store)? {
-            let Kind::File(content) = &entry.kind else {
-                continue;
-            };
-            count.holes += content.size - content.data_bytes();
-            for (id, len) in content.blobs() {
-                let bytes = match seen.insert(id) {
-                    true => &mut count.distinct,
-                    false => &mut count.repeated,
-                };
-                *bytes += u64::from(len);
-                // A small file may have the bytes of a manifest; it is content then.
-                blobs.insert(id, true);
+            if let Kind::File(content) = &entry.kind {
+                contents.add_file(content);
             }
         }
-        Ok(Contents { blobs, count })
+        Ok(contents)
     }
 
     /// Keeps the table. It is derived, so nothing waits for it to be durable, and a repository that cannot be

@@ -9,8 +9,7 @@ use cairn_snapshot::Kind;
 use cairn_store::{PackInfo, gc};
 use serde::Serialize;
 
-use super::shares;
-
+use super::chains::name;
 use crate::containers::Container;
 use crate::error::Result;
 use crate::gc::Roots;
@@ -29,6 +28,8 @@ pub struct WhatIf {
     pub refused: Vec<RefusedRemoval>,
     /// Layers that would go.
     pub layers: usize,
+    /// What nothing would need then that is needed now: bytes of blobs as stored, without their headers.
+    pub unneeded_bytes: u64,
     /// Bytes of packs that `gc` would free then.
     pub freed_bytes: u64,
     /// The same for a collection that rewrites every pack with anything dead in it.
@@ -77,9 +78,10 @@ impl Repo {
         let policy = self.options.gc;
         let freed = |gone: &_, policy| self.freed_without(all, gone, policy);
         Ok(WhatIf {
-            images: wanted.iter().map(|image| shares::name(image)).collect(),
+            images: wanted.iter().map(|image| name(image)).collect(),
             refused,
             layers: all.sums.layers_among(&holders),
+            unneeded_bytes: all.sums.only_of(&holders),
             freed_bytes: freed(&holders, policy)?,
             freed_by_all_bytes: freed(&holders, policy.rewriting_all())?,
             freed_anyway_bytes: freed(&HashSet::new(), policy)?,
@@ -121,14 +123,14 @@ impl Removals<'_> {
             let refused = again.find_map(|image| Some((*image, self.refusal(image, &gone)?)));
             let Some((image, why)) = refused else { break };
             gone.remove(&image.row.id);
-            let image = shares::name(image);
+            let image = name(image);
             all_refused.push(RefusedRemoval { image, why });
         }
         (gone, all_refused)
     }
 
     /// Why the image cannot be removed together with those that are `gone`; as [`Images::remove`] decides.
-    fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
+    pub(super) fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
         if image.keep.pinned {
             return Some("it is pinned".to_owned());
         }

@@ -1,16 +1,17 @@
 //! Where every byte is: from what users think they have down to what `du` says, line by line, each line
 //! the difference to the one before.
 
+mod chains;
 mod disk;
 mod forecast;
+mod keepers;
 mod shares;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cairn_layer::Layer;
-use cairn_model::{LayerId, PackId};
+use cairn_model::PackId;
 use cairn_store::{Index, PackInfo, gc};
 use serde::Serialize;
 
@@ -19,7 +20,8 @@ use crate::error::{Error, Result};
 use crate::gc::{Roots, roots};
 use crate::images::Image;
 use crate::repo::Repo;
-use crate::sharing::{Count, Sums, Table};
+use crate::sharing::{Count, Files, Sums, Table};
+pub(crate) use chains::{Chain, Chained, chains, layer_name, name};
 pub(crate) use disk::disk_bytes;
 pub(crate) use forecast::Removals;
 pub use forecast::{RefusedRemoval, WhatIf};
@@ -61,6 +63,18 @@ pub struct Stats {
     /// Content that other layers have too.
     #[serde(rename = "shared_between_bytes")]
     pub shared_between: u64,
+    /// Zeros that no blob holds, counted as often as [`Stats::logical`] counts them.
+    #[serde(rename = "logical_holes_bytes")]
+    pub logical_holes: u64,
+    /// Files that an image has more than once, over all its layers.
+    #[serde(rename = "same_files_in_image_bytes")]
+    pub same_files_in_image: u64,
+    /// Files that other images have too.
+    #[serde(rename = "same_files_between_images_bytes")]
+    pub same_files_between_images: u64,
+    /// Chunks that different files have.
+    #[serde(rename = "same_chunks_bytes")]
+    pub same_chunks: u64,
     /// What is left: each piece of content once.
     #[serde(rename = "unique_bytes")]
     pub unique: u64,
@@ -177,7 +191,7 @@ impl Repo {
         Err(cairn_store::Error::corrupt("the sharing table", why).into())
     }
 
-    fn stats_by(&self, moment: &Moment, table: &Table) -> Result<Stats> {
+    pub(crate) fn stats_by(&self, moment: &Moment, table: &Table) -> Result<Stats> {
         let Moment {
             roots,
             index,
@@ -187,14 +201,9 @@ impl Repo {
         let images = self.images().readable()?;
         let sums = Sums::new(&self.store, index, table)?;
         let mut stats = Stats::default();
-        let chains = shares::chains(roots, &images)?;
-        let unique_layers: u64 = roots.layers.iter().map(|layer| layer.content_bytes).sum();
-        let of_chains = chains.iter().flat_map(|(_, layers)| layers);
-        stats.logical = of_chains.map(|id| content_of(&roots.layers, id)).sum();
-        stats.shared_layers = stats.logical.saturating_sub(unique_layers);
-        // Layers that only removed images had are in no chain; they count as logical until they go.
-        stats.logical = stats.logical.max(unique_layers);
+        let chains = chains(roots, &images)?;
         stats.count_content(&sums);
+        stats.count_files(&moment.chained(&chains, &sums), &sums);
         stats.base_root = self.store.base().map(|base| base.root().to_owned());
         shares::count(roots, images.len(), &chains, &sums, &mut stats);
         let removals = moment.removals(&images, &sums);
@@ -234,7 +243,7 @@ impl Repo {
     }
 
     /// All that statistics are about, as it is at one moment.
-    fn moment(&self) -> Result<Moment> {
+    pub(crate) fn moment(&self) -> Result<Moment> {
         self.store.db().read::<_, Error>(|rows| {
             Ok(Moment {
                 roots: roots(rows)?,
@@ -247,15 +256,15 @@ impl Repo {
 }
 
 /// Rows and index of one moment.
-struct Moment {
-    roots: Roots,
-    index: Arc<Index>,
+pub(crate) struct Moment {
+    pub roots: Roots,
+    pub index: Arc<Index>,
     packs: Vec<(PackId, PackInfo)>,
     containers: Vec<Container>,
 }
 
 impl Moment {
-    fn removals<'a>(&'a self, images: &'a [Image], sums: &'a Sums<'a>) -> Removals<'a> {
+    pub fn removals<'a>(&'a self, images: &'a [Image], sums: &'a Sums<'a>) -> Removals<'a> {
         Removals {
             roots: &self.roots,
             images,
@@ -264,9 +273,27 @@ impl Moment {
             sums,
         }
     }
+
+    fn chained(&self, chains: &[Chain], sums: &Sums<'_>) -> Chained {
+        Chained::new(&self.roots, chains, sums)
+    }
 }
 
 impl Stats {
+    /// The lines from all content down to each piece once, by files.
+    fn count_files(&mut self, chained: &Chained, sums: &Sums<'_>) {
+        let files = Files::new(sums);
+        self.logical = chained.logical;
+        self.logical_holes = chained.holes;
+        self.shared_layers = chained.logical - chained.once;
+        let in_images: u64 = chained.holders.iter().map(|chain| files.of(chain)).sum();
+        let once = files.of_all();
+        let data = self.logical.saturating_sub(self.logical_holes);
+        self.same_files_in_image = data.saturating_sub(in_images);
+        self.same_files_between_images = in_images.saturating_sub(once);
+        self.same_chunks = once.saturating_sub(self.unique);
+    }
+
     /// The lines from content down to what of it is stored.
     fn count_content(&mut self, sums: &Sums<'_>) {
         for (is_content, own, below) in sums.needed() {
@@ -293,11 +320,4 @@ impl Stats {
         let stored = self.stored_content + self.base_content;
         self.compression = self.unique.saturating_sub(stored);
     }
-}
-
-fn content_of(layers: &[Layer], id: &LayerId) -> u64 {
-    layers
-        .iter()
-        .find(|layer| layer.id == *id)
-        .map_or(0, |layer| layer.content_bytes)
 }

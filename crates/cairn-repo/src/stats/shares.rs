@@ -5,47 +5,13 @@ use std::collections::{HashMap, HashSet};
 use cairn_layer::Layer;
 use cairn_model::LayerId;
 
-use super::{Share, Stats, content_of};
-use crate::error::Result;
+use super::chains::{Chain, layer_name};
+use super::{Share, Stats};
 use crate::gc::Roots;
-use crate::images::Image;
 use crate::sharing::{Owner, Sum, Sums};
 
 /// Directory and index entry of a blob and its record header, bytes.
 const BLOB_OVERHEAD: u64 = 44 + 48 + 16;
-
-/// Something that is kept: its name and its layers.
-pub(super) type Chain = (String, Vec<LayerId>);
-
-/// The name that an image has in a report.
-pub(super) fn name(image: &Image) -> String {
-    let first = image.names.first();
-    first.map_or_else(|| image.row.id.short(), ToString::to_string)
-}
-
-/// What is named and kept: each image with its layers, and each committed snapshot that is the top of
-/// a chain no image has.
-pub(super) fn chains(roots: &Roots, images: &[Image]) -> Result<Vec<Chain>> {
-    let mut out: Vec<Chain> = images
-        .iter()
-        .map(|image| (name(image), image.layers.iter().map(|l| l.id).collect()))
-        .collect();
-    let committed = || roots.snapshots.iter().filter(|s| s.layer.is_some());
-    let parents: HashSet<_> = committed().filter_map(|s| s.parent.as_ref()).collect();
-    let tops: HashSet<_> = images
-        .iter()
-        .filter_map(|image| image.row.top.as_ref())
-        .collect();
-    for snapshot in committed() {
-        let key = &snapshot.key;
-        if !parents.contains(key) && !tops.contains(key) {
-            let chain = roots.ancestors(Some(key))?;
-            let layers = chain.iter().filter_map(|s| s.layer).collect();
-            out.push((key.to_string(), layers));
-        }
-    }
-    Ok(out)
-}
 
 /// Counts what each takes; the first `images` chains are those of images.
 pub(super) fn count(
@@ -60,7 +26,9 @@ pub(super) fn count(
         let of_layer = holders.entry(layer.id).or_default();
         of_layer.extend(sums.layer(layer));
     }
+    let contents = roots.layers.iter();
     let count = Counting {
+        contents: contents.map(|l| (l.id, l.content_bytes)).collect(),
         roots,
         sums,
         holders,
@@ -74,17 +42,13 @@ pub(super) fn count(
         .collect();
 }
 
-fn layer_name(layer: &Layer) -> String {
-    let diff_id = layer.diff_id.map(|id| id.to_string());
-    diff_id.unwrap_or_else(|| layer.id.to_string())
-}
-
 /// What the counting of all kinds needs.
 struct Counting<'a> {
     roots: &'a Roots,
     sums: &'a Sums<'a>,
     /// Holders that each layer is: the same entries may be those of several tars.
     holders: HashMap<LayerId, Vec<u32>>,
+    contents: HashMap<LayerId, u64>,
 }
 
 /// What a layer has, and what of it nobody else has.
@@ -128,10 +92,8 @@ impl Counting<'_> {
         let whose = |holder| owners.get(&holder).copied().unwrap_or(Owner::Nobody);
         let exclusive = by_owner(self.sums, &self.sums.owners(whose));
         for (number, (name, chain)) in chains.iter().enumerate().take(images) {
-            let content = chain
-                .iter()
-                .map(|l| content_of(&self.roots.layers, l))
-                .sum();
+            let contents = chain.iter().filter_map(|id| self.contents.get(id));
+            let content = contents.sum();
             let held = self.sums.held_by(&self.of_chain(chain));
             let all = self.sums.sum_of(|group| held[group]);
             let own = exclusive.get(&(number as u32)).copied().unwrap_or_default();

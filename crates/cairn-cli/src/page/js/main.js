@@ -1,0 +1,9 @@
+headline();
+waterfall();
+removal();
+files();
+views();
+layers();
+growth();
+sizes();
+document.documentElement.dataset.ready = "true";

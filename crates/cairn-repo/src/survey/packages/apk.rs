@@ -1,0 +1,26 @@
+//! apk: one file of all packages, in paragraphs of lines `X:value`.
+
+use super::form::{Form, lines, shown};
+
+pub(super) const FORM: Form = Form { is_record, read };
+
+fn is_record(path: &[u8]) -> bool {
+    matches!(path, b"lib/apk/db/installed" | b"usr/lib/apk/db/installed")
+}
+
+fn read(_: &[u8], text: &[u8], tell: &mut dyn FnMut(String, &[u8])) {
+    let (mut package, mut directory): (Option<&[u8]>, &[u8]) = (None, b"");
+    for line in lines(text) {
+        match line {
+            [b'P', b':', name @ ..] => (package, directory) = (Some(name), b""),
+            [b'F', b':', path @ ..] => directory = path,
+            [b'R', b':', name @ ..] => {
+                if let Some(package) = package {
+                    tell(shown("apk", package), &[directory, b"/", name].concat());
+                }
+            }
+            [] => package = None,
+            _ => {}
+        }
+    }
+}

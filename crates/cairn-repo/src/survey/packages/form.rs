@@ -1,0 +1,22 @@
+//! What is common to the records of package managers.
+
+use cairn_model::printable;
+
+/// A form of records.
+pub(super) struct Form {
+    /// True for the paths of such records.
+    pub is_record: fn(&[u8]) -> bool,
+    /// Tells each package and path that a record with this path and text has.
+    pub read: fn(&[u8], &[u8], &mut dyn FnMut(String, &[u8])),
+}
+
+/// Lines of a text.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let lines = text.split(|byte| *byte == b'\n');
+    lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// A name out of a record, for people.
+pub(super) fn shown(manager: &str, name: &[u8]) -> String {
+    format!("{manager} {}", printable(&String::from_utf8_lossy(name)))
+}
