@@ -6,25 +6,27 @@ use serde::Serialize;
 use super::claims::Figures;
 use super::paths::{Paths, ROOT};
 
-/// Directories and files with their own bytes; what is below a directory is not in its figures. A node comes after
-/// its directory. The first is the root.
+/// Directories and files with their own bytes; what is below a directory is not in its figures. A directory comes
+/// right before what is in it. The first node is the root.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct FileTree {
-    /// Node of the directory; that of the root is 0.
-    pub parent: Vec<u32>,
+    /// How many directories a node is in.
+    pub depth: Vec<u32>,
     /// Last part of the path, as text.
     pub name: Vec<String>,
     /// How many smaller files stand behind a node; 0 for a node of its own.
     pub others: Vec<u32>,
-    /// File content, as often as images show it.
-    pub content: Vec<u64>,
-    /// What of it came here first.
+    /// File content that came here first.
     pub unique: Vec<u64>,
-    /// The same as stored.
+    /// File content, as often as images show it: how many times the unique one where that is a whole number, else
+    /// the bytes, negative.
+    pub times: Vec<i64>,
+    /// Unique content as stored.
     pub stored: Vec<u64>,
-    /// Stored bytes that nothing else has; of a directory what only several of its files have.
-    pub alone: Vec<u64>,
+    /// Stored bytes that nothing else has; of a directory what only several of its files have. -1 for all that is
+    /// stored.
+    pub alone: Vec<i64>,
     /// The layer that had it first, by its place in the list of layers; -1 for directories.
     pub layer: Vec<i32>,
 }
@@ -42,11 +44,10 @@ impl Nodes<'_> {
         let kept = self.kept(count);
         let children = self.children();
         let mut tree = FileTree::default();
-        let mut stack = vec![(ROOT, 0)];
-        while let Some((node, parent)) = stack.pop() {
-            let at = tree.parent.len() as u32;
+        let mut stack = vec![(ROOT, 0_u32)];
+        while let Some((node, depth)) = stack.pop() {
             tree.push(
-                parent,
+                depth,
                 self.name(node),
                 0,
                 self.figures[node as usize],
@@ -58,9 +59,9 @@ impl Nodes<'_> {
                 .partition(|child| kept[**child as usize]);
             let (others, figures) = self.folded(&fold, &children);
             if others > 0 {
-                tree.push(at, String::new(), others, figures, -1);
+                tree.push(depth + 1, String::new(), others, figures, -1);
             }
-            stack.extend(stay.iter().rev().map(|child| (*child, at)));
+            stack.extend(stay.iter().rev().map(|child| (*child, depth + 1)));
         }
         tree
     }
@@ -131,15 +132,28 @@ impl Children {
 }
 
 impl FileTree {
-    fn push(&mut self, parent: u32, name: String, others: u32, figures: Figures, layer: i32) {
-        self.parent.push(parent);
+    fn push(&mut self, depth: u32, name: String, others: u32, figures: Figures, layer: i32) {
+        self.depth.push(depth);
         self.name.push(name);
         self.others.push(others);
-        self.content.push(figures.content_bytes);
         self.unique.push(figures.unique_bytes);
+        self.times.push(times(&figures));
         self.stored.push(figures.stored_bytes);
-        self.alone.push(figures.exclusive_bytes);
+        self.alone
+            .push(match figures.exclusive_bytes == figures.stored_bytes {
+                true => -1,
+                false => i64::try_from(figures.exclusive_bytes).unwrap_or(i64::MAX),
+            });
         self.layer.push(layer);
+    }
+}
+
+/// Content as a multiple of what is unique of it; few different numbers take little space in the page.
+fn times(figures: &Figures) -> i64 {
+    let (content, unique) = (figures.content_bytes, figures.unique_bytes);
+    match content.checked_rem(unique) {
+        Some(0) => i64::try_from(content / unique).unwrap_or(i64::MAX),
+        _ => i64::try_from(content).map_or(i64::MIN, |bytes| -bytes),
     }
 }
 

@@ -6,7 +6,16 @@ const stats = report.stats;
 
 /** The columns of the tree's measures, summed over everything below each node. */
 const tree = (() => {
-  const from = report.files, count = from.parent.length;
+  const from = report.files, count = from.depth.length;
+  // The columns are written to be small; these are the ones that are meant.
+  from.parent = new Int32Array(count);
+  const above = [];
+  from.depth.forEach((depth, node) => {
+    from.parent[node] = depth > 0 ? above[depth - 1] : 0;
+    above[depth] = node;
+  });
+  from.content = from.times.map((times, node) => (times < 0 ? -times : times * from.unique[node]));
+  from.alone = from.alone.map((alone, node) => (alone < 0 ? from.stored[node] : alone));
   const sums = {};
   for (const measure of ["content", "unique", "stored", "alone"]) {
     const sum = Float64Array.from(from[measure]);

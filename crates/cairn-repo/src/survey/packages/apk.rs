@@ -1,6 +1,6 @@
 //! apk: one file of all packages, in paragraphs of lines `X:value`.
 
-use super::form::{Form, lines, shown};
+use super::form::{Form, Tell, lines, shown};
 
 pub(super) const FORM: Form = Form { is_record, read };
 
@@ -8,7 +8,7 @@ fn is_record(path: &[u8]) -> bool {
     matches!(path, b"lib/apk/db/installed" | b"usr/lib/apk/db/installed")
 }
 
-fn read(_: &[u8], text: &[u8], tell: &mut dyn FnMut(String, &[u8])) {
+fn read(_: &[u8], text: &[u8], tell: &mut Tell<'_>) {
     let (mut package, mut directory): (Option<&[u8]>, &[u8]) = (None, b"");
     for line in lines(text) {
         match line {

@@ -1,6 +1,6 @@
 //! dpkg: a list of paths for each package; images without dpkg have sums in `status.d` instead.
 
-use super::form::{Form, lines, shown};
+use super::form::{Form, Tell, lines, shown};
 use crate::survey::paths::base;
 
 pub(super) const FORM: Form = Form { is_record, read };
@@ -13,7 +13,7 @@ fn is_record(path: &[u8]) -> bool {
         || path.starts_with(SUMS) && path.ends_with(b".md5sums")
 }
 
-fn read(path: &[u8], text: &[u8], tell: &mut dyn FnMut(String, &[u8])) {
+fn read(path: &[u8], text: &[u8], tell: &mut Tell<'_>) {
     let name = base(path);
     let end = name.iter().rposition(|byte| *byte == b'.');
     let name = &name[..end.unwrap_or(name.len())];

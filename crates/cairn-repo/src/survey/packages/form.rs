@@ -2,12 +2,15 @@
 
 use cairn_model::printable;
 
+/// Is told a package and a path that it has.
+pub(super) type Tell<'a> = dyn FnMut(String, &[u8]) + 'a;
+
 /// A form of records.
 pub(super) struct Form {
     /// True for the paths of such records.
     pub is_record: fn(&[u8]) -> bool,
     /// Tells each package and path that a record with this path and text has.
-    pub read: fn(&[u8], &[u8], &mut dyn FnMut(String, &[u8])),
+    pub read: fn(&[u8], &[u8], &mut Tell<'_>),
 }
 
 /// Lines of a text.

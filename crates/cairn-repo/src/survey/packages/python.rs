@@ -1,6 +1,6 @@
 //! Python: a directory `NAME-VERSION.dist-info` for each package, whose RECORD lists its files.
 
-use super::form::{Form, lines, shown};
+use super::form::{Form, Tell, lines, shown};
 use crate::survey::paths::base;
 
 pub(super) const FORM: Form = Form { is_record, read };
@@ -11,7 +11,7 @@ fn is_record(path: &[u8]) -> bool {
     path.ends_with(ENDING)
 }
 
-fn read(path: &[u8], text: &[u8], tell: &mut dyn FnMut(String, &[u8])) {
+fn read(path: &[u8], text: &[u8], tell: &mut Tell<'_>) {
     let info = &path[..path.len() - ENDING.len()];
     let directory = &info[..info.len() - base(info).len()];
     let package = base(info);
