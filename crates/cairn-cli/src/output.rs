@@ -11,7 +11,7 @@
 use std::fmt::Arguments;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Error;
 use cairn_model::{Class, is_hidden, one_line, printable};
@@ -97,6 +97,48 @@ pub fn line(text: Arguments<'_>) {
     raw(format!("{}\n", lines.join("\n")).as_bytes());
 }
 
+/// Writes a line that is escaped already, but for what [`paint`] put into it.
+pub fn painted(text: &str) {
+    raw(format!("{text}\n").as_bytes());
+}
+
+/// How text is shown on a terminal.
+#[derive(Debug, Clone, Copy)]
+pub enum Paint {
+    /// Of a heading.
+    Bold,
+    /// Of what is well.
+    Green,
+    /// Of what to look at.
+    Yellow,
+    /// Of what is wrong.
+    Red,
+}
+
+/// True where a stream is a terminal that shows colours and the user wants them (no-color.org).
+fn has_colours(terminal: bool) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Text that is escaped already, in colour where standard output shows it.
+pub fn paint(how: Paint, text: &str) -> String {
+    paint_if(has_colours(io::stdout().is_terminal()), how, text)
+}
+
+fn paint_if(wanted: bool, how: Paint, text: &str) -> String {
+    let code = match how {
+        Paint::Bold => 1,
+        Paint::Green => 32,
+        Paint::Yellow => 33,
+        Paint::Red => 31,
+    };
+    match wanted {
+        true => format!("\x1b[{code}m{text}\x1b[0m"),
+        false => text.to_owned(),
+    }
+}
+
 /// Writes a line to standard error; used as `eprintln!`.
 pub fn note(text: Arguments<'_>) {
     // Nobody is left to tell if standard error is gone.
@@ -122,12 +164,33 @@ pub fn finish(code: u8) -> u8 {
     }
 }
 
+/// Adds to an error what may have been meant.
+type Hint = Box<dyn Fn(&Error) -> Option<String> + Send + Sync>;
+
+static HINT: OnceLock<Hint> = OnceLock::new();
+
+/// Who says what may have been meant by a name that does not exist; only the first one is asked.
+pub fn hint_by(hint: impl Fn(&Error) -> Option<String> + Send + Sync + 'static) {
+    let _ = HINT.set(Box::new(hint));
+}
+
 /// Prints an error and its causes on one line to standard error.
 pub fn print_error(error: &Error) {
     if GIVEN_UP.load(Ordering::Relaxed) && is_closed_pipe(error.as_ref()) {
         return;
     }
-    eprintln!("cairn: {}", shortened(&one_line(error.as_ref())));
+    let name = paint_if(
+        has_colours(io::stderr().is_terminal()),
+        Paint::Red,
+        "cairn:",
+    );
+    let mut words = shortened(&one_line(error.as_ref()));
+    if let Some(meant) = HINT.get().and_then(|hint| hint(error)) {
+        words.push_str(&format!("; did you mean {meant:?}?"));
+    }
+    let words = printable(&words);
+    // Nobody is left to tell if standard error is gone.
+    let _ = writeln!(io::stderr(), "{name} {words}");
 }
 
 /// Prints a line about the work to standard error.
@@ -335,7 +398,7 @@ impl Table {
             widths[widest] -= 1;
         }
         let header: Vec<String> = self.header.iter().map(|h| (*h).to_owned()).collect();
-        for row in std::iter::once(&header).chain(&self.rows) {
+        for (at, row) in std::iter::once(&header).chain(&self.rows).enumerate() {
             let mut line = String::new();
             for ((cell, width), right) in row.iter().zip(&widths).zip(&self.right) {
                 let cell: String = if length(cell) > *width {
@@ -353,7 +416,11 @@ impl Table {
                     line.extend([cell, pad])
                 }
             }
-            println!("{}", line.trim_end());
+            let line = line.trim_end();
+            match at {
+                0 => painted(&paint(Paint::Bold, line)),
+                _ => println!("{line}"),
+            }
         }
         Ok(())
     }

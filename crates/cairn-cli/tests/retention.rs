@@ -311,3 +311,64 @@ fn a_job_whose_time_is_up_stops_after_a_round_and_the_next_goes_on() {
     assert!(second["freed_bytes"].as_u64().unwrap() > freed);
     cairn.ok(&["check", "--full"]);
 }
+
+#[test]
+fn metrics_are_as_prometheus_wants_them() {
+    // In Debian's package prometheus, which starts a server when it is installed: the gate does without.
+    if !common::has("promtool") {
+        eprintln!("skipped: promtool is not installed");
+        return;
+    }
+    let cairn = builds();
+    let file = cairn.path("cairn.prom");
+    cairn.ok(&["gc", "--metrics", file.to_str().unwrap()]);
+    let checked = std::process::Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(std::fs::File::open(&file).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert!(checked.status.success(), "{said}");
+}
+
+#[test]
+fn rules_that_contradict_each_other_are_refused_or_told() {
+    let cairn = builds();
+    cairn.fails(&["gc", "--rule", "keep,remove"], 2, "contradicts itself");
+    let without = cairn.output(&["gc", "-n", "--rule", "keep", "--rule", "match=ci/*,remove"]);
+    let said = String::from_utf8_lossy(&without.stderr).into_owned();
+    assert!(
+        without.status.success() && said.contains("rule 2"),
+        "{said}"
+    );
+}
+
+#[test]
+fn reports_of_an_empty_and_a_read_only_repository_and_to_a_full_disk() {
+    let cairn = Cairn::new();
+    cairn.ok(&["init"]);
+    for report in [
+        &["stats"][..],
+        &["images"],
+        &["gc", "-n"],
+        &["orphans"],
+        &["snapshot", "ls"],
+        &["doctor"],
+    ] {
+        cairn.ok(report);
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut command = cairn.command(&[&["--json"], report].concat());
+        let output = command.stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{report:?}: {said}");
+        assert!(said.contains("cannot write to standard output"), "{said}");
+    }
+    let dry = cairn.json(&["gc", "-n"]);
+    assert!(
+        !dry["nothing_because"].as_array().unwrap().is_empty(),
+        "{dry}"
+    );
+}

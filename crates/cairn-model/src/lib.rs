@@ -19,6 +19,7 @@ mod entry;
 mod id;
 mod moment;
 mod name;
+mod pattern;
 mod plan;
 mod reference;
 mod text;
@@ -34,6 +35,7 @@ pub use id::{
 };
 pub use moment::{Moment, NotAMoment};
 pub use name::{NameError, SnapshotKey};
+pub use pattern::is_like;
 pub use plan::{CopyPlan, Driver, Head, ImagePlan, MountPlan, StackPlan};
 pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};

@@ -157,10 +157,12 @@ impl Repo {
         if std::fs::hard_link(&from, &new).is_ok() {
             report.linked_bytes += bytes;
         } else {
+            self.watch().total(bytes);
             std::fs::copy(&from, &new).at("copy", &from)?;
             File::open(&new)
                 .and_then(|f| f.sync_all())
                 .at("sync", &new)?;
+            self.watch().read(bytes);
         }
         target.store.disk().rename(&new, &to)?;
         report.new_packs += 1;

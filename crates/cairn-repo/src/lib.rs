@@ -68,18 +68,22 @@ mod check;
 mod containers;
 mod error;
 mod export;
+mod files;
 mod forms;
 mod gc;
 mod heads;
 mod history;
 mod images;
 mod import;
+mod notes;
 mod origins;
 mod orphans;
+mod packages;
 mod push;
 mod repo;
 mod report;
 mod retention;
+mod room;
 mod rows;
 mod settings;
 mod sharing;
@@ -96,18 +100,24 @@ pub use backup::Backup;
 pub use cairn_model::{Cancelled, Progress, Transfer, TransferState, Watch};
 pub use cairn_store::gc::Policy as GcPolicy;
 pub use cairn_view::Verify;
-pub use check::{Affected, AffectedHead, CacheFault, CacheReport, Check, CheckReport, Place};
+pub use check::{
+    Affected, AffectedHead, CacheFault, CacheReport, Check, CheckReport, LastCheck, Place,
+};
 pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
 pub use gc::{Gc, GcOptions, GcPlan, GcReport, JobReport, LastJob};
 pub use history::GrowthRow;
 pub use images::{
-    CommitOptions, Flattened, Holder, Holding, Image, Images, Keep, ListedImage, Rebased, Removed,
-    Sought,
+    CommitOptions, Comparison, FileChange, Flattened, Holder, Holding, Image, Images, Keep,
+    ListedImage, PackageChange, Rebased, Removed, Sought,
 };
-pub use import::{ImportOptions, Imported, NameLeftOut, PullOptions, Pulled, Renamed};
+pub use import::{
+    Estimate, EstimatedFile, EstimatedImage, EstimatedLayer, ImportOptions, Imported, NameLeftOut,
+    PullOptions, Pulled, Renamed,
+};
 pub use orphans::Orphan;
+pub use packages::{Package, PackageManager};
 pub use push::{Packing, PushOptions, Pushed};
 pub use repo::{Options, Repo};
 pub use retention::{Decision, Retention, Rule, parse_rules};

@@ -12,6 +12,7 @@ use cairn_view::Verify;
 
 use crate::error::Result;
 use crate::retention::Retention;
+use crate::room::Guard;
 
 /// How a repository is opened.
 #[derive(Clone, Default)]
@@ -49,6 +50,8 @@ pub struct Options {
 pub struct Repo {
     pub(crate) store: Store,
     pub(crate) options: Options,
+    /// Keeps the limits while content is written.
+    pub(crate) room: Arc<Guard>,
 }
 
 impl Repo {
@@ -68,6 +71,8 @@ impl Repo {
 
     /// Opens the repository in `root`; makes nothing where there is none.
     pub fn open(root: &Path, options: Options) -> Result<Self> {
+        let (watch, limits) = (options.watch.clone(), options.retention.clone());
+        let room = Arc::new(Guard::new(root, watch, limits));
         let open = OpenOptions {
             disk: options.disk.clone(),
             notice: options.notice.clone(),
@@ -75,9 +80,14 @@ impl Repo {
             patience: options.patience,
             packs: options.packs.clone(),
             base: options.base.clone(),
+            room: Some(room.clone()),
         };
         let store = Store::open_with(root, open)?;
-        Ok(Self { store, options })
+        Ok(Self {
+            store,
+            options,
+            room,
+        })
     }
 
     /// The same repository for work that somebody else waits for: a server has one of these for each request.

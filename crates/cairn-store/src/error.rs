@@ -114,6 +114,14 @@ pub enum Error {
         /// How long it was waited for.
         waited: std::time::Duration,
     },
+    /// A limit of the repository or of its disk keeps content from being written.
+    #[error(
+        "no room: {why}; remove images and run \"cairn gc\", or see \"cairn config list\" for limits"
+    )]
+    NoRoom {
+        /// Which limit.
+        why: String,
+    },
     /// Somebody ended the work.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -136,9 +144,10 @@ impl Error {
             Self::Format { .. } | Self::UnknownFeature { .. } | Self::TooLarge { .. } => {
                 Class::FailedPrecondition
             }
-            Self::NoDatabase { .. } | Self::NoBase { .. } | Self::Locked { .. } => {
-                Class::Unavailable
-            }
+            Self::NoDatabase { .. }
+            | Self::NoBase { .. }
+            | Self::Locked { .. }
+            | Self::NoRoom { .. } => Class::Unavailable,
             Self::InBase { source, .. } => source.class(),
             Self::Cancelled(_) => Class::Cancelled,
             Self::Worker => Class::Internal,

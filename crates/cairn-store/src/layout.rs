@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 26] = [
+pub const TOP_LEVEL: [TopLevel; 27] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -73,6 +73,7 @@ pub const TOP_LEVEL: [TopLevel; 26] = [
     at_times(GC_LOCK, Part::Other),
     at_times(GC_RECORD, Part::Other),
     at_times(HISTORY, Part::Other),
+    at_times(CHECK_RECORD, Part::Other),
     at_times(SETTINGS, Part::Other),
     at_times(RESERVE, Part::Other),
     at_times(QUARANTINE, Part::Other),
@@ -105,6 +106,7 @@ const CURRENT: &str = "CURRENT";
 const GC_LOCK: &str = "gc.lock";
 const GC_RECORD: &str = "gc.json";
 const HISTORY: &str = "history";
+const CHECK_RECORD: &str = "check.json";
 const SETTINGS: &str = "cairn.toml";
 const HEADS: &str = "heads";
 const CONTAINERS: &str = "containers";
@@ -136,7 +138,7 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 27] = [
+pub const PRIVATE: [&str; 28] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,
@@ -144,6 +146,7 @@ pub const PRIVATE: [&str; 27] = [
     GC_LOCK,
     GC_RECORD,
     HISTORY,
+    CHECK_RECORD,
     SETTINGS,
     "index/CURRENT",
     "index/lock",
@@ -259,6 +262,11 @@ impl<'a> Layout<'a> {
     /// How the repository grew.
     pub fn history(self) -> PathBuf {
         self.0.join(HISTORY)
+    }
+
+    /// What the last check found.
+    pub fn check_record(self) -> PathBuf {
+        self.0.join(CHECK_RECORD)
     }
 
     /// The file of settings.

@@ -40,6 +40,7 @@ mod os;
 mod pack;
 mod place;
 mod reserve;
+mod room;
 mod rows;
 mod scrub;
 mod staged;
@@ -51,7 +52,7 @@ pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
 pub use error::{Error, IoContext, Result};
 pub use index::{Index, Location, Segment};
-pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Ticket};
+pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Rehearsal, Rehearsed, Ticket};
 pub use layout::Layout;
 pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journal_rows};
@@ -61,6 +62,7 @@ pub use pack::{
     pack_bytes, salvage,
 };
 pub use place::{can_write, require, restore_format};
+pub use room::Room;
 pub use rows::PackInfo;
 pub use scrub::{Chosen, Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
 pub use store::{OpenOptions, Store, private_directory};

@@ -6,7 +6,10 @@ use cairn_model::ImageRef;
 use clap::Subcommand;
 
 use super::containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
-use super::images::{Export, Flatten, Import, Login, Logout, Pull, Push, Rebase, Which};
+use super::images::{
+    Diff, Estimate, Export, Flatten, Import, Login, Logout, Pull, Push, Rebase, Which,
+};
+use super::listing::Listing;
 use super::oci::Oci;
 use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
 use super::run::Run;
@@ -32,6 +35,11 @@ pub enum Command {
         after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
     )]
     Import(Import),
+    /// Show what an import or pull would add, and which files cause it
+    #[command(
+        after_help = "Examples:\n  cairn estimate image.tar\n  cairn estimate localhost:5000/example/app:2"
+    )]
+    Estimate(Estimate),
     /// Pull images from a registry
     #[command(
         after_help = "Examples:\n  cairn pull example/app:2 example/base:1\n  cairn pull example/app@sha256:71c0…\n  cairn pull --all-tags --jobs 8 --platform linux/arm64 localhost:5000/example/app"
@@ -56,8 +64,10 @@ pub enum Command {
     )]
     Export(Export),
     /// List images
-    #[command(after_help = "Example:\n  cairn images --json")]
-    Images,
+    #[command(
+        after_help = "Examples:\n  cairn images --filter 'names=example/*'\n  cairn images --format '{{.id}} {{json .names}}'"
+    )]
+    Images(Listing),
     /// Display an image or container as JSON
     #[command(
         after_help = "Examples:\n  cairn inspect example/app:2\n  cairn inspect --format '{{.status}} {{json .launch.limits}}' web"
@@ -77,6 +87,8 @@ pub enum Command {
     History {
         /// Image
         image: String,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Add a name to an image
     #[command(after_help = "Example:\n  cairn tag example/app:2 example/app:stable")]
@@ -229,12 +241,11 @@ pub enum Command {
         /// New name
         name: String,
     },
-    /// Show what a container changed in its image
-    #[command(after_help = "Example:\n  cairn diff web")]
-    Diff {
-        /// Container
-        container: String,
-    },
+    /// Show what a container changed in its image, or what differs between two images
+    #[command(
+        after_help = "Examples:\n  cairn diff web\n  cairn diff example/app:1 example/app:2 --sort stored"
+    )]
+    Diff(Diff),
     /// Manage volumes
     #[command(subcommand)]
     Volume(Volume),
@@ -359,12 +370,21 @@ pub enum Command {
         after_help = "Examples:\n  cairn serve\n  cairn serve --address /run/cairn/serve.sock --idle-exit 60s --metrics /var/lib/node_exporter/cairn-serve.prom"
     )]
     Serve(Serve),
+    /// Make a repository of a backup, and check it
+    #[command(after_help = "Example:\n  cairn --root /var/lib/cairn restore /backup/cairn")]
+    Restore {
+        /// Backup
+        directory: PathBuf,
+    },
     /// Show and change the settings of the repository
     #[command(subcommand)]
     Config(Config),
     /// Show which driver mounts views, and why no better one does
     #[command(after_help = "Example:\n  cairn driver")]
     Driver,
+    /// Check that this machine and the repository are in order, and say what to do about what is not
+    #[command(after_help = "Example:\n  cairn doctor")]
+    Doctor,
     /// Show how disk space is used, or with containers what they use now
     #[command(
         alias = "df",
@@ -379,7 +399,7 @@ pub enum Command {
     },
     /// List what takes space and has no name or user
     #[command(after_help = "Example:\n  cairn orphans")]
-    Orphans,
+    Orphans(Listing),
     /// Verify the repository, and repair it on request
     #[command(
         after_help = "Examples:\n  cairn check --fast\n  cairn check --max-age 30d --rate 50M\n  cairn check --repair"
@@ -411,7 +431,7 @@ impl Command {
                 | Self::Rm { .. }
                 | Self::Volume(_)
                 | Self::Top { .. }
-                | Self::Diff { .. }
+                | Self::Diff(_)
                 | Self::Commit(_)
                 | Self::Snapshot(_)
                 | Self::Which(_)
@@ -419,6 +439,7 @@ impl Command {
                 | Self::Check(_)
                 | Self::Stats(_)
                 | Self::Driver
+                | Self::Doctor
         )
     }
 
@@ -428,6 +449,8 @@ impl Command {
         matches!(
             self,
             Self::Import(_)
+                | Self::Estimate(_)
+                | Self::Diff(_)
                 | Self::Pull(_)
                 | Self::Push(_)
                 | Self::Export(_)
@@ -438,6 +461,7 @@ impl Command {
                 | Self::Gc(_)
                 | Self::Check(_)
                 | Self::Backup { .. }
+                | Self::Restore { .. }
         )
     }
 }

@@ -29,6 +29,57 @@ pub struct Import {
     /// Largest uncompressed size allowed for a layer, and for a compressed or piped archive [default: 64 GiB]
     #[arg(long, value_name = "BYTES", value_parser = units::bytes)]
     pub max_bytes: Option<u64>,
+    /// Show what would be new and which files cause it, without storing anything
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
+/// Arguments of `estimate`.
+#[derive(Debug, Args)]
+pub struct Estimate {
+    /// File or directory, - for standard input, or an image of a registry
+    #[arg(value_name = "SOURCE|REF")]
+    pub source: String,
+    /// Platform to choose from a multi-platform image [default: the host's]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
+    /// Show this many of the files that cause most
+    #[arg(long, value_name = "N", default_value_t = FILES_SHOWN)]
+    pub files: usize,
+}
+
+/// Files that an estimate shows.
+pub const FILES_SHOWN: usize = 20;
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// Container, or the older of two images
+    #[arg(value_name = "CONTAINER|IMAGE")]
+    pub name: String,
+    /// Newer image
+    #[arg(value_name = "IMAGE")]
+    pub other: Option<String>,
+    /// Order of the paths of two images
+    #[arg(long, value_enum, value_name = "ORDER")]
+    pub sort: Option<DiffOrder>,
+    /// Show only packages
+    #[arg(long)]
+    pub packages: bool,
+    /// Also show paths of which only the time differs
+    #[arg(short, long)]
+    pub all: bool,
+}
+
+/// Order of what differs between two images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiffOrder {
+    /// By path
+    Path,
+    /// The largest files first
+    Size,
+    /// Files that add most to what is stored first
+    Stored,
 }
 
 /// Arguments of `pull`.

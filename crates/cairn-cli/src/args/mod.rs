@@ -6,6 +6,7 @@
 mod command;
 mod containers;
 mod images;
+mod listing;
 mod oci;
 mod repository;
 mod run;
@@ -26,9 +27,10 @@ use crate::logging::{self, LogFormat};
 pub use command::Command;
 pub use containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
 pub use images::{
-    Export, ExportFormat, Flatten, Import, Login, Logout, Progress, Pull, Push, Rebase, When,
-    Which, Wire,
+    Diff, DiffOrder, Estimate, Export, ExportFormat, FILES_SHOWN, Flatten, Import, Login, Logout,
+    Progress, Pull, Push, Rebase, When, Which, Wire,
 };
+pub use listing::Listing;
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use repository::{AgeOrNever, Check, Config, Gc, Show, Stats, ViewBy};
 pub use run::Run;
@@ -43,8 +45,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "pull", "push", "export", "images", "inspect", "history", "tag", "rmi",
-            "rebase", "flatten", "which", "pin", "unpin", "expire", "login", "logout",
+            "import", "estimate", "pull", "push", "export", "images", "inspect", "history", "tag",
+            "rmi", "rebase", "flatten", "which", "pin", "unpin", "expire", "login", "logout",
         ],
     ),
     (
@@ -60,7 +62,7 @@ const HEADINGS: [(&str, &[&str]); 5] = [
         "Repository",
         &[
             "init", "config", "stats", "why", "orphans", "events", "gc", "check", "backup",
-            "serve", "driver",
+            "restore", "serve", "driver", "doctor",
         ],
     ),
     (

@@ -46,6 +46,9 @@ pub struct Gc {
     /// Stop after about this time, for example 10m; the next gc goes on
     #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
     pub time: Option<Duration>,
+    /// Use processors and disks only when nothing else does
+    #[arg(long)]
+    pub idle: bool,
     /// Write figures of the repository to this file, for Prometheus
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,

@@ -5,6 +5,7 @@ use cairn_snapshot::Filter;
 use clap::Subcommand;
 
 use super::images::When;
+use super::listing::Listing;
 
 /// What to do with snapshots.
 #[derive(Debug, Subcommand)]
@@ -81,7 +82,10 @@ pub enum Snapshot {
     #[command(after_help = "Example:\n  cairn snapshot ls kind==active,labels.owner==ci")]
     Ls {
         /// Show only snapshots that match any of these filters
-        filters: Vec<Filter>,
+        #[arg(value_name = "EXPRESSION")]
+        any: Vec<Filter>,
+        #[command(flatten)]
+        listing: Listing,
     },
     /// Show a snapshot
     #[command(after_help = "Example:\n  cairn snapshot stat work")]

@@ -26,6 +26,9 @@ pub enum Volume {
         /// Print only names
         #[arg(short, long)]
         quiet: bool,
+        /// Print a template such as "{{.name}}" for each, with the fields of --json
+        #[arg(long, value_name = "TEMPLATE", conflicts_with = "quiet")]
+        format: Option<String>,
     },
     /// Display volumes as JSON
     #[command(after_help = "Example:\n  cairn volume inspect web-data")]

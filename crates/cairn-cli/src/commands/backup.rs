@@ -3,13 +3,51 @@
 use std::path::Path;
 
 use anyhow::Result;
+use cairn_repo::Repo;
+use cairn_store::ScrubOptions;
 
 use super::Env;
-use crate::output::{self, size};
+use crate::output::{self, Exit, size};
+use crate::progress::Bar;
+
+/// `cairn restore`: a repository that is there is left alone.
+pub fn restore(env: &Env, directory: &Path) -> Result<()> {
+    if Repo::require(&env.root).is_ok() {
+        let root = env.root.display();
+        let words =
+            format!("{root} is a repository already; restore into another --root, or move it away");
+        return Err(cairn_repo::Error::Invalid(words).into());
+    }
+    let backup = Repo::open(directory, env.options()?)?;
+    let bar = Bar::new("restoring");
+    env.watch.report_to(bar.clone());
+    let report = backup.backup(&env.root)?;
+    drop(bar);
+    drop(backup);
+    // What came is whole, as far as its structure tells; the next "check" reads its content.
+    let found = env.open()?.check().packs(&ScrubOptions::structure())?;
+    if let Some(fault) = found.faults.first() {
+        return Err(Exit(3, format!("the restored repository is damaged: {fault}")).into());
+    }
+    if env.json {
+        return Ok(output::report(&report)?);
+    }
+    println!(
+        "{}: restored {} packs, {} ({} as hard links); check their content with \"cairn check\"",
+        env.root.display(),
+        report.new_packs,
+        size(report.new_bytes),
+        size(report.linked_bytes)
+    );
+    Ok(())
+}
 
 /// `cairn backup`
 pub fn backup(env: &Env, directory: &Path) -> Result<()> {
+    let bar = Bar::new("backing up");
+    env.watch.report_to(bar.clone());
     let report = env.open()?.backup(directory)?;
+    drop(bar);
     if env.json {
         return Ok(output::report(&report)?);
     }

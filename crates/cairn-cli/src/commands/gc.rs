@@ -4,12 +4,20 @@ use std::time::Instant;
 
 use anyhow::Result;
 use cairn_repo::{Decision, GcOptions, GcReport, JobReport, Repo, Retention};
+use cairn_sys::Scheduling;
 use serde::Serialize;
 
 use super::{Env, events};
 use crate::args::Gc;
 use crate::output::{self, Table, size};
+use crate::progress::Bar;
 use crate::report::metrics;
+
+/// sched(7)
+const SCHED_IDLE: u32 = 5;
+/// ioprio_set(2)
+const IO_CLASS_IDLE: u16 = 3;
+const IO_CLASS_SHIFT: u16 = 13;
 
 /// What was collected of the repository, and beside it.
 #[derive(Serialize)]
@@ -31,13 +39,24 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     }
     let rules = options.retention.rules.iter();
     let rules: Vec<String> = rules.map(ToString::to_string).collect();
+    if args.idle {
+        give_way();
+    }
+    let without_effect = options.retention.contradictions();
     let repo = Repo::open(&env.root, options)?;
+    let bar = Bar::new("collecting");
+    env.watch.report_to(bar.clone());
     let job = repo.gc().job(&GcOptions {
         dry_run: args.dry_run,
         prune_cache: args.prune_cache,
         all: args.all,
         until: args.time.and_then(|time| begun.checked_add(time)),
+        ..GcOptions::default()
     });
+    drop(bar);
+    for words in &without_effect {
+        output::say(words);
+    }
     if let Some(file) = &args.metrics {
         metrics::write(&repo, file)?;
     }
@@ -64,6 +83,16 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     print_collected(&job.report, args.dry_run);
     print_end(&job);
     Ok(())
+}
+
+/// Lets everything else on this machine go first. Where that is refused, the job is done all the same.
+fn give_way() {
+    let idle = Scheduling {
+        policy: SCHED_IDLE,
+        ..Scheduling::default()
+    };
+    let _ = cairn_sys::set_scheduling(&idle);
+    let _ = cairn_sys::set_io_priority(IO_CLASS_IDLE << IO_CLASS_SHIFT);
 }
 
 fn name(decision: &Decision) -> String {

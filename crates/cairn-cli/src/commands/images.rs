@@ -6,8 +6,9 @@ use cairn_model::{ImageRef, path_display};
 use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed};
 use serde_json::json;
 
-use super::{Env, events, pull};
-use crate::args::{Export, ExportFormat, Import, When};
+use super::listing::Listing;
+use super::{Env, estimate, events, pull};
+use crate::args::{self, Export, ExportFormat, FILES_SHOWN, Import, When};
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
 use crate::report::image::{HistoryLine, ImageLine, RemovedLine, names};
@@ -20,17 +21,18 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
     limits.entries_max = args.max_entries.unwrap_or(limits.entries_max);
     limits.bytes_max = args.max_bytes.unwrap_or(limits.bytes_max);
     let platform = args.platform.or(settings.platform);
+    let import = ImportOptions {
+        name: args.name,
+        platform: platform.unwrap_or_else(Platform::host),
+        read_all: args.read_all,
+    };
+    if args.dry_run {
+        return estimate::of_source(env, options, &args.source, &import, FILES_SHOWN);
+    }
     let repo = env.open_with(options)?;
     let bar = Bar::new("importing");
     env.watch.report_to(bar.clone());
-    let imported = repo.images().import(
-        &args.source,
-        &ImportOptions {
-            name: args.name,
-            platform: platform.unwrap_or_else(Platform::host),
-            read_all: args.read_all,
-        },
-    )?;
+    let imported = repo.images().import(&args.source, &import)?;
     drop(bar);
     for image in &imported {
         events::image(&repo, "import", &image.id, image.names.first());
@@ -117,9 +119,12 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         }
         return exported(env, &args, &images, &left_out);
     }
+    let bar = Bar::new("exporting");
+    env.watch.report_to(bar.clone());
     let done = repo
         .images()
         .export(&images, &args.output, format, args.compression);
+    drop(bar);
     if let Err(e) = &done
         && args.output == std::path::Path::new("-")
     {
@@ -141,15 +146,22 @@ fn exported(env: &Env, args: &Export, images: &[Image], left_out: &[Vec<u8>]) ->
 }
 
 /// `cairn images`
-pub fn list(env: &Env) -> Result<()> {
+pub fn list(env: &Env, args: &args::Listing) -> Result<()> {
+    let listing = Listing::parse(args)?;
     let images = env.open()?.images().list()?;
-    if env.json {
-        return Ok(output::report(
-            &images.iter().map(ImageLine::from).collect::<Vec<_>>(),
-        )?);
+    let lines = listing.select(images, |image| ImageLine::from(image))?;
+    if listing.print(env, &lines, |image| image.row.id.short())? {
+        return Ok(());
     }
+    let images: Vec<ListedImage> = lines.into_iter().map(|(image, _)| image).collect();
+    print(&images)?;
+    note_damaged(&images);
+    Ok(())
+}
+
+fn print(images: &[ListedImage]) -> Result<()> {
     let mut table = Table::new(&["NAME", "TAG", "ID", "IMPORTED", ">LAYERS", ">CONTENT"]);
-    for listed in &images {
+    for listed in images {
         let mut names: Vec<_> = listed
             .names
             .iter()
@@ -173,9 +185,7 @@ pub fn list(env: &Env) -> Result<()> {
             ]);
         }
     }
-    table.print()?;
-    note_damaged(&images);
-    Ok(())
+    Ok(table.print()?)
 }
 
 /// Says of each image that cannot be read why not.
@@ -192,14 +202,15 @@ pub fn note_damaged(images: &[ListedImage]) {
 }
 
 /// `cairn history`
-pub fn history(env: &Env, name: &str) -> Result<()> {
+pub fn history(env: &Env, name: &str, args: &args::Listing) -> Result<()> {
+    let listing = Listing::parse(args)?;
     let image = env.open()?.images().find(name)?;
-    let steps = HistoryLine::all(&image);
-    if env.json {
-        return Ok(output::report(&steps)?);
+    let steps = listing.select(HistoryLine::all(&image), |step| step.clone())?;
+    if listing.print(env, &steps, HistoryLine::by)? {
+        return Ok(());
     }
     let mut table = Table::new(&["CREATED", ">CONTENT", "BY"]);
-    for step in steps.iter().rev() {
+    for (step, _) in steps.iter().rev() {
         let content = size(step.content_bytes.unwrap_or(0));
         table.row(vec![step.when(), content, step.by()]);
     }

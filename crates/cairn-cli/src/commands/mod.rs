@@ -7,8 +7,11 @@ mod check;
 mod commit;
 mod config;
 mod cp;
+mod diff;
+mod doctor;
 mod documents;
 mod driver;
+mod estimate;
 mod events;
 mod exec;
 mod gc;
@@ -17,6 +20,7 @@ mod images;
 mod init;
 mod inspect;
 mod keep;
+mod listing;
 mod login;
 mod logs;
 pub mod oci;
@@ -36,6 +40,7 @@ mod snapshots;
 mod start;
 mod stats;
 mod stop;
+mod suggest;
 mod template;
 mod top;
 mod unsupported;
@@ -58,6 +63,7 @@ use cairn_repo::{MountOptions, Options, Repo, Settings, SettingsFile, Verify};
 use cairn_store::LockWatch;
 
 use crate::args::{Cli, Command};
+use crate::output;
 
 pub use rootless::Caller;
 pub use run::step;
@@ -183,6 +189,8 @@ impl Env {
 pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
     let root = cli.root.map_or_else(|| caller.default_root(), Ok)?;
     let root = std::path::absolute(&root).context("resolve the repository path")?;
+    let place = root.clone();
+    output::hint_by(move |error| suggest::hint(&place, error));
     let env = Env {
         root,
         base: cli.base_root,
@@ -200,18 +208,19 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
         Command::Create => init::init(&env),
         Command::Import(args) => images::import(&env, args),
+        Command::Estimate(args) => estimate::estimate(&env, &args),
         Command::Pull(args) => return pull::pull(&env, &args),
         Command::Push(args) => push::push(&env, &args),
         Command::Login(args) => login::login(&env, &args),
         Command::Logout(args) => login::logout(&env, &args),
         Command::Export(args) => images::export(&env, args),
-        Command::Images => images::list(&env),
+        Command::Images(args) => images::list(&env, &args),
         Command::Inspect {
             name,
             format,
             show_env,
         } => inspect::inspect(&env, &name, format.as_deref(), show_env),
-        Command::History { image } => images::history(&env, &image),
+        Command::History { image, listing } => images::history(&env, &image, &listing),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
         Command::Rebase(args) => rebase::rebase(&env, &args),
@@ -242,7 +251,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Pause { containers } => return pause::pause(&env, &containers),
         Command::Unpause { containers } => return pause::unpause(&env, &containers),
         Command::Rename { container, name } => rename::rename(&env, &container, &name),
-        Command::Diff { container } => snapshots::diff_container(&env, &container),
+        Command::Diff(args) => diff::diff(&env, &args),
         Command::Volume(command) => return volume::run(&env, command),
         Command::Port { container } => port::port(&env, &container),
         Command::Cp(args) => cp::cp(&env, &args),
@@ -269,10 +278,12 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Expire { after, images } => return keep::expire(&env, after, &images),
         Command::Backup { directory } => backup::backup(&env, &directory),
         Command::Serve(args) => serve::serve(&env, args),
+        Command::Restore { directory } => backup::restore(&env, &directory),
         Command::Config(command) => config::run(&env, &command),
         Command::Why { object } => why::why(&env, &object),
-        Command::Orphans => why::orphans(&env),
+        Command::Orphans(args) => why::orphans(&env, &args),
         Command::Driver => driver::show(&env),
+        Command::Doctor => return doctor::doctor(&env),
         Command::Stats(args) => stats::stats(&env, &args),
         Command::Check(args) => return check::check(&env, &args),
     }?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use cairn_image::Platform;
 use cairn_model::{Class, one_line};
 use cairn_registry::{Client, Location, Options, Registries, Source};
-use cairn_repo::{PullOptions, Pulled, Repo, Settings};
+use cairn_repo::{Estimate, PullOptions, Pulled, Repo, Settings};
 
 use super::Env;
 use crate::args::Wire;
@@ -108,13 +108,31 @@ impl Registry {
 
     /// Pulls what a reference means: what was found, and the image.
     pub fn pull(&self, repo: &Repo, reference: &str) -> Result<(Location, Pulled)> {
+        self.with_meant(reference, |client, location| {
+            Ok(repo
+                .images()
+                .pull(&Arc::new(client), location, &self.pull)?)
+        })
+    }
+
+    /// What pulling it would fetch.
+    pub fn estimate(&self, repo: &Repo, reference: &str) -> Result<Estimate> {
+        let estimated = self.with_meant(reference, |client, location| {
+            let images = repo.images();
+            Ok(images.estimate_pull(&Arc::new(client), location, &self.pull)?)
+        });
+        estimated.map(|(_, estimate)| estimate)
+    }
+
+    /// Does something with the first that a reference means and that is there.
+    fn with_meant<T>(
+        &self,
+        reference: &str,
+        work: impl Fn(Client, &Location) -> Result<T>,
+    ) -> Result<(Location, T)> {
         let mut meant = self.meant(reference)?.into_iter().peekable();
         while let Some(location) = meant.next() {
-            let pulled = self.with_any(&location, |client| {
-                let images = repo.images();
-                Ok(images.pull(&Arc::new(client), &location, &self.pull)?)
-            });
-            match pulled {
+            match self.with_any(&location, |client| work(client, &location)) {
                 Err(e) if meant.peek().is_some() && is_missing(&e) => {}
                 done => return Ok((location, done?)),
             }

@@ -11,8 +11,9 @@ use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshotter};
 use serde_json::json;
 
 use super::Env;
+use super::listing::Listing;
 use super::pull::open_with;
-use crate::args::Snapshot;
+use crate::args::{self, Snapshot};
 use crate::output::{self, Table, Usage, ago, size};
 use crate::report::snapshot::{ChangeLine, Failure, PlanLine, RemovedSnapshots, SnapshotLine};
 
@@ -78,7 +79,7 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             print_plan(env, &plan)
         }
         Snapshot::Rm { force, keys } => remove(env, &repo, &keys, force),
-        Snapshot::Ls { filters } => list(env, &repo, &filters),
+        Snapshot::Ls { any, listing } => list(env, &repo, &any, &listing),
         Snapshot::Stat { key } => Ok(output::report(&SnapshotLine::from(
             &repo.snapshots().stat(&key)?,
         ))?),
@@ -132,13 +133,18 @@ fn lines(snapshots: &[cairn_snapshot::Snapshot]) -> Vec<SnapshotLine<'_>> {
     snapshots.iter().map(SnapshotLine::from).collect()
 }
 
-fn list(env: &Env, repo: &Repo, filters: &[Filter]) -> Result<()> {
-    let found = repo.snapshots().walk(filters)?;
-    if env.json {
-        return Ok(output::report(&lines(&found))?);
+fn list(env: &Env, repo: &Repo, any: &[Filter], args: &args::Listing) -> Result<()> {
+    let listing = Listing::parse(args)?;
+    let all = repo.snapshots().walk(any)?;
+    let line = |snapshot: &cairn_snapshot::Snapshot| {
+        serde_json::to_value(SnapshotLine::from(snapshot)).unwrap_or_default()
+    };
+    let found = listing.select(all, line)?;
+    if listing.print(env, &found, |snapshot| snapshot.key.to_string())? {
+        return Ok(());
     }
     let mut table = Table::new(&["NAME", "KIND", "PARENT", "CREATED", ">CONTENT", ">FILES"]);
-    for s in &found {
+    for (s, _) in &found {
         let none = || "-".to_owned();
         // Of others it is not known without a look at their files.
         let own = |text: String| {

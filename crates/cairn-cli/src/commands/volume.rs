@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::Env;
 use super::stop::told;
+use super::template::Template;
 use crate::args::Volume;
 use crate::output::{self, Table, Usage};
 
@@ -15,7 +16,11 @@ use crate::output::{self, Table, Usage};
 pub fn run(env: &Env, command: Volume) -> Result<u8> {
     match command {
         Volume::Create { name, label } => create(env, name.as_deref(), &label)?,
-        Volume::Ls { filter, quiet } => list(env, &filter, quiet)?,
+        Volume::Ls {
+            filter,
+            quiet,
+            format,
+        } => list(env, &filter, quiet, format.as_deref())?,
         Volume::Inspect { volumes } => inspect(env, &volumes)?,
         Volume::Rm { volumes, force } => {
             let repo = env.open()?;
@@ -81,11 +86,19 @@ impl Filter {
     }
 }
 
-fn list(env: &Env, filters: &[String], quiet: bool) -> Result<()> {
+fn list(env: &Env, filters: &[String], quiet: bool, format: Option<&str>) -> Result<()> {
+    let template = format.map(Template::parse).transpose().map_err(Usage)?;
     let filters = filters.iter().map(|text| Filter::parse(text));
     let filters = filters.collect::<Result<Vec<_>>>()?;
     let mut all = volumes::list(&env.open()?)?;
     all.retain(|volume| filters.iter().all(|filter| filter.accepts(volume)));
+    if let Some(template) = template {
+        for volume in &all {
+            let text = template.fill(&serde_json::to_value(volume)?);
+            println!("{}", text.map_err(Usage)?);
+        }
+        return Ok(());
+    }
     if env.json {
         return Ok(output::report(&all)?);
     }

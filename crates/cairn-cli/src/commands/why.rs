@@ -4,6 +4,8 @@ use anyhow::Result;
 use cairn_repo::{Step, Why};
 
 use super::Env;
+use super::listing::Listing;
+use crate::args;
 use crate::output::{self, Table, size};
 
 /// Ways that are printed; JSON has them all.
@@ -58,17 +60,18 @@ fn line(way: &[Step]) -> String {
 }
 
 /// `cairn orphans`
-pub fn orphans(env: &Env) -> Result<()> {
-    let found = env.open()?.orphans()?;
-    if env.json {
-        return Ok(output::report(&found)?);
+pub fn orphans(env: &Env, args: &args::Listing) -> Result<()> {
+    let listing = Listing::parse(args)?;
+    let found = listing.select(env.open()?.orphans()?, Clone::clone)?;
+    if listing.print(env, &found, |orphan| orphan.name.clone())? {
+        return Ok(());
     }
-    if found.is_empty() {
+    if found.is_empty() && args.filters.is_empty() {
         println!("everything is needed by an image, a container or a snapshot with a name");
         return Ok(());
     }
     let mut table = Table::new(&["KIND", "NAME", ">FREES", "WHY", "REMOVE WITH"]);
-    for orphan in found {
+    for (orphan, _) in found {
         let bytes = orphan.bytes.map_or("?".to_owned(), size);
         table.row(vec![
             orphan.kind.to_owned(),

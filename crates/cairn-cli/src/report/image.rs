@@ -89,7 +89,7 @@ impl From<&cairn_layer::Layer> for LayerLine {
 }
 
 /// A step of an image's history.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct HistoryLine {
     created: String,
     created_by: String,

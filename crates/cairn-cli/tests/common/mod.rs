@@ -51,7 +51,7 @@ impl Drop for Cairn {
     /// A test that failed leaves no container running.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            return;
+            return self.assert_counted();
         }
         let listed = self.output(&["--json", "ps", "-a"]);
         let listed: Value = serde_json::from_slice(&listed.stdout).unwrap_or_default();
@@ -63,7 +63,50 @@ impl Drop for Cairn {
     }
 }
 
+/// Figures of `stats` that say the same however they are counted, and whatever goes on beside.
+const COUNTED: [&str; 10] = [
+    "logical_bytes",
+    "holes_bytes",
+    "shared_layers_bytes",
+    "shared_within_bytes",
+    "shared_between_bytes",
+    "unique_bytes",
+    "stored_content_bytes",
+    "stored_metadata_bytes",
+    "images",
+    "layers",
+];
+
 impl Cairn {
+    /// Whatever a test did: what is remembered for statistics is what the layers say. A repository that the test
+    /// left damaged cannot be counted, and is left alone.
+    fn assert_counted(&self) {
+        if !self.root().join("format").exists() {
+            return;
+        }
+        let count = |args: &[&str]| -> Result<Value, String> {
+            let output = self.output(args);
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            match output.status.success() {
+                true => serde_json::from_slice(&output.stdout).map_err(|e| e.to_string()),
+                false => Err(said),
+            }
+        };
+        let remembered = count(&["--json", "stats"]);
+        match (remembered, count(&["--json", "stats", "--recount"])) {
+            (Ok(remembered), Ok(recounted)) => {
+                for figure in COUNTED {
+                    assert_eq!(
+                        remembered[figure], recounted[figure],
+                        "{figure} of stats --recount"
+                    );
+                }
+            }
+            (_, Err(said)) => assert!(!said.contains("sharing table"), "{said}"),
+            (Err(_), Ok(_)) => {}
+        }
+    }
+
     pub fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),

@@ -2,6 +2,7 @@
 
 mod affected;
 mod cache;
+mod last;
 mod references;
 mod repair;
 
@@ -19,6 +20,7 @@ use crate::repo::Repo;
 use affected::Bad;
 
 pub use cache::{CacheFault, CacheReport};
+pub use last::LastCheck;
 
 /// Verification and repair of a repository.
 #[derive(Clone, Copy)]
@@ -162,7 +164,9 @@ impl Check<'_> {
     /// Checks journal, database, index, packs and as many of their bytes as `options` say; then that every
     /// blob a layer or image needs is there.
     pub fn packs(&self, options: &ScrubOptions) -> Result<CheckReport> {
-        self.packs_telling(options, &|bytes| self.repo.watch().read(bytes))
+        let report = self.packs_telling(options, &|bytes| self.repo.watch().read(bytes))?;
+        self.record(options.scope, &report);
+        Ok(report)
     }
 
     fn packs_telling(

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cairn_model::{BlobId, Class, Kind, LayerId, PackId, Piece};
-use cairn_store::{Damage, Db, PackReader, ScrubOptions, layout, salvage, scrub};
+use cairn_store::{Damage, Db, PackReader, Scope, ScrubOptions, layout, salvage, scrub};
 
 use super::{Check, CheckReport, Place};
 use crate::error::{Error, Result};
@@ -111,11 +111,13 @@ impl Check<'_> {
             }
             fault.stays.is_some()
         });
-        Ok(CheckReport {
+        let report = CheckReport {
             repaired: done,
             lost,
             ..report
-        })
+        };
+        self.record(Scope::All, &report);
+        Ok(report)
     }
 
     fn quarantine(&self, id: &PackId) -> Result<String> {

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use cairn_image::{Compression, ExportLayer, ImageWriter};
 use cairn_layer::export_layer;
+use cairn_model::Watch;
 
 use crate::error::{At, Error, Result};
 use crate::images::{Image, Images};
@@ -125,6 +126,18 @@ impl Images<'_> {
         self.write_images(images, ImageWriter::tar(output, out), format, compression)
     }
 
+    /// The same layer, of which it is told how much is written.
+    fn telling<'b>(&'b self, layer: ExportLayer<'b>) -> ExportLayer<'b> {
+        let write = layer.write;
+        ExportLayer {
+            write: Box::new(move |out| {
+                let watch = self.repo.watch();
+                write(&mut Telling { out, watch })
+            }),
+            ..layer
+        }
+    }
+
     fn write_images(
         &self,
         images: &[Image],
@@ -132,11 +145,14 @@ impl Images<'_> {
         format: Format,
         compression: Compression,
     ) -> Result<()> {
+        let all = images.iter().flat_map(|image| &image.layers);
+        let bytes = all.filter_map(|layer| layer.tar_bytes).sum();
+        self.repo.watch().total(bytes);
         for image in images {
             let layers = image
                 .layers
                 .iter()
-                .map(|layer| self.repo.export_layer(layer))
+                .map(|layer| Ok(self.telling(self.repo.export_layer(layer)?)))
                 .collect::<Result<Vec<_>>>()?;
             match format {
                 Format::Docker => writer.docker_image(&image.names, &image.config, &layers)?,
@@ -167,6 +183,25 @@ impl Repo {
                     .map_err(std::io::Error::other)
             }),
         })
+    }
+}
+
+/// Tells of the bytes that are written, and ends where the work is to end.
+struct Telling<'a> {
+    out: &'a mut dyn Write,
+    watch: &'a Watch,
+}
+
+impl Write for Telling<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.watch.check()?;
+        let written = self.out.write(bytes)?;
+        self.watch.read(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
     }
 }
 

@@ -18,7 +18,7 @@ impl Gc<'_> {
     }
 
     /// Removes what is to go. What cannot be removed any more (somebody uses it by now) stays.
-    pub(super) fn carry_out(&self, decisions: &mut [Decision]) -> Result<()> {
+    pub(crate) fn carry_out(&self, decisions: &mut [Decision]) -> Result<()> {
         for decision in decisions.iter_mut().filter(|decision| decision.remove) {
             if let Err(why) = self.remove(&decision.id, decision.name.as_deref())? {
                 decision.remove = false;

@@ -1,6 +1,5 @@
 //! Collection as a job: rules first, then what nothing needs, then room; and a record of the last one.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use cairn_model::Digest;
@@ -10,7 +9,7 @@ use super::{Gc, GcOptions, GcReport};
 use crate::error::Result;
 use crate::repo::Repo;
 use crate::retention::Decision;
-use crate::time;
+use crate::{notes, time};
 
 /// What a job did, or would do.
 #[derive(Debug, Default, Serialize)]
@@ -45,6 +44,9 @@ pub struct LastJob {
     pub freed_bytes: u64,
     /// Image names and unnamed images that it removed.
     pub removed_images: u64,
+    /// Bytes over the limits of the repository that it left.
+    #[serde(default)]
+    pub still_over_bytes: u64,
     /// False where its time ran out, or it failed.
     pub complete: bool,
     /// Why it failed.
@@ -89,13 +91,7 @@ impl Gc<'_> {
         if missing == 0 || !job.complete {
             return Ok(());
         }
-        let cached = self.repo.views().cache().sizes();
-        let (views, objects) = (cached.views.values(), cached.objects.values());
-        let cached: u64 = views.map(|view| view.bytes).sum::<u64>() + objects.sum::<u64>();
-        let evicted = self.evict_to(Some(cached.saturating_sub(missing)))?;
-        job.report.evicted.views += evicted.views;
-        job.report.evicted.objects += evicted.objects;
-        job.report.evicted.bytes += evicted.bytes;
+        self.shrink_cache(missing, job)?;
         let missing = self.missing_bytes()?;
         if missing == 0 {
             return Ok(());
@@ -105,6 +101,18 @@ impl Gc<'_> {
         let (report, complete) = self.collect(options)?;
         job.report.include(&report);
         job.complete = complete;
+        Ok(())
+    }
+
+    /// Makes the cache smaller by this much, as far as it is not in use.
+    pub(crate) fn shrink_cache(&self, bytes: u64, job: &mut JobReport) -> Result<()> {
+        let cached = self.repo.views().cache().sizes();
+        let (views, objects) = (cached.views.values(), cached.objects.values());
+        let cached: u64 = views.map(|view| view.bytes).sum::<u64>() + objects.sum::<u64>();
+        let evicted = self.evict_to(Some(cached.saturating_sub(bytes)))?;
+        job.report.evicted.views += evicted.views;
+        job.report.evicted.objects += evicted.objects;
+        job.report.evicted.bytes += evicted.bytes;
         Ok(())
     }
 
@@ -150,15 +158,18 @@ impl Gc<'_> {
                 "no rule says which images may go; see \"cairn config get gc.rules\"".to_owned(),
             );
         } else if names > 0 {
-            why.push(format!(
-                "rules, pins or containers keep all of {names} image names"
-            ));
+            let goes = job.decisions.iter().filter(|name| name.remove).count();
+            why.push(match goes {
+                0 => format!("rules, pins or containers keep all of {names} image names"),
+                goes => format!(
+                    "{goes} names go, but their images stay by other names, or all of their layers with others"
+                ),
+            });
         }
         Ok(why)
     }
 
-    /// Keeps a record of a job. It is a note: nothing depends on it, and a disk that takes no note is no reason
-    /// to fail.
+    /// Keeps a record of a job.
     fn record(&self, done: &Result<JobReport>, took: Duration) {
         let removed = |job: &JobReport| {
             let all = job.decisions.iter().chain(&job.for_room);
@@ -171,23 +182,12 @@ impl Gc<'_> {
             milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             freed_bytes: job.map_or(0, JobReport::freed_bytes),
             removed_images: job.map_or(0, removed),
+            still_over_bytes: job.map_or(0, |job| job.still_over_bytes),
             complete: job.is_some_and(|job| job.complete),
             error: done.as_ref().err().map(|e| cairn_model::one_line(e)),
         };
-        let text = serde_json::to_string(&record).unwrap_or_default() + "\n";
-        let path = self.repo.layout().gc_record();
-        if let Err(e) = write(&path, &text) {
-            tracing::debug!(error = %e, "the record of the collection is not kept");
-        }
+        notes::write(&self.repo.layout().gc_record(), &record);
     }
-}
-
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let mut new = tempfile::NamedTempFile::new_in(directory.join("tmp"))?;
-    std::io::Write::write_all(&mut new, text.as_bytes())?;
-    new.persist(path)?;
-    Ok(())
 }
 
 impl JobReport {
@@ -233,7 +233,6 @@ impl GcReport {
 impl Repo {
     /// The last collection that ran to its end or failed; none where there is no record.
     pub fn last_job(&self) -> Option<LastJob> {
-        let text = std::fs::read_to_string(self.layout().gc_record()).ok()?;
-        serde_json::from_str(&text).ok()
+        notes::read(&self.layout().gc_record())
     }
 }

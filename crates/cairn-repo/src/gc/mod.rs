@@ -1,5 +1,6 @@
 //! Collection: what no snapshot, image or lease needs goes.
 
+mod behind;
 mod cache;
 mod images;
 mod job;
@@ -51,6 +52,8 @@ pub struct GcOptions {
     pub all: bool,
     /// Begin no further round after this; what is left is for the next collection.
     pub until: Option<Instant>,
+    /// New packs of a round take no more than this, bytes.
+    pub new_bytes_max: Option<u64>,
 }
 
 /// What a collection did, or would do.
@@ -96,6 +99,17 @@ impl Gc<'_> {
             return self.plan(options)?.forecast();
         }
         Ok(self.collect(options)?.0)
+    }
+
+    /// Collects without passing the limit that the repository is kept below by much: what new packs may take before
+    /// those that they replace go is a part of one percent of it.
+    pub(crate) fn collect_within(&self, options: &GcOptions) -> Result<GcReport> {
+        let max = self.repo.options.retention.used_max;
+        let options = GcOptions {
+            new_bytes_max: max.map(|max| max / 250),
+            ..*options
+        };
+        Ok(self.collect(&options)?.0)
     }
 
     /// Collects; false where the time ran out before all was done.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use cairn_store::gc::{self, Marks, PackPlan};
+use cairn_store::gc::{self, Marks, PackPlan, Policy as GcPolicy};
 
 use super::mark::LayerKey;
 use super::{Collector, Gc, GcOptions, GcReport, roots};
@@ -33,6 +33,10 @@ impl<'a> Gc<'a> {
         let policy = match options.all {
             true => self.repo.options.gc.rewriting_all(),
             false => self.repo.options.gc,
+        };
+        let policy = GcPolicy {
+            new_bytes_max: options.new_bytes_max.unwrap_or(policy.new_bytes_max),
+            ..policy
         };
         Ok(GcPlan {
             gc: *self,

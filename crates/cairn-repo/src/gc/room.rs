@@ -6,8 +6,9 @@ use cairn_model::Digest;
 
 use super::Gc;
 use crate::error::{At, Result};
+use crate::files::disk_bytes;
 use crate::retention::{Candidate, Decision, decide};
-use crate::stats::disk_bytes;
+
 use crate::time;
 
 impl Gc<'_> {
@@ -27,7 +28,7 @@ impl Gc<'_> {
 
     /// The images to remove so that `bytes` are freed, those that were used least lately first; all that may go
     /// where that is not enough. What a rule keeps, a pin or a user, stays.
-    pub(super) fn least_used(&self, bytes: u64) -> Result<Vec<Decision>> {
+    pub(crate) fn least_used(&self, bytes: u64) -> Result<Vec<Decision>> {
         let mut images = self.candidates()?;
         let rules = &self.repo.options.retention.rules;
         let kept: HashSet<Digest> = decide(&images, rules, time::now_secs())

@@ -35,6 +35,16 @@ impl Images<'_> {
         options: &CommitOptions,
     ) -> Result<Imported> {
         let _span = tracing::info_span!("commit").entered();
+        let store = || self.store_commit(key, base, options);
+        self.repo.with_room(store, || Ok(None))
+    }
+
+    fn store_commit(
+        &self,
+        key: &SnapshotKey,
+        base: Option<&ImageConfig>,
+        options: &CommitOptions,
+    ) -> Result<Imported> {
         let snapshot = self.repo.snapshots().stat(key)?;
         let mut layers = self.repo.layers_of(key)?;
         let parent = self.repo.tree(&layers)?;

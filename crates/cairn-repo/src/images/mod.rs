@@ -1,6 +1,7 @@
 //! Images: by name or id, their documents, their names, their removal.
 
 mod commit;
+mod compare;
 mod flatten;
 mod keep;
 mod rebase;
@@ -20,6 +21,7 @@ use crate::repo::Repo;
 use crate::rows::{self, ImageRow};
 
 pub use commit::CommitOptions;
+pub use compare::{Comparison, FileChange, PackageChange};
 pub use flatten::Flattened;
 pub use keep::Keep;
 pub use rebase::Rebased;

@@ -20,14 +20,7 @@ const TRIES: usize = 3;
 impl Import<'_> {
     /// Imports all images of an archive, or none.
     pub(super) fn images(&self, images: &[SourceImage]) -> Result<Vec<Imported>> {
-        let names = |image: &SourceImage| match &self.options.name {
-            Some(name) => Names {
-                valid: vec![name.clone()],
-                left_out: Vec::new(),
-            },
-            None => Names::of(&image.names),
-        };
-        let names: Vec<Names> = images.iter().map(names).collect();
+        let names: Vec<Names> = images.iter().map(|image| self.names(image)).collect();
         let mut tries = 0;
         loop {
             tries += 1;
@@ -35,6 +28,17 @@ impl Import<'_> {
                 Err(Error::LayerGone) if tries < TRIES => {}
                 done => return done,
             }
+        }
+    }
+
+    /// Names that an image is to have.
+    pub(super) fn names(&self, image: &SourceImage) -> Names {
+        match &self.options.name {
+            Some(name) => Names {
+                valid: vec![name.clone()],
+                left_out: Vec::new(),
+            },
+            None => Names::of(&image.names),
         }
     }
 
@@ -90,7 +94,7 @@ impl Import<'_> {
     }
 
     /// The layers of these diff ids that are there and whole.
-    fn present(&self, diff_ids: &[Digest]) -> Result<Vec<Option<Layer>>> {
+    pub(super) fn present(&self, diff_ids: &[Digest]) -> Result<Vec<Option<Layer>>> {
         let found = self.repo.store.db().read(|rows| {
             let layer = |id| rows::layer_of_diff(rows, id);
             diff_ids.iter().map(layer).collect::<Result<Vec<_>>>()
@@ -117,7 +121,7 @@ impl Import<'_> {
     }
 
     /// Reads what is not there of an image; `fresh` has the layers that this import read before.
-    fn read_image(
+    pub(super) fn read_image(
         &self,
         ingest: &Ingest,
         image: &SourceImage,

@@ -1,6 +1,7 @@
 //! Images in: content first, without any lock; then one short transaction.
 
 mod archive;
+mod estimate;
 mod layers;
 mod names;
 mod publish;
@@ -9,7 +10,7 @@ mod root;
 
 use std::path::Path;
 
-use cairn_image::{Found, Platform, Source, Spool};
+use cairn_image::{Platform, Source, Spool};
 use cairn_model::{Digest, ImageRef, Watch};
 use cairn_store::IngestStats;
 use cairn_sys::threads;
@@ -21,6 +22,7 @@ use crate::images::Images;
 use crate::repo::Repo;
 use crate::report;
 
+pub use estimate::{Estimate, EstimatedFile, EstimatedImage, EstimatedLayer};
 pub(crate) use publish::IMPORTED;
 pub use pull::{PullOptions, Pulled};
 pub(crate) use root::forget_trees;
@@ -113,30 +115,13 @@ impl Images<'_> {
             options,
             jobs: threads::cores().min(JOBS_MAX),
         };
-        let spool = Spool {
-            directory: repo.spool(),
-            bytes_max: repo.options.limits.bytes_max,
+        let source = import.source(path)?;
+        let bring = || match &source {
+            Source::Images(found) => import.images(&found.images),
+            Source::RootTar(source) => Ok(vec![import.root_tar(path, source)?]),
+            Source::Directory(directory) => Ok(vec![import.directory(directory)?]),
         };
-        match cairn_image::detect(path, &options.platform, &spool)? {
-            Source::Images(Found {
-                images,
-                passed_over,
-            }) => {
-                for item in &passed_over {
-                    repo.watch().passed_over(&item.what, &item.why);
-                }
-                if images.len() > 1 && options.name.is_some() {
-                    return Err(Error::Invalid(format!(
-                        "{} has {} images; --name can only be used with one",
-                        path.display(),
-                        images.len()
-                    )));
-                }
-                import.images(&images)
-            }
-            Source::RootTar(source) => Ok(vec![import.root_tar(path, &source)?]),
-            Source::Directory(directory) => Ok(vec![import.directory(&directory)?]),
-        }
+        repo.with_room(bring, || Ok(import.estimate(path, &source)?.disk_bytes))
     }
 }
 
@@ -147,6 +132,30 @@ struct Import<'a> {
     options: &'a ImportOptions,
     /// Layers that are read at once.
     jobs: usize,
+}
+
+impl Import<'_> {
+    /// What `path` is, where it can be imported with these options.
+    fn source(&self, path: &Path) -> Result<Source> {
+        let spool = Spool {
+            directory: self.repo.spool(),
+            bytes_max: self.repo.options.limits.bytes_max,
+        };
+        let source = cairn_image::detect(path, &self.options.platform, &spool)?;
+        if let Source::Images(found) = &source {
+            for item in &found.passed_over {
+                self.repo.watch().passed_over(&item.what, &item.why);
+            }
+            if found.images.len() > 1 && self.options.name.is_some() {
+                return Err(Error::Invalid(format!(
+                    "{} has {} images; --name can only be used with one",
+                    path.display(),
+                    found.images.len()
+                )));
+            }
+        }
+        Ok(source)
+    }
 }
 
 /// Ends where the work is to end.

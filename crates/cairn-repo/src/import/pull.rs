@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cairn_image::Platform;
+use cairn_image::{Platform, SourceImage};
 use cairn_model::Digest;
 use cairn_registry::{Client, Location};
 use serde::Serialize;
@@ -68,14 +68,10 @@ impl Images<'_> {
             },
             jobs: options.jobs.max(1),
         };
-        let [image] = &pulled.found.images[..] else {
-            let count = pulled.found.images.len();
-            return Err(Error::Invalid(format!(
-                "{location} leads to {count} images for {}; name one by its digest",
-                options.platform
-            )));
-        };
-        let imported = import.images(std::slice::from_ref(image));
+        let image = only(location, options, &pulled.found.images)?;
+        let bring = || import.images(std::slice::from_ref(image));
+        // What of its layers is new is known when they are here.
+        let imported = self.repo.with_room(bring, || Ok(None));
         self.repo.note_growth("import");
         if let Some(layer) = image.layers.first() {
             layer.release(imported.is_ok());
@@ -88,4 +84,20 @@ impl Images<'_> {
             image,
         })
     }
+}
+
+/// The image that a location leads to.
+pub(super) fn only<'a>(
+    location: &Location,
+    options: &PullOptions,
+    images: &'a [SourceImage],
+) -> Result<&'a SourceImage> {
+    let [image] = images else {
+        return Err(Error::Invalid(format!(
+            "{location} leads to {} images for {}; name one by its digest",
+            images.len(),
+            options.platform
+        )));
+    };
+    Ok(image)
 }

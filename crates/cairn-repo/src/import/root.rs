@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use cairn_image::{ImageConfig, LayerSource};
-use cairn_layer::{Fingerprint, Layer, Tree, import_tar, scan, survey};
+use cairn_layer::{Fingerprint, Layer, Scanned, TarImport, Tree, import_tar, scan, survey};
 use cairn_model::{Digest, Entry, ImageRef};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
@@ -48,6 +48,17 @@ pub(crate) fn forget_trees(txn: &mut Txn<'_>) -> Result<()> {
 impl Import<'_> {
     pub(super) fn root_tar(&self, path: &Path, source: &LayerSource) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
+        let tar = self.read_root_tar(&ingest, path, source)?;
+        self.publish_root(ingest, path, tar.diff_id, &tar.layer, &[])
+    }
+
+    /// Reads a root file system that can be a layer.
+    pub(super) fn read_root_tar(
+        &self,
+        ingest: &Ingest,
+        path: &Path,
+        source: &LayerSource,
+    ) -> Result<TarImport> {
         self.repo.watch().total(source.stored_bytes()?);
         let mut stream = Reading {
             inner: source.open(self.repo.watch())?,
@@ -61,7 +72,7 @@ impl Import<'_> {
             )));
         }
         check(&tar.entries)?;
-        self.publish_root(ingest, path, tar.diff_id, &tar.layer, &[])
+        Ok(tar)
     }
 
     pub(super) fn directory(&self, path: &Path) -> Result<Imported> {
@@ -69,10 +80,7 @@ impl Import<'_> {
         let survey = survey(path)?;
         let now = survey.fingerprint;
         self.repo.watch().total(survey.bytes);
-        let known = match &now {
-            Some(now) if !self.options.read_all => self.known_tree(now)?,
-            _ => None,
-        };
+        let known = self.known_now(now.as_ref())?;
         let ingest = self.repo.store.ingest()?;
         if let Some((layer, diff_id)) = known
             && self.repo.is_whole(&layer)
@@ -94,10 +102,7 @@ impl Import<'_> {
 
     fn read_directory(&self, path: &Path, state: Option<Fingerprint>) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
-        let read = |bytes| self.repo.watch().read(bytes);
-        let (feeder, limits) = (ingest.feeder(), self.repo.options.limits);
-        let scanned = scan(&self.repo.store, path, feeder, limits, &read)?;
-        check(&scanned.entries)?;
+        let scanned = self.scan_directory(&ingest, path)?;
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
         let imported = self.publish_root(ingest, path, scanned.diff_id, &scanned.layer, &[])?;
         if let Some(now) = state.filter(|_| left_out.is_empty()) {
@@ -114,6 +119,23 @@ impl Import<'_> {
             left_out,
             ..imported
         })
+    }
+
+    /// Reads a directory that can be a layer.
+    pub(super) fn scan_directory(&self, ingest: &Ingest, path: &Path) -> Result<Scanned> {
+        let read = |bytes| self.repo.watch().read(bytes);
+        let (feeder, limits) = (ingest.feeder(), self.repo.options.limits);
+        let scanned = scan(&self.repo.store, path, feeder, limits, &read)?;
+        check(&scanned.entries)?;
+        Ok(scanned)
+    }
+
+    /// The layer that a directory became when it was as it is now.
+    pub(super) fn known_now(&self, now: Option<&Fingerprint>) -> Result<Option<(Layer, Digest)>> {
+        match now {
+            Some(now) if !self.options.read_all => self.known_tree(now),
+            _ => Ok(None),
+        }
     }
 
     fn known_tree(&self, now: &Fingerprint) -> Result<Option<(Layer, Digest)>> {

@@ -3,6 +3,7 @@
 //!
 //! Rules decide over names, in their order; pins and users win over every rule.
 
+mod contradict;
 mod decide;
 mod rule;
 

@@ -13,9 +13,10 @@ impl Snapshots<'_> {
         let snapshot = self.stat(key)?;
         let mut tree = self.tree(key)?;
         if snapshot.kind == Kind::Active {
-            // Stored for the comparison only; it is gone when the ingest is dropped.
-            let ingest = self.repo.store.ingest()?;
-            let scanned = self.repo.heads().read(&snapshot, &tree, &ingest)?;
+            // For the comparison only: nothing of it is stored.
+            let rehearsal = self.repo.store.rehearse()?;
+            let ingest = rehearsal.ingest();
+            let scanned = self.repo.heads().read(&snapshot, &tree, ingest)?;
             tree.apply(&scanned.entries)?;
         }
         Ok(tree)

@@ -115,14 +115,19 @@ impl Snapshots<'_> {
                 None => Ok(()),
             }
         })?;
-        let (layer, written, ingest) = self.read_active(&snapshot)?;
         let store = &self.repo.store;
-        let gone = store.publish::<_, Error>(ingest.finish()?, |txn| {
-            refuse_if_container(txn, key)?;
-            rows::put_layer(txn, &layer)?;
-            let usage = apply::usage_of(&layer);
-            Ok(graph::commit(txn, name, key, layer.id, usage, labels)?)
-        })?;
+        let bring = || {
+            let (layer, written, ingest) = self.read_active(&snapshot)?;
+            let gone = store.publish::<_, Error>(ingest.finish()?, |txn| {
+                refuse_if_container(txn, key)?;
+                rows::put_layer(txn, &layer)?;
+                let usage = apply::usage_of(&layer);
+                let labels = labels.clone();
+                Ok(graph::commit(txn, name, key, layer.id, usage, labels)?)
+            })?;
+            Ok((gone, written))
+        };
+        let (gone, written) = self.repo.with_room(bring, || Ok(None))?;
         if take {
             self.take_files(&gone, &written);
         }

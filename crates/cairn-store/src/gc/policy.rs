@@ -23,6 +23,8 @@ pub struct Policy {
     pub round_blobs_max: u64,
     /// Bytes of the disk that new packs leave free, or a sixteenth of a small disk.
     pub reserve_bytes: u64,
+    /// Bytes that the new packs of one round may take, however much is free.
+    pub new_bytes_max: u64,
 }
 
 impl Default for Policy {
@@ -34,6 +36,7 @@ impl Default for Policy {
             round_bytes_max: 512 << 20,
             round_blobs_max: 1 << 20,
             reserve_bytes: 16 << 20,
+            new_bytes_max: u64::MAX,
         }
     }
 }

@@ -61,7 +61,8 @@ pub(super) fn next_round(plan: &Plan, free: u64) -> Round {
 pub(super) fn free_space(store: &Store, policy: &Policy) -> Result<u64> {
     let disk = rustix::fs::statvfs(store.root()).at("stat", store.root())?;
     let reserve = policy.reserve_bytes.min(disk.f_blocks * disk.f_frsize / 16);
-    Ok((disk.f_bavail * disk.f_frsize).saturating_sub(reserve))
+    let free = (disk.f_bavail * disk.f_frsize).saturating_sub(reserve);
+    Ok(free.min(policy.new_bytes_max))
 }
 
 /// Those of the packs that go out of which something has to be copied.

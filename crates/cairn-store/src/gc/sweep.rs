@@ -95,6 +95,8 @@ fn copy_live(
     goes: &HashMap<PackId, PackPlan>,
 ) -> Result<Vec<StagedPack>> {
     let slots = live_slots(marks, goes)?;
+    let bytes = slots.iter().map(|(_, slot)| u64::from(slot.stored)).sum();
+    store.watch().total(bytes);
     let mut staged = Vec::new();
     let mut writer: Option<PackWriter> = None;
     let mut record = Vec::new();
@@ -110,6 +112,7 @@ fn copy_live(
             )?),
         };
         pack.append(&[slot], &record)?;
+        store.watch().read(u64::from(slot.stored));
         if pack.is_full()
             && let Some(pack) = writer.take()
         {

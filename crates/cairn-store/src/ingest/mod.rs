@@ -5,12 +5,15 @@
 //! [`Ingest::finish`] makes the packs and their index segments durable; they become part of the
 //! repository only when [`crate::Store::publish`] says so, and vanish with the lease otherwise.
 //!
+//! A [`Rehearsal`] does the same but for the writing, and says what would have been written.
+//!
 //! What was stored by this ingest is remembered in `seen` until its pack is full, and found through the
 //! pack's own segment afterwards: memory does not grow with the number of new blobs.
 
 mod compress;
 mod feeder;
 mod in_flight;
+mod rehearsal;
 mod shared;
 mod stats;
 mod worker;
@@ -21,6 +24,7 @@ mod sync {
 }
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -32,12 +36,14 @@ use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
 use crate::index::Index;
 use crate::lease::Lease;
+use crate::room::Room;
 use crate::staged::{StagedPack, stage};
 use feeder::Batch;
 use in_flight::InFlight;
 use shared::{Shared, lock};
 
 pub use feeder::{Feeder, Ticket};
+pub use rehearsal::{Rehearsal, Rehearsed};
 pub use stats::IngestStats;
 
 const QUEUE_BATCHES: usize = 16;
@@ -47,7 +53,6 @@ pub struct Ingest {
     sender: Option<Sender<Batch>>,
     workers: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
-    lease: Arc<Lease>,
 }
 
 /// Content that is durable but belongs to nobody yet. [`crate::Store::publish`] makes it part of the
@@ -59,7 +64,7 @@ pub struct Prepared {
     pub(crate) relied_on: HashSet<PackId>,
     /// The index that was looked into.
     pub(crate) index: Arc<Index>,
-    pub(crate) _lease: Arc<Lease>,
+    pub(crate) _lease: Option<Arc<Lease>>,
     /// What was done.
     pub stats: IngestStats,
 }
@@ -70,13 +75,15 @@ impl Ingest {
         watch: Watch,
         index: Arc<Index>,
         base: Option<Arc<Index>>,
-        lease: Lease,
+        lease: Option<Lease>,
+        room: Option<Arc<dyn Room>>,
     ) -> Result<Self> {
-        let lease = Arc::new(lease);
         let shared = Arc::new(Shared {
             disk,
             watch,
-            lease: lease.clone(),
+            counted: Default::default(),
+            lease: lease.map(Arc::new),
+            room,
             index,
             base,
             in_flight: InFlight::new(),
@@ -102,14 +109,13 @@ impl Ingest {
                 Ok(started) => workers.push(started),
                 // Those that run do it.
                 Err(_) if i > 0 => break,
-                Err(e) => return Err(e).at("start a thread for", shared.lease.directory()),
+                Err(e) => return Err(e).at("start a thread for", Path::new("the import")),
             }
         }
         Ok(Self {
             sender: Some(sender),
             workers,
             shared,
-            lease,
         })
     }
 
@@ -135,10 +141,7 @@ impl Ingest {
 
     /// Waits for the workers and makes every new pack durable. All feeders must be gone.
     pub fn finish(mut self) -> Result<Prepared> {
-        self.stop();
-        if let Some(e) = lock(&self.shared.error).take() {
-            return Err(e);
-        }
+        self.end()?;
         let stats = self.shared.stats();
         tracing::debug!(
             stats.bytes_in,
@@ -156,9 +159,15 @@ impl Ingest {
             packs: std::mem::take(&mut output.staged),
             relied_on: std::mem::take(&mut lock(&self.shared.relied_on)),
             index: self.shared.index.clone(),
-            _lease: self.lease.clone(),
+            _lease: self.shared.lease.clone(),
             stats: self.shared.stats(),
         })
+    }
+
+    /// Waits for the workers; fails where one of them did.
+    fn end(&mut self) -> Result<()> {
+        self.stop();
+        lock(&self.shared.error).take().map_or(Ok(()), Err)
     }
 
     fn stop(&mut self) {

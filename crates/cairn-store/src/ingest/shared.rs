@@ -1,6 +1,6 @@
 //! What the workers of one ingest share.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,16 +14,24 @@ use crate::index::{Index, Segment, merge};
 use crate::lease::Lease;
 use crate::os::random;
 use crate::pack::{PackWriter, Slot};
+use crate::room::Room;
 use crate::staged::{StagedPack, stage};
 
 /// Own segments are put together when there are this many.
 const OWN_SEGMENTS_MAX: usize = 8;
+/// What a blob takes in the directory of its pack and in the index, at most.
+const LISTED_BYTES: u64 = 100;
 
 /// Shared by the workers and the feeders.
 pub struct Shared {
     pub disk: Disk,
     pub watch: Watch,
-    pub lease: Arc<Lease>,
+    /// None where nothing is written.
+    pub lease: Option<Arc<Lease>>,
+    /// Asked before content is written.
+    pub room: Option<Arc<dyn Room>>,
+    /// What would have been written, where nothing is: bytes as stored.
+    pub counted: Mutex<HashMap<BlobId, u32>>,
     pub index: Arc<Index>,
     /// Of the base: what it has is not stored, and no lease can keep it there.
     pub base: Option<Arc<Index>>,
@@ -72,12 +80,18 @@ impl Shared {
     }
 
     pub fn append(&self, slots: &[Slot], records: &[u8]) -> Result<()> {
+        let Some(lease) = &self.lease else {
+            let counted = slots.iter().map(|slot| (slot.id, slot.stored));
+            lock(&self.counted).extend(counted);
+            return Ok(());
+        };
+        self.take_room(slots.len(), records.len())?;
         let mut output = lock(&self.output);
         let pack = match &mut output.pack {
             Some(pack) => pack,
             none => none.insert(PackWriter::create(
                 &self.disk,
-                self.lease.directory(),
+                lease.directory(),
                 PackId::from_bytes(random()?),
             )?),
         };
@@ -89,7 +103,16 @@ impl Shared {
         };
         drop(output);
         // The others go on with the next pack while this one becomes durable.
-        full.map_or(Ok(()), |pack| self.stage(pack))
+        full.map_or(Ok(()), |pack| self.stage(pack, lease))
+    }
+
+    /// Takes room for records, and for what the directory of the pack and the index have of them.
+    fn take_room(&self, blobs: usize, bytes: usize) -> Result<()> {
+        let Some(room) = &self.room else {
+            return Ok(());
+        };
+        let taken = room.take(bytes as u64 + blobs as u64 * LISTED_BYTES);
+        taken.map_err(|why| Error::NoRoom { why })
     }
 
     /// True where the base has a blob.
@@ -100,7 +123,7 @@ impl Shared {
         }
     }
 
-    fn stage(&self, pack: PackWriter) -> Result<()> {
+    fn stage(&self, pack: PackWriter, lease: &Lease) -> Result<()> {
         let pack = pack.finish()?;
         let ids: Vec<BlobId> = pack.slots.iter().map(|slot| slot.id).collect();
         let staged = stage(&self.disk, pack)?;
@@ -110,7 +133,7 @@ impl Shared {
             }
             if own.len() >= OWN_SEGMENTS_MAX {
                 // For looking up only; each pack is published with the segment that was made for it.
-                let merged = merge(&self.disk, self.lease.directory(), own, &HashSet::new())?;
+                let merged = merge(&self.disk, lease.directory(), own, &HashSet::new())?;
                 own.clear();
                 if let Some(merged) = merged {
                     own.push(Arc::new(Segment::open(&merged.path)?));

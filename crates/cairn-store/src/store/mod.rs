@@ -23,6 +23,7 @@ use crate::lease::Lease;
 use crate::meta::Db;
 use crate::pack::{OpenPacks, PackSource, file_name};
 use crate::reserve;
+use crate::room::Room;
 use crate::rows::{PackInfo, pack_rows};
 
 pub use open::{OpenOptions, private_directory};
@@ -41,6 +42,7 @@ struct Inner {
     index: RwLock<Arc<Index>>,
     packs: OpenPacks,
     base: Option<Arc<Base>>,
+    room: Option<Arc<dyn Room>>,
 }
 
 impl Store {

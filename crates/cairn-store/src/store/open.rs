@@ -18,6 +18,7 @@ use crate::meta::{Db, Notice};
 use crate::pack::{OpenPacks, PackDirectory, PackSource};
 use crate::place::{mend_modes, read_format};
 use crate::reserve;
+use crate::room::Room;
 
 /// How a store is opened.
 #[derive(Clone, Default)]
@@ -34,6 +35,8 @@ pub struct OpenOptions {
     pub packs: Option<Arc<dyn PackSource>>,
     /// Where the base of a repository that has one is, instead of where it was last.
     pub base: Option<PathBuf>,
+    /// Asked before content is written; by default the disk alone says when it is full.
+    pub room: Option<Arc<dyn Room>>,
 }
 
 /// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
@@ -149,6 +152,7 @@ impl Store {
             patience,
             packs,
             base,
+            room,
         } = options;
         let format = read_format(root)?;
         let base = base::open(root, &format, base.as_deref())?;
@@ -183,6 +187,7 @@ impl Store {
             index: RwLock::new(Arc::new(index)),
             packs: OpenPacks::new(packs),
             base,
+            room,
         };
         Ok(Self(Arc::new(inner), watch))
     }

@@ -8,8 +8,9 @@ use cairn_model::PackId;
 use super::Store;
 use crate::error::{Error, Result};
 use crate::index::{Index, List, NewSegment, write_sorted};
-use crate::ingest::{Ingest, Prepared};
+use crate::ingest::{Ingest, Prepared, Rehearsal};
 use crate::layout::Layout;
+use crate::lease::Lease;
 use crate::meta::Txn;
 use crate::rows::{PACKS, PackRowV1, STATE, StateV1};
 use crate::staged::{StagedPack, drop_stored};
@@ -28,12 +29,23 @@ impl Store {
     /// Starts an import of content under a lease of its own.
     pub fn ingest(&self) -> Result<Ingest> {
         let lease = self.lease()?;
+        self.start_ingest(Some(lease))
+    }
+
+    /// Starts one that writes nothing. The repository may be read-only.
+    pub fn rehearse(&self) -> Result<Rehearsal> {
+        self.reload_index()?;
+        Ok(Rehearsal::of(self.start_ingest(None)?))
+    }
+
+    fn start_ingest(&self, lease: Option<Lease>) -> Result<Ingest> {
         let base = match self.base() {
             Some(base) => Some(base.reload()?),
             None => None,
         };
         let (disk, watch) = (self.0.disk.clone(), self.watch().clone());
-        Ingest::start(disk, watch, self.index(), base, lease)
+        let room = self.0.room.clone();
+        Ingest::start(disk, watch, self.index(), base, lease, room)
     }
 
     /// Makes prepared content part of the repository together with the rows that `decide` writes: all

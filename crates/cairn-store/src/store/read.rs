@@ -68,6 +68,14 @@ impl Store {
         Ok(self.locate(id)?.at.pack)
     }
 
+    /// Bytes that a blob takes in its pack, here or in the base.
+    ///
+    /// # Errors
+    /// [`Error::MissingBlob`] where there is none.
+    pub fn stored_bytes(&self, id: &BlobId) -> Result<u64> {
+        Ok(u64::from(self.locate(id)?.at.slot.stored))
+    }
+
     /// Content of a blob, checked against its id.
     pub fn get(&self, id: &BlobId) -> Result<Vec<u8>> {
         // Whatever takes long reads blobs, or stores them.
