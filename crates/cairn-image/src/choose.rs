@@ -23,6 +23,8 @@ pub enum Place {
 /// An image of an archive, and what it would be there for.
 pub struct Candidate<L> {
     pub config: ImageConfig,
+    /// Digest of its manifest, where it has one that is named so.
+    pub manifest: Option<Digest>,
     pub layers: L,
     pub places: Vec<Place>,
     /// How well it fits the platform; `None` where it does not.
@@ -84,6 +86,7 @@ impl<L> Finds<L> {
                             names: Vec::new(),
                             layers: open(&candidate.config, &candidate.layers)?,
                             config: candidate.config.clone(),
+                            manifest: candidate.manifest,
                         });
                         seen.insert(id, images.len() - 1);
                         images.len() - 1

@@ -35,6 +35,7 @@ pub fn save(archive: &Archive, platform: &Platform) -> Result<Found> {
             places.push(Place::Index(number));
         }
         finds.candidates.push(Candidate {
+            manifest: None,
             rank: platform.rank(&config.platform()),
             config,
             layers: image.layers,

@@ -245,6 +245,7 @@ impl<'a> Reader<'a> {
         }
         self.finds.candidates.push(Candidate {
             config,
+            manifest: Some(crate::sha256(bytes)),
             layers: manifest.layers,
             places: vec![place],
             rank: self.platform.rank(&of_image),

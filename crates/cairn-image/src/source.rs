@@ -49,6 +49,8 @@ pub struct SourceImage {
     pub names: Vec<String>,
     /// Its document.
     pub config: ImageConfig,
+    /// Digest of its manifest, where it has one that is named so.
+    pub manifest: Option<Digest>,
     /// Its layers, lowest first, one for each diff id of the document.
     pub layers: Vec<LayerSource>,
 }

@@ -25,7 +25,7 @@ use crate::url::{Origin, redirected};
 const REDIRECTS_MAX: usize = 5;
 /// Tokens that are got for one question: the first, and one for a token that has expired meanwhile.
 const TOKENS_MAX: usize = 2;
-const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
+pub(crate) const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
@@ -290,24 +290,39 @@ impl Client {
     /// The manifest or index of a tag or digest; `expected` where it is one.
     pub(crate) fn manifest(&self, reference: &str, expected: Option<Digest>) -> Result<Manifest> {
         self.insist(&format!("manifest {reference}"), || {
-            let address = self.address(&format!("manifests/{reference}"))?;
-            let mut answer = self.get(address, &mut |uri| {
-                Question::get(uri).with(ACCEPT, MANIFESTS)
-            })?;
-            let stated = answer.header("docker-content-digest").map(str::to_owned);
-            let bytes = answer.read(DOCUMENT_BYTES_MAX as u64)?;
-            let digest = sha256(&bytes);
-            // What a registry calls it otherwise (sha512, or nothing) is not to be compared.
-            let stated = stated.and_then(|text| text.parse::<Digest>().ok());
-            match expected.or(stated) {
-                Some(expected) if expected != digest => Err(changed(expected, digest)),
-                _ => Ok(Manifest { bytes, digest }),
-            }
+            self.try_manifest(reference, expected)
         })
     }
 
+    /// The same, in one attempt.
+    pub(crate) fn try_manifest(
+        &self,
+        reference: &str,
+        expected: Option<Digest>,
+    ) -> Result<Manifest, Failure> {
+        let address = self.address(&format!("manifests/{reference}"))?;
+        let mut answer = self.get(address, &mut |uri| {
+            Question::get(uri).with(ACCEPT, MANIFESTS)
+        })?;
+        let stated = answer.header("docker-content-digest").map(str::to_owned);
+        let bytes = answer.read(DOCUMENT_BYTES_MAX as u64)?;
+        let digest = sha256(&bytes);
+        // What a registry calls it otherwise (sha512, or nothing) is not to be compared.
+        let stated = stated.and_then(|text| text.parse::<Digest>().ok());
+        match expected.or(stated) {
+            Some(expected) if expected != digest => Err(changed(expected, digest)),
+            _ => Ok(Manifest { bytes, digest }),
+        }
+    }
+
+    /// The digest of the manifest or index that a location leads to.
+    pub fn resolve(&self, location: &Location) -> Result<Digest> {
+        let top = self.manifest(&location.reference(), location.digest())?;
+        Ok(top.digest)
+    }
+
     /// A whole blob that is a document.
-    pub(crate) fn document(&self, blob: &RemoteBlob) -> Result<Vec<u8>> {
+    pub fn document(&self, blob: &RemoteBlob) -> Result<Vec<u8>> {
         self.insist(&format!("blob {}", blob.digest), || {
             if blob.bytes > DOCUMENT_BYTES_MAX as u64 {
                 let why = format!(

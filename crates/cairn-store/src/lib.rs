@@ -58,8 +58,8 @@ pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journal_rows};
 pub use os::{boot_id, lower_priority, random};
 pub use pack::{
-    BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Slot,
-    pack_bytes, salvage,
+    BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Packed,
+    Slot, pack_bytes, salvage,
 };
 pub use place::{can_write, require, restore_format};
 pub use room::Room;

@@ -205,8 +205,14 @@ impl Store {
             });
         }
         let mut out = Vec::with_capacity(stream.len as usize);
-        for (id, _) in self.stream_parts(stream)? {
-            out.extend_from_slice(&self.get(&id)?);
+        for (id, len) in self.stream_parts(stream)? {
+            let part = self.get(&id)?;
+            // Else a list that was sent by somebody could be of more than it says.
+            if part.len() != len as usize {
+                let why = "it is not as long as the stream's list says";
+                return Err(Error::corrupt(format!("blob {id}"), why));
+            }
+            out.extend_from_slice(&part);
         }
         Ok(out)
     }

@@ -22,7 +22,7 @@ use cairn_model::{BlobId, PackId};
 use crate::error::{Error, Result};
 
 pub use opened::OpenPacks;
-pub use reader::{Directory, PackReader};
+pub use reader::{Directory, PackReader, Packed};
 pub use salvage::salvage;
 pub use source::{PackBytes, PackDirectory, PackSource};
 pub use writer::{FinishedPack, PackWriter, frame};
@@ -56,6 +56,17 @@ pub enum Codec {
     Zstd = 1,
 }
 
+impl Codec {
+    /// The one with this number; none where there is none.
+    pub fn of(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Plain),
+            1 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
 /// Where in a pack a blob is, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
@@ -87,7 +98,7 @@ impl Slot {
         stored: u32,
         raw_and_codec: u32,
     ) -> Result<Self> {
-        let codec = codec(raw_and_codec.to_le_bytes()[3]).ok_or_else(|| {
+        let codec = Codec::of(raw_and_codec.to_le_bytes()[3]).ok_or_else(|| {
             Error::corrupt(
                 format!("directory entry of blob {id}"),
                 "its codec is unknown",
@@ -100,14 +111,6 @@ impl Slot {
             raw: raw_and_codec & 0xff_ffff,
             codec,
         })
-    }
-}
-
-fn codec(byte: u8) -> Option<Codec> {
-    match byte {
-        0 => Some(Codec::Plain),
-        1 => Some(Codec::Zstd),
-        _ => None,
     }
 }
 

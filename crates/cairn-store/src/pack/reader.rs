@@ -7,7 +7,7 @@ use cairn_model::{BlobId, PackId};
 
 use super::{
     Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, PackBytes, RECORD_HEADER, RECORD_MAGIC, Slot,
-    TRAILER, VERSION, array_at, codec, u32_at, u64_at,
+    TRAILER, VERSION, array_at, u32_at, u64_at,
 };
 use crate::error::{Error, IoContext, Result};
 
@@ -76,7 +76,7 @@ impl PackReader {
         let header = &out[..RECORD_HEADER];
         let same = header[..2] == RECORD_MAGIC.to_le_bytes()
             && header[3] == 0
-            && codec(header[2]) == Some(slot.codec)
+            && Codec::of(header[2]) == Some(slot.codec)
             && u32_at(header, 4) == slot.stored
             && u32_at(header, 8) == slot.raw
             && header[12..16] == slot.id.as_bytes()[..4];
@@ -96,6 +96,18 @@ impl PackReader {
             return Err(self.corrupt(format!("the content of blob {} has another hash", slot.id)));
         }
         Ok(content)
+    }
+
+    /// The blob as it is stored, its content checked against its id.
+    pub(crate) fn packed(&self, slot: &Slot) -> Result<Packed> {
+        let mut record = Vec::new();
+        self.blob(slot, &mut record)?;
+        record.drain(..RECORD_HEADER);
+        Ok(Packed {
+            codec: slot.codec,
+            raw: slot.raw,
+            payload: record,
+        })
     }
 
     /// The directory at the pack's end.
@@ -147,6 +159,31 @@ impl PackReader {
             slots,
             bytes,
         })
+    }
+}
+
+/// A blob as it is stored, away from its pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packed {
+    /// How its content is stored.
+    pub codec: Codec,
+    /// Length of its content, bytes.
+    pub raw: u32,
+    /// What is stored.
+    pub payload: Vec<u8>,
+}
+
+impl Packed {
+    /// The content, where it is that of the blob `id`. It takes no more memory than `raw` says.
+    pub fn open(&self, id: &BlobId) -> Option<Vec<u8>> {
+        let slot = Slot {
+            id: *id,
+            offset: 0,
+            stored: u32::try_from(self.payload.len()).ok()?,
+            raw: self.raw,
+            codec: self.codec,
+        };
+        decompress(&slot, &self.payload).filter(|content| BlobId::of(content) == *id)
     }
 }
 

@@ -3,7 +3,7 @@
 use cairn_model::BlobId;
 
 use super::reader::decompress;
-use super::{BLOB_BYTES_MAX, HEADER, PackReader, RECORD_HEADER, RECORD_MAGIC, Slot, codec, u32_at};
+use super::{BLOB_BYTES_MAX, Codec, HEADER, PackReader, RECORD_HEADER, RECORD_MAGIC, Slot, u32_at};
 use crate::error::Result;
 
 /// Bytes looked at in one go; holds the longest record twice.
@@ -80,7 +80,7 @@ fn whole_record(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         offset: 0,
         stored,
         raw,
-        codec: codec(header[2])?,
+        codec: Codec::of(header[2])?,
     };
     let content = decompress(&slot, payload)?;
     let same = BlobId::of(&content).as_bytes()[..4] == header[12..16];

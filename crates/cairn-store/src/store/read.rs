@@ -8,7 +8,7 @@ use super::Store;
 use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
-use crate::pack::PackReader;
+use crate::pack::{PackReader, Packed, Slot};
 
 impl Store {
     /// The index as last loaded.
@@ -76,32 +76,46 @@ impl Store {
         Ok(u64::from(self.locate(id)?.at.slot.stored))
     }
 
+    /// True where a blob is here or in the base, by the index as it was loaded last.
+    pub fn has(&self, id: &BlobId) -> Result<bool> {
+        Ok(self.loaded(id)?.is_some())
+    }
+
     /// Content of a blob, checked against its id.
     pub fn get(&self, id: &BlobId) -> Result<Vec<u8>> {
+        self.read(id, |pack, slot| pack.blob(slot, &mut Vec::new()))
+    }
+
+    /// A blob as it is stored, its content checked against its id.
+    pub fn packed(&self, id: &BlobId) -> Result<Packed> {
+        self.read(id, PackReader::packed)
+    }
+
+    fn read<T>(&self, id: &BlobId, read: impl Fn(&PackReader, &Slot) -> Result<T>) -> Result<T> {
         // Whatever takes long reads blobs, or stores them.
         self.watch().check()?;
-        match self.read(&self.locate(id)?) {
+        match self.read_at(&self.locate(id)?, &read) {
             // A collection, here or in the base, may have moved the blob since the index was loaded.
             Err(e) if may_have_moved(&e) => {
                 self.reload_index()?;
                 if let Some(base) = self.base() {
                     base.reload()?;
                 }
-                self.read(&self.locate(id)?)
+                self.read_at(&self.locate(id)?, &read)
             }
             done => done,
         }
     }
 
-    fn read(&self, found: &Found<'_>) -> Result<Vec<u8>> {
+    fn read_at<T>(
+        &self,
+        found: &Found<'_>,
+        read: impl Fn(&PackReader, &Slot) -> Result<T>,
+    ) -> Result<T> {
         let Found { at, base } = found;
         match base {
-            None => self.pack(&at.pack)?.blob(&at.slot, &mut Vec::new()),
-            Some(base) => {
-                let pack = base.pack(&at.pack)?;
-                let content = pack.blob(&at.slot, &mut Vec::new());
-                content.map_err(|e| base.wrap(e))
-            }
+            None => read(&*self.pack(&at.pack)?, &at.slot),
+            Some(base) => read(&*base.pack(&at.pack)?, &at.slot).map_err(|e| base.wrap(e)),
         }
     }
 }
