@@ -264,6 +264,7 @@ fn class_of(cause: &(dyn std::error::Error + 'static)) -> Option<Class> {
         cairn_layer::Error,
         cairn_image::Error,
         cairn_registry::Error,
+        cairn_trust::Error,
         cairn_runtime::Error,
         cairn_serve::Error,
         cairn_store::Error

@@ -78,6 +78,18 @@ fn a_digest_pins_an_image_and_leaves_its_name_alone() {
     assert_eq!(pulled[0]["names"], json!([]));
     let pulled = other.json(&["pull", &format!("{host}/a:5@{digest}")]);
     assert_eq!(pulled[0]["names"], json!([format!("{host}/a:5")]));
+    // It names the image that is there, and pulls one that is not.
+    let pinned = format!("{host}/a@{digest}");
+    let id = other.json(&["inspect", &format!("{host}/a:5")])["id"].clone();
+    assert_eq!(other.json(&["inspect", &pinned])["id"], id);
+    let out = other.path("out.tar");
+    let export = ["export", &pinned, "-o", out.to_str().unwrap(), "--pull"];
+    let fresh = Cairn::new();
+    fresh.ok(&[&export[..], &["missing"]].concat());
+    assert_eq!(fresh.json(&["inspect", &pinned])["id"], id);
+    fresh.ok(&["rmi", &pinned]);
+    fresh.fails(&["inspect", &pinned], 1, "");
+    fresh.ok(&["check"]);
     let wrong = format!("{host}/a@sha256:{}", "0".repeat(64));
     other.fails(&["pull", &wrong], 1, "the registry does not have it");
 }

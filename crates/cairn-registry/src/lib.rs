@@ -59,6 +59,6 @@ pub use location::Location;
 pub use login::{Account, verify};
 pub use partial::sweep;
 pub use pull::{PullError, Pulled, pull};
+pub use referrers::{Artifact, ArtifactLayer, EMPTY_CONFIG, OCI_MANIFEST, Referrer};
 pub use registries::{Registries, Source};
 pub use store::{Stored, forget, store};
-pub use referrers::{Artifact, ArtifactLayer, EMPTY_CONFIG, OCI_MANIFEST, Referrer};

@@ -29,6 +29,9 @@ pub enum Error {
     /// A registry failed.
     #[error(transparent)]
     Registry(#[from] cairn_registry::Error),
+    /// Something is not trusted.
+    #[error(transparent)]
+    Trust(#[from] cairn_trust::Error),
     /// Somebody ended the work.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
@@ -137,6 +140,7 @@ impl Error {
             Self::Image(e) => e.class(),
             Self::Registry(e) => e.class(),
             Self::View(e) => e.class(),
+            Self::Trust(e) => e.class(),
             Self::InLayer { source, .. } => source.class(),
             Self::Cancelled(_) => Class::Cancelled,
             Self::Name(_) | Self::Setting(_) | Self::VolumeName(_) => Class::Usage,

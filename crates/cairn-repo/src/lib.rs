@@ -26,6 +26,7 @@
 //!     name: Some("hello:1".parse()?),
 //!     platform: cairn_image::Platform::host(),
 //!     read_all: false,
+//!     verify_key: None,
 //! };
 //! repo.images().import(&files, &import)?;
 //! let image = repo.images().find("hello:1")?;
@@ -65,6 +66,7 @@
 
 mod backup;
 mod check;
+mod chunks;
 mod containers;
 mod error;
 mod export;
@@ -91,7 +93,9 @@ mod snapshots;
 mod stats;
 mod survey;
 pub mod time;
+mod transfer;
 mod trees;
+mod trust;
 mod views;
 mod volumes;
 mod why;
@@ -103,6 +107,7 @@ pub use cairn_view::Verify;
 pub use check::{
     Affected, AffectedHead, CacheFault, CacheReport, Check, CheckReport, LastCheck, Place,
 };
+pub use chunks::{ChunksFetched, ChunksPushed};
 pub use containers::{Container, Containers, NewContainer, check_container_name};
 pub use error::{Error, Result};
 pub use export::Format;
@@ -129,6 +134,8 @@ pub use survey::{
     Ask, Bar, Breakdown, By, Details, Figures, FileTree, HeadSize, ImageDetail, KeptBy,
     LayerDetail, Pair, Row, Waste, WastedPath,
 };
+pub use transfer::{Have, Missing, Transferred};
+pub use trust::{Policy, Verified};
 pub use views::{DriverReport, MountOptions, Views};
 pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};
 pub use why::{Step, Why};

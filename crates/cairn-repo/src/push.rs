@@ -8,14 +8,17 @@ use cairn_layer::Layer;
 use cairn_model::{Digest, Transfer, TransferState};
 use cairn_registry::{Client, Location};
 use cairn_sys::threads;
+use cairn_trust::SigningKey;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::error::{At, Error, Result};
+use crate::chunks::{Attachment, ChunksPushed};
+use crate::error::{Error, Result};
 use crate::forms::{self, Form};
 use crate::images::{Image, Images};
 use crate::origins;
 use crate::report;
+use crate::rows;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -58,12 +61,16 @@ impl FromStr for Packing {
 
 /// What a push is asked.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PushOptions {
+pub struct PushOptions<'a> {
     /// How layers are compressed, and that those are compressed so which the registry has in another form; without
     /// it any form will do, and gzip where none is there.
     pub packing: Option<Packing>,
     /// Layers that are compressed and sent at once; as many as there are processors where it is not given.
     pub jobs: Option<usize>,
+    /// Attach what other repositories of Cairn need to fetch single blobs.
+    pub chunks: bool,
+    /// Sign the manifest with this key, before the tag leads to it.
+    pub sign_by: Option<&'a SigningKey>,
 }
 
 /// What a push brought to the registry.
@@ -80,8 +87,10 @@ pub struct Pushed {
     pub layers: usize,
     /// Layers that the registry had.
     pub layers_present: usize,
-    /// Bytes of the blobs that were uploaded.
+    /// Bytes of the blobs that were uploaded for the image.
     pub bytes_sent: u64,
+    /// What was attached, where that was asked for.
+    pub chunks: Option<ChunksPushed>,
 }
 
 /// A layer that is in the registry.
@@ -99,7 +108,7 @@ impl Images<'_> {
         reference: &str,
         location: &Location,
         client: &dyn Fn(&[String]) -> Client,
-        options: &PushOptions,
+        options: &PushOptions<'_>,
     ) -> Result<Pushed> {
         let _span = tracing::info_span!("push", reference = %location).entered();
         let Some(tag) = location.tag() else {
@@ -108,13 +117,7 @@ impl Images<'_> {
             )));
         };
         let image = self.find(reference)?;
-        let mut layers: Vec<Layer> = Vec::new();
-        for layer in &image.layers {
-            // One that occurs twice is one blob.
-            if layers.iter().all(|known| known.diff_id != layer.diff_id) {
-                layers.push(*layer);
-            }
-        }
+        let layers = once_each(&image.layers);
         let known = self.known(&layers, options)?;
         let client = client(&mounts(&known, location));
         let push = Push {
@@ -123,36 +126,58 @@ impl Images<'_> {
             options,
             registry: location.registry(),
         };
+        let attachment = match options.chunks {
+            true => Some(Attachment::begin(self.repo, &client, tag)?),
+            false => None,
+        };
+        let sent_chunks = attachment.as_ref().map(|a| a.send(&layers)).transpose()?;
         let todo: Vec<(Layer, Vec<Form>)> = layers.into_iter().zip(known).collect();
         let there = threads::map(
             options.jobs.unwrap_or_else(threads::cores),
             &todo,
             |(layer, known)| push.layer(layer, known),
         )?;
-        let mut sent = push.document(image.config.bytes())?;
+        let mut sent = crate::chunks::put(self.repo, &client, image.config.bytes())?;
         let manifest = manifest(&image, &there)?;
+        if let Some(key) = options.sign_by {
+            self.sign_digest(&client, location, &sha256(manifest.as_bytes()), key)?;
+        }
         let digest = client.put_manifest(tag, MANIFEST, manifest.as_bytes())?;
+        let attach = |(attachment, chunks): (&Attachment<'_>, _)| {
+            attachment.finish(chunks, &digest, manifest.len())
+        };
+        let chunks = attachment
+            .as_ref()
+            .zip(sent_chunks)
+            .map(attach)
+            .transpose()?;
         sent += there.iter().map(|layer| layer.sent).sum::<u64>();
-        self.repo.store.db().write::<_, Error>(|txn| {
-            for layer in &there {
-                // Removed and collected meanwhile, perhaps.
-                if crate::rows::layer_of_diff(txn, &layer.diff_id)?.is_some() {
-                    forms::remember(txn, &layer.diff_id, &layer.form)?;
-                }
-            }
-            origins::remember(txn, &digest, &image.row.id)
-        })?;
+        self.remember(&image.row.id, &digest, &there)?;
         Ok(Pushed {
             id: image.row.id,
             digest,
             layers: image.layers.len(),
             layers_present: there.iter().filter(|layer| layer.sent == 0).count(),
             bytes_sent: sent,
+            chunks,
+        })
+    }
+
+    /// Notes what the registry has now.
+    fn remember(&self, id: &Digest, manifest: &Digest, there: &[There]) -> Result<()> {
+        self.repo.store.db().write::<_, Error>(|txn| {
+            for layer in there {
+                // Removed and collected meanwhile, perhaps.
+                if rows::layer_of_diff(txn, &layer.diff_id)?.is_some() {
+                    forms::remember(txn, &layer.diff_id, &layer.form)?;
+                }
+            }
+            origins::remember(txn, manifest, id)
         })
     }
 
     /// Forms of each layer that will do.
-    fn known(&self, layers: &[Layer], options: &PushOptions) -> Result<Vec<Vec<Form>>> {
+    fn known(&self, layers: &[Layer], options: &PushOptions<'_>) -> Result<Vec<Vec<Form>>> {
         let wanted = options.packing.map(|packing| packing.compression);
         self.repo.store.db().read(|rows| {
             let of = |layer: &Layer| match &layer.diff_id {
@@ -165,6 +190,17 @@ impl Images<'_> {
             Ok(all)
         })
     }
+}
+
+/// A layer that occurs twice is one blob.
+fn once_each(layers: &[Layer]) -> Vec<Layer> {
+    let mut out: Vec<Layer> = Vec::new();
+    for layer in layers {
+        if out.iter().all(|known| known.diff_id != layer.diff_id) {
+            out.push(*layer);
+        }
+    }
+    out
 }
 
 /// Repositories of the same registry that have, or had, forms of these layers.
@@ -191,7 +227,7 @@ fn elsewhere<'a>(form: &'a Form, registry: &str) -> Option<&'a str> {
 struct Push<'a> {
     images: Images<'a>,
     client: &'a Client,
-    options: &'a PushOptions,
+    options: &'a PushOptions<'a>,
     registry: &'a str,
 }
 
@@ -252,20 +288,6 @@ impl Push<'_> {
             },
             sent,
         }
-    }
-
-    /// Brings a document; the bytes that were sent.
-    fn document(&self, bytes: &[u8]) -> Result<u64> {
-        let (digest, len) = (sha256(bytes), bytes.len() as u64);
-        if self.client.has_blob(&digest, len)? {
-            return Ok(0);
-        }
-        let spool = self.images.repo.spool();
-        let mut file = tempfile::tempfile_in(&spool).at("create a temporary file in", &spool)?;
-        std::io::Write::write_all(&mut file, bytes).at("write into", &spool)?;
-        self.images.repo.watch().total(len);
-        self.client.put_blob(&digest, &file, len)?;
-        Ok(len)
     }
 }
 

@@ -7,7 +7,8 @@ use clap::Subcommand;
 
 use super::containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
 use super::images::{
-    Diff, Estimate, Export, Flatten, Import, Login, Logout, Pull, Push, Rebase, Which,
+    Diff, Estimate, Export, Flatten, Have, Import, Login, Logout, Pull, Push, Rebase, Sign,
+    VerifyImage, Which,
 };
 use super::listing::Listing;
 use super::oci::Oci;
@@ -32,7 +33,7 @@ pub enum Command {
     Create,
     /// Import an image from an archive, OCI layout, tar file or directory
     #[command(
-        after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1"
+        after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1\n  cairn import app.cairn --verify-key minisign.pub"
     )]
     Import(Import),
     /// Show what an import or pull would add, and which files cause it
@@ -58,11 +59,22 @@ pub enum Command {
     /// Remove the credentials for a registry
     #[command(after_help = "Examples:\n  cairn logout registry.example\n  cairn logout --all")]
     Logout(Logout),
+    /// Sign an image in a registry
+    #[command(
+        after_help = "The signature has cosign's form, and \"cosign verify --key\" takes it.\n\nExample:\n  cairn sign localhost:5000/example/app:2 --key app.key"
+    )]
+    Sign(Sign),
+    /// Verify the signature of an image in a registry
+    #[command(after_help = "Example:\n  cairn verify localhost:5000/example/app:2 --key app.pub")]
+    Verify(VerifyImage),
     /// Export images to an archive, OCI layout, tar file or directory
     #[command(
-        after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load"
+        after_help = "Examples:\n  cairn export example/app:2 -o app.tar\n  cairn export example/app:2 -o layout/ --format oci --compression zstd\n  cairn export example/app:2 -o - | docker load\n  cairn export example/app:2 --format cairn --since example/app:1 -o app.cairn"
     )]
     Export(Export),
+    /// Write a list of what this repository has, for export --have elsewhere
+    #[command(after_help = "Example:\n  cairn have > site-b.have")]
+    Have(Have),
     /// List images
     #[command(
         after_help = "Examples:\n  cairn images --filter 'names=example/*'\n  cairn images --format '{{.id}} {{json .names}}'"

@@ -32,6 +32,10 @@ pub struct Import {
     /// Show what would be new and which files cause it, without storing anything
     #[arg(short = 'n', long)]
     pub dry_run: bool,
+    /// Take only a file of "cairn export --format cairn" with a signature, in SOURCE.minisig, of this public key of
+    /// minisign
+    #[arg(long, value_name = "FILE")]
+    pub verify_key: Option<PathBuf>,
 }
 
 /// Arguments of `estimate`.
@@ -169,6 +173,37 @@ pub struct Push {
     pub compression: Option<Packing>,
     #[command(flatten)]
     pub wire: Wire,
+    /// Attach chunks, so that Cairn elsewhere pulls only what it lacks [default: the setting push.chunks]
+    #[arg(long, overrides_with = "no_chunks")]
+    pub chunks: bool,
+    /// Attach no chunks
+    #[arg(long)]
+    pub no_chunks: bool,
+    /// Sign the image with this private key: PEM, ECDSA over P-256, not encrypted
+    #[arg(long, value_name = "KEY")]
+    pub sign_by: Option<PathBuf>,
+}
+
+/// Arguments of `sign`.
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// Image in a registry, as NAME, NAME:TAG or NAME@DIGEST
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Private key: PEM, ECDSA over P-256, not encrypted
+    #[arg(long, value_name = "KEY")]
+    pub key: PathBuf,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyImage {
+    /// Image in a registry, as NAME, NAME:TAG or NAME@DIGEST
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Public key in PEM; with several, one of them has to have signed
+    #[arg(long, value_name = "KEY", required = true)]
+    pub key: Vec<PathBuf>,
 }
 
 /// When an image is pulled.
@@ -195,6 +230,8 @@ pub enum ExportFormat {
     Tar,
     /// Root file system, as a directory
     Dir,
+    /// File for another Cairn, without what it has
+    Cairn,
 }
 
 /// Arguments of `export`.
@@ -218,6 +255,23 @@ pub struct Export {
     /// Compression of layers in an OCI layout
     #[arg(long, default_value = "gzip", value_name = "NAME", value_parser = compressions())]
     pub compression: Compression,
+    /// Leave out what this image has, which the other side has; can be given several times (--format cairn)
+    #[arg(long, value_name = "IMAGE")]
+    pub since: Vec<String>,
+    /// Leave out what is in this list, which "cairn have" wrote on the other side (--format cairn)
+    #[arg(long, value_name = "FILE")]
+    pub have: Option<PathBuf>,
+    /// Sign the file with this secret key of minisign, as OUTPUT.minisig (--format cairn)
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
+}
+
+/// Arguments of `have`.
+#[derive(Debug, Args)]
+pub struct Have {
+    /// File to write, or - for standard output
+    #[arg(short, long, default_value = "-")]
+    pub output: PathBuf,
 }
 
 /// Arguments of `rebase`.

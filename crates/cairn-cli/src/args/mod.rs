@@ -27,8 +27,8 @@ use crate::logging::{self, LogFormat};
 pub use command::Command;
 pub use containers::{Attach, Commit, Cp, Events, Exec, Generate, Logs, Ps, Update};
 pub use images::{
-    Diff, DiffOrder, Estimate, Export, ExportFormat, FILES_SHOWN, Flatten, Import, Login, Logout,
-    Progress, Pull, Push, Rebase, When, Which, Wire,
+    Diff, DiffOrder, Estimate, Export, ExportFormat, FILES_SHOWN, Flatten, Have, Import, Login,
+    Logout, Progress, Pull, Push, Rebase, Sign, VerifyImage, When, Which, Wire,
 };
 pub use listing::Listing;
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};

@@ -37,12 +37,13 @@ pub fn estimate(env: &Env, args: &args::Estimate) -> Result<()> {
             name: None,
             platform,
             read_all: false,
+            verify_key: None,
         };
         return of_source(env, env.options()?, source, &options, args.files);
     }
     let settings = env.settings()?;
     let (repo, _place) = repository(env, env.options_by(&settings))?;
-    let registry = Registry::of(env, &settings, &Wire::default())?.into(&repo, Some(&platform))?;
+    let registry = Registry::of(env, &settings, &Wire::default())?.for_platform(&platform);
     let estimate = registry.estimate(&repo, &args.source)?;
     tell(env, &estimate)
 }

@@ -7,7 +7,7 @@ use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed};
 use serde_json::json;
 
 use super::listing::Listing;
-use super::{Env, estimate, events, pull};
+use super::{Env, estimate, events, have, pull};
 use crate::args::{self, Export, ExportFormat, FILES_SHOWN, Import, When};
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
@@ -21,10 +21,12 @@ pub fn import(env: &Env, args: Import) -> Result<()> {
     limits.entries_max = args.max_entries.unwrap_or(limits.entries_max);
     limits.bytes_max = args.max_bytes.unwrap_or(limits.bytes_max);
     let platform = args.platform.or(settings.platform);
+    let verify_key = args.verify_key.as_deref().map(have::file_key).transpose()?;
     let import = ImportOptions {
         name: args.name,
         platform: platform.unwrap_or_else(Platform::host),
         read_all: args.read_all,
+        verify_key,
     };
     if args.dry_run {
         return estimate::of_source(env, options, &args.source, &import, FILES_SHOWN);
@@ -105,7 +107,9 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         ExportFormat::OciArchive => Format::OciArchive,
         ExportFormat::Tar => Format::Tar,
         ExportFormat::Dir => Format::Directory,
+        ExportFormat::Cairn => return have::transfer(env, &repo, &args, &images),
     };
+    have::refuse_options(&args)?;
     if let (Format::Directory, [image]) = (format, &images[..]) {
         let left_out = repo
             .images()

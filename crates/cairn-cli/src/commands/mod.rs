@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod gc;
 mod generate;
+mod have;
 mod images;
 mod init;
 mod inspect;
@@ -36,6 +37,7 @@ mod rename;
 mod rootless;
 mod run;
 mod serve;
+mod sign;
 mod snapshots;
 mod start;
 mod stats;
@@ -213,7 +215,10 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Push(args) => push::push(&env, &args),
         Command::Login(args) => login::login(&env, &args),
         Command::Logout(args) => login::logout(&env, &args),
+        Command::Sign(args) => sign::sign(&env, &args),
+        Command::Verify(args) => sign::verify(&env, &args),
         Command::Export(args) => images::export(&env, args),
+        Command::Have(args) => have::have(&env, &args),
         Command::Images(args) => images::list(&env, &args),
         Command::Inspect {
             name,

@@ -186,5 +186,13 @@ fn tell(pulled: &Pulled) {
         size(image.stats.bytes_stored),
         pulled.digest,
     );
+    if let Some(chunks) = &pulled.chunks {
+        println!(
+            "  {} layers from chunks; fetched {} blobs, {}",
+            chunks.layers,
+            chunks.blobs,
+            size(chunks.bytes),
+        );
+    }
     tell_names(image);
 }

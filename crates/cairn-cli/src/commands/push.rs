@@ -6,8 +6,8 @@ use cairn_registry::Location;
 use cairn_repo::{PushOptions, Pushed};
 use serde::Serialize;
 
-use super::Env;
 use super::registry::Registry;
+use super::{Env, sign};
 use crate::args::Push;
 use crate::output::{self, Usage, size};
 use crate::progress::Transfers;
@@ -34,9 +34,12 @@ pub fn push(env: &Env, args: &Push) -> Result<()> {
     let progress = Transfers::new("pushing", args.wire.progress);
     env.watch.report_to(progress.clone());
     progress.begin(&location.to_string());
+    let key = args.sign_by.as_deref().map(sign::signing_key).transpose()?;
     let options = PushOptions {
+        sign_by: key.as_ref(),
         packing: args.compression,
         jobs: Some(registry.jobs()),
+        chunks: args.chunks || (!args.no_chunks && settings.push_chunks.unwrap_or(false)),
     };
     let pushed = repo
         .images()
@@ -53,6 +56,16 @@ pub fn push(env: &Env, args: &Push) -> Result<()> {
         pushed.layers_present,
         size(pushed.bytes_sent)
     );
+    if let Some(chunks) = &pushed.chunks {
+        println!(
+            "  chunks of {} layers: {} blobs, {} already present; sent {}; {}",
+            chunks.layers,
+            chunks.blobs,
+            chunks.blobs_present,
+            size(chunks.bytes_sent),
+            chunks.digest
+        );
+    }
     Ok(())
 }
 

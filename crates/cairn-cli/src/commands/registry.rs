@@ -9,7 +9,7 @@ use cairn_model::{Class, one_line};
 use cairn_registry::{Client, Location, Options, Registries, Source};
 use cairn_repo::{Estimate, PullOptions, Pulled, Repo, Settings};
 
-use super::Env;
+use super::{Env, sign};
 use crate::args::Wire;
 use crate::output;
 
@@ -37,6 +37,7 @@ impl Registry {
             pull: PullOptions {
                 platform: platform.unwrap_or_else(Platform::host),
                 jobs: options.jobs,
+                policy: None,
             },
             options,
             authfile: wire.authfile.clone(),
@@ -46,10 +47,18 @@ impl Registry {
     /// The same for pulling into a repository, for a platform if one is given.
     pub fn into(mut self, repo: &Repo, platform: Option<&Platform>) -> Result<Self> {
         self.options.downloads = Some(repo.downloads()?);
-        if let Some(platform) = platform {
-            self.pull.platform = platform.clone();
-        }
-        Ok(self)
+        self.pull.policy = sign::policy()?;
+        Ok(match platform {
+            Some(platform) => self.for_platform(platform),
+            None => self,
+        })
+    }
+
+    /// The same for another platform.
+    #[must_use]
+    pub fn for_platform(mut self, platform: &Platform) -> Self {
+        self.pull.platform = platform.clone();
+        self
     }
 
     /// How many layers go at once.
@@ -83,7 +92,11 @@ impl Registry {
     }
 
     /// Does something with the first source that it can be done with: mirrors, then the registry itself.
-    fn with_any<T>(&self, location: &Location, work: impl Fn(Client) -> Result<T>) -> Result<T> {
+    pub fn with_any<T>(
+        &self,
+        location: &Location,
+        work: impl Fn(Client) -> Result<T>,
+    ) -> Result<T> {
         let mut sources = self.known.sources(location)?;
         let own = sources.pop().unwrap_or_else(|| location.clone().into());
         let mut refused = Vec::new();

@@ -82,6 +82,38 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Sends something without a body; status and answer.
+    pub fn send(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let kinds =
+            "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {kinds}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+        let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_off(end + 4))
+    }
+
+    /// Has it free what nothing refers to; its bytes afterwards.
+    pub fn collect(&self) -> u64 {
+        let output = Command::new("docker-registry")
+            .arg("garbage-collect")
+            .arg(self._dir.path().join("config.yml"))
+            .output()
+            .unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{err}");
+        let used = Command::new("du").arg("-sb").arg(self._dir.path()).output();
+        let used = String::from_utf8(used.unwrap().stdout).unwrap();
+        used.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     /// Fills it with an image of an archive, by skopeo.
     pub fn fill(&self, source: &str, reference: &str) {
         let output = Command::new("skopeo")

@@ -15,7 +15,7 @@ use crate::error::{At, Error, Result};
 use crate::images::{Image, Images};
 use crate::repo::Repo;
 use new_directory::NewDirectory;
-use target::Target;
+pub(crate) use target::Target;
 
 /// What an export writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

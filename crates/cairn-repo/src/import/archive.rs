@@ -133,12 +133,7 @@ impl Import<'_> {
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
         let mut present = self.present(diff_ids)?;
-        let missing = |present: &[Option<Layer>]| {
-            let pairs = image.layers.iter().zip(present);
-            let missing = pairs.filter(|(_, present)| present.is_none());
-            missing.map(|(layer, _)| layer).collect::<Vec<_>>()
-        };
-        if LayerSource::reserve(&missing(&present))? {
+        if LayerSource::reserve(&missing(image, &present))? {
             // Another pull had them meanwhile.
             present = self.present(diff_ids)?;
         }
@@ -154,7 +149,8 @@ impl Import<'_> {
         let mut forms = Vec::new();
         for ((id, new), source) in diff_ids.iter().zip(new).zip(&image.layers) {
             if let Some(new) = new {
-                forms.extend(form_of(source).map(|form| (*id, form)));
+                let form = form_of(source).filter(|_| new.is_read);
+                forms.extend(form.map(|form| (*id, form)));
                 fresh.insert(*id, new);
             }
         }
@@ -173,6 +169,16 @@ impl Import<'_> {
             forms,
         })
     }
+}
+
+/// The layers that are not present.
+pub(super) fn missing<'a>(
+    image: &'a SourceImage,
+    present: &[Option<Layer>],
+) -> Vec<&'a LayerSource> {
+    let pairs = image.layers.iter().zip(present);
+    let missing = pairs.filter(|(_, present)| present.is_none());
+    missing.map(|(layer, _)| layer).collect()
 }
 
 /// The blob that a layer of a registry was read as.

@@ -109,6 +109,7 @@ impl Images<'_> {
             repo: self.repo,
             options,
             jobs: 1,
+            recipes: None,
         };
         let mut estimate = import.estimate(path, &import.source(path)?)?;
         let order = |file: &EstimatedFile| (file.bytes_stored, file.bytes_new);
@@ -132,8 +133,10 @@ impl Images<'_> {
                 name: None,
                 platform: options.platform.clone(),
                 read_all: false,
+                verify_key: None,
             },
             jobs: 1,
+            recipes: None,
         };
         let mut estimate = Estimate::default();
         let mut layers_present = 0;

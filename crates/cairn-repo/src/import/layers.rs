@@ -1,18 +1,23 @@
 //! Layers of an image: read where they are not there yet, several at once.
 
+use std::io::Read;
+
 use cairn_image::{LayerSource, SourceImage};
 use cairn_layer::{Layer, import_tar};
-use cairn_model::{BlobId, Class, Digest, Entry, Kind};
+use cairn_model::{BlobId, Class, Digest, Entry, Kind, one_line};
 use cairn_store::Ingest;
 use cairn_sys::threads;
 
 use super::{Import, Reading};
-use crate::error::{Error, Result};
+use crate::chunks::{Recipes, rebuilt};
+use crate::error::{At, Error, Result};
 use crate::repo::Repo;
 
 pub(super) struct NewLayer {
     pub layer: Layer,
     pub entries: Vec<Entry>,
+    /// True where it was read from its source, and not put together from blobs.
+    pub is_read: bool,
 }
 
 impl Import<'_> {
@@ -33,6 +38,9 @@ impl Import<'_> {
                 .all(|earlier| *earlier != diff_ids[*i])
         });
         for i in &todo {
+            if self.recipe(&diff_ids[*i]).is_some() {
+                continue;
+            }
             self.repo.watch().total(image.layers[*i].stored_bytes()?);
         }
         let caller = std::thread::current().id();
@@ -40,6 +48,9 @@ impl Import<'_> {
             // This thread takes the repository's lock afterwards.
             if std::thread::current().id() != caller {
                 cairn_store::lower_priority();
+            }
+            if let Some(rebuilt) = self.rebuild(ingest, &image.layers[*i], *i, diff_ids[*i])? {
+                return Ok(rebuilt);
             }
             let read = || self.read_layer(ingest, &image.layers[*i], *i, diff_ids[*i]);
             let done = match read() {
@@ -64,6 +75,7 @@ impl Import<'_> {
                 results[i] = results[twin].as_ref().map(|new| NewLayer {
                     layer: new.layer,
                     entries: new.entries.clone(),
+                    is_read: new.is_read,
                 });
             }
         }
@@ -77,8 +89,51 @@ impl Import<'_> {
         number: usize,
         expected: Digest,
     ) -> Result<NewLayer> {
+        let stream = source.open(self.repo.watch())?;
+        self.read_tar(ingest, stream, number, expected, true)
+    }
+
+    fn recipe(&self, diff_id: &Digest) -> Option<&Layer> {
+        self.recipes?.get(diff_id)
+    }
+
+    /// Puts a layer together from blobs that are there. None where it has to be read from its source.
+    fn rebuild(
+        &self,
+        ingest: &Ingest,
+        source: &LayerSource,
+        number: usize,
+        expected: Digest,
+    ) -> Result<Option<NewLayer>> {
+        let Some(recipe) = self.recipe(&expected) else {
+            return Ok(None);
+        };
+        let tar = rebuilt(&self.repo.store, recipe).at("start a thread for", self.repo.root())?;
+        match self.read_tar(ingest, tar, number, expected, false) {
+            Ok(layer) => {
+                self.recipes.into_iter().for_each(Recipes::count);
+                Ok(Some(layer))
+            }
+            Err(e) if e.class() == Class::Cancelled => Err(e),
+            Err(e) => {
+                let what = format!("the chunks of layer {expected}");
+                self.repo.watch().passed_over(&what, &one_line(&e));
+                self.repo.watch().total(source.stored_bytes()?);
+                Ok(None)
+            }
+        }
+    }
+
+    fn read_tar(
+        &self,
+        ingest: &Ingest,
+        tar: impl Read,
+        number: usize,
+        expected: Digest,
+        is_read: bool,
+    ) -> Result<NewLayer> {
         let mut stream = Reading {
-            inner: source.open(self.repo.watch())?,
+            inner: tar,
             watch: self.repo.watch(),
         };
         let tar = import_tar(&mut stream, ingest.feeder(), self.repo.options.limits)?;
@@ -92,6 +147,7 @@ impl Import<'_> {
         Ok(NewLayer {
             layer: tar.layer,
             entries: tar.entries,
+            is_read,
         })
     }
 }

@@ -10,17 +10,20 @@ mod root;
 
 use std::path::Path;
 
-use cairn_image::{Platform, Source, Spool};
+use cairn_image::{Platform, Source, SourceImage, Spool};
 use cairn_model::{Digest, ImageRef, Watch};
 use cairn_store::IngestStats;
 use cairn_sys::threads;
+use cairn_trust::FileKey;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
+use crate::chunks::Recipes;
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::repo::Repo;
 use crate::report;
+use crate::transfer::is_transfer;
 
 pub use estimate::{Estimate, EstimatedFile, EstimatedImage, EstimatedLayer};
 pub(crate) use publish::IMPORTED;
@@ -97,6 +100,8 @@ pub struct ImportOptions {
     /// Read a directory again although nothing in it changed since the last import, and every layer of
     /// an archive although the repository has it: what is there is then compared with its digests.
     pub read_all: bool,
+    /// A file of images needs a signature of this key, and nothing else is taken.
+    pub verify_key: Option<FileKey>,
 }
 
 impl Images<'_> {
@@ -114,7 +119,17 @@ impl Images<'_> {
             repo,
             options,
             jobs: threads::cores().min(JOBS_MAX),
+            recipes: None,
         };
+        if is_transfer(path) {
+            let key = options.verify_key.as_ref();
+            let taken = repo.take_transfer(path, &options.platform, key)?;
+            return import.named(path, &taken.images);
+        }
+        if options.verify_key.is_some() {
+            let why = "only files that \"cairn export --format cairn\" wrote have signatures";
+            return Err(Error::Invalid(format!("{}: {why}", path.display())));
+        }
         let source = import.source(path)?;
         let bring = || match &source {
             Source::Images(found) => import.images(&found.images),
@@ -132,6 +147,28 @@ struct Import<'a> {
     options: &'a ImportOptions,
     /// Layers that are read at once.
     jobs: usize,
+    /// Layers that can be put together from blobs which are there.
+    recipes: Option<&'a Recipes>,
+}
+
+impl Import<'_> {
+    /// Imports the images of an archive; a name is one for one.
+    fn named(&self, path: &Path, images: &[SourceImage]) -> Result<Vec<Imported>> {
+        self.check_name(path, images)?;
+        self.images(images)
+    }
+
+    /// A name is one for one image.
+    fn check_name(&self, path: &Path, images: &[SourceImage]) -> Result<()> {
+        if images.len() > 1 && self.options.name.is_some() {
+            return Err(Error::Invalid(format!(
+                "{} has {} images; --name can only be used with one",
+                path.display(),
+                images.len()
+            )));
+        }
+        Ok(())
+    }
 }
 
 impl Import<'_> {
@@ -146,13 +183,7 @@ impl Import<'_> {
             for item in &found.passed_over {
                 self.repo.watch().passed_over(&item.what, &item.why);
             }
-            if found.images.len() > 1 && self.options.name.is_some() {
-                return Err(Error::Invalid(format!(
-                    "{} has {} images; --name can only be used with one",
-                    path.display(),
-                    found.images.len()
-                )));
-            }
+            self.check_name(path, &found.images)?;
         }
         Ok(source)
     }

@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cairn_image::{Platform, SourceImage};
+use cairn_image::{LayerSource, Platform, SourceImage};
 use cairn_model::Digest;
 use cairn_registry::{Client, Location};
 use serde::Serialize;
 
+use super::archive::missing;
 use super::{Import, ImportOptions, Imported};
+use crate::chunks::{self, ChunksFetched, Fetched};
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::origins;
 use crate::repo::Repo;
 use crate::report;
+use crate::rows;
+use crate::trust::Policy;
 
 /// What a pull brought.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +29,8 @@ pub struct Pulled {
     /// The image.
     #[serde(flatten)]
     pub image: Imported,
+    /// What was fetched as blobs instead of whole layers.
+    pub chunks: Option<ChunksFetched>,
 }
 
 /// What a pull is asked.
@@ -34,6 +40,8 @@ pub struct PullOptions {
     pub platform: Platform,
     /// Layers that are brought at once.
     pub jobs: usize,
+    /// Which images may be taken; without it all.
+    pub policy: Option<Policy>,
 }
 
 impl Repo {
@@ -59,29 +67,38 @@ impl Images<'_> {
         for item in &pulled.found.passed_over {
             self.repo.watch().passed_over(&item.what, &item.why);
         }
+        let image = only(location, options, &pulled.found.images)?;
+        if let Some(policy) = &options.policy {
+            let inner = image.manifest.filter(|inner| *inner != pulled.digest);
+            let digests: Vec<Digest> = std::iter::once(pulled.digest).chain(inner).collect();
+            policy.admit(client, location, &digests)?;
+        }
+        let import_options = ImportOptions {
+            name: None,
+            platform: options.platform.clone(),
+            read_all: false,
+            verify_key: None,
+        };
         let import = Import {
             repo: self.repo,
-            options: &ImportOptions {
-                name: None,
-                platform: options.platform.clone(),
-                read_all: false,
-            },
+            options: &import_options,
+            recipes: None,
             jobs: options.jobs.max(1),
         };
-        let image = only(location, options, &pulled.found.images)?;
-        let bring = || import.images(std::slice::from_ref(image));
         // What of its layers is new is known when they are here.
-        let imported = self.repo.with_room(bring, || Ok(None));
+        let imported = (self.repo).with_room(|| import.with_chunks(client, image), || Ok(None));
         self.repo.note_growth("import");
         if let Some(layer) = image.layers.first() {
             layer.release(imported.is_ok());
         }
-        let image = imported?.into_iter().next().ok_or(Error::LayerGone)?;
+        let (imported, chunks) = imported?;
+        let image = imported.into_iter().next().ok_or(Error::LayerGone)?;
         let db = self.repo.store.db();
         db.write::<_, Error>(|txn| origins::remember(txn, &pulled.digest, &image.id))?;
         Ok(Pulled {
             digest: pulled.digest,
             image,
+            chunks,
         })
     }
 }
@@ -100,4 +117,44 @@ pub(super) fn only<'a>(
         )));
     };
     Ok(image)
+}
+
+impl Import<'_> {
+    /// Imports an image, of which single blobs are fetched where the registry has them.
+    fn with_chunks(
+        &self,
+        client: &Client,
+        image: &SourceImage,
+    ) -> Result<(Vec<Imported>, Option<ChunksFetched>)> {
+        let fetched = self.fetch_chunks(client, image)?;
+        let import = Import {
+            recipes: fetched.as_ref().map(|fetched| &fetched.recipes),
+            ..*self
+        };
+        let imported = import.images(std::slice::from_ref(image))?;
+        Ok((imported, fetched.as_ref().map(Fetched::counts)))
+    }
+
+    /// Fetches blobs that are lacking of an image, where the registry has them as such. What is put together from an
+    /// empty repository would only be the whole layers in another form.
+    fn fetch_chunks(&self, client: &Client, image: &SourceImage) -> Result<Option<Fetched>> {
+        if self
+            .repo
+            .store
+            .db()
+            .read(|rows| rows::layers(rows))?
+            .is_empty()
+        {
+            return Ok(None);
+        }
+        let diff_ids = image.config.diff_ids();
+        let mut present = self.present(diff_ids)?;
+        if LayerSource::reserve(&missing(image, &present))? {
+            present = self.present(diff_ids)?;
+        }
+        let pairs = diff_ids.iter().zip(&present);
+        let lacking = pairs.filter(|(_, present)| present.is_none());
+        let lacking: Vec<Digest> = lacking.map(|(id, _)| *id).collect();
+        Ok(chunks::fetch(self.repo, client, image, &lacking)?)
+    }
 }

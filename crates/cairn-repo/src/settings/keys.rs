@@ -50,6 +50,8 @@ pub struct Settings {
     pub registry_retries: Option<u32>,
     /// How many connections bring blobs of a registry at once.
     pub registry_jobs: Option<u32>,
+    /// Whether a push attaches what is needed to fetch single blobs.
+    pub push_chunks: Option<bool>,
     /// Entries that an imported layer may have.
     pub entries_max: Option<u64>,
     /// Bytes that an imported layer may have.
@@ -251,6 +253,12 @@ static ALL: [Setting; 20] = [
         },
     },
     Setting {
+        name: "push.chunks",
+        about: "Whether push attaches chunks to images, so that others fetch only what they lack: yes or no",
+        default: || "no".into(),
+        take: |settings, text| put(&mut settings.push_chunks, yes_or_no(text)),
+    },
+    Setting {
         name: "gc.max-dead",
         about: "gc rewrites a pack of which more than this share is unreferenced, above 0% to 100%",
         default: || format!("{}%", Policy::default().dead_share_max * 100.0),
@@ -346,6 +354,14 @@ fn limit(text: &str) -> Result<Option<u64>, String> {
 fn put<T>(field: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
     *field = Some(value?);
     Ok(())
+}
+
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err(format!("{text:?} is neither yes nor no")),
+    }
 }
 
 fn between(value: Option<u64>, min: u64, max: u64) -> Result<u64, String> {

@@ -262,6 +262,7 @@ mod tests {
             name: Some("some:1".parse().unwrap()),
             platform: cairn_image::Platform::host(),
             read_all: false,
+            verify_key: None,
         };
         repo.images().import(&files, &import).unwrap();
         repo

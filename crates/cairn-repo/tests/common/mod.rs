@@ -61,6 +61,7 @@ pub fn import(repo: &Repo, directory: &Path, name: &str) -> cairn_repo::Result<(
         name: Some(name.parse().unwrap()),
         platform: cairn_image::Platform::host(),
         read_all: false,
+        verify_key: None,
     };
     repo.images().import(directory, &options).map(drop)
 }
