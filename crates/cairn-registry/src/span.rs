@@ -34,10 +34,7 @@ impl Client {
         let answer = self.get(address, &mut |uri| {
             let mut question = Question::get(uri);
             question.is_short = false;
-            match len == blob.bytes {
-                true => question,
-                false => question.with(RANGE, format!("bytes={at}-{last}")),
-            }
+            question.with(RANGE, format!("bytes={at}-{last}"))
         })?;
         check(&answer, at, last, blob.bytes)?;
         read_exactly(answer, len)

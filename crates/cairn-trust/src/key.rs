@@ -93,3 +93,51 @@ impl SigningKey {
         PublicKey(self.0.public_key().as_ref().to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Key and signature over "sample" of RFC 6979, A.2.5, in the forms that are read here.
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEYP7UuiVanTHJYet0xjVtaMBJuJI7
+Yfps5mliLmDyn7Z5A/4QCLi8maQa6elWKLxk8vGyDC1+n1F3o8KU1EYimQ==
+-----END PUBLIC KEY-----
+";
+    const SIGNATURE: &str = "MEYCIQDv1IsqrLao/RFA3ZzUXoHWnSyHe1aq+ZHDTQ6oTq83FgIhAPfLHJQtZXxB1DbHobbin2Xz6QDbua/0Bk3Eqy+EOs2o";
+
+    #[test]
+    fn a_signature_of_the_standard_is_verified_and_no_other() {
+        let key = PublicKey::from_pem(KEY).unwrap();
+        assert_eq!(key.to_pem(), KEY);
+        let signature = STANDARD.decode(SIGNATURE).unwrap();
+        assert!(key.has_signed(b"sample", &signature));
+        assert!(!key.has_signed(b"simple", &signature));
+        for at in 0..signature.len() {
+            let mut bad = signature.clone();
+            bad[at] ^= 1;
+            assert!(!key.has_signed(b"sample", &bad), "byte {at}");
+        }
+        assert!(!key.has_signed(b"sample", &[]));
+        assert!(!key.has_signed(b"sample", &[0x30; SIGNATURE_BYTES_MAX + 1]));
+    }
+
+    #[test]
+    fn other_keys_are_refused() {
+        // Of the curve P-384, and what is no point.
+        let spki = pem::first(KEY).unwrap().1;
+        for at in [15, 22, 26] {
+            let mut bad = spki.clone();
+            bad[at] ^= 1;
+            let text = STANDARD.encode(bad);
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
+            assert!(PublicKey::from_pem(&pem).is_err(), "byte {at}");
+        }
+        let private = KEY.replace("PUBLIC", "PRIVATE");
+        assert!(PublicKey::from_pem(&private).is_err());
+        assert!(SigningKey::from_pem(&private).is_err());
+        let encrypted = KEY.replace("PUBLIC", "ENCRYPTED SIGSTORE PRIVATE");
+        let told = SigningKey::from_pem(&encrypted).unwrap_err().to_string();
+        assert!(told.contains("encrypted"), "{told}");
+    }
+}

@@ -192,3 +192,59 @@ fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
     out.copy_from_slice(bytes);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by minisign itself, over a file of the word "test".
+    const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    const SIGNATURE: &str = "untrusted comment: signature from minisign secret key
+RUQf6LRCGA9i559r3g7V1qNyJDApGip8MfqcadIgT9CuhV3EMhHoN1mGTkUidF/z7SrlQgXdy8ofjb7bNJJylDOocrCo8KLzZwo=
+trusted comment: timestamp:1633700835\tfile:test\tprehashed
+wLMDjy9FLAuxZ3q4NlEvkgtyhrr0gtTu6KC4KBJdITbbOeAi1zBIYo0v4iTgt8jJpIidRJnp94ABQkJAgAooBQ==
+";
+
+    fn hash(bytes: &[u8]) -> Prehash {
+        let mut hash = Prehash::default();
+        hash.update(bytes);
+        hash
+    }
+
+    #[test]
+    fn a_signature_of_minisign_is_verified_and_no_other() {
+        let key = FileKey::parse(KEY).unwrap();
+        let signature = FileSignature::parse(SIGNATURE).unwrap();
+        key.verify(&hash(b"test"), &signature).unwrap();
+        assert!(key.verify(&hash(b"rest"), &signature).is_err());
+        for (from, to) in [
+            ("file:test", "file:rest"),
+            ("r3g7V1", "r3g7V2"),
+            ("UQf6LRC", "UQf6LRD"),
+        ] {
+            let bad = FileSignature::parse(&SIGNATURE.replace(from, to)).unwrap();
+            assert!(key.verify(&hash(b"test"), &bad).is_err(), "{from}");
+        }
+        let again = FileSignature::parse(&signature.text()).unwrap();
+        assert_eq!(again, signature);
+    }
+
+    #[test]
+    fn what_is_no_key_or_signature_is_refused() {
+        for bad in ["", "words", &KEY[..20], &KEY.replace("RW", "RU")] {
+            assert!(FileKey::parse(bad).is_err(), "{bad}");
+            assert!(FileSigningKey::parse(bad).is_err(), "{bad}");
+        }
+        let whole = FileSignature::parse(&SIGNATURE.replace("\nRUQ", "\nRWQ"));
+        assert!(whole.unwrap_err().to_string().contains("minisign -SH"));
+        let lines: Vec<&str> = SIGNATURE.lines().collect();
+        for missing in 0..lines.len() {
+            let mut cut = lines.clone();
+            cut.remove(missing);
+            assert!(
+                FileSignature::parse(&cut.join("\n")).is_err(),
+                "line {missing}"
+            );
+        }
+    }
+}

@@ -118,7 +118,7 @@ pub struct Setting {
 }
 
 /// All settings. A new one is a field of [`Settings`] and an entry here.
-static ALL: [Setting; 20] = [
+static ALL: [Setting; 21] = [
     Setting {
         name: "verify",
         about: "When cached files are verified: boot (once after each start of the machine), always or never",

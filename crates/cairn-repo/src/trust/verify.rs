@@ -114,7 +114,7 @@ fn good(
 ) -> Result<Verified, String> {
     let mut why = match found.len() {
         0 => "it has no signature".to_owned(),
-        count => format!("none of its {count} signatures is of such a key"),
+        count => format!("none of its signatures ({count}) is of such a key"),
     };
     for signature in found {
         for said in keys.iter().filter_map(|key| signature.said_by(key)) {
