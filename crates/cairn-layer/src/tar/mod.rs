@@ -7,6 +7,7 @@
 
 mod framing;
 mod header;
+mod holes;
 mod index;
 mod marker;
 mod members;

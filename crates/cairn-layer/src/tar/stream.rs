@@ -7,9 +7,10 @@ use std::io::{self, Read, Write};
 use cairn_model::{Content, Entry, Kind};
 use tar::EntryType;
 
+use super::holes::Runs;
 use super::members::{Input, Member, Members, Next};
 use super::source::Source;
-use super::sparse::is_sparse;
+use super::sparse::{is_sparse, sparse_map};
 use super::{BLOCK, CanonicalTar, padding};
 use crate::error::{Error, Result};
 use crate::layer::Limits;
@@ -36,25 +37,52 @@ pub fn read_stream<E: From<Error>>(
             }
         };
         count += 1;
-        if count > limits.entries_max {
-            let (what, limit) = ("entries", limits.entries_max);
-            let option = "--max-entries";
-            return Err(Error::Limit {
-                what,
-                limit,
-                option,
-            }
-            .into());
-        }
+        within("entries", count, limits.entries_max, "--max-entries")?;
         let bytes = member.data_bytes();
-        let mut data = Data {
-            source: &mut input.0,
-            left: bytes,
-        };
-        if let Some(entry) = entry(member)? {
-            visit(entry, &mut data)?;
+        let mut left = bytes;
+        let holes = holes(&mut input, &member, &limits, &mut left)?;
+        let source = &mut input.0;
+        let mut data = Data { source, left };
+        if let Some(mut entry) = entry(member)? {
+            match (holes, &mut entry.kind) {
+                (Some(holes), Kind::File(content)) => {
+                    content.size = holes.size;
+                    visit(entry, &mut holes.over(&mut data))?;
+                }
+                _ => visit(entry, &mut data)?,
+            }
         }
         data.finish(padding(bytes))?;
+    }
+}
+
+/// The runs of data of a file with holes; of `stored` bytes, what its map takes is gone from the input.
+fn holes(
+    input: &mut Stream<'_>,
+    member: &Member,
+    limits: &Limits,
+    stored: &mut u64,
+) -> Result<Option<Runs>> {
+    if !member.is_file() || !is_sparse(member) {
+        return Ok(None);
+    }
+    let path = clean(&member.decoded.path)?;
+    let map = sparse_map(input, member, &path, limits.header_bytes_max, stored)?;
+    let Some((runs, size)) = map else {
+        return Ok(None);
+    };
+    within("bytes", size, limits.bytes_max, "--max-bytes")?;
+    Runs::new(runs, size, *stored, &path).map(Some)
+}
+
+fn within(what: &'static str, count: u64, limit: u64, option: &'static str) -> Result<()> {
+    match count <= limit {
+        true => Ok(()),
+        false => Err(Error::Limit {
+            what,
+            limit,
+            option,
+        }),
     }
 }
 
@@ -65,9 +93,6 @@ fn entry(member: Member) -> Result<Option<Entry>> {
     }
     let path = clean(&member.decoded.path)?;
     let refused = |why: &str| Err(Error::entry(&path, why));
-    if member.is_file() && is_sparse(&member) {
-        return refused("it is stored with holes; make the archive without --sparse");
-    }
     let size = member.data_bytes();
     let is_directory = member.is_directory();
     let is_file = member.is_file();
