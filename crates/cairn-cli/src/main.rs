@@ -29,25 +29,40 @@ fn main() -> ExitCode {
         // It has global options of its own.
         return finish(Ok(commands::oci::run(args)));
     }
+    if args::is_version() {
+        println!("cairn {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::from(output::finish(0));
+    }
+    match args::quickly().map_or_else(parse, Ok) {
+        Ok(cli) => run(cli),
+        Err(code) => code,
+    }
+}
+
+/// The command line by the whole definition; the exit code where there is nothing more to do.
+fn parse() -> Result<args::Cli, ExitCode> {
     let given = args::command().try_get_matches();
-    let cli = match given.and_then(|given| args::Cli::from_arg_matches(&given)) {
-        Ok(cli) => cli,
-        Err(e) if commands::explain(&e) => return ExitCode::from(2),
+    match given.and_then(|given| args::Cli::from_arg_matches(&given)) {
+        Ok(cli) => Ok(cli),
+        Err(e) if commands::explain(&e) => Err(ExitCode::from(2)),
         Err(e) if e.use_stderr() => e.exit(),
         // Help or version was asked for.
         Err(e) => {
             output::keep(e.print());
-            return ExitCode::from(output::finish(0));
+            Err(ExitCode::from(output::finish(0)))
         }
-    };
+    }
+}
+
+fn run(cli: args::Cli) -> ExitCode {
     // Before the first thread.
     let caller = commands::Caller::enter(&cli.command);
     if cli.command.is_step_of_launch() {
         // What they start expects the signal to do what it does by default.
         cairn_sys::end_on_broken_pipe();
     }
-    if let Some(filter) = cli.log.clone() {
-        logging::start(filter, cli.log_format);
+    if let Some(filter) = cli.global.log.clone() {
+        logging::start(filter, cli.global.log_format);
     }
     let watch = Watch::default();
     if cli.command.takes_long() {

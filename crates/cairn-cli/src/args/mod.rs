@@ -8,6 +8,7 @@ mod containers;
 mod images;
 mod listing;
 mod oci;
+mod quick;
 mod repository;
 mod run;
 mod serve;
@@ -19,7 +20,7 @@ use std::path::PathBuf;
 use cairn_model::Driver;
 use cairn_repo::Verify;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{CommandFactory, Parser};
+use clap::{Args, CommandFactory, Parser};
 use tracing_subscriber::filter::Targets;
 
 use crate::logging::{self, LogFormat};
@@ -32,6 +33,7 @@ pub use images::{
 };
 pub use listing::Listing;
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
+pub use quick::{is_version, quickly};
 pub use repository::{AgeOrNever, Check, Config, Gc, Show, Stats, ViewBy};
 pub use run::Run;
 pub use serve::Serve;
@@ -97,6 +99,18 @@ pub fn command() -> clap::Command {
 #[derive(Debug, Parser)]
 #[command(name = "cairn", version, max_term_width = 100)]
 pub struct Cli {
+    /// What every command can be told.
+    #[command(flatten)]
+    pub global: Global,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command can be told.
+#[derive(Debug, Args)]
+pub struct Global {
     /// Repository directory [default: /var/lib/cairn, or $XDG_DATA_HOME/cairn for non-root users]
     #[arg(
         long,
@@ -164,9 +178,6 @@ pub struct Cli {
         help_heading = GLOBAL
     )]
     pub log_format: LogFormat,
-
-    #[command(subcommand)]
-    pub command: Command,
 }
 
 fn drivers() -> impl TypedValueParser<Value = Driver> {

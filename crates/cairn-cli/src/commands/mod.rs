@@ -189,22 +189,23 @@ impl Env {
 
 /// Runs a command.
 pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
-    let root = cli.root.map_or_else(|| caller.default_root(), Ok)?;
+    let global = cli.global;
+    let root = global.root.map_or_else(|| caller.default_root(), Ok)?;
     let root = std::path::absolute(&root).context("resolve the repository path")?;
     let place = root.clone();
     output::hint_by(move |error| suggest::hint(&place, error));
     let env = Env {
         root,
-        base: cli.base_root,
-        json: cli.json,
+        base: global.base_root,
+        json: global.json,
         watch,
         caller,
-        driver: cli.driver,
+        driver: global.driver,
         quiet: matches!(
             cli.command,
             Command::Run(_) | Command::Exec(_) | Command::Attach(_) | Command::After { .. }
         ),
-        verify: cli.verify,
+        verify: global.verify,
     };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
