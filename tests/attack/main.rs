@@ -7,15 +7,20 @@
 #[macro_use]
 mod common;
 
+#[path = "../../crates/cairn-cli/tests/user/mod.rs"]
+mod user;
+
 mod archives;
 mod calls;
 mod documents;
 mod identity;
+mod keyrings;
 mod limits;
 mod links;
 mod pages;
 mod program;
 mod races;
+mod rootless;
 mod statements;
 mod streams;
 mod surroundings;

@@ -38,7 +38,7 @@ fn kernel_parameters_are_those_of_the_container() {
             "is the host's",
         ),
         (&["--sysctl", "net/../vm/swappiness=1"], "not a valid"),
-        (&["--pid", "host"], "--pid host is not supported"),
+        (&["--pid", "bogus"], "must be private, host"),
         (&["--uts", "host", "--hostname", "x"], "--hostname needs"),
         (&["--ipc", "container:nobody"], "nobody"),
         (&["--shm-size", "0"], "above 0"),

@@ -1,17 +1,15 @@
 //! Attaching to containers: several clients, a terminal, detach keys, signals, and clients that are of no use.
 
 mod common;
+#[path = "common/screen.rs"]
+mod screen;
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
 
 use common::{Cairn, eventually, is_root, shell};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use screen::Screen;
 
 const ECHO: &str =
     "echo ready; while read line; do echo \"got $line\"; echo \"err $line\" >&2; done; exit 5";
@@ -49,57 +47,8 @@ fn status(cairn: &Cairn) -> String {
     status.as_str().unwrap().to_owned()
 }
 
-/// A terminal, and what a program wrote to it.
-struct Screen {
-    master: File,
-    seen: Arc<Mutex<String>>,
-}
-
-impl Screen {
-    fn open() -> (Self, OwnedFd) {
-        let master =
-            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
-        grantpt(&master).unwrap();
-        unlockpt(&master).unwrap();
-        let name = ptsname(&master, Vec::new()).unwrap();
-        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let slave = open(&*name, flags, Mode::empty()).unwrap();
-        let size = rustix::termios::Winsize {
-            ws_row: 33,
-            ws_col: 77,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        rustix::termios::tcsetwinsize(&master, size).unwrap();
-        let master = File::from(master);
-        let seen = Arc::new(Mutex::new(String::new()));
-        let (mut from, to) = (master.try_clone().unwrap(), seen.clone());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = from.read(&mut buffer) {
-                let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-                to.lock().unwrap().push_str(&text);
-            }
-        });
-        (Self { master, seen }, slave)
-    }
-
-    fn shows(&self, words: &str) -> bool {
-        self.seen.lock().unwrap().contains(words)
-    }
-
-    fn types(&self, bytes: &[u8]) {
-        (&self.master).write_all(bytes).unwrap();
-    }
-}
-
 fn on_screen(cairn: &Cairn, args: &[&str]) -> (Screen, Child) {
-    let (screen, slave) = Screen::open();
-    let mut command = cairn.command(args);
-    let streams = || Stdio::from(slave.try_clone().unwrap());
-    command.stdin(streams()).stdout(streams()).stderr(streams());
-    let child = command.spawn().unwrap();
-    (screen, child)
+    Screen::with(&mut cairn.command(args))
 }
 
 #[test]
@@ -184,6 +133,69 @@ fn detach_keys_leave_a_terminal_that_can_be_taken_up_again() {
         &["attach", "--detach-keys", "ctrl-!", "c"],
         2,
         "ctrl-p,ctrl-q",
+    );
+}
+
+#[test]
+fn a_container_in_the_foreground_is_left_by_detach_keys_too() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = shell();
+    let run = ["run", "-it", "--name", "c", "--detach-keys", "ctrl-x"];
+    let script = "echo first; while read line; do echo got-$line; done; exit 6";
+    let command = ["shell", "/bin/sh", "-c", script];
+    let (screen, mut child) = on_screen(&cairn, &[&run[..], &command].concat());
+    eventually("nothing of its output is missed", || screen.shows("first"));
+    screen.types(b"one\n");
+    eventually("it answers", || screen.shows("got-one"));
+    screen.types(b"\x18");
+    assert_eq!(ended(&mut child), Some(0));
+    eventually("it says so", || screen.shows("still running"));
+    assert_eq!(status(&cairn), "running");
+    let (screen, mut child) = on_screen(&cairn, &["attach", "c"]);
+    attached(&child);
+    screen.types(b"\x04");
+    assert_eq!(ended(&mut child), Some(6));
+    drop(screen);
+    // One that ends at once has its output and its code all the same.
+    for _ in 0..5 {
+        let run = [
+            "run",
+            "-it",
+            "--rm",
+            "--detach-keys",
+            "a",
+            "shell",
+            "/bin/sh",
+            "-c",
+        ];
+        let (screen, mut child) = on_screen(&cairn, &[&run[..], &["echo words; exit 3"]].concat());
+        assert_eq!(ended(&mut child), Some(3));
+        eventually("it has its words", || screen.shows("words"));
+    }
+    let (_, mut child) = on_screen(
+        &cairn,
+        &[
+            "run",
+            "-it",
+            "--rm",
+            "--detach-keys",
+            "a",
+            "shell",
+            "nosuch",
+        ],
+    );
+    assert_eq!(ended(&mut child), Some(127));
+    cairn.fails(
+        &["run", "-it", "--detach-keys", "a", "shell"],
+        2,
+        "not a terminal",
+    );
+    cairn.fails(
+        &["run", "-i", "--detach-keys", "a", "shell"],
+        2,
+        "needs -it",
     );
 }
 

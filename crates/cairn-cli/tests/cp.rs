@@ -233,6 +233,100 @@ fn a_stopped_container_can_be_copied_from_and_to() {
 }
 
 #[test]
+fn volumes_of_a_stopped_container_can_be_copied_from_and_to() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = shell();
+    let (host, out) = (cairn.path("host"), cairn.path("out"));
+    std::fs::write(&out, "words").unwrap();
+    let bound = format!("{}:/srv/bound:ro", host.display());
+    cairn.ok(&[
+        "create",
+        "--name",
+        "c",
+        "--read-only",
+        "-v",
+        "data:/srv/data",
+        "-v",
+        &bound,
+        "shell",
+        "/bin/true",
+    ]);
+    cairn.ok(&["cp", out.to_str().unwrap(), "c:/srv/data/given"]);
+    let data = cairn.json(&["volume", "inspect", "data"]);
+    let data = data[0]["directory"].as_str().unwrap();
+    assert_eq!(read(&Path::new(data).join("given")), "words");
+    cairn.fails(
+        &["cp", out.to_str().unwrap(), "c:/srv/bound/x"],
+        1,
+        "Read-only file system",
+    );
+    // The root is read-only in it, too, by whichever way.
+    std::os::unix::fs::symlink("/etc", Path::new(data).join("link")).unwrap();
+    let through = cairn.output(&["cp", out.to_str().unwrap(), "c:/srv/data/link/x"]);
+    assert!(!through.status.success());
+    // All of it is there where a directory above is copied.
+    let all = cairn.path("all");
+    assert!(cp(&cairn, "c:/srv", &all).status.success());
+    assert_eq!(read(&all.join("data/given")), "words");
+    assert_eq!(read(&all.join("bound/secret")), "the host's");
+    host_is_untouched(&cairn);
+    // Another volume's source may be gone.
+    std::fs::rename(&host, cairn.path("elsewhere")).unwrap();
+    assert!(cp(&cairn, "c:/srv/data/given", &out).status.success());
+    cairn.fails(
+        &["cp", "c:/srv/bound/secret", out.to_str().unwrap()],
+        1,
+        "cairn start c",
+    );
+    assert!(!read(Path::new("/proc/self/mounts")).contains(cairn.root().to_str().unwrap()));
+    cairn.ok(&["rm", "c"]);
+}
+
+#[test]
+fn files_with_holes_come_out_of_archives_as_they_were() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = shell();
+    cairn.ok(&["create", "--name", "c", "shell", "/bin/true"]);
+    let tree = cairn.path("holes");
+    std::fs::create_dir(&tree).unwrap();
+    let file = std::fs::File::create(tree.join("sparse")).unwrap();
+    for (at, text) in [(0u64, "begin"), (3 << 20, "middle"), (9 << 20, "end")] {
+        std::os::unix::fs::FileExt::write_all_at(&file, text.as_bytes(), at).unwrap();
+    }
+    file.set_len(20 << 20).unwrap();
+    drop(file);
+    for form in [
+        &["--format=gnu"][..],
+        &["--format=pax"],
+        &["--format=pax", "--sparse-version=0.1"],
+    ] {
+        let tar = std::process::Command::new("tar")
+            .arg("-C")
+            .arg(&tree)
+            .args(["--sparse", "-cf", "-"])
+            .args(form)
+            .arg("sparse")
+            .output()
+            .unwrap();
+        assert!(tar.stdout.len() < 1 << 20, "it has holes");
+        let fed = feed(&cairn, &["cp", "-", "c:/tmp"], &tar.stdout);
+        assert!(fed.status.success(), "{form:?}: {}", error(&fed));
+        let out = cairn.path("out");
+        assert!(cp(&cairn, "c:/tmp/sparse", &out).status.success());
+        assert!(
+            std::fs::read(&out).unwrap() == std::fs::read(tree.join("sparse")).unwrap(),
+            "{form:?}"
+        );
+        assert!(out.metadata().unwrap().blocks() < 8192, "holes are kept");
+    }
+    cairn.ok(&["rm", "c"]);
+}
+
+#[test]
 fn an_archive_goes_in_and_out() {
     if !is_root() {
         skip!("needs root");

@@ -118,6 +118,8 @@ fn a_server_is_reached_and_its_helper_ends_with_it() {
         let json: Value = serde_json::from_str(&ok(&["--json", "port", "web"])).unwrap();
         assert_eq!(json["network"], "user");
         assert_eq!(json["ports"][0]["host"], port);
+        assert!(ok(&["ps", "--no-trunc"]).contains(&format!("127.0.0.1:{port}->80/tcp")));
+        assert_eq!(cairn.json(&["ps"])[0]["ports"], json["ports"]);
         ok(&["stop", "-t", "0", "web"]);
         assert!(
             !is_running(root),

@@ -54,6 +54,52 @@ fn a_generated_unit_is_one_that_systemd_takes() {
 }
 
 #[test]
+fn a_container_tells_the_service_manager_itself_and_of_itself_only() {
+    if !is_root() || !has("systemd-notify") {
+        skip!("needs root and systemd-notify");
+    }
+    let cairn = common::Cairn::new();
+    let tree = cairn.path("tree");
+    common::shell_tree(&tree);
+    common::add_program(&tree, "systemd-notify");
+    cairn.import_dir(&tree, "shell");
+    let path = cairn.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    let script = "echo $NOTIFY_SOCKET; systemd-notify --pid=1 STATUS=working; systemd-notify READY=1; read line";
+    let run = ["run", "--name", "web", "--sdnotify"];
+    let shell = ["shell", "/bin/sh", "-c", script];
+    let mut command =
+        cairn.command(&[&run[..], &["container", "-d", "-i", "-u", "www"], &shell].concat());
+    command.env("NOTIFY_SOCKET", &path);
+    assert!(command.stdout(Stdio::null()).status().unwrap().success());
+    let monitor = cairn.json(&["inspect", "web"])["monitor"].clone();
+    let hear = || {
+        let mut words = [0; 200];
+        let length = socket.recv(&mut words).unwrap();
+        String::from_utf8_lossy(&words[..length]).into_owned()
+    };
+    assert_eq!(hear(), "STATUS=working\n");
+    assert_eq!(hear(), format!("READY=1\nMAINPID={monitor}\n"));
+    assert_eq!(cairn.ok(&["logs", "web"]), "/run/notify/notify.sock\n");
+    assert_eq!(cairn.ok(&["diff", "web"]), "");
+    cairn.ok(&["rm", "-f", "web"]);
+    // Nobody says anything.
+    let mut command = cairn.command(&["run", "--rm", "--sdnotify", "ignore", "shell", "/bin/true"]);
+    command.env("NOTIFY_SOCKET", &path);
+    assert!(command.status().unwrap().success());
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0; 10]).is_err());
+    cairn.fails(
+        &["run", "--sdnotify", "bogus", "shell"],
+        2,
+        "must be container",
+    );
+}
+
+#[test]
 fn the_service_manager_hears_when_the_container_runs() {
     if !is_root() {
         skip!("needs root");

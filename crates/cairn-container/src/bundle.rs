@@ -186,6 +186,10 @@ fn files(spec: &LaunchSpec, directory: &Path) -> Result<Files> {
         else {
             continue;
         };
+        if !source.is_file() {
+            // The socket of a service.
+            continue;
+        }
         let Some(name) = source.file_name().and_then(|name| name.to_str()) else {
             continue;
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cairn_repo::{Container, Repo, time};
-use cairn_runtime::{LaunchSpec, Mount, MountKind, Origin, State, Status};
+use cairn_runtime::{LaunchSpec, Mount, MountKind, Network, Origin, Port, State, Status};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -20,6 +20,8 @@ pub struct Info {
     pub labels: BTreeMap<String, String>,
     /// What it has mounted of the host and of volumes.
     pub volumes: Vec<MountedVolume>,
+    /// Ports of the host that lead to it.
+    pub ports: Vec<Port>,
 }
 
 /// A volume, or a place of the host, in a container.
@@ -55,7 +57,7 @@ impl Serialize for Info {
         };
         let image = container.image.map(|id| id.to_string());
         let running = state.is_running();
-        let mut fields = to.serialize_struct("Info", 13)?;
+        let mut fields = to.serialize_struct("Info", 14)?;
         fields.serialize_field("id", &container.id.hex())?;
         fields.serialize_field("name", &container.name)?;
         fields.serialize_field("image", &container.image_name)?;
@@ -69,6 +71,8 @@ impl Serialize for Info {
         fields.serialize_field("pid", &running.then_some(state.pid))?;
         fields.serialize_field("monitor", &running.then_some(state.monitor))?;
         fields.serialize_field("labels", &self.labels)?;
+        let ports: Vec<_> = self.ports.iter().map(Port::fields).collect();
+        fields.serialize_field("ports", &ports)?;
         fields.end()
     }
 }
@@ -104,7 +108,16 @@ fn of(repo: &Repo, container: Container) -> (Info, Option<LaunchSpec>) {
         state: State::load(&directory),
         labels,
         volumes,
+        ports: spec.as_ref().map_or_else(Vec::new, published),
         container,
     };
     (info, spec)
+}
+
+/// Ports of the host that lead to a container.
+fn published(spec: &LaunchSpec) -> Vec<Port> {
+    match &spec.network {
+        Network::User(network) => network.ports.clone(),
+        _ => Vec::new(),
+    }
 }

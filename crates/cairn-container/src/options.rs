@@ -42,6 +42,8 @@ impl RunOptions {
             stop_timeout_secs: None,
             stop_signal: None,
             log: LogLimits::default(),
+            runtime: None,
+            sdnotify: None,
         }
     }
 }
@@ -107,4 +109,8 @@ pub struct RunOptions {
     pub stop_signal: Option<String>,
     /// How much of its output is kept.
     pub log: LogLimits,
+    /// Another OCI runtime that makes the container, by name or path.
+    pub runtime: Option<String>,
+    /// Who tells the service manager that it is ready: `container`, `conmon` (the monitor) or `ignore`.
+    pub sdnotify: Option<String>,
 }

@@ -14,7 +14,8 @@ use crate::command::CommandLine;
 use crate::environment::environment;
 use crate::error::{Error, Result, Step};
 use crate::options::RunOptions;
-use crate::{config, devices, generated, mounts, secrets, sysctl, ulimit, users};
+use crate::surroundings::Spaces;
+use crate::{config, devices, generated, mounts, secrets, service, sysctl, ulimit, users};
 
 /// A container that is ready to be started, locked by this process.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ impl Making<'_> {
     /// Decides everything and writes it down; the container's snapshot is mounted by `plan`.
     pub fn prepare(&self, lock: ContainerLock, plan: MountPlan) -> Result<Prepared> {
         let (options, around) = (self.options, &self.options.surroundings);
-        let (ipc, uts) = around.spaces(self.repo)?;
+        let Spaces { ipc, uts, pid } = around.spaces(self.repo, &options.network)?;
         let id = self.container.id.hex();
         let (ids, claim) = users::ids(around.userns.as_deref(), &id, options.security.privileged)?;
         let kept = users::kept(around.userns.as_deref());
@@ -53,9 +54,13 @@ impl Making<'_> {
         generated::check_hostname(&hostname)?;
         let cwd = working_directory(options.workdir.as_ref(), &self.config.working_dir)?;
         // Held until the spec says that they are used.
-        let mounts::Settled { mounts, held } = self.mounts(&hostname)?;
+        let mounts::Settled { mut mounts, held } = self.mounts(&hostname)?;
+        mounts.extend(service::socket(
+            options.sdnotify.as_deref(),
+            &self.directory,
+        ));
         let plan = self.plan(plan, &mounts, &cwd)?;
-        let env = environment(self.config, &options.env_files, &options.env)?;
+        let mut env = environment(self.config, &options.env_files, &options.env)?;
         let user = options.user.clone();
         // Who keeps their ids is who runs in it.
         let user = user.or_else(|| kept.map(|kept| format!("{}:{}", kept.uid, kept.gid)));
@@ -68,6 +73,9 @@ impl Making<'_> {
         let (ulimits, warnings) = ulimit::ulimits(&around.ulimits)?;
         let changed = config::changed(self.image, options, self.line, &env, &cwd, &user);
         config::write(&self.directory, &changed)?;
+        // Of this container, and not of an image that is made of it.
+        let notify = service::notify(options.sdnotify.as_deref())?;
+        env.extend(service::variable(notify));
         let spec = LaunchSpec {
             group: cairn_runtime::group_name(self.repo.root(), &id),
             plan,
@@ -98,13 +106,17 @@ impl Making<'_> {
             shm_bytes: around.shm_bytes()?,
             ipc,
             uts,
+            pid,
             ids,
             kept,
+            notify,
+            runtime: crate::runtime::program(options.runtime.as_deref())?,
             labels: labels(&options.labels)?,
             stop_timeout_secs: options.stop_timeout_secs,
             stop_signal: stop_signal(options, self.image)?,
             after: self.after()?,
         };
+        crate::runtime::check(&spec)?;
         let secrets = secrets::values(&spec)?;
         spec.save(&self.directory)?;
         drop(held);
@@ -175,7 +187,7 @@ impl Making<'_> {
 /// The host name that the process sees.
 fn hostname(options: &RunOptions, uts: &Space, container: &Container) -> Result<String> {
     match (&options.hostname, uts) {
-        (Some(_), Space::Host | Space::Container(..)) => Err(Error::Usage(
+        (Some(_), Space::Host | Space::Container { .. }) => Err(Error::Usage(
             "--hostname needs a host name of the container's own; omit --uts".into(),
         )),
         (Some(name), Space::Private) => Ok(name.clone()),

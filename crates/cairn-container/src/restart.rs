@@ -2,12 +2,12 @@
 
 use cairn_model::MountPlan;
 use cairn_repo::{Container, Repo};
-use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, MountKind, State, Text};
+use cairn_runtime::{ContainerLock, LaunchSpec, LogLimits, Mount, MountKind, State, Text};
 use cairn_snapshot::Snapshotter;
 
 use crate::error::{Error, Result};
 use crate::prepare::Prepared;
-use crate::{mounts, network, secrets, users};
+use crate::{mounts, network, secrets, surroundings, users};
 
 /// Prepares a container that does not run for another start; in the background, or with the caller's streams.
 /// `None` where it runs already.
@@ -27,12 +27,7 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
     })?;
     let mut spec = LaunchSpec::load(&directory)?;
     spec.plan = plan(repo, &container, &spec)?;
-    for mount in &mut spec.mounts {
-        if let MountKind::Image { snapshot, plan } = &mut mount.what {
-            let key = snapshot.parse().map_err(cairn_repo::Error::from)?;
-            *plan = repo.snapshots().mounts(&key)?;
-        }
-    }
+    show_images(repo, &mut spec.mounts)?;
     spec.detach = detach;
     if !detach {
         spec.interactive = interactive;
@@ -41,6 +36,7 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
         spec.log = Some(LogLimits::default());
     }
     spec.network = network::resolve(repo, &spec.network)?;
+    surroundings::look_up_again(repo, &mut spec)?;
     let secrets = secrets::values(&spec)?;
     // The range that it had may be another container's now; nothing on the disk tells which it was.
     let claim = users::claim_again(&mut spec.ids, &container.id.hex())?;
@@ -60,6 +56,17 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
         lock,
         claim,
     }))
+}
+
+/// Says how to mount images now: views of them may have left the cache, too.
+pub(crate) fn show_images(repo: &Repo, mounts: &mut [Mount]) -> Result<()> {
+    for mount in mounts {
+        if let MountKind::Image { snapshot, plan } = &mut mount.what {
+            let key = snapshot.parse().map_err(cairn_repo::Error::from)?;
+            *plan = repo.snapshots().mounts(&key)?;
+        }
+    }
+    Ok(())
 }
 
 /// How to mount a container now: what shows it may have left the cache since it was created.

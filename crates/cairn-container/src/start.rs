@@ -2,10 +2,11 @@
 
 use std::io::{PipeReader, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use cairn_runtime::monitor_command;
+use cairn_runtime::{AttachOptions, Attached, DetachKeys, attach_over, monitor_command};
 
 use crate::error::{Error, Result, Step};
 use crate::interrupt::Interrupts;
@@ -37,6 +38,9 @@ impl Prepared {
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {
         tracing::info!(container = self.name, "become the monitor");
+        if let Err(e) = crate::runtime::write_bundle(&self.spec, &self.directory) {
+            return e;
+        }
         // Before descriptors can be inherited: what takes the container back would hold its lock.
         interrupts.over();
         let made = monitor_command(
@@ -45,6 +49,7 @@ impl Prepared {
             &self.directory,
             &self.lock,
             self.claim.as_ref(),
+            None,
             None,
         );
         let (mut command, _order) = match made {
@@ -60,7 +65,27 @@ impl Prepared {
 
     /// Starts the monitor in the background and waits until the process has begun.
     pub fn start_detached(self, interrupts: &Interrupts) -> Result<()> {
+        self.start_with(interrupts, None)
+    }
+
+    /// The same with the caller's terminal attached from the beginning, until the container ends or the keys are
+    /// typed.
+    pub fn start_attached(self, interrupts: &Interrupts, keys: DetachKeys) -> Result<Attached> {
+        let (mine, theirs) = UnixStream::pair().step("create a socket pair")?;
+        let (directory, terminal) = (self.directory.clone(), self.spec.terminal);
+        self.start_with(interrupts, Some(theirs.into()))?;
+        let options = AttachOptions {
+            input: true,
+            terminal,
+            keys,
+            pass_signals: true,
+        };
+        Ok(attach_over(mine, &directory, &options)?)
+    }
+
+    fn start_with(self, interrupts: &Interrupts, client: Option<OwnedFd>) -> Result<()> {
         tracing::info!(container = self.name, "start the monitor in the background");
+        crate::runtime::write_bundle(&self.spec, &self.directory)?;
         let (mut reader, writer) = std::io::pipe().step("create a pipe")?;
         let writer = OwnedFd::from(writer);
         interrupts.over();
@@ -71,9 +96,16 @@ impl Prepared {
             &self.lock,
             self.claim.as_ref(),
             Some(&writer),
+            client.as_ref(),
         )?;
+        // What this process was told as a service is the container's matter only where that was asked for.
+        let socket = self
+            .spec
+            .notify
+            .and_then(|_| std::env::var_os("NOTIFY_SOCKET"));
         let child = command
             .env_clear()
+            .envs(socket.map(|socket| ("NOTIFY_SOCKET", socket)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -81,7 +113,7 @@ impl Prepared {
         let child = child.step("start the monitor")?;
         cairn_runtime::rootless::leave_to(child.id());
         // The monitor's own are the only ones now: they tell its end.
-        drop((writer, order, self.lock, self.claim));
+        drop((writer, client, order, self.lock, self.claim));
         answer(&mut reader, "the monitor")
     }
 }

@@ -1,7 +1,7 @@
 //! What surrounds a process: namespaces it shares.
 
 use cairn_repo::Repo;
-use cairn_runtime::{Space, State};
+use cairn_runtime::{LaunchSpec, Network, Space, State};
 
 use crate::error::{Error, Result};
 
@@ -24,18 +24,33 @@ pub struct Surroundings {
     pub shm_size: Option<String>,
 }
 
-impl Surroundings {
-    /// Where the host name is from, and the namespaces that are shared.
-    pub(crate) fn spaces(&self, repo: &Repo) -> Result<(Space, Space)> {
-        if let Some(text) = self.pid.as_deref().filter(|text| *text != "private") {
-            return Err(Error::Usage(format!(
-                "--pid {text} is not supported: the processes of a container could then outlive it"
-            )));
+/// Whose namespaces a container is in.
+pub(crate) struct Spaces {
+    pub ipc: Space,
+    pub uts: Space,
+    pub pid: Space,
+}
+
+impl Spaces {
+    fn check(&self, network: &Network) -> Result<()> {
+        if self.pid == Space::Private || !matches!(network, Network::User(_)) {
+            return Ok(());
         }
-        Ok((
-            space(repo, "--ipc", self.ipc.as_deref())?,
-            space(repo, "--uts", self.uts.as_deref())?,
+        Err(Error::Usage(
+            "--pid host and --pid container:NAME do not go with --network user, whose helper ends with a PID namespace of the container's own".into(),
         ))
+    }
+}
+
+impl Surroundings {
+    /// The namespaces that are shared.
+    pub(crate) fn spaces(&self, repo: &Repo, network: &Network) -> Result<Spaces> {
+        let spaces = Spaces {
+            ipc: space(repo, "--ipc", self.ipc.as_deref())?,
+            uts: space(repo, "--uts", self.uts.as_deref())?,
+            pid: space(repo, "--pid", self.pid.as_deref())?,
+        };
+        spaces.check(network).map(|()| spaces)
     }
 
     /// Size of `/dev/shm`, bytes.
@@ -63,12 +78,34 @@ fn space(repo: &Repo, option: &str, text: Option<&str>) -> Result<Space> {
             ))
         })?,
     };
+    neighbour(repo, option, name)
+}
+
+/// The namespaces of a launch as they are now: those of other containers are looked up by their ids.
+pub(crate) fn look_up_again(repo: &Repo, spec: &mut LaunchSpec) -> Result<()> {
+    again(repo, "--ipc", &mut spec.ipc)?;
+    again(repo, "--uts", &mut spec.uts)?;
+    again(repo, "--pid", &mut spec.pid)
+}
+
+fn again(repo: &Repo, option: &str, space: &mut Space) -> Result<()> {
+    match space {
+        // The first versions did not write the id down; then only that very process will do.
+        Space::Container { id, .. } if !id.is_empty() => *space = neighbour(repo, option, id)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The namespaces of a container that runs.
+fn neighbour(repo: &Repo, option: &str, name: &str) -> Result<Space> {
     let container = repo.containers().find(name)?;
     let state = State::load(&repo.containers().dir(&container.id));
-    match state.live_pid() {
-        Some(pid) => Ok(Space::Container(pid, state.start_ticks)),
-        None => Err(Error::Refused(format!(
-            "{option} {name}: the container is not running"
-        ))),
-    }
+    let (ticks, id) = (state.start_ticks, container.id.hex());
+    let lives = state
+        .live_pid()
+        .map(|pid| Space::Container { pid, ticks, id });
+    let name = container.name;
+    let gone = || format!("{option} container:{name}: the container is not running");
+    lives.ok_or_else(|| Error::Refused(gone()))
 }

@@ -125,11 +125,7 @@ fn process(spec: &LaunchSpec, user: &User) -> Result<Value> {
 }
 
 fn namespaces(spec: &LaunchSpec) -> Result<Value> {
-    let mut all = vec![
-        json!({"type": "pid"}),
-        json!({"type": "mount"}),
-        json!({"type": "cgroup"}),
-    ];
+    let mut all = vec![json!({"type": "mount"}), json!({"type": "cgroup"})];
     match &spec.network {
         Network::None => all.push(json!({"type": "network"})),
         Network::Namespace(path) => all.push(json!({"type": "network", "path": path})),
@@ -145,10 +141,10 @@ fn namespaces(spec: &LaunchSpec) -> Result<Value> {
             );
         }
     }
-    for (space, kind) in [(&spec.ipc, "ipc"), (&spec.uts, "uts")] {
+    for (space, kind) in [(&spec.pid, "pid"), (&spec.ipc, "ipc"), (&spec.uts, "uts")] {
         match space {
             Space::Private => all.push(json!({"type": kind})),
-            Space::Container(pid, _) => {
+            Space::Container { pid, .. } => {
                 all.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{kind}")}));
             }
             Space::Host => {}

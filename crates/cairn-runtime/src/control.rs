@@ -4,7 +4,7 @@
 //! connection is open: a frozen container thaws when whoever asked for it is done, interrupted or killed.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -47,14 +47,14 @@ struct Answer {
 
 /// Does something with the socket's name in `directory`, however long the directory's own path is: the name
 /// of a socket has 108 bytes at most (unix(7)).
-fn with_name<T>(
+pub(crate) fn with_name<T>(
     directory: &Path,
-    act: impl FnOnce(&Path) -> std::io::Result<T>,
-) -> std::io::Result<T> {
+    name: &str,
+    act: impl FnOnce(&Path) -> io::Result<T>,
+) -> io::Result<T> {
     let directory = File::open(directory)?;
-    act(&Path::new("/proc/self/fd")
-        .join(directory.as_raw_fd().to_string())
-        .join("control"))
+    let place = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
+    act(Path::new(&place))
 }
 
 /// Listens for requests to the container in `directory`.
@@ -62,7 +62,8 @@ pub(crate) fn listen(directory: &Path) -> Result<UnixListener> {
     // One of an earlier run that was killed.
     let _ = std::fs::remove_file(directory.join("control"));
     let listening = "listen at the container's control socket";
-    let listener = with_name(directory, |name| UnixListener::bind(name)).step(listening)?;
+    let listener =
+        with_name(directory, "control", |name| UnixListener::bind(name)).step(listening)?;
     listener.set_nonblocking(true).step(listening)?;
     Ok(listener)
 }
@@ -213,7 +214,7 @@ fn read_answer(mut stream: &UnixStream) -> std::io::Result<Vec<u8>> {
 /// Asks the monitor of the container in `directory`, which does what is asked before it answers.
 fn ask(directory: &Path, verb: Verb) -> Result<UnixStream> {
     let ask = "ask the container's monitor";
-    let mut stream = with_name(directory, |name| UnixStream::connect(name)).step(ask)?;
+    let mut stream = with_name(directory, "control", |name| UnixStream::connect(name)).step(ask)?;
     stream.set_read_timeout(Some(ANSWER_PATIENCE)).step(ask)?;
     let request = Request {
         version: VERSION,

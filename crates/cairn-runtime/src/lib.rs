@@ -58,7 +58,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-pub use attach::{AttachOptions, Attached, DetachKeys, attach};
+pub use attach::{AttachOptions, Attached, DetachKeys, attach, attach_over};
 pub use capability::Capabilities;
 pub use cgroup::{
     Figures, GroupPlace, can_control_devices, change as change_limits, figures,
@@ -77,8 +77,9 @@ pub use limits::{
 pub use log::{LogLimits, LogReader, LogRecord, LogStream};
 pub use monitor::{Ended, block_signals, pending_signal, signal_named};
 pub use network::{NetworkHelper, Port, UserNetwork};
+pub use notify::{Notify, SOCKET as NOTIFY_SOCKET, place as notify_place};
 pub use processes::{Process, processes};
-pub use root::{root_at_rest, root_of_running, user_in};
+pub use root::{root_at_rest, root_at_rest_with, root_of_running, user_in};
 pub use rootfs::protect::hidden_paths;
 pub use secret::{Secret, SecretSource, SecretValue};
 pub use spec::{LaunchSpec, Mount, MountKind, Network, Origin, Space};
@@ -118,7 +119,7 @@ pub fn stage(fd: i32) -> Result<Ended> {
 /// A command that becomes the monitor of the container in `directory`: to be executed by the process that
 /// holds the container's lock and its range of ids, or spawned by it. `secrets` are the bytes of those that the
 /// spec mounts, in its order. `started` is where the monitor says how
-/// the start went. The descriptors are inherited and have to stay open until then.
+/// the start went, and `client` its end of a connection that is attached from the beginning. The descriptors are inherited and have to stay open until then.
 pub fn monitor_command(
     spec: &LaunchSpec,
     secrets: &[SecretValue],
@@ -126,6 +127,7 @@ pub fn monitor_command(
     lock: &ContainerLock,
     claim: Option<&IdClaim>,
     started: Option<&OwnedFd>,
+    client: Option<&OwnedFd>,
 ) -> Result<(Command, OwnedFd)> {
     use crate::error::Step;
     let order = sealed::order(&Stage::Monitor(monitor::Order {
@@ -135,9 +137,10 @@ pub fn monitor_command(
         lock: lock.fd().as_raw_fd(),
         claim: claim.map(|claim| claim.fd().as_raw_fd()),
         started: started.map(AsRawFd::as_raw_fd),
+        client: client.map(AsRawFd::as_raw_fd),
     }))?;
     let claim = claim.map(IdClaim::fd);
-    for fd in [Some(&order), Some(lock.fd()), claim, started]
+    for fd in [Some(&order), Some(lock.fd()), claim, started, client]
         .into_iter()
         .flatten()
     {

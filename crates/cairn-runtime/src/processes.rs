@@ -60,7 +60,8 @@ pub fn processes(state: &State) -> Result<Vec<Process>> {
     let first = state.live_pid().ok_or_else(gone)?;
     let own = text(&format!("/proc/{first}/status")).ok_or_else(gone)?;
     // Its own number is the last of those that process 1 has.
-    let level = numbers(&own, "NSpid:").len();
+    let own_numbers = numbers(&own, "NSpid:");
+    let level = own_numbers.len();
     let root = openat(
         CWD,
         format!("/proc/{first}/root"),
@@ -70,7 +71,7 @@ pub fn processes(state: &State) -> Result<Vec<Process>> {
     let passwd = root.map(|root| crate::init::read_in(&root, "etc/passwd"));
     let names = user::names(&passwd.unwrap_or_default());
     let ids = text(&format!("/proc/{first}/uid_map")).unwrap_or_default();
-    let inside = Inside::of(first).ok_or_else(gone)?;
+    let inside = Inside::of(first, own_numbers.last() == Some(&1)).ok_or_else(gone)?;
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").step("list processes")?.flatten() {
         let Some(pid) = entry
@@ -129,26 +130,29 @@ fn id_inside(map: &str, uid: u32) -> Option<u32> {
 /// What tells a process of the container from others: its groups lie in the container's, or it shares the
 /// PID namespace.
 struct Inside {
-    namespace: std::path::PathBuf,
+    /// None where the namespace is not the container's own.
+    namespace: Option<std::path::PathBuf>,
     groups: Vec<String>,
 }
 
 impl Inside {
-    fn of(first: i32) -> Option<Self> {
+    fn of(first: i32, is_first: bool) -> Option<Self> {
         let groups = text(&format!("/proc/{first}/cgroup"))?;
         let own = |line: &&str| {
             line.rsplit('/')
                 .next()
                 .is_some_and(|name| name.starts_with("cairn-"))
         };
+        let namespace = fs::read_link(format!("/proc/{first}/ns/pid")).ok()?;
         Some(Self {
-            namespace: fs::read_link(format!("/proc/{first}/ns/pid")).ok()?,
+            namespace: is_first.then_some(namespace),
             groups: groups.lines().filter(own).map(str::to_owned).collect(),
         })
     }
 
     fn has(&self, pid: i32) -> bool {
-        if fs::read_link(format!("/proc/{pid}/ns/pid")).is_ok_and(|link| link == self.namespace) {
+        let link = || fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        if self.namespace.is_some() && self.namespace == link() {
             return true;
         }
         let groups = text(&format!("/proc/{pid}/cgroup")).unwrap_or_default();

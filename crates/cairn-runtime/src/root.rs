@@ -4,6 +4,7 @@
 //! used but by descriptors, or by paths that the kernel resolves inside of it (openat2(2)).
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use cairn_model::MountPlan;
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -11,6 +12,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use crate::error::{Error, Result, Step};
 use crate::init::read_in;
 use crate::init::user::{User, look_up};
+use crate::rootfs;
+use crate::spec::Mount;
 use crate::state::State;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -44,5 +47,28 @@ pub fn root_at_rest(plan: &MountPlan) -> Result<OwnedFd> {
     }
     let root = cairn_view::mount(plan)?;
     cairn_sys::mount_no_devices(&root).step("disable device nodes of the image")?;
+    Ok(root)
+}
+
+/// The same with what it mounts, attached at `place` in a mount namespace that this thread enters. The root itself
+/// may be `read_only`.
+pub fn root_at_rest_with(
+    plan: &MountPlan,
+    mounts: &[Mount],
+    place: &Path,
+    read_only: bool,
+) -> Result<OwnedFd> {
+    if mounts.is_empty() {
+        return root_at_rest(plan);
+    }
+    rootfs::alone()?;
+    let root = cairn_view::mount(plan)?;
+    cairn_sys::mount_no_devices(&root).step("disable device nodes of the image")?;
+    std::fs::create_dir_all(place).step(format!("create {}", place.display()))?;
+    cairn_view::attach(&root, place)?;
+    rootfs::add_all(&root, mounts)?;
+    if read_only {
+        cairn_sys::mount_read_only(&root, false).step("make the root read-only")?;
+    }
     Ok(root)
 }

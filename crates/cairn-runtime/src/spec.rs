@@ -10,6 +10,7 @@ use crate::error::{Error, Result, Step};
 use crate::limits::{DeviceNode, DeviceRule, Limits};
 use crate::log::LogLimits;
 use crate::network::UserNetwork;
+use crate::notify::Notify;
 use crate::seccomp::Filter;
 use crate::secret::Secret;
 use crate::text::Text;
@@ -107,8 +108,16 @@ pub enum Space {
     Private,
     /// The host's.
     Host,
-    /// That of another container, by its process 1: the number, and when it started, in clock ticks.
-    Container(i32, u64),
+    /// That of another container.
+    Container {
+        /// Its process 1, as the host numbers it.
+        pid: i32,
+        /// When that started, in clock ticks.
+        ticks: u64,
+        /// Id of the container, by which it is found again; the first versions did not write it down.
+        #[serde(default)]
+        id: String,
+    },
 }
 
 /// The size of `/dev/shm` unless told otherwise, as Docker has it.
@@ -189,12 +198,21 @@ pub struct LaunchSpec {
     /// Its host name.
     #[serde(default)]
     pub uts: Space,
+    /// The processes that it sees.
+    #[serde(default)]
+    pub pid: Space,
     /// Ids of the host that its own stand for; without, they are the host's.
     #[serde(default)]
     pub ids: Option<IdRange>,
     /// The caller's own ids, where they are an ordinary user and keep them inside.
     #[serde(default)]
     pub kept: Option<KeptId>,
+    /// Who tells the service manager that the container is ready.
+    #[serde(default)]
+    pub notify: Option<Notify>,
+    /// Another OCI runtime that makes the container, by its program.
+    #[serde(default)]
+    pub runtime: Option<PathBuf>,
     /// Labels, for people and programs.
     #[serde(default)]
     pub labels: std::collections::BTreeMap<String, String>,
@@ -215,6 +233,11 @@ impl LaunchSpec {
             (None, Some(kept)) => kept.owner(uid, gid),
             (None, None) => None,
         }
+    }
+
+    /// The kernel ends no process of it by itself: its PID namespace is not its own.
+    pub(crate) fn shares_processes(&self) -> bool {
+        self.pid != Space::Private
     }
 
     /// The secrets that it mounts, in the order of its mounts.
@@ -306,6 +329,22 @@ fn first_version() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_neighbour_without_an_id_is_read_as_it_was_written() {
+        let read = serde_json::from_str::<Space>(r#"{"Container": [5, 77]}"#).unwrap();
+        let neighbour = |id: &str| Space::Container {
+            pid: 5,
+            ticks: 77,
+            id: id.into(),
+        };
+        assert_eq!(read, neighbour(""));
+        let written = serde_json::to_string(&neighbour("ab")).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Space>(&written).unwrap(),
+            neighbour("ab")
+        );
+    }
 
     #[test]
     fn a_spec_of_a_newer_version_is_refused_with_the_next_step() {

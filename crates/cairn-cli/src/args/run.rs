@@ -111,6 +111,16 @@ pub struct Run {
     /// Number of log files to keep [default: 3]
     #[arg(long, value_name = "N")]
     pub log_max_files: Option<u32>,
+    /// Keys that leave the container running in the background, with -it: characters or ctrl-KEY, with commas
+    #[arg(long, value_name = "KEYS")]
+    pub detach_keys: Option<String>,
+    /// Who tells the service manager that the container is ready: the program in it, or the monitor when that has
+    /// begun [default: conmon in the foreground]
+    #[arg(long, value_name = "container|conmon|ignore")]
+    pub sdnotify: Option<String>,
+    /// OCI runtime that makes the container instead of Cairn itself, such as runc
+    #[arg(long, value_name = "NAME|PATH")]
+    pub runtime: Option<String>,
     /// Run an init process that forwards signals and reaps orphans
     #[arg(long)]
     pub init: bool,
@@ -143,7 +153,7 @@ pub struct Security {
     /// Whose host name the container has: private, host or container:NAME
     #[arg(long, value_name = "MODE")]
     pub uts: Option<String>,
-    /// Whose processes the container sees; only private is supported
+    /// Whose processes the container sees: private, host or container:NAME
     #[arg(long, value_name = "MODE")]
     pub pid: Option<String>,
     /// Whose user and group ids the container has: the host's, a free range of ids that no other container

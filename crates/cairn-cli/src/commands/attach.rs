@@ -19,7 +19,12 @@ pub fn attach(env: &Env, args: &Attach) -> Result<u8> {
     let found = Attaching::find(&repo, name, !args.no_stdin, keys, args.sig_proxy)?;
     // From here on nothing holds the database.
     drop(repo);
-    match found.attach()? {
+    outcome(found.attach()?, name)
+}
+
+/// The exit code of a client of container `name`, or the words for why it has none.
+pub fn outcome(attached: Attached, name: &str) -> Result<u8> {
+    match attached {
         Attached::Ended(code) => Ok(code),
         Attached::Left => {
             output::say(&format!("detached; container {name} is still running"));

@@ -1,17 +1,51 @@
 //! `cairn driver`.
 
-use anyhow::Result;
-
-use cairn_runtime::rootless::Rootless;
-
 use super::{Caller, Env};
 use crate::output;
+use anyhow::Result;
+use cairn_repo::DriverReport;
+use cairn_runtime::rootless::Rootless;
+use serde::Serialize;
+
+/// What `cairn driver` tells.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    report: DriverReport,
+    /// None for root, who has all.
+    ids: Option<Ids>,
+}
+
+/// The user ids that an ordinary user's containers have.
+#[derive(Serialize)]
+struct Ids {
+    count: u64,
+    /// Why there are no more.
+    why: Option<String>,
+}
+
+impl Ids {
+    fn of(caller: &Caller) -> Option<Self> {
+        match caller {
+            Caller::Plain => None,
+            Caller::Rootless(Rootless { ids, why_single }) => Some(Self {
+                count: *ids,
+                why: why_single.clone(),
+            }),
+            Caller::Shut(e) => Some(Self {
+                count: 0,
+                why: Some(cairn_model::one_line(e)),
+            }),
+        }
+    }
+}
 
 /// `cairn driver`
 pub fn show(env: &Env) -> Result<()> {
     let report = env.open()?.views().report()?;
     if env.json {
-        return Ok(output::report(&report)?);
+        let ids = Ids::of(&env.caller);
+        return Ok(output::report(&Shown { report, ids })?);
     }
     let why = if report.forced {
         "named with --driver or in cairn.toml"

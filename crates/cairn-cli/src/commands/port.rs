@@ -1,7 +1,7 @@
 //! `cairn port`
 
 use anyhow::{Context, Result};
-use cairn_runtime::{Network, UserNetwork};
+use cairn_runtime::{Network, Port, UserNetwork};
 use serde_json::json;
 
 use super::Env;
@@ -34,15 +34,7 @@ pub fn port(env: &Env, name: &str) -> Result<()> {
 /// What leads to a container that has a network of its own.
 fn published(env: &Env, name: &str, network: &UserNetwork) -> Result<()> {
     if env.json {
-        let ports = network.ports.iter().map(|port| {
-            json!({
-                "address": port.address,
-                "host": port.host,
-                "container": port.container,
-                "protocol": port.protocol(),
-            })
-        });
-        let ports: Vec<_> = ports.collect();
+        let ports: Vec<_> = network.ports.iter().map(Port::fields).collect();
         return Ok(output::json(&json!({"network": "user", "ports": ports}))?);
     }
     for port in &network.ports {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use cairn_container::Info;
-use cairn_runtime::{State, Status};
+use cairn_runtime::{Port, State, Status};
 
 use super::Env;
 use super::template::Template;
@@ -65,25 +65,40 @@ pub fn list(env: &Env, args: &Ps) -> Result<()> {
     print(&containers, args.no_trunc)
 }
 
+const COLUMNS: [&str; 6] = ["NAME", "ID", "IMAGE", "COMMAND", "STATUS", "PORTS"];
+
 fn print(containers: &[Info], whole: bool) -> Result<()> {
-    let mut table = Table::new(&["NAME", "ID", "IMAGE", "COMMAND", "STATUS"]);
+    // Most have none: then others get the room.
+    let ports = containers.iter().any(|info| !ports(info).is_empty());
+    let columns = COLUMNS.len() - usize::from(!ports);
+    let mut table = Table::new(&COLUMNS[..columns]);
     if whole {
         table = table.whole();
     }
     for info in containers {
-        let container = &info.container;
-        table.row(vec![
-            container.name.clone(),
-            match whole {
-                true => container.id.hex(),
-                false => container.id.short(),
-            },
-            container.image_name.clone(),
-            container.command.join(" "),
-            status_text(&info.state),
-        ]);
+        table.row(cells(info, whole).into_iter().take(columns).collect());
     }
     Ok(table.print()?)
+}
+
+fn cells(info: &Info, whole: bool) -> [String; 6] {
+    let container = &info.container;
+    [
+        container.name.clone(),
+        match whole {
+            true => container.id.hex(),
+            false => container.id.short(),
+        },
+        container.image_name.clone(),
+        container.command.join(" "),
+        status_text(&info.state),
+        ports(info),
+    ]
+}
+
+fn ports(info: &Info) -> String {
+    let ports = info.ports.iter().filter(|_| info.state.is_running());
+    ports.map(Port::short).collect::<Vec<_>>().join(", ")
 }
 
 /// What a container has to be to be shown; of several values for one name any will do, except for labels.

@@ -10,9 +10,9 @@ use cairn_container::{
     Interrupts, LimitOptions, Names, Prepared, RunOptions, Security, Surroundings, network,
 };
 use cairn_repo::{Repo, Settings};
-use cairn_runtime::{LogLimits, Text};
+use cairn_runtime::{DetachKeys, LogLimits, Text};
 
-use super::{Env, pull};
+use super::{Env, attach, pull};
 use crate::args::{Run, When};
 use crate::output::{self, Usage};
 
@@ -40,7 +40,10 @@ pub fn step(order: i32) -> Result<u8> {
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
     let (cidfile, pull) = (args.cidfile.clone(), args.pull);
+    let keys = detach_keys(&args)?;
     let mut options = options(args, &env.settings()?)?;
+    // One can leave only what goes on without this process.
+    options.detach |= keys.is_some();
     // Before other threads are started.
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = pull::open(env, pull)?;
@@ -58,6 +61,9 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
         return Err(prepared.become_monitor(&interrupts).into());
     }
     let name = prepared.name().to_owned();
+    if let Some(keys) = keys {
+        return attach::outcome(prepared.start_attached(&interrupts, keys)?, &name);
+    }
     prepared.start_detached(&interrupts)?;
     if env.json {
         output::json(&serde_json::json!({ "name": name }))?;
@@ -65,6 +71,22 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
         println!("{name}");
     }
     Ok(0)
+}
+
+/// The keys that leave a container in the foreground, where they are given: it is in the background then, with the
+/// caller's terminal attached.
+fn detach_keys(args: &Run) -> Result<Option<DetachKeys>> {
+    let Some(text) = args.detach_keys.as_deref().filter(|_| !args.detach) else {
+        return Ok(None);
+    };
+    let keys = DetachKeys::parse(text).map_err(|e| Usage(e.to_string()))?;
+    if !(args.interactive && args.tty) {
+        return Err(Usage("--detach-keys needs -it: keys are typed at a terminal".into()).into());
+    }
+    if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        return Err(Usage("--detach-keys: standard input is not a terminal".into()).into());
+    }
+    Ok(Some(keys))
 }
 
 /// A container of an image that is pulled where it has to be.
@@ -151,7 +173,16 @@ pub fn create(env: &Env, args: Run) -> Result<()> {
     Ok(())
 }
 
+/// How much of a container's output is kept: as the options say, or else the settings.
+fn log_limits(args: &Run, settings: &Settings) -> Result<LogLimits> {
+    let size = args.log_max_size.unwrap_or(settings.log_bytes_max());
+    let files = args.log_max_files.unwrap_or(settings.log_files());
+    let rule = "--log-max-size must be at least 66K and --log-max-files 1 to 100";
+    LogLimits::new(size, files).ok_or_else(|| Usage(rule.into()).into())
+}
+
 fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
+    let log = log_limits(&args, settings)?;
     let mut words = args.image_and_command.into_iter();
     let image = words.next().unwrap_or_default().into_string();
     let image = image.map_err(|name| Usage(format!("{} is not an image name", name.display())))?;
@@ -214,12 +245,8 @@ fn options(args: Run, settings: &Settings) -> Result<RunOptions> {
             options: args.security.security_opt,
         },
         stop_signal: args.stop_signal,
-        log: LogLimits::new(
-            args.log_max_size.unwrap_or(settings.log_bytes_max()),
-            args.log_max_files.unwrap_or(settings.log_files()),
-        )
-        .ok_or_else(|| {
-            Usage("--log-max-size must be at least 66K and --log-max-files 1 to 100".into())
-        })?,
+        runtime: args.runtime,
+        sdnotify: args.sdnotify,
+        log,
     })
 }

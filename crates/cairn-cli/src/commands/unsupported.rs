@@ -7,7 +7,7 @@ const NO_HEALTH: &str = "health checks are not run";
 const NO_LOG_DRIVER: &str = "output goes to standard output, or to \"cairn logs\" with -d";
 const NO_THROTTLE: &str = "use --blkio-weight";
 
-const OPTIONS: [(&str, &str); 47] = [
+const OPTIONS: [(&str, &str); 45] = [
     ("--annotation", "use --label"),
     (
         "--attach",
@@ -28,10 +28,6 @@ const OPTIONS: [(&str, &str); 47] = [
     ("--cpu-rt-period", "use --cpus"),
     ("--cpu-rt-runtime", "use --cpus"),
     ("--cpuset-mems", "use --cpuset-cpus"),
-    (
-        "--detach-keys",
-        "start it with -dit, then use \"cairn attach --detach-keys\"",
-    ),
     ("--device-read-bps", NO_THROTTLE),
     ("--device-read-iops", NO_THROTTLE),
     ("--device-write-bps", NO_THROTTLE),
@@ -75,7 +71,6 @@ const OPTIONS: [(&str, &str); 47] = [
         "--restart",
         "let a service manager run it in the foreground",
     ),
-    ("--runtime", "there is one runtime"),
     ("--sig-proxy", "signals are passed on; see \"cairn attach\""),
     ("--storage-opt", "the repository's file system is the limit"),
     (

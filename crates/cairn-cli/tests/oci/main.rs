@@ -4,6 +4,9 @@
 #[macro_use]
 mod common;
 
+#[path = "../common/screen.rs"]
+mod screen;
+
 mod bundle;
 mod containerd;
 mod exec;

@@ -8,7 +8,8 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg}
 use serde_json::json;
 
 use crate::bundle::Bundle;
-use crate::common::is_root;
+use crate::common::{eventually, is_root};
+use crate::screen::Screen;
 
 /// Takes the descriptor that somebody sends.
 fn take(listener: &UnixListener) -> OwnedFd {
@@ -94,4 +95,56 @@ fn the_console_socket_gets_the_terminal_of_a_container_and_of_a_process() {
         read(take(&listener)).contains("not found"),
         "there is no tty(1) in it"
     );
+}
+
+#[test]
+fn a_container_in_the_foreground_has_the_callers_terminal() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let mut bundle = Bundle::new("stty size; read line; echo got-$line; exit 5");
+    crate::common::add_program(&bundle.path("rootfs"), "stty");
+    bundle.config["process"]["terminal"] = json!(true);
+    let (screen, mut child) = Screen::with(&mut bundle.oci(&["run", "ID"]));
+    eventually("it has the size of the caller's", || screen.shows("33 77"));
+    screen.types(b"words\n");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    eventually("its words are shown", || screen.shows("got-words"));
+}
+
+#[test]
+fn a_process_in_the_foreground_has_the_callers_terminal() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let bundle = Bundle::new("exec sleep 1000");
+    crate::common::add_program(&bundle.path("rootfs"), "stty");
+    bundle.create(&[]);
+    bundle.ok(&["start", "ID"]);
+    let exec = [
+        "exec",
+        "--tty",
+        "ID",
+        "sh",
+        "-c",
+        "stty size; read line; echo got-$line; exit 6",
+    ];
+    let (screen, mut child) = Screen::with(&mut bundle.oci(&exec));
+    eventually("it has the size of the caller's", || screen.shows("33 77"));
+    screen.types(b"words\n");
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+    eventually("its words are shown", || screen.shows("got-words"));
+    // Ctrl-C is a signal inside, not to the command.
+    let exec = [
+        "exec",
+        "-t",
+        "ID",
+        "sh",
+        "-c",
+        "trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done",
+    ];
+    let (screen, mut child) = Screen::with(&mut bundle.oci(&exec));
+    eventually("it is ready", || screen.shows("ready"));
+    screen.types(b"\x03");
+    assert_eq!(child.wait().unwrap().code(), Some(7));
 }

@@ -18,7 +18,9 @@ use std::path::PathBuf;
 use cairn_layer::{Limits, TarWriter, read_stream};
 use cairn_model::{Entry, Kind};
 use cairn_repo::Repo;
-use cairn_runtime::{ContainerLock, LaunchSpec, Origin, State, root_at_rest, root_of_running};
+use cairn_runtime::{
+    ContainerLock, LaunchSpec, Mount, MountKind, Origin, State, root_at_rest_with, root_of_running,
+};
 
 use crate::error::{Error, Result};
 use crate::mounts;
@@ -173,25 +175,45 @@ fn open(
         ))
     })?;
     let spec = LaunchSpec::load(&directory)?;
-    if write && spec.read_only {
+    let mut shown = shown_at_rest(&spec, &container.name, path, write)?;
+    crate::restart::show_images(repo, &mut shown)?;
+    let plan = crate::restart::plan(repo, &container, &spec)?;
+    drop(hold);
+    let root = root_at_rest_with(&plan, &shown, &directory.join("root"), spec.read_only)?;
+    Ok((root, Some(lock)))
+}
+
+/// What a container that does not run shows beside its root: what it mounts of the host, of volumes and of images.
+/// A path in something that is there only while it runs is refused, and one that nothing can be written to.
+fn shown_at_rest(spec: &LaunchSpec, name: &str, path: &[u8], write: bool) -> Result<Vec<Mount>> {
+    let names = mounts::normal(path);
+    let holds = |mount: &Mount| names.starts_with(&mounts::normal(mount.target.as_bytes()));
+    let (shown, hidden): (Vec<&Mount>, Vec<&Mount>) = spec
+        .mounts
+        .iter()
+        .filter(|mount| mount.origin != Origin::Generated)
+        .partition(|mount| is_there(mount));
+    if let Some(mount) = hidden.into_iter().find(|mount| holds(mount)) {
+        return Err(Error::Refused(format!(
+            "{} is mounted while container {name} runs only; start it with \"cairn start {name}\"",
+            mount.target.lossy()
+        )));
+    }
+    if write && spec.read_only && !shown.iter().any(|mount| holds(mount)) {
         return Err(Error::Refused(format!(
             "container {name} has a read-only root file system; nothing can be copied to it"
         )));
     }
-    let names = mounts::normal(path);
-    for mount in &spec.mounts {
-        if mount.origin != Origin::Generated
-            && names.starts_with(&mounts::normal(mount.target.as_bytes()))
-        {
-            return Err(Error::Refused(format!(
-                "{} is mounted while container {name} runs only; start it with \"cairn start {name}\"",
-                mount.target.lossy()
-            )));
-        }
+    Ok(shown.into_iter().cloned().collect())
+}
+
+/// True for what can be mounted while the container does not run.
+fn is_there(mount: &Mount) -> bool {
+    match &mount.what {
+        MountKind::Bind { source } | MountKind::FlatBind { source } => source.exists(),
+        MountKind::Image { .. } => true,
+        MountKind::Tmpfs { .. } | MountKind::Secret(_) => false,
     }
-    let plan = crate::restart::plan(repo, &container, &spec)?;
-    drop(hold);
-    Ok((root_at_rest(&plan)?, Some(lock)))
 }
 
 /// Docker's rules for where a copy goes: into a directory that is there, else to the name that was given.

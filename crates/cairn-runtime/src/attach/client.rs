@@ -1,7 +1,7 @@
 //! The caller's side: its standard streams, in place of the container's.
 
 use std::io::Write;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,32 @@ pub fn attach(directory: &Path, options: &AttachOptions) -> Result<Attached> {
     state.live_pid().ok_or_else(gone)?;
     cairn_sys::ignore_broken_pipe();
     let signals = Signals::watch()?;
-    let connection = Arc::new(control::attach(directory)?);
+    let connection = control::attach(directory)?;
+    connected(connection, &signals, Some(&process), options)
+}
+
+/// The same over a connection that the monitor has had from the beginning; the container may have ended since.
+pub fn attach_over(
+    connection: UnixStream,
+    directory: &Path,
+    options: &AttachOptions,
+) -> Result<Attached> {
+    cairn_sys::ignore_broken_pipe();
+    let signals = Signals::watch()?;
+    let state = State::load(directory);
+    let pid = state.live_pid().and_then(Pid::from_raw);
+    let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let process = process.filter(|_| state.live_pid().is_some());
+    connected(connection, &signals, process.as_ref(), options)
+}
+
+fn connected(
+    connection: UnixStream,
+    signals: &Signals,
+    process: Option<&OwnedFd>,
+    options: &AttachOptions,
+) -> Result<Attached> {
+    let connection = Arc::new(connection);
     let left = Arc::new(AtomicBool::new(false));
     let stdin_is_terminal = rustix::termios::isatty(rustix::stdio::stdin());
     let _raw = (options.terminal && options.input)
@@ -88,7 +113,11 @@ pub fn attach(directory: &Path, options: &AttachOptions) -> Result<Attached> {
                 match Signal::try_from(signal) {
                     Ok(Signal::SIGWINCH) if options.terminal => show_size(&connection, false),
                     Ok(Signal::SIGWINCH | Signal::SIGCHLD | Signal::SIGURG | Signal::SIGCONT) => {}
-                    _ if options.pass_signals => pass_on(signal, &process, None),
+                    _ if options.pass_signals => {
+                        if let Some(process) = process {
+                            pass_on(signal, process, None);
+                        }
+                    }
                     _ => return Ok(Attached::Interrupted(signal)),
                 }
             }

@@ -16,5 +16,5 @@ mod frame;
 mod keys;
 pub(crate) mod server;
 
-pub use client::{AttachOptions, Attached, attach};
+pub use client::{AttachOptions, Attached, attach, attach_over};
 pub use keys::DetachKeys;

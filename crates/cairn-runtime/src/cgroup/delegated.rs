@@ -18,7 +18,7 @@ pub(super) fn subtree() -> Option<String> {
     if crate::rootless::has_all_ids() {
         return None;
     }
-    let unified = hierarchies().into_iter().find(|h| h.unified)?;
+    let unified = hierarchies().iter().find(|h| h.unified)?;
     topmost(&own()?, |group| is_given(&unified.root.join(group)))
 }
 
@@ -46,8 +46,7 @@ fn topmost(own: &str, is_given: impl Fn(&Path) -> bool) -> Option<String> {
 /// Moves this process out of the way of the controllers: to be called by a command that is going to be, or to
 /// start, the monitor of a container with limits.
 pub fn make_room() {
-    let (Some(top), Some(unified)) = (subtree(), hierarchies().into_iter().find(|h| h.unified))
-    else {
+    let (Some(top), Some(unified)) = (subtree(), hierarchies().iter().find(|h| h.unified)) else {
         return;
     };
     if own().as_deref() == Some(&top) {

@@ -64,7 +64,7 @@ fn field(text: &str, name: &str) -> Option<u64> {
 /// What the container of these groups uses, whose process 1 is `pid`. `own_network` says that its network is
 /// not the host's.
 pub fn figures(group: &str, pid: i32, own_network: bool) -> Figures {
-    let mut figures = of_groups(&hierarchies(), group);
+    let mut figures = of_groups(hierarchies(), group);
     let devices = own_network
         .then(|| fs::read_to_string(format!("/proc/{pid}/net/dev")).ok())
         .flatten();

@@ -29,7 +29,7 @@ impl Frozen {
                     .into(),
             )
         };
-        let unified = hierarchies().into_iter().find(|h| h.unified);
+        let unified = hierarchies().iter().find(|h| h.unified);
         let path = unified.ok_or_else(cannot)?.root.join(group);
         // The process may have made groups of its own below its group, never beside it.
         let member = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|_| cannot())?;

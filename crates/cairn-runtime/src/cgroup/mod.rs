@@ -14,6 +14,7 @@ mod limits;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -34,8 +35,14 @@ struct Hierarchy {
     unified: bool,
 }
 
-/// All hierarchies that are mounted here (proc_pid_mountinfo(5)), each once.
-fn hierarchies() -> Vec<Hierarchy> {
+/// All hierarchies that are mounted here, each once; as they were when this process first looked.
+fn hierarchies() -> &'static [Hierarchy] {
+    static FOUND: OnceLock<Vec<Hierarchy>> = OnceLock::new();
+    FOUND.get_or_init(find_hierarchies)
+}
+
+/// The same by the table of mounts (proc_pid_mountinfo(5)).
+fn find_hierarchies() -> Vec<Hierarchy> {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let mut found: Vec<(String, Hierarchy)> = Vec::new();
     for line in table.lines() {
@@ -85,7 +92,7 @@ fn repository_prefix(repository: &Path) -> String {
 /// in version 1 not for a thread that moves itself ([`enter_alone`]).
 pub fn prepare(group: &str) -> Option<OwnedFd> {
     let hierarchies = hierarchies();
-    make(&hierarchies, group);
+    make(hierarchies, group);
     let unified = hierarchies.iter().find(|hierarchy| hierarchy.unified)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     openat(CWD, unified.root.join(group), flags, Mode::empty()).ok()
@@ -107,59 +114,61 @@ fn has(path: &Path, pid: i32) -> bool {
 /// Makes the groups where they are missing, sets their limits and puts a process into those it is not in.
 pub fn place(group: &str, limits: &Limits, pid: i32) -> Result<()> {
     let hierarchies = hierarchies();
-    make(&hierarchies, group);
-    for hierarchy in &hierarchies {
+    let is_elsewhere = |hierarchy: &&Hierarchy| !has(&hierarchy.root.join(group), pid);
+    for hierarchy in hierarchies.iter().filter(is_elsewhere) {
+        make(std::slice::from_ref(hierarchy), group);
         let path = hierarchy.root.join(group);
-        if has(&path, pid) {
-            continue;
-        }
         if fs::write(path.join("cgroup.procs"), pid.to_string()).is_err() {
             // Without limits, sharing the caller's group is no reason not to run.
             let _ = fs::remove_dir(&path);
         }
     }
     // The process is ours until its root is built: nothing is lost by limits that come after it.
-    limits::apply(&hierarchies, group, limits)
+    limits::apply(hierarchies, group, limits)
 }
 
 /// Changes the limits of groups that are there.
 pub fn limit(group: &str, limits: &Limits) -> Result<()> {
-    limits::apply(&hierarchies(), group, limits)
+    limits::apply(hierarchies(), group, limits)
 }
 
 /// The processes in a group and below it, as the host numbers them, each once.
 pub fn members(group: &str) -> std::collections::BTreeSet<i32> {
-    let mut all = Vec::new();
-    for place in places(group) {
-        subtree(&place.path, 0, &mut all);
-    }
-    let texts = all
+    let places = places(group);
+    places
         .iter()
-        .filter_map(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
-    let numbers = |text: String| {
-        let pids = text.lines().filter_map(|line| line.parse().ok());
-        pids.collect::<Vec<i32>>()
-    };
-    // Those that this process cannot see are 0.
-    texts.flat_map(numbers).filter(|pid| *pid > 0).collect()
+        .flat_map(|place| processes_below(&place.path))
+        .collect()
+}
+
+/// The processes in a group, by its directory, and below it. Those that this process cannot see are left out.
+fn processes_below(path: &Path) -> Vec<i32> {
+    let mut all = Vec::new();
+    subtree(path, 0, &mut all);
+    let read = |path: &PathBuf| fs::read_to_string(path.join("cgroup.procs")).ok();
+    let texts: Vec<String> = all.iter().filter_map(read).collect();
+    let lines = texts.iter().flat_map(|text| text.lines());
+    lines
+        .filter_map(|line| line.parse().ok().filter(|pid| *pid > 0))
+        .collect()
 }
 
 /// Denies the container all devices but those of the rules: once its root is built, for some drivers mount
 /// block devices.
 pub fn restrict_devices(group: &str, rules: &[DeviceRule]) -> Result<()> {
-    devices::restrict(&hierarchies(), group, rules)
+    devices::restrict(hierarchies(), group, rules)
 }
 
 /// True where this process can control the devices of a container.
 pub fn can_control_devices() -> bool {
     rustix::process::geteuid().is_root()
         && crate::rootless::has_all_ids()
-        && devices::possible(&hierarchies())
+        && devices::possible(hierarchies())
 }
 
 /// True where the kernel killed a process of the container because its memory was used up.
 pub fn ran_out_of_memory(group: &str) -> bool {
-    limits::ran_out_of_memory(&hierarchies(), group)
+    limits::ran_out_of_memory(hierarchies(), group)
 }
 
 fn make(hierarchies: &[Hierarchy], group: &str) {
@@ -204,7 +213,7 @@ pub struct GroupPlace {
 
 /// The groups that a container has.
 pub fn places(group: &str) -> Vec<GroupPlace> {
-    let place = |hierarchy: Hierarchy| {
+    let place = |hierarchy: &Hierarchy| {
         let path = hierarchy.root.join(group);
         let name = hierarchy.root.file_name()?.to_string_lossy().into_owned();
         let unified = hierarchy.unified;
@@ -214,7 +223,7 @@ pub fn places(group: &str) -> Vec<GroupPlace> {
             unified,
         })
     };
-    hierarchies().into_iter().filter_map(place).collect()
+    hierarchies().iter().filter_map(place).collect()
 }
 
 /// Puts this process, and what it starts, into the groups of a container that runs: into all that it has.
@@ -265,31 +274,31 @@ pub fn remove(group: &str) {
     }
 }
 
-/// Kills whatever is left in the groups of a container whose monitor is gone, and removes them.
+/// Kills whatever is left in the groups of a container, and removes them.
 pub fn kill_and_remove(group: &str) {
+    let start = Instant::now();
     for hierarchy in hierarchies() {
         let path = hierarchy.root.join(group);
-        if !path.exists() {
-            continue;
-        }
-        // Linux 5.14; what is frozen dies, too.
-        if fs::write(path.join("cgroup.kill"), "1").is_err() {
-            let mut all = Vec::new();
-            subtree(&path, 0, &mut all);
-            let pids = all
-                .iter()
-                .filter_map(|path| fs::read_to_string(path.join("cgroup.procs")).ok());
-            for pid in pids.flat_map(|text| {
-                let numbers = text.lines().filter_map(|line| line.parse().ok());
-                numbers.collect::<Vec<i32>>()
-            }) {
-                if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-                }
+        while path.exists() && start.elapsed() < EMPTY_TIMEOUT {
+            kill(&path);
+            if remove_tree(&path) {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
-    remove(group);
+}
+
+/// Kills all processes of a group and below it, at once where the kernel can (Linux 5.14, version 2); what is frozen
+/// dies, too.
+fn kill(path: &Path) {
+    if fs::write(path.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    let pids = processes_below(path).into_iter();
+    for pid in pids.filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
 }
 
 /// Removes the groups of this repository's containers for which `keep` says no; how many.

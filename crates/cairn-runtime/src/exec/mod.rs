@@ -9,6 +9,7 @@
 pub(crate) mod join;
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -97,7 +98,7 @@ fn run(order: &Order, started: &mut Option<OwnedFd>) -> Result<u8> {
     let raw = (terminal.is_some() && spec.interactive)
         .then(Raw::enter)
         .flatten();
-    let pumps = Pumps::start(spec, std::path::Path::new("/"), streams, terminal.as_ref())?;
+    let pumps = Pumps::start(spec, Path::new("/"), streams, terminal.as_ref(), None)?;
     let code = relay(child, &signals, &process, terminal.as_ref());
     drop(raw);
     pumps.finish();

@@ -1,7 +1,7 @@
 //! Process 1 of the container, until it becomes the process the user asked for.
 
 pub(crate) mod identity;
-mod namespaces;
+pub(crate) mod namespaces;
 pub(crate) mod program;
 mod reap;
 pub(crate) mod reset;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use nix::sched::CloneFlags;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::UnmountFlags;
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{PidfdFlags, Signal, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use self::program::Program;
@@ -66,6 +66,7 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
         .step("mark the socket close-on-exec")?;
     // The monitor puts this process into groups that it cannot enter by itself, while the root is being built.
     cgroup::enter_alone(&spec.group);
+    end_with_parent(spec)?;
     let myself = rustix::process::getpid();
     let pidfd = pidfd_open(myself, PidfdFlags::empty()).step("open this process")?;
     wire::send_process(socket, &pidfd)?;
@@ -102,17 +103,32 @@ fn launch(order: &Order, slot: &mut Option<OwnedFd>) -> Result<Infallible> {
     let _ = nix::sched::unshare(CloneFlags::CLONE_NEWCGROUP);
     reset::surroundings(&spec.ulimits)?;
     identity::assume(spec, &user, users.as_ref())?;
+    // A change of ids takes it away.
+    end_with_parent(spec)?;
     stay_in(spec, entered.is_ok())?;
     cairn_sys::close_on_exec_from(3).step("close inherited descriptors")?;
     if spec.init {
         // Process 1 is within reach of the processes beside it: it is under the filter, too.
         reap::block_signals()?;
+        if spec.shares_processes() {
+            reap::adopt()?;
+        }
         identity::shut(spec)?;
         return stay(&program, slot);
     }
     reset::signals()?;
     identity::shut(spec)?;
     program.execute()
+}
+
+/// Where no namespace ends this process with the one around the container, a signal does.
+fn end_with_parent(spec: &LaunchSpec) -> Result<()> {
+    let signal = spec.shares_processes().then_some(Signal::KILL);
+    match signal {
+        None => Ok(()),
+        signal => rustix::process::set_parent_process_death_signal(signal)
+            .step("tie the container to its monitor"),
+    }
 }
 
 /// A small file of the container as text; empty where it is missing or not a file.

@@ -76,14 +76,14 @@ fn join_others(spec: &LaunchSpec) -> Result<CloneFlags> {
         match space {
             Space::Private => own |= kind,
             Space::Host => {}
-            Space::Container(pid, ticks) => join_of(*pid, *ticks, file, kind)?,
+            Space::Container { pid, ticks, .. } => join_of(*pid, *ticks, file, kind)?,
         }
     }
     Ok(own)
 }
 
 /// Joins a namespace of the process that has this number and began at this time.
-fn join_of(pid: i32, ticks: u64, file: &str, kind: CloneFlags) -> Result<()> {
+pub(crate) fn join_of(pid: i32, ticks: u64, file: &str, kind: CloneFlags) -> Result<()> {
     let gone = || {
         Error::Invalid(format!(
             "the container whose {file} namespace to join has exited"

@@ -15,6 +15,12 @@ pub fn block_signals() -> Result<()> {
     signals.thread_block().step("block signals")
 }
 
+/// Where this is not process 1 of its namespace: those whose parent ends become its children all the same.
+pub fn adopt() -> Result<()> {
+    let myself = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(myself)).step("adopt orphans")
+}
+
 /// Waits for the end of `child`; its exit code.
 pub fn reap(child: i32) -> u8 {
     loop {

@@ -6,7 +6,9 @@
 //! free. Whoever waits for the lock finds all of that done.
 
 mod after;
+mod beside;
 pub(crate) mod ends;
+mod foreign;
 mod outer;
 pub(crate) mod relay;
 pub(crate) mod signals;
@@ -14,6 +16,7 @@ pub(crate) mod streams;
 pub(crate) mod terminal;
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -30,6 +33,7 @@ use self::streams::{Pumps, Streams, pipes};
 use self::terminal::Raw;
 use crate::error::{Error, Result, Step};
 use crate::events::{self, Event};
+use crate::notify::{Heard, Notify};
 use crate::secret::SecretValue;
 use crate::spec::{LaunchSpec, Network};
 use crate::state::{ContainerLock, State, Status, start_ticks};
@@ -54,6 +58,9 @@ pub struct Order {
     pub claim: Option<i32>,
     /// Number of the descriptor where it says how the start went, for a container in the background.
     pub started: Option<i32>,
+    /// Number of the descriptor of a client that is attached from the beginning.
+    #[serde(default)]
+    pub client: Option<i32>,
 }
 
 /// How a container ended.
@@ -81,10 +88,11 @@ pub fn main(order: Order) -> Result<Ended> {
     let lock = cairn_sys::inherited(order.lock).step("take over the container's lock")?;
     let lock = ContainerLock::from_inherited(lock);
     let mut started = order.started.and_then(|fd| cairn_sys::inherited(fd).ok());
+    let mut client = order.client.and_then(|fd| cairn_sys::inherited(fd).ok());
     let claim = order.claim.and_then(|fd| cairn_sys::inherited(fd).ok());
     let claim = claim.map(IdClaim::from_inherited);
     let claimed = claim.as_ref().map(IdClaim::fd);
-    let kept = [Some(lock.fd()), claimed, started.as_ref()];
+    let kept = [Some(lock.fd()), claimed, started.as_ref(), client.as_ref()];
     let kept: Vec<i32> = kept.iter().flatten().map(|fd| fd.as_raw_fd()).collect();
     if order.spec.detach {
         leave_the_caller(&kept);
@@ -93,7 +101,15 @@ pub fn main(order: Order) -> Result<Ended> {
     let _ = cairn_sys::close_on_exec_from(3);
     let after = After::start(&order.spec);
     let done = match &after {
-        Ok(after) => watch(&order, after.as_ref(), &mut started, lock, claim),
+        Ok(after) => {
+            let mut callers = Callers {
+                started: started.take(),
+                client: client.take().map(UnixStream::from),
+            };
+            let done = watch(&order, after.as_ref(), &mut callers, lock, claim);
+            started = callers.started;
+            done
+        }
         Err(e) => Err(Error::Invalid(cairn_model::one_line(e))),
     };
     if let Ok(Some(after)) = after {
@@ -127,10 +143,16 @@ pub(crate) fn leave_the_caller(kept: &[i32]) {
         .for_each(|fd| drop(cairn_sys::inherited(fd)));
 }
 
+/// Who started a container in the background: where they wait, and what they see of it.
+struct Callers {
+    started: Option<OwnedFd>,
+    client: Option<UnixStream>,
+}
+
 fn watch(
     order: &Order,
     after: Option<&After>,
-    started: &mut Option<OwnedFd>,
+    callers: &mut Callers,
     lock: ContainerLock,
     claim: Option<IdClaim>,
 ) -> Result<Ended> {
@@ -140,15 +162,23 @@ fn watch(
     let mut state = State::created();
     state.save(directory)?;
     let mut begun = None;
-    let done = begin(order, &signals, &mut state, &mut begun);
+    let done = begin(
+        order,
+        &signals,
+        &mut state,
+        &mut begun,
+        callers.client.take(),
+    );
     let code = match (done, &mut begun) {
         (Ok(()), Some(watched)) => {
             if let Some(after) = after {
                 after.make_ready();
             }
-            notify::ready();
+            if matches!(spec.notify, None | Some(Notify::Monitor)) {
+                notify::ready();
+            }
             tell(directory, "start", |event| event);
-            if let Some(fd) = started.take() {
+            if let Some(fd) = callers.started.take() {
                 // The one who waits has gone; the container runs all the same.
                 let _ = rustix::io::write(fd, &[0]);
             }
@@ -171,7 +201,10 @@ fn watch(
         pumps => pumps,
     };
     state.out_of_memory = cgroup::ran_out_of_memory(&spec.group);
-    cgroup::remove(&spec.group);
+    match spec.shares_processes() {
+        true => cgroup::kill_and_remove(&spec.group),
+        false => cgroup::remove(&spec.group),
+    }
     state.status = Status::Exited(match &code {
         Ok(code) => *code,
         Err(e) => e.exit_code(),
@@ -228,9 +261,12 @@ fn begin(
     signals: &Signals,
     state: &mut State,
     begun: &mut Option<Watched>,
+    client: Option<UnixStream>,
 ) -> Result<()> {
     let (spec, directory) = (&order.spec, &order.directory);
     let listener = control::listen(directory)?;
+    let heard = spec.notify == Some(Notify::Container);
+    let heard = heard.then(|| Heard::listen(directory)).transpose()?;
     let (outer, started, streams) = launch(order, signals)?;
     tracing::debug!("the container's process has begun");
     state.pid = started.pid;
@@ -250,12 +286,13 @@ fn begin(
         pid: started.pid,
         group: spec.group.clone(),
         listener,
+        heard,
         terminal: terminal.clone().filter(|_| !spec.detach),
         pumps: None,
         raw,
         paused: None,
     });
-    let copying = Pumps::start(spec, directory, streams, terminal.as_ref())
+    let copying = Pumps::start(spec, directory, streams, terminal.as_ref(), client)
         .and_then(|pumps| state.save(directory).map(|()| pumps));
     match copying {
         Ok(pumps) => {
@@ -294,7 +331,8 @@ fn launch(order: &Order, signals: &Signals) -> Result<(Pid, Started, Streams)> {
         &socket,
         |pid| {
             init.set(pid);
-            cgroup::place(&spec.group, &spec.limits, pid)
+            cgroup::place(&spec.group, &spec.limits, pid)?;
+            beside::check(spec, pid)
         },
         || {
             if let Some(rules) = &spec.devices {

@@ -17,6 +17,7 @@ use super::wait_for;
 use crate::cgroup::Frozen;
 use crate::control::{Asked, Client};
 use crate::error::{Error, Result, Step};
+use crate::notify::Heard;
 
 /// A container whose process has begun.
 pub struct Watched {
@@ -30,6 +31,8 @@ pub struct Watched {
     pub group: String,
     /// Where others ask for something.
     pub listener: UnixListener,
+    /// Where it tells the service manager something.
+    pub heard: Option<Heard>,
     /// Its terminal, where this process shows it.
     pub terminal: Option<Terminal>,
     /// What copies its streams.
@@ -68,6 +71,12 @@ impl Watched {
             for client in &clients {
                 fds.push(PollFd::new(client.stream.as_fd(), PollFlags::POLLIN));
             }
+            let heard_at = fds.len();
+            fds.extend(
+                self.heard
+                    .iter()
+                    .map(|heard| PollFd::new(heard.fd(), PollFlags::POLLIN)),
+            );
             match poll(&mut fds, PollTimeout::NONE) {
                 Err(nix::errno::Errno::EINTR) => continue,
                 done => done.step("wait for the container")?,
@@ -77,6 +86,9 @@ impl Watched {
                 while let Some(signal) = signals.next()? {
                     pass_on(signal, &self.process, self.terminal.as_ref());
                 }
+            }
+            if let (Some(heard), Some(true)) = (&self.heard, events.get(heard_at)) {
+                heard.pass_on();
             }
             // From the last to the first, so that numbers stay right while clients go.
             for i in (0..clients.len()).rev().filter(|i| events[i + 2]) {

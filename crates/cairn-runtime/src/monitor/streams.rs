@@ -133,24 +133,23 @@ pub struct Pumps {
 
 impl Pumps {
     /// Starts copying between the container and this process's standard streams, unless it works in the
-    /// background, and into the log in `directory`.
+    /// background, and into the log in `directory`. The client, if there is one, misses nothing.
     pub fn start(
         spec: &LaunchSpec,
         directory: &Path,
         streams: Streams,
         terminal: Option<&Terminal>,
+        client: Option<UnixStream>,
     ) -> Result<Self> {
         let log = spec.log.map(|limits| LogWriter::open(directory, limits));
         let log = log.transpose()?;
-        let interactive = spec.interactive && !spec.detach;
-        let mut pumps = Self::copying(interactive, !spec.detach, log, streams, terminal)?;
-        if let (Some(terminal), true) = (terminal, spec.interactive && spec.detach) {
-            // Only clients type.
-            pumps.input = Arc::new(Input::Terminal {
-                terminal: terminal.clone(),
-                open: true,
-            });
+        let shown = !spec.detach;
+        // In the background only clients type.
+        let (mut pumps, outputs) = Self::new(spec.interactive, streams, terminal)?;
+        if let Some(client) = client {
+            pumps.attach(client, b"")?;
         }
+        pumps.go(spec.interactive && shown, shown, log, outputs, terminal)?;
         Ok(pumps)
     }
 
@@ -162,32 +161,50 @@ impl Pumps {
         streams: Streams,
         terminal: Option<&Terminal>,
     ) -> Result<Self> {
+        let (mut all, outputs) = Self::new(interactive, streams, terminal)?;
+        all.go(interactive, shown, log, outputs, terminal)
+            .map(|()| all)
+    }
+
+    /// Nothing is copied yet. Terminals take input where they are `open`.
+    fn new(
+        open: bool,
+        streams: Streams,
+        terminal: Option<&Terminal>,
+    ) -> Result<(Self, [OwnedFd; 2])> {
         let ended = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).step("create an eventfd")?;
-        let Streams {
-            stdin,
-            stdout,
-            stderr,
-        } = streams;
-        let input = match (terminal, stdin) {
+        let input = match (terminal, streams.stdin) {
             (Some(terminal), _) => Input::Terminal {
                 terminal: terminal.clone(),
-                open: interactive,
+                open,
             },
             (None, Some(stdin)) => Input::Pipe(Mutex::new(Some(stdin))),
             (None, None) => Input::None,
         };
-        let mut pumps = Self {
+        let pumps = Self {
             output: Vec::new(),
             ended: Arc::new(ended),
             clients: Clients::default(),
             input: Arc::new(input),
         };
+        Ok((pumps, [streams.stdout, streams.stderr]))
+    }
+
+    fn go(
+        &mut self,
+        interactive: bool,
+        shown: bool,
+        log: Option<LogWriter>,
+        [stdout, stderr]: [OwnedFd; 2],
+        terminal: Option<&Terminal>,
+    ) -> Result<()> {
         let log = log.map(|log| Arc::new(Mutex::new(log)));
+        let clients = self.clients();
         let sink = |stream| Sink {
             stream,
             shown,
             log: log.clone(),
-            clients: pumps.clients.clone(),
+            clients: clients.clone(),
         };
         let (out, err) = (sink(LogStream::Stdout), sink(LogStream::Stderr));
         match terminal {
@@ -195,22 +212,22 @@ impl Pumps {
                 let shared = terminal.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(master) = shared.as_ref() {
                     let own = master.try_clone().step("share the terminal")?;
-                    pumps.output(own, out, Some(terminal.clone()))?;
+                    self.output(own, out, Some(terminal.clone()))?;
                 }
             }
             None => {
-                pumps.output(stdout, out, None)?;
-                pumps.output(stderr, err, None)?;
+                self.output(stdout, out, None)?;
+                self.output(stderr, err, None)?;
             }
         }
         if interactive {
-            let input = pumps.input.clone();
+            let input = self.input.clone();
             spawn(move || {
                 copy_input(|bytes| input.take(bytes));
                 input.close();
             })?;
         }
-        Ok(pumps)
+        Ok(())
     }
 
     /// Who sees the output beside this process.

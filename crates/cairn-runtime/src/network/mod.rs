@@ -87,17 +87,45 @@ impl Port {
     pub fn protocol(&self) -> &'static str {
         if self.udp { "udp" } else { "tcp" }
     }
+
+    /// Its address and number on the host.
+    fn on_host(&self) -> String {
+        match self.address {
+            Some(IpAddr::V6(address)) => format!("[{address}]:{}", self.host),
+            Some(address) => format!("{address}:{}", self.host),
+            None => format!("0.0.0.0:{}", self.host),
+        }
+    }
+
+    /// As Docker's `ps` shows it: `127.0.0.1:8080->80/tcp`.
+    pub fn short(&self) -> String {
+        format!("{}->{}/{}", self.on_host(), self.container, self.protocol())
+    }
+
+    /// As reports show it.
+    pub fn fields(&self) -> impl Serialize + use<> {
+        PortFields {
+            address: self.address,
+            host: self.host,
+            container: self.container,
+            protocol: self.protocol(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PortFields {
+    address: Option<IpAddr>,
+    host: u16,
+    container: u16,
+    protocol: &'static str,
 }
 
 /// As Docker's `port` shows it: `80/tcp -> 127.0.0.1:8080`.
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} -> ", self.container, self.protocol())?;
-        match self.address {
-            Some(IpAddr::V6(address)) => write!(f, "[{address}]:{}", self.host),
-            Some(address) => write!(f, "{address}:{}", self.host),
-            None => write!(f, "0.0.0.0:{}", self.host),
-        }
+        let (container, protocol) = (self.container, self.protocol());
+        write!(f, "{container}/{protocol} -> {}", self.on_host())
     }
 }
 

@@ -40,11 +40,7 @@ pub fn build(
     privileged: bool,
     users: Option<&OwnedFd>,
 ) -> Result<Rootfs> {
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )
-    .step("make mounts private")?;
+    private()?;
     let mut secrets = secrets::make(spec, secrets, place)?;
     let root = cairn_view::mount_for(&spec.plan, users.map(AsFd::as_fd))?;
     // Device nodes of an image open nothing; those in /dev are the container's own.
@@ -53,7 +49,7 @@ pub fn build(
     }
     cairn_view::attach(&root, place)?;
     let order = in_order(&root, &spec.mounts)?;
-    let proc = filesystem("proc", "", QUIET)?;
+    let proc = procfs(spec.shares_processes())?;
     attach(&proc, &own_directory(&root, "proc")?, "/proc")?;
     let sys = sysfs(spec.privileged, privileged)?;
     attach(&sys, &own_directory(&root, "sys")?, "/sys")?;
@@ -74,6 +70,28 @@ pub fn build(
     Ok(Rootfs { root, dev })
 }
 
+/// No mount reaches this namespace from now on, or leaves it.
+fn private() -> Result<()> {
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )
+    .step("make mounts private")
+}
+
+/// Enters a mount namespace of this thread's own.
+pub(crate) fn alone() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).step("create a mount namespace")?;
+    private()
+}
+
+/// Mounts these on a root that is attached, where nobody else sees them.
+pub(crate) fn add_all(root: &OwnedFd, mounts: &[Mount]) -> Result<()> {
+    in_order(root, mounts)?
+        .into_iter()
+        .try_for_each(|(path, mount)| add(root, &path, mount, detached(&mount.what, None)?))
+}
+
 /// A directory of the root that is itself, not a link to another place.
 fn own_directory(root: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let refused = |why: &str| {
@@ -90,6 +108,14 @@ fn own_directory(root: &OwnedFd, name: &str) -> Result<OwnedFd> {
         kind if kind.is_dir() => Ok(directory),
         kind if kind.is_symlink() => Err(refused("a symbolic link")),
         _ => Err(refused("a file")),
+    }
+}
+
+fn procfs(shared: bool) -> Result<OwnedFd> {
+    match filesystem("proc", "", QUIET) {
+        // A user namespace may not mount that of a PID namespace around it; it may show it.
+        Err(_) if shared => clone(Path::new("/proc"), true),
+        done => done,
     }
 }
 

@@ -94,5 +94,8 @@ pub fn leave_to(child: u32) {
 /// True where every id of the host is there, as for root outside of user namespaces: only then can devices be
 /// made and controlled, and ids be given away.
 pub fn has_all_ids() -> bool {
-    rustix::process::geteuid().is_root() && cairn_sys::IdMap::of_this_process().is_full()
+    // Root stays in its user namespace for as long as anybody asks.
+    static FULL: OnceLock<bool> = OnceLock::new();
+    let is_full = || cairn_sys::IdMap::of_this_process().is_full();
+    rustix::process::geteuid().is_root() && *FULL.get_or_init(is_full)
 }
