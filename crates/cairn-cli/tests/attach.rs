@@ -81,6 +81,11 @@ fn several_clients_see_the_output_and_may_type() {
     drop(to_a);
     to_b.write_all(b"again\n").unwrap();
     assert_eq!(of_a.next().unwrap().unwrap(), "got again");
+    // It says that on standard error a moment later.
+    eventually("it has said so twice", || {
+        let logged = cairn.output(&["logs", "c"]).stderr;
+        String::from_utf8_lossy(&logged).contains("err again")
+    });
     cairn.ok(&["kill", "-s", "KILL", "c"]);
     assert_eq!(ended(&mut a), Some(137));
     assert_eq!(ended(&mut b), Some(137));
