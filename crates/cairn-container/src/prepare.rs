@@ -116,7 +116,7 @@ impl Making<'_> {
             stop_signal: stop_signal(options, self.image)?,
             after: self.after()?,
         };
-        crate::runtime::check(&spec)?;
+        crate::runtime::write_bundle(&spec, &self.directory)?;
         let secrets = secrets::values(&spec)?;
         spec.save(&self.directory)?;
         drop(held);

@@ -45,6 +45,7 @@ pub fn again(repo: &Repo, name: &str, detach: bool, interactive: bool) -> Result
     cairn_runtime::remove_groups(&spec.group);
     cairn_runtime::make_room_for_groups();
     spec.group = cairn_runtime::group_name(repo.root(), &container.id.hex());
+    crate::runtime::write_bundle(&spec, &directory)?;
     spec.save(&directory)?;
     Ok(Some(Prepared {
         id: container.id.hex(),

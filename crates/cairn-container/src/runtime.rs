@@ -46,7 +46,7 @@ fn is_program(path: &PathBuf) -> bool {
 }
 
 /// Refuses what only Cairn's own launcher can do.
-pub(crate) fn check(spec: &LaunchSpec) -> Result<()> {
+fn check(spec: &LaunchSpec) -> Result<()> {
     let own = [
         ("--pid", spec.pid != Space::Private),
         ("--userns keep-id", spec.kept.is_some()),

@@ -38,9 +38,6 @@ impl Prepared {
     /// more: the monitor is a fresh program image that never opens it.
     pub fn become_monitor(self, interrupts: &Interrupts) -> Error {
         tracing::info!(container = self.name, "become the monitor");
-        if let Err(e) = crate::runtime::write_bundle(&self.spec, &self.directory) {
-            return e;
-        }
         // Before descriptors can be inherited: what takes the container back would hold its lock.
         interrupts.over();
         let made = monitor_command(
@@ -85,7 +82,6 @@ impl Prepared {
 
     fn start_with(self, interrupts: &Interrupts, client: Option<OwnedFd>) -> Result<()> {
         tracing::info!(container = self.name, "start the monitor in the background");
-        crate::runtime::write_bundle(&self.spec, &self.directory)?;
         let (mut reader, writer) = std::io::pipe().step("create a pipe")?;
         let writer = OwnedFd::from(writer);
         interrupts.over();
