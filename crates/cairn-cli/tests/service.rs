@@ -93,7 +93,7 @@ fn a_container_tells_the_service_manager_itself_and_of_itself_only() {
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 10]).is_err());
     cairn.fails(
-        &["run", "--sdnotify", "bogus", "shell"],
+        &["run", "--sdnotify", "bogus", "shell", "/bin/true"],
         2,
         "must be container",
     );
