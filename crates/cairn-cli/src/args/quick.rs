@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use clap::{Args, FromArgMatches};
 
 use super::containers::{Exec, Logs, Ps};
+use super::listing::Listing;
 use super::repository::Stats;
 use super::run::Run;
 use super::{Cli, Global};
@@ -22,7 +23,7 @@ const QUICK: [(&str, Define); 7] = [
     ("ps", Ps::augment_args),
     ("logs", Logs::augment_args),
     ("stats", Stats::augment_args),
-    ("images", |command| command),
+    ("images", Listing::augment_args),
 ];
 /// Global options whose value is the next word.
 const WITH_VALUE: [&str; 6] = [
