@@ -99,6 +99,7 @@ impl Repo {
                 watch,
                 ..self.options.clone()
             },
+            room: self.room.clone(),
         }
     }
 

@@ -22,7 +22,6 @@ use crate::images::Image;
 use crate::repo::Repo;
 use crate::sharing::{Count, Files, Sums, Table};
 pub(crate) use chains::{Chain, Chained, chains, layer_name, name};
-pub(crate) use disk::disk_bytes;
 pub(crate) use forecast::Removals;
 pub use forecast::{RefusedRemoval, WhatIf};
 

@@ -13,10 +13,11 @@ use super::files::{Shown, Sorter};
 use super::groups::{self, Belongs};
 use super::order::{Came, in_order};
 use crate::error::Result;
+use crate::files::disk_bytes;
 use crate::gc::Roots;
 use crate::repo::Repo;
 use crate::sharing::{Blobs, Sums};
-use crate::stats::{Chain, Chained, chains, disk_bytes, layer_name, name};
+use crate::stats::{Chain, Chained, chains, layer_name, name};
 use crate::time;
 
 /// The row of layers that only removed images had.
