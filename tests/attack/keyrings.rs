@@ -4,8 +4,8 @@ use super::{Bench, common};
 
 /// A program that names its session keyring and a key that it adds to it, by the numbers of keyctl(2) and
 /// add_key(2) on x86-64.
-const ADD: &str = "my $ring = syscall(250, 0, -3, 1); my $key = syscall(248, 'user', 'left', 'words', 5, -3); \
-    $| = 1; printf \"%08x %08x\\n\", $ring, $key; sleep 1000";
+const ADD: &str = "my @key = ('user', 'left', 'words'); my $ring = syscall(250, 0, -3, 1); \
+    my $key = syscall(248, $key[0], $key[1], $key[2], 5, -3); $| = 1; printf \"%08x %08x\\n\", $ring, $key; sleep 1000";
 
 fn listed(serial: &str) -> bool {
     let keys = std::fs::read_to_string("/proc/keys").unwrap();

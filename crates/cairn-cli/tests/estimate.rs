@@ -37,7 +37,7 @@ fn bytes(value: &Value, field: &str) -> u64 {
 fn an_estimate_is_what_the_import_then_does_and_writes_nothing() {
     let cairn = Cairn::new();
     let base = Tar::new().file("base", &noise(1, 700_000)).done();
-    let first = archive(&cairn, "app:1", &[base.clone()]);
+    let first = archive(&cairn, "app:1", std::slice::from_ref(&base));
     let own = Tar::new()
         .file("again", &noise(1, 700_000))
         .file("large", &noise(2, 400_000))

@@ -115,7 +115,7 @@ mod tests {
             options: options.iter().map(|o| (*o).to_owned()).collect(),
         };
         let overlay = mount("overlay", "overlay", &["lowerdir=/l", "upperdir=/u"]);
-        assert_eq!(upper(&[overlay.clone()]), Some("/u".into()));
+        assert_eq!(upper(std::slice::from_ref(&overlay)), Some("/u".into()));
         assert_eq!(
             upper(&[mount("bind", "/b", &["rw", "rbind"])]),
             Some("/b".into())

@@ -5,7 +5,7 @@
 //! its bound.
 //!
 //! [`serve`] listens at a socket, or at the one that systemd handed over, until a signal or until nobody asked for
-//! anything for a while. A call is carried out by a thread of a bounded pool ([`calls`]); `snapshots` translates
+//! anything for a while. A call is carried out by a thread of a bounded pool (`calls`); `snapshots` translates
 //! between the wire and [`cairn_repo::Snapshots`]; `mounts` and `kept` say how others mount what is here; `janitor`
 //! frees space after the answer.
 //!

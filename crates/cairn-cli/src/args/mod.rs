@@ -47,8 +47,9 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Images",
         &[
-            "import", "estimate", "pull", "push", "export", "images", "inspect", "history", "tag",
-            "rmi", "rebase", "flatten", "which", "pin", "unpin", "expire", "login", "logout",
+            "import", "estimate", "pull", "push", "export", "have", "images", "inspect", "history",
+            "tag", "rmi", "rebase", "flatten", "which", "pin", "unpin", "expire", "sign", "verify",
+            "login", "logout",
         ],
     ),
     (

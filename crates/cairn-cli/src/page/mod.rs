@@ -91,6 +91,11 @@ fn inert(json: &str) -> String {
             '&' => out.push_str("\\u0026"),
             '\u{2028}' => out.push_str("\\u2028"),
             '\u{2029}' => out.push_str("\\u2029"),
+            // Shown as it is shown everywhere: what steers the writing direction would hide what a text says.
+            c if cairn_model::is_hidden(c) => {
+                out.push('\\');
+                out.extend(c.escape_unicode());
+            }
             c => out.push(c),
         }
     }

@@ -84,6 +84,10 @@ impl Guard {
     /// Bytes that are free, and that are to stay so.
     fn disk(&self) -> Result<(u64, u64)> {
         let found = statvfs(&self.root).at("stat", &self.root)?;
+        // Of some file systems, ramfs among them, nothing is known.
+        if found.f_blocks == 0 {
+            return Ok((u64::MAX, 0));
+        }
         let all = found.f_blocks * found.f_frsize;
         let floor = FLOOR_BYTES.min(all / 64);
         let wanted = self.retention.free_min.unwrap_or(0).max(floor);

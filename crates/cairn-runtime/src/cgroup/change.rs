@@ -8,9 +8,9 @@ use crate::limits::{GroupSetting, Limits, Pids};
 /// Puts the new limits in the place of the old ones. Where that fails the old ones are set again.
 pub fn change(group: &str, old: &Limits, new: &Limits) -> Result<()> {
     let hierarchies = hierarchies();
-    replace(&hierarchies, group, old, new).inspect_err(|_| {
+    replace(hierarchies, group, old, new).inspect_err(|_| {
         // The first error is the one to tell.
-        let _ = replace(&hierarchies, group, new, old);
+        let _ = replace(hierarchies, group, new, old);
     })
 }
 

@@ -178,9 +178,7 @@ mod tests {
 
     /// What a shell in a group of version 2 with the program can do.
     fn tried(rules: &[DeviceRule], script: &str) -> Option<String> {
-        let unified = super::super::hierarchies()
-            .into_iter()
-            .find(|h| h.unified)?;
+        let unified = super::super::hierarchies().iter().find(|h| h.unified)?;
         let name = format!("test-devices-{}", std::process::id());
         let group = Group(unified.root.join(name));
         fs::create_dir(&group.0).ok()?;

@@ -1,6 +1,6 @@
 //! What is common to the records of package managers.
 
-use cairn_model::printable;
+use cairn_model::path_display;
 
 /// Is told a package and a path that it has.
 pub(super) type Tell<'a> = dyn FnMut(String, &[u8]) + 'a;
@@ -21,5 +21,5 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A name out of a record, for people.
 pub(super) fn shown(manager: &str, name: &[u8]) -> String {
-    format!("{manager} {}", printable(&String::from_utf8_lossy(name)))
+    format!("{manager} {}", path_display(name))
 }
