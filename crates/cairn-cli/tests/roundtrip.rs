@@ -168,7 +168,9 @@ fn carry_out(root: &Path, step: &Step, in_container: bool) {
         }
         Step::Change(path, a) => {
             let at = place(root, path);
-            if at.symlink_metadata().is_ok() {
+            // What a container does to a device is not committed, as devices of its own are not.
+            let may = |m: std::fs::Metadata| !in_container || m.rdev() == 0;
+            if at.symlink_metadata().is_ok_and(may) {
                 done(&at, a);
             }
         }
