@@ -87,7 +87,8 @@ fn plain(word: &str) -> &str {
     }
 }
 
-/// Without what differs between machines: ids, sizes, times, the width of columns.
+/// Without what differs between machines: ids, sizes, times, the width of columns; sorted, since images of one second
+/// are listed in the order of their ids.
 fn plain_lines(text: &str) -> Vec<String> {
     let line = |line: &str| {
         line.split_whitespace()
@@ -95,7 +96,9 @@ fn plain_lines(text: &str) -> Vec<String> {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    text.lines().map(line).collect()
+    let mut lines: Vec<String> = text.lines().map(line).collect();
+    lines.sort_unstable();
+    lines
 }
 
 #[test]

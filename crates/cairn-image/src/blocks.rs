@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(run(2, BYTES), format!("[{BYTES}x0]"));
         let all = run(1, 3 * BYTES + 1);
         assert!(
-            all.matches('[').count() == 4 && all.ends_with("[1x3]"),
+            all.matches('[').count() == 4 && all.ends_with("[1x2]"),
             "{all}"
         );
         for threads in [2, 3, 8] {

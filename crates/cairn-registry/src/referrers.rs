@@ -213,7 +213,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<Value>, Failure> {
             "it has more than {DOCUMENT_BYTES_MAX} bytes"
         )));
     }
-    let index: Index = serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    // A list would do for an index, too, as far as serde goes.
+    let fields: serde_json::Map<_, _> =
+        serde_json::from_slice(bytes).map_err(|e| wrong(e.to_string()))?;
+    let index: Index = serde_json::from_value(fields.into()).map_err(|e| wrong(e.to_string()))?;
     Ok(index.manifests)
 }
 

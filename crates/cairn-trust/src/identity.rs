@@ -19,15 +19,16 @@ pub enum Identity {
     ExactRepository(String),
 }
 
+// The braces are for what else a policy says there: of a variant without fields serde would pass it over.
 #[derive(Deserialize)]
 #[serde(tag = "type", deny_unknown_fields)]
 enum Words {
     #[serde(rename = "matchExact")]
-    Exact,
+    Exact {},
     #[serde(rename = "matchRepoDigestOrExact")]
-    RepoDigestOrExact,
+    RepoDigestOrExact {},
     #[serde(rename = "matchRepository")]
-    Repository,
+    Repository {},
     #[serde(rename = "exactReference")]
     ExactReference {
         #[serde(rename = "dockerReference")]
@@ -46,9 +47,9 @@ impl Identity {
         let words: Words = serde_json::from_value(value.clone())
             .map_err(|e| Error::Policy(format!("signedIdentity: {e}")))?;
         Ok(match words {
-            Words::Exact => Self::Exact,
-            Words::RepoDigestOrExact => Self::RepoDigestOrExact,
-            Words::Repository => Self::Repository,
+            Words::Exact {} => Self::Exact,
+            Words::RepoDigestOrExact {} => Self::RepoDigestOrExact,
+            Words::Repository {} => Self::Repository,
             Words::ExactReference { reference } => Self::ExactReference(reference),
             Words::ExactRepository { repository } => Self::ExactRepository(repository),
         })
