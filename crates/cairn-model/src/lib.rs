@@ -8,7 +8,7 @@
 //!
 //! let name: ImageRef = "debian:12".parse()?;
 //! assert_eq!(name.tag(), "12");
-//! assert!("../etc passwd".parse::<SnapshotKey>().is_err());
+//! assert!("two\nlines".parse::<SnapshotKey>().is_err());
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
