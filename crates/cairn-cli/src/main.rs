@@ -55,7 +55,8 @@ fn parse() -> Result<args::Cli, ExitCode> {
 }
 
 fn run(cli: args::Cli) -> ExitCode {
-    // Before the first thread.
+    // Both before the first thread.
+    cairn_sys::spare_address_space();
     let caller = commands::Caller::enter(&cli.command);
     if cli.command.is_step_of_launch() {
         // What they start expects the signal to do what it does by default.

@@ -5,26 +5,15 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Cairn, has, noise};
+use common::{Cairn, has};
 use serde_json::Value;
 
 const FILES: u64 = 40;
 
 /// Gives a repository the image `app:VERSION`; each version has two new files of 100 KB.
 fn import(cairn: &Cairn, version: u64) {
-    let mut tar = common::Tar::new();
-    for file in 0..FILES {
-        let changed = (1..=version)
-            .rev()
-            .find(|v| v * 2 == file || v * 2 + 1 == file);
-        let seed = file + 1000 * changed.unwrap_or(0);
-        tar = tar.file(&format!("file{file:03}"), &noise(seed + 1, 100_000));
-    }
-    let name = format!("app:{version}");
-    let archive = common::docker_archive(&name, &[tar.done()], |_| {});
-    let path = cairn.path("docker.tar");
-    std::fs::write(&path, archive).unwrap();
-    cairn.ok(&["import", path.to_str().unwrap()]);
+    let layer = common::versioned("file", FILES, version).done();
+    cairn.import_layers(&format!("app:{version}"), &[layer]);
 }
 
 fn export(cairn: &Cairn, args: &[&str]) -> std::path::PathBuf {

@@ -8,45 +8,22 @@ mod registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use common::{Cairn, has, noise, sha256};
+use common::{Cairn, noise, sha256};
 use registry::{Act, Asked, Proxy, Registry};
 use serde_json::{Value, json};
-
-macro_rules! registry {
-    () => {
-        match Registry::start() {
-            Some(registry) if has("skopeo") => registry,
-            _ => skip!("docker-registry or skopeo is not installed"),
-        }
-    };
-}
 
 const FILES: u64 = 60;
 const FILE_BYTES: usize = 100_000;
 
 /// The tar of an image's one layer: in each version another two of its files are new.
 fn layer(version: u64) -> Vec<u8> {
-    let mut tar = common::Tar::new();
-    for file in 0..FILES {
-        let changed = (1..=version)
-            .rev()
-            .find(|v| v * 2 == file || v * 2 + 1 == file);
-        let seed = file + 1000 * changed.unwrap_or(0);
-        tar = tar.file(
-            &format!("usr/lib/file{file:03}"),
-            &noise(seed + 1, FILE_BYTES),
-        );
-    }
+    let tar = common::versioned("usr/lib/file", FILES, version);
     tar.file("version", version.to_string().as_bytes()).done()
 }
 
 /// Gives a repository the image `app:VERSION`.
 fn import(cairn: &Cairn, version: u64) {
-    let name = format!("app:{version}");
-    let archive = common::docker_archive(&name, &[layer(version)], |_| {});
-    let path = cairn.path("docker.tar");
-    std::fs::write(&path, archive).unwrap();
-    cairn.ok(&["import", path.to_str().unwrap()]);
+    cairn.import_layers(&format!("app:{version}"), &[layer(version)]);
 }
 
 /// A registry's repository with the versions up to this one, and who pushed them.
@@ -77,7 +54,7 @@ fn whole(cairn: &Cairn) {
 
 #[test]
 fn the_next_version_of_an_image_costs_what_changed_in_it() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let source = pushed(&registry, "app", 1);
     let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
     let host = proxy.host();
@@ -134,7 +111,7 @@ fn the_next_version_of_an_image_costs_what_changed_in_it() {
 
 #[test]
 fn a_push_uses_packs_of_earlier_versions_and_the_setting_makes_it_the_default() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let source = pushed(&registry, "app", 3);
     // Somebody else, who has nothing of the earlier pushes but what the registry has.
     let other = Cairn::new();
@@ -186,7 +163,7 @@ fn is_list(asked: &Asked) -> bool {
 
 #[test]
 fn parts_of_packs_that_are_wrong_are_not_believed() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     pushed(&registry, "app", 2);
     let acts: [fn() -> Act; 7] = [
         || {
@@ -225,7 +202,7 @@ fn parts_of_packs_that_are_wrong_are_not_believed() {
 
 #[test]
 fn lists_and_artifacts_that_are_wrong_are_passed_over() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     pushed(&registry, "app", 2);
     let acts: [fn() -> Act; 6] = [
         || Act::status("404 Not Found", "", ""),
@@ -268,7 +245,7 @@ fn artifact(registry: &Registry) -> (Value, Vec<u8>) {
 
 #[test]
 fn an_artifact_that_somebody_else_made_is_not_believed() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let host = registry.host();
     let source = pushed(&registry, "app", 2);
     let (manifest, table) = artifact(&registry);
@@ -321,7 +298,7 @@ fn an_artifact_that_somebody_else_made_is_not_believed() {
 
 #[test]
 fn a_pull_of_chunks_goes_on_where_the_last_stopped() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let source = Cairn::new();
     let archive = |seed: u64| {
         let mut tar = common::Tar::new().file("kept", &noise(1, 12_000_000));
@@ -377,7 +354,7 @@ fn a_pull_of_chunks_goes_on_where_the_last_stopped() {
 
 #[test]
 fn what_no_artifact_names_is_freed_by_the_registry() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let source = Cairn::new();
     for version in [1, 29] {
         import(&source, version);

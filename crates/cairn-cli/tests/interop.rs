@@ -1,30 +1,23 @@
 //! Images between Cairn and the others, through a registry: what one pushed the other pulls, and it is the same.
 
 mod common;
+#[path = "common/containerd.rs"]
+mod daemon;
 #[path = "common/registry.rs"]
 mod registry;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
-use common::{Cairn, eventually, has, is_root, survey};
-use registry::Registry;
+use common::{Cairn, has, is_root, survey};
+use daemon::{Daemon, PLAIN};
 use serde_json::Value;
 
 macro_rules! able {
     ($($program:literal),*) => {
         if !is_root() $(|| !has($program))* {
             skip!("needs root and {:?}", [$($program),*]);
-        }
-    };
-}
-
-macro_rules! registry {
-    () => {
-        match Registry::start() {
-            Some(registry) => registry,
-            None => skip!("docker-registry is not installed"),
         }
     };
 }
@@ -247,71 +240,13 @@ fn skopeo_copies_what_cairn_pushed_and_umoci_unpacks_the_same_tree() {
     );
 }
 
-/// A containerd with directories of its own.
-struct Containerd {
-    dir: tempfile::TempDir,
-    child: Child,
-}
-
-impl Containerd {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.btrfs\", \
-             \"io.containerd.snapshotter.v1.devmapper\", \"io.containerd.snapshotter.v1.zfs\", \
-             \"io.containerd.snapshotter.v1.aufs\"]\n\
-             [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
-            at("root"),
-            at("state"),
-            at("socket"),
-            at("ttrpc"),
-        );
-        std::fs::write(at("config.toml"), config).unwrap();
-        let child = Command::new("containerd")
-            .arg("-c")
-            .arg(at("config.toml"))
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(at("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let containerd = Self { dir, child };
-        eventually("containerd answers", || {
-            containerd.ctr(&["version"]).status.success()
-        });
-        containerd
-    }
-
-    fn ctr(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("ctr");
-        command.arg("-a").arg(self.dir.path().join("socket"));
-        command.args(["-n", "cairn-test"]).args(args);
-        command.stdin(Stdio::null()).output().unwrap()
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.ctr(args);
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ctr {args:?}: {err}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn containerd_pulls_what_cairn_pushed_and_it_is_the_same() {
     able!("containerd", "ctr");
     let registry = registry!();
     let cairn = source();
-    let containerd = Containerd::start();
+    let place = tempfile::tempdir().unwrap();
+    let containerd = Daemon::start(place.path(), PLAIN, "");
     for compression in ["gzip", "zstd"] {
         let reference = format!("{}/{compression}:1", registry.host());
         cairn.ok(&["push", "app:1", &reference, "--compression", compression]);

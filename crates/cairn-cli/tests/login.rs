@@ -9,33 +9,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Output, Stdio};
 
 use common::Cairn;
-use registry::{Act, Proxy};
+use registry::{Act, Proxy, guard};
 use serde_json::{Value, json};
 
 /// A registry that lets `me` in by `secret`, by a token or as it is.
 fn guarded(with_token: bool) -> Proxy {
     Proxy::start(None, move |asked| {
-        let known = asked.header("authorization") == Some("Basic bWU6c2VjcmV0");
-        let host = asked.header("host").unwrap_or_default();
-        if asked.path.starts_with("/token") {
-            assert!(!asked.path.contains("scope="), "{}", asked.path);
-            return match known {
-                true => Act::status("200 OK", "", r#"{"token":"good"}"#),
-                false => Act::status("401 Unauthorized", "", ""),
-            };
-        }
-        let challenge = match with_token {
-            true => format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n"),
-            false => "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(),
-        };
-        let good = match with_token {
-            true => asked.header("authorization") == Some("Bearer good"),
-            false => known,
-        };
-        match good {
-            true => Act::status("200 OK", "", "{}"),
-            false => Act::status("401 Unauthorized", &challenge, ""),
-        }
+        let is_token = asked.path.starts_with("/token");
+        assert!(
+            !is_token || !asked.path.contains("scope="),
+            "{}",
+            asked.path
+        );
+        guard(asked, with_token, Act::status("200 OK", "", "{}"))
     })
 }
 

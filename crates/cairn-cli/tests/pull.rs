@@ -4,17 +4,13 @@ mod common;
 #[path = "common/registry.rs"]
 mod registry;
 
-use common::{Cairn, has, noise, sha256};
-use registry::{Act, Asked, Proxy, Registry, oci};
+use common::{Cairn, sha256};
+use registry::{Act, Asked, Proxy, Registry, guard, oci};
 use serde_json::json;
 
 /// A repository with the image `name`, of two layers, and an OCI archive of it.
 fn two_layers(name: &str) -> (Cairn, std::path::PathBuf) {
-    let cairn = Cairn::new();
-    let layer = |path: &str, seed| common::Tar::new().file(path, &noise(seed, 300_000)).done();
-    let archive = common::docker_archive(name, &[layer("lower", 1), layer("upper", 2)], |_| {});
-    std::fs::write(cairn.path("docker.tar"), archive).unwrap();
-    cairn.ok(&["import", cairn.path("docker.tar").to_str().unwrap()]);
+    let cairn = common::two_layers(name);
     let out = cairn.path("oci.tar");
     cairn.ok(&[
         "export",
@@ -27,18 +23,9 @@ fn two_layers(name: &str) -> (Cairn, std::path::PathBuf) {
     (cairn, out)
 }
 
-macro_rules! registry {
-    () => {
-        match Registry::start() {
-            Some(registry) if has("skopeo") => registry,
-            _ => skip!("docker-registry or skopeo is not installed"),
-        }
-    };
-}
-
 #[test]
 fn what_skopeo_pushed_is_pulled_and_is_the_same_image() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "example/app:1");
     let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
@@ -66,7 +53,7 @@ fn what_skopeo_pushed_is_pulled_and_is_the_same_image() {
 
 #[test]
 fn a_digest_pins_an_image_and_leaves_its_name_alone() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (_source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a:1");
     let cairn = Cairn::new();
@@ -96,7 +83,7 @@ fn a_digest_pins_an_image_and_leaves_its_name_alone() {
 
 #[test]
 fn the_others_are_pulled_where_one_cannot_be() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (_source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a:1");
     let host = registry.host();
@@ -242,7 +229,7 @@ fn what_is_no_image_is_refused_by_name() {
 
 #[test]
 fn a_token_is_fetched_where_one_is_wanted_and_only_the_scope_that_is_needed() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (_source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a/b:1");
     let proxy = Proxy::start(Some(&registry), |asked| {
@@ -317,7 +304,7 @@ fn who_is_denied_is_told_so() {
 
 #[test]
 fn commands_pull_what_is_missing_always_or_never() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (_source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a:1");
     let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
@@ -404,35 +391,14 @@ fn commands_pull_what_is_missing_always_or_never() {
 /// A proxy that wants user and password, and gives a token for them or takes them as they are.
 fn guarded(registry: &Registry, with_token: bool) -> Proxy {
     Proxy::start(Some(registry), move |asked| {
-        // me:secret
-        let known = asked.header("authorization") == Some("Basic bWU6c2VjcmV0");
-        let host = asked.header("host").unwrap_or_default();
-        if asked.path.starts_with("/token") {
-            return match known {
-                true => Act::status("200 OK", "", r#"{"token":"good"}"#),
-                false => Act::status("401 Unauthorized", "", ""),
-            };
-        }
-        let challenge = match with_token {
-            true => format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n"),
-            false => "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(),
-        };
-        let good = if with_token {
-            asked.header("authorization") == Some("Bearer good")
-        } else {
-            known
-        };
-        match good {
-            true => Act::Pass,
-            false => Act::status("401 Unauthorized", &challenge, ""),
-        }
+        guard(asked, with_token, Act::Pass)
     })
 }
 
 #[test]
 fn credentials_of_docker_podman_and_helpers_are_used() {
     use std::os::unix::fs::PermissionsExt;
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (_source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a:1");
     for with_token in [false, true] {
@@ -532,7 +498,7 @@ fn all_tags_of_a_repository_are_pulled_page_after_page() {
 
 #[test]
 fn a_digest_is_pulled_run_and_exported_and_asked_for_once() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (_source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a:1");
     let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
@@ -585,7 +551,7 @@ fn a_digest_is_pulled_run_and_exported_and_asked_for_once() {
 
 #[test]
 fn progress_is_told_as_events_one_a_line() {
-    let registry = registry!();
+    let registry = registry!("skopeo");
     let (source, archive) = two_layers("app:1");
     registry.fill(&oci(&archive), "a:1");
     let reference = format!("{}/a:1", registry.host());

@@ -15,15 +15,6 @@ use registry::{Act, Asked, Proxy, Registry};
 
 const MB: usize = 1 << 20;
 
-macro_rules! registry {
-    () => {
-        match Registry::start() {
-            Some(registry) => registry,
-            None => skip!("docker-registry is not installed"),
-        }
-    };
-}
-
 /// A repository with the image `app:1` of layers of these sizes, which do not compress.
 fn source(layers: &[usize]) -> Cairn {
     let cairn = Cairn::new();
@@ -34,10 +25,7 @@ fn source(layers: &[usize]) -> Cairn {
             .done()
     };
     let layers: Vec<_> = layers.iter().enumerate().map(layer).collect();
-    let archive = common::docker_archive("app:1", &layers, |_| {});
-    std::fs::write(cairn.path("docker.tar"), archive).unwrap();
-    cairn.ok(&["import", cairn.path("docker.tar").to_str().unwrap()]);
-    std::fs::remove_file(cairn.path("docker.tar")).unwrap();
+    std::fs::remove_file(cairn.import_layers("app:1", &layers)).unwrap();
     cairn
 }
 

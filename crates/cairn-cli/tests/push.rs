@@ -8,28 +8,9 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Cairn, has, noise};
-use registry::{Act, Asked, Proxy, Registry};
+use common::{Cairn, two_layers};
+use registry::{Act, Asked, Proxy};
 use serde_json::Value;
-
-macro_rules! registry {
-    () => {
-        match Registry::start() {
-            Some(registry) if has("skopeo") => registry,
-            _ => skip!("docker-registry or skopeo is not installed"),
-        }
-    };
-}
-
-/// A repository with the image `app:1`, of two layers.
-fn two_layers() -> Cairn {
-    let cairn = Cairn::new();
-    let layer = |path: &str, seed| common::Tar::new().file(path, &noise(seed, 300_000)).done();
-    let archive = common::docker_archive("app:1", &[layer("lower", 1), layer("upper", 2)], |_| {});
-    std::fs::write(cairn.path("docker.tar"), archive).unwrap();
-    cairn.ok(&["import", cairn.path("docker.tar").to_str().unwrap()]);
-    cairn
-}
 
 /// What skopeo sees: the manifest, and the digest of the configuration that a whole copy of it has.
 fn by_skopeo(cairn: &Cairn, reference: &str) -> (Value, String) {
@@ -68,8 +49,8 @@ fn is_upload(asked: &Asked) -> bool {
 
 #[test]
 fn what_is_pushed_is_the_same_image_for_others() {
-    let registry = registry!();
-    let cairn = two_layers();
+    let registry = registry!("skopeo");
+    let cairn = two_layers("app:1");
     for (number, (args, kind)) in [
         (&[][..], "application/vnd.oci.image.layer.v1.tar+gzip"),
         (
@@ -118,8 +99,8 @@ fn what_is_pushed_is_the_same_image_for_others() {
 
 #[test]
 fn what_the_registry_has_is_not_sent_again() {
-    let registry = registry!();
-    let cairn = two_layers();
+    let registry = registry!("skopeo");
+    let cairn = two_layers("app:1");
     let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
     let (one, two) = (
         format!("{}/one:1", proxy.host()),
@@ -148,8 +129,8 @@ fn what_the_registry_has_is_not_sent_again() {
 
 #[test]
 fn an_unchanged_layer_is_pushed_as_the_very_blob_it_was_pulled_as() {
-    let registry = registry!();
-    let source = two_layers();
+    let registry = registry!("skopeo");
+    let source = two_layers("app:1");
     let original = format!("{}/original:1", registry.host());
     source.ok(&["push", "app:1", &original, "--compression", "gzip:1"]);
     let (before, _) = by_skopeo(&source, &original);
@@ -177,8 +158,8 @@ fn an_unchanged_layer_is_pushed_as_the_very_blob_it_was_pulled_as() {
 
 #[test]
 fn an_upload_that_breaks_is_taken_up_again() {
-    let registry = registry!();
-    let cairn = two_layers();
+    let registry = registry!("skopeo");
+    let cairn = two_layers("app:1");
     let acts: [fn() -> Act; 5] = [
         // Before anything of the answer came: what was sent may have arrived.
         || Act::Cut(0),
@@ -218,8 +199,8 @@ fn an_upload_that_breaks_is_taken_up_again() {
 
 #[test]
 fn a_registry_that_lies_or_refuses_is_told_of() {
-    let registry = registry!();
-    let cairn = two_layers();
+    let registry = registry!("skopeo");
+    let cairn = two_layers("app:1");
     cairn.ok(&["config", "set", "registry.retries", "1"]);
     let refused = |act: fn(&Asked) -> Act, words: &str| {
         let proxy = Proxy::start(Some(&registry), act);
@@ -292,8 +273,8 @@ fn a_registry_that_lies_or_refuses_is_told_of() {
 
 #[test]
 fn an_upload_that_is_sent_elsewhere_takes_no_credentials_along() {
-    let registry = registry!();
-    let cairn = two_layers();
+    let registry = registry!("skopeo");
+    let cairn = two_layers("app:1");
     let elsewhere = Arc::new(Proxy::start(Some(&registry), |_| Act::Pass));
     let host = elsewhere.host();
     let proxy = Proxy::start(Some(&registry), move |asked| {

@@ -13,33 +13,10 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 
 use certificates::Authority;
-use common::{Cairn, noise};
+use common::{Cairn, two_layers};
 use registry::{Act, Asked, Proxy, Registry};
 
 const LAYER_BYTES: usize = 300_000;
-
-macro_rules! registry {
-    () => {
-        match Registry::start() {
-            Some(registry) => registry,
-            None => skip!("docker-registry is not installed"),
-        }
-    };
-}
-
-/// A repository with the image `app:1` of two layers.
-fn source() -> Cairn {
-    let cairn = Cairn::new();
-    let layer = |path: &str, seed| {
-        common::Tar::new()
-            .file(path, &noise(seed, LAYER_BYTES))
-            .done()
-    };
-    let archive = common::docker_archive("app:1", &[layer("lower", 1), layer("upper", 2)], |_| {});
-    std::fs::write(cairn.path("docker.tar"), archive).unwrap();
-    cairn.ok(&["import", cairn.path("docker.tar").to_str().unwrap()]);
-    cairn
-}
 
 /// A machine: a repository and the files of its user.
 struct Machine {
@@ -104,7 +81,7 @@ impl Machine {
 #[test]
 fn mirrors_are_asked_in_their_order_and_the_image_keeps_its_name() {
     let registry = registry!();
-    source().ok(&["push", "app:1", &format!("{}/team/a:1", registry.host())]);
+    two_layers("app:1").ok(&["push", "app:1", &format!("{}/team/a:1", registry.host())]);
     let own = Proxy::start(Some(&registry), |_| Act::Pass);
     let mirror = Proxy::start(Some(&registry), |_| Act::Pass);
     let pinned = Proxy::start(Some(&registry), |_| Act::Pass);
@@ -137,7 +114,7 @@ fn mirrors_are_asked_in_their_order_and_the_image_keeps_its_name() {
 #[test]
 fn what_a_mirror_gave_is_not_fetched_again_when_it_breaks() {
     let registry = registry!();
-    source().ok(&["push", "app:1", &format!("{}/a:1", registry.host())]);
+    two_layers("app:1").ok(&["push", "app:1", &format!("{}/a:1", registry.host())]);
     let own = Proxy::start(Some(&registry), |_| Act::Pass);
     let count = std::sync::atomic::AtomicUsize::new(0);
     let mirror = Proxy::start(Some(&registry), move |asked| match asked.is_blob() {
@@ -163,7 +140,7 @@ fn what_a_mirror_gave_is_not_fetched_again_when_it_breaks() {
 #[test]
 fn a_blocked_registry_is_not_asked_and_short_names_mean_what_the_file_says() {
     let registry = registry!();
-    source().ok(&["push", "app:1", &format!("{}/team/a:1", registry.host())]);
+    two_layers("app:1").ok(&["push", "app:1", &format!("{}/team/a:1", registry.host())]);
     let proxy = Proxy::start(Some(&registry), |_| Act::Pass);
     let host = proxy.host();
     let conf = |more: &str| format!("{more}\n[aliases]\nsmall = '{host}/team/a'\n");
@@ -243,7 +220,7 @@ fn a_registry_is_believed_by_the_authority_that_its_directory_names_and_no_other
     let private = private!(false);
     let host = private.registry.host();
     let reference = format!("{host}/a:1");
-    let machine = Machine::new(source());
+    let machine = Machine::new(two_layers("app:1"));
     let certs = machine.certs(&host);
     let other = Authority::new(private.directory.path(), "other").unwrap();
     std::fs::copy(other.certificate(), certs.join("ca.crt")).unwrap();
@@ -271,7 +248,7 @@ fn a_client_shows_its_certificate_to_the_registry_that_wants_it() {
     let private = private!(true);
     let host = private.registry.host();
     let reference = format!("{host}/a:1");
-    let machine = Machine::new(source());
+    let machine = Machine::new(two_layers("app:1"));
     let certs = machine.certs(&host);
     private.trust(&certs);
     assert!(!machine.run(&["push", "app:1", &reference]).status.success());
@@ -320,7 +297,7 @@ fn proxies_of_the_environment_are_used_but_for_the_hosts_that_need_none() {
     let private = private!(false);
     let (proxy, wanted) = tunnels(private.registry.port);
     let reference = "registry.test:5000/a:1";
-    let machine = Machine::new(source()).env("HTTPS_PROXY", &proxy);
+    let machine = Machine::new(two_layers("app:1")).env("HTTPS_PROXY", &proxy);
     private.trust(&machine.certs("registry.test:5000"));
     machine.ok(&["push", "app:1", reference]);
     machine.ok(&["pull", reference]);
@@ -338,7 +315,7 @@ fn proxies_of_the_environment_are_used_but_for_the_hosts_that_need_none() {
     // Plain http, where that is allowed: https is tried first.
     let plain = registry!();
     let (proxy, wanted) = tunnels(plain.port);
-    source().ok(&["push", "app:1", &format!("{}/a:1", plain.host())]);
+    two_layers("app:1").ok(&["push", "app:1", &format!("{}/a:1", plain.host())]);
     let machine = Machine::new(Cairn::new())
         .conf("[[registry]]\nlocation = 'registry.test:5000'\ninsecure = true\n")
         .env("ALL_PROXY", &proxy);

@@ -91,7 +91,10 @@ fn want_of_descriptors_or_memory_is_neither_damage_nor_a_panic() {
                 !said.contains("--repair") && !said.contains("damage found"),
                 "{what}"
             );
-            assert!(!said.contains("panicked"), "{what}");
+            // A thread for whose signal stack there is no memory is ended by the standard library before it has
+            // run anything of ours, as an allocation that fails is.
+            let ours = said.contains("panicked") && !said.contains("alternative stack");
+            assert!(!ours, "{what}");
         }
         assert!(!cairn.root().join("db.broken").exists(), "{limit}");
     }

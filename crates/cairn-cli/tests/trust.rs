@@ -51,9 +51,7 @@ fn key_pair(cairn: &Cairn, name: &str) -> (String, String) {
 fn pushed(registry: &Registry, repository: &str, options: &[&str]) -> (Cairn, String) {
     let cairn = Cairn::new();
     let layer = common::Tar::new().file("file", &noise(1, 10_000)).done();
-    let archive = common::docker_archive("app:1", &[layer], |_| {});
-    std::fs::write(cairn.path("docker.tar"), archive).unwrap();
-    cairn.ok(&["import", cairn.path("docker.tar").to_str().unwrap()]);
+    cairn.import_layers("app:1", &[layer]);
     let to = format!("{}/{repository}:1", registry.host());
     let pushed = cairn.json(&[&["push", "app:1", &to], options].concat());
     let digest = pushed["digest"].as_str().unwrap().to_owned();

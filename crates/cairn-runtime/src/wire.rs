@@ -76,27 +76,36 @@ pub fn go(socket: impl AsFd) -> Result<()> {
     send(socket, b"G", None)
 }
 
-/// Monitor: the next message.
-pub fn receive(socket: impl AsFd) -> Result<Message> {
-    let mut bytes = [0; MESSAGE_BYTES_MAX];
+/// One message of a socket: its length, and the descriptor that came with it.
+pub fn receive_with(
+    socket: impl AsFd,
+    bytes: &mut [u8],
+) -> rustix::io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
         match recvmsg(
             &socket,
-            &mut [IoSliceMut::new(&mut bytes)],
+            &mut [IoSliceMut::new(&mut *bytes)],
             &mut ancillary,
             RecvFlags::CMSG_CLOEXEC,
         ) {
             Err(rustix::io::Errno::INTR) => {}
-            done => break done.step("read from init")?,
+            done => break done?,
         }
     };
     let fd = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    match (&bytes[..received.bytes], fd) {
+    Ok((received.bytes, fd))
+}
+
+/// Monitor: the next message.
+pub fn receive(socket: impl AsFd) -> Result<Message> {
+    let mut bytes = [0; MESSAGE_BYTES_MAX];
+    let (length, fd) = receive_with(&socket, &mut bytes).step("read from init")?;
+    match (&bytes[..length], fd) {
         ([], _) => Ok(Message::Begun),
         ([b'P'], Some(fd)) => Ok(Message::Process(fd)),
         ([b'T'], Some(fd)) => Ok(Message::Terminal(fd)),

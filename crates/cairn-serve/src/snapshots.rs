@@ -1,5 +1,6 @@
 //! The service of a snapshotter: requests in, the contract asked, answers out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cairn_model::{Digest, MountPlan, SnapshotKey};
@@ -43,6 +44,24 @@ struct New {
     parent: Option<SnapshotKey>,
     labels: Labels,
     kind: Kind,
+}
+
+impl New {
+    /// Of the fields of a request.
+    fn of(
+        kind: Kind,
+        of: &str,
+        below: &str,
+        given: HashMap<String, String>,
+        namespace: &str,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            key: key(of)?,
+            parent: parent(below)?,
+            labels: labels(given, namespace)?,
+            kind,
+        })
+    }
 }
 
 impl SnapshotService {
@@ -226,15 +245,8 @@ impl Snapshots for SnapshotService {
     ) -> Answer<Response<PrepareSnapshotResponse>> {
         let namespace = namespace(&request, &request.get_ref().key);
         let of = request.into_inner();
-        let new = || {
-            Ok(New {
-                key: key(&of.key)?,
-                parent: parent(&of.parent)?,
-                labels: labels(of.labels, &namespace)?,
-                kind: Kind::Active,
-            })
-        };
-        let mounts = self.create("Prepare", new()).await?;
+        let new = New::of(Kind::Active, &of.key, &of.parent, of.labels, &namespace);
+        let mounts = self.create("Prepare", new).await?;
         Ok(Response::new(PrepareSnapshotResponse { mounts }))
     }
 
@@ -244,15 +256,8 @@ impl Snapshots for SnapshotService {
     ) -> Answer<Response<ViewSnapshotResponse>> {
         let namespace = namespace(&request, &request.get_ref().key);
         let of = request.into_inner();
-        let new = || {
-            Ok(New {
-                key: key(&of.key)?,
-                parent: parent(&of.parent)?,
-                labels: labels(of.labels, &namespace)?,
-                kind: Kind::View,
-            })
-        };
-        let mounts = self.create("View", new()).await?;
+        let new = New::of(Kind::View, &of.key, &of.parent, of.labels, &namespace);
+        let mounts = self.create("View", new).await?;
         Ok(Response::new(ViewSnapshotResponse { mounts }))
     }
 

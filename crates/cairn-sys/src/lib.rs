@@ -357,6 +357,25 @@ pub fn end_on_broken_pipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Where the address space is limited (`ulimit -v`), lets all threads allocate from one arena. glibc's malloc
+/// otherwise reserves 64 MiB for each of them (mallopt(3), `M_ARENA_MAX`), and stacks no longer find room.
+pub fn spare_address_space() {
+    #[cfg(target_env = "gnu")]
+    {
+        let mut limit = libc::rlimit {
+            rlim_cur: libc::RLIM_INFINITY,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: the call writes one `rlimit` where it is told to; mallopt takes integers.
+        unsafe {
+            libc::getrlimit(libc::RLIMIT_AS, &raw mut limit);
+            if limit.rlim_cur != libc::RLIM_INFINITY {
+                libc::mallopt(libc::M_ARENA_MAX, 1);
+            }
+        }
+    }
+}
+
 /// `_IOWR('f', 134, struct fsverity_digest)` of linux/fsverity.h.
 const FS_IOC_MEASURE_VERITY: u32 = 0xC004_6686;
 /// Room for the longest digest there is, bytes.

@@ -30,7 +30,9 @@ fn repository(env: &Env, options: Options) -> Result<(Repo, Option<tempfile::Tem
 pub fn estimate(env: &Env, args: &args::Estimate) -> Result<()> {
     let source = Path::new(&args.source);
     let written = args.source == "-" || args.source.starts_with(['/', '.']);
-    let platform = args.platform.clone().or(env.settings()?.platform);
+    let settings = env.settings()?;
+    let open = env.options_by(&settings);
+    let platform = args.platform.clone().or(settings.platform.clone());
     let platform = platform.unwrap_or_else(Platform::host);
     if written || source.exists() {
         let options = ImportOptions {
@@ -39,10 +41,9 @@ pub fn estimate(env: &Env, args: &args::Estimate) -> Result<()> {
             read_all: false,
             verify_key: None,
         };
-        return of_source(env, env.options()?, source, &options, args.files);
+        return of_source(env, open, source, &options, args.files);
     }
-    let settings = env.settings()?;
-    let (repo, _place) = repository(env, env.options_by(&settings))?;
+    let (repo, _place) = repository(env, open)?;
     let registry = Registry::of(env, &settings, &Wire::default())?.for_platform(&platform);
     let estimate = registry.estimate(&repo, &args.source)?;
     tell(env, &estimate)

@@ -168,8 +168,7 @@ fn print_shares(title: &'static str, shares: &[Share]) -> Result<()> {
             share.shared_bytes,
             share.freed_bytes,
         ];
-        let name = std::iter::once(share.name.clone());
-        table.row(name.chain(cells.map(size)).collect());
+        table.row(views::named_sizes(&share.name, cells));
     }
     Ok(table.print()?)
 }

@@ -87,8 +87,7 @@ fn print(title: &'static str, view: &Breakdown) -> Result<()> {
             f.stored_bytes,
             f.exclusive_bytes,
         ];
-        let name = std::iter::once(row.name.clone());
-        table.row(name.chain(cells.map(size)).collect());
+        table.row(named_sizes(&row.name, cells));
     }
     let dash = || "-".to_owned();
     let several = size(view.several_rows_bytes);
@@ -106,9 +105,14 @@ fn print(title: &'static str, view: &Breakdown) -> Result<()> {
         t.stored_bytes,
         t.stored_bytes,
     ];
-    let name = std::iter::once("total".to_owned());
-    table.row(name.chain(cells.map(size)).collect());
+    table.row(named_sizes("total", cells));
     Ok(table.print()?)
+}
+
+/// Cells of a row: a name and sizes.
+pub fn named_sizes(name: &str, bytes: [u64; 4]) -> Vec<String> {
+    let name = std::iter::once(name.to_owned());
+    name.chain(bytes.map(size)).collect()
 }
 
 fn shown(env: &Env, repo: &Repo, show: Show, top: usize) -> Result<()> {

@@ -209,6 +209,14 @@ impl Cairn {
         assert!(self.root().join("db/db").exists());
     }
 
+    /// Imports an image of these layers, each a tar; from which archive.
+    pub fn import_layers(&self, name: &str, layers: &[Vec<u8>]) -> PathBuf {
+        let path = self.path("docker.tar");
+        std::fs::write(&path, docker_archive(name, layers, |_| ())).unwrap();
+        self.ok(&["import", path.to_str().unwrap()]);
+        path
+    }
+
     pub fn import_dir(&self, dir: &Path, name: &str) {
         self.ok(&["import", dir.to_str().unwrap(), "--name", name]);
     }
@@ -530,4 +538,23 @@ pub fn docker_archive(name: &str, layers: &[Vec<u8>], lie: impl FnOnce(&mut Valu
     tar.file(&config_name, &config)
         .file("manifest.json", manifest.as_bytes())
         .done()
+}
+
+/// A repository with the image `name`, of two layers of 300 KB each.
+pub fn two_layers(name: &str) -> Cairn {
+    let cairn = Cairn::new();
+    let layer = |path: &str, seed| Tar::new().file(path, &noise(seed, 300_000)).done();
+    cairn.import_layers(name, &[layer("lower", 1), layer("upper", 2)]);
+    cairn
+}
+
+/// Files of 100 KB, as many as `files`, whose names begin with `prefix`: in each version another two of them are new.
+pub fn versioned(prefix: &str, files: u64, version: u64) -> Tar {
+    (0..files).fold(Tar::new(), |tar, file| {
+        let changed = (1..=version)
+            .rev()
+            .find(|v| v * 2 == file || v * 2 + 1 == file);
+        let seed = file + 1000 * changed.unwrap_or(0);
+        tar.file(&format!("{prefix}{file:03}"), &noise(seed + 1, 100_000))
+    })
 }

@@ -10,6 +10,42 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+/// A registry, or else leaves the test; it may want other programs, too.
+#[macro_export]
+macro_rules! registry {
+    ($($program:literal),*) => {
+        match $crate::registry::Registry::start() {
+            Some(registry) $(if $crate::common::has($program))* => registry,
+            _ => $crate::skip!("docker-registry is not installed{}", concat!($(" or ", $program, " is not"),*)),
+        }
+    };
+}
+
+/// What a registry answers that lets `me` in with `secret`, by a token or as it is; `good` to whoever is in.
+pub fn guard(asked: &Asked, with_token: bool, good: Act) -> Act {
+    // me:secret
+    let known = asked.header("authorization") == Some("Basic bWU6c2VjcmV0");
+    let host = asked.header("host").unwrap_or_default();
+    if asked.path.starts_with("/token") {
+        return match known {
+            true => Act::status("200 OK", "", r#"{"token":"good"}"#),
+            false => Act::status("401 Unauthorized", "", ""),
+        };
+    }
+    let challenge = match with_token {
+        true => format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\"\r\n"),
+        false => "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(),
+    };
+    let is_in = match with_token {
+        true => asked.header("authorization") == Some("Bearer good"),
+        false => known,
+    };
+    match is_in {
+        true => good,
+        false => Act::status("401 Unauthorized", &challenge, ""),
+    }
+}
+
 /// A registry of this test's own, with its data in a directory that goes with it.
 pub struct Registry {
     child: Child,

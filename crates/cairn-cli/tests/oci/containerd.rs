@@ -1,66 +1,37 @@
 //! Debian's containerd: its shim for runc drives `cairn oci`.
 
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 
 use crate::common::{add_program, eventually, has, is_root, shell_tree};
+use crate::daemon::{Daemon, PLAIN};
 use crate::podman::runtime;
 
-/// A containerd with directories of its own.
+/// A containerd with a tree to run and our runtime; it ends before they go.
 struct Containerd {
+    daemon: Daemon,
     dir: tempfile::TempDir,
-    child: Child,
+}
+
+impl std::ops::Deref for Containerd {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
 }
 
 impl Containerd {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let tree = at("tree");
+        let tree = dir.path().join("tree");
         shell_tree(&tree);
         add_program(&tree, "ps");
         for name in ["proc", "sys", "dev", "run"] {
             std::fs::create_dir_all(tree.join(name)).unwrap();
         }
         runtime(dir.path(), "runc");
-        let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n\
-             disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.snapshotter.v1.btrfs\", \
-             \"io.containerd.snapshotter.v1.devmapper\", \"io.containerd.snapshotter.v1.zfs\", \
-             \"io.containerd.snapshotter.v1.aufs\"]\n\
-             [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n",
-            at("root"),
-            at("state"),
-            at("socket"),
-            at("ttrpc"),
-        );
-        std::fs::write(at("config.toml"), config).unwrap();
-        let log = std::fs::File::create(at("log")).unwrap();
-        let child = Command::new("containerd")
-            .arg("-c")
-            .arg(at("config.toml"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let containerd = Self { dir, child };
-        eventually("containerd answers", || {
-            containerd.ctr(&["version"]).status.success()
-        });
-        containerd
-    }
-
-    fn ctr(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("ctr");
-        command
-            .arg("-a")
-            .arg(self.dir.path().join("socket"))
-            .args(["-n", &self.namespace()]);
-        command.args(args).stdin(Stdio::null()).output().unwrap()
-    }
-
-    /// The shim's own state is below a directory that all share.
-    fn namespace(&self) -> String {
-        format!("cairn-test-{}", self.child.id())
+        let daemon = Daemon::start(dir.path(), PLAIN, "");
+        Self { daemon, dir }
     }
 
     fn run(&self, args: &[&str], rest: &[&str]) -> Output {
@@ -69,25 +40,6 @@ impl Containerd {
         let usual = ["run", "--runc-binary", &binary];
         let rootfs = ["--rootfs", &tree];
         self.ctr(&[&usual[..], args, &rootfs, rest].concat())
-    }
-
-    fn ok(&self, args: &[&str]) -> String {
-        let output = self.ctr(args);
-        let err = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "ctr {args:?}: {err}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let _ = self.ctr(&["task", "kill", "-s", "KILL", "web"]);
-        let _ = self.ctr(&["task", "rm", "-f", "web"]);
-        let _ = self.ctr(&["container", "rm", "web"]);
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir(format!("/run/containerd/runc/{}", self.namespace()));
     }
 }
 

@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 #[macro_use]
 mod common;
+#[path = "../common/containerd.rs"]
+mod daemon;
 
 #[path = "../common/screen.rs"]
 mod screen;

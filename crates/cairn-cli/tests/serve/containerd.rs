@@ -1,18 +1,27 @@
 //! Debian's containerd with `cairn serve` as its snapshotter: ctr, runc, and a registry.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
 use crate::common::{Cairn, docker_archive, eventually, has, is_root, shell_tree, tar_of};
+use crate::daemon::Daemon;
 use crate::registry::Registry;
 use crate::server::Server;
 
-/// A containerd with directories of its own, whose snapshotter is a server of ours.
+/// A containerd whose snapshotter is a server of ours; it ends before the server does.
 pub struct Containerd {
+    daemon: Daemon,
     pub server: Server,
-    pub child: Child,
+}
+
+impl std::ops::Deref for Containerd {
+    type Target = Daemon;
+
+    fn deref(&self) -> &Daemon {
+        &self.daemon
+    }
 }
 
 pub fn can_run() -> bool {
@@ -36,78 +45,24 @@ impl Containerd {
 
     fn configured(first: &str, more: &str) -> Self {
         let server = Server::start(&[]);
-        let at = |name: &str| server.cairn.path(name);
-        let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\n{first}\
-             [grpc]\naddress = {:?}\n[ttrpc]\naddress = {:?}\n\
-             [proxy_plugins.cairn]\ntype = \"snapshot\"\naddress = {:?}\n{more}",
-            at("containerd"),
-            at("containerd-state"),
-            at("containerd.sock"),
-            at("ttrpc.sock"),
-            at("socket"),
+        let proxy = format!(
+            "[proxy_plugins.cairn]\ntype = \"snapshot\"\naddress = {:?}\n{more}",
+            server.cairn.path("socket")
         );
-        std::fs::write(at("config.toml"), config).unwrap();
-        let log = std::fs::File::create(at("containerd.log")).unwrap();
-        let child = Command::new("containerd")
-            .arg("-c")
-            .arg(at("config.toml"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let containerd = Self { server, child };
-        eventually("containerd answers", || {
-            containerd.ctr(&["version"]).status.success()
-        });
-        containerd
-    }
-
-    pub fn namespace(&self) -> String {
-        format!("cairn-test-{}", self.child.id())
-    }
-
-    pub fn ctr(&self, args: &[&str]) -> Output {
-        let mut command = Command::new("ctr");
-        command
-            .arg("-a")
-            .arg(self.server.cairn.path("containerd.sock"))
-            .args(["-n", &self.namespace()])
-            .env("CONTAINERD_SNAPSHOTTER", "cairn");
-        command.args(args).stdin(Stdio::null()).output().unwrap()
-    }
-
-    pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.ctr(args);
-        let (out, err) = (
-            String::from_utf8_lossy(&output.stdout),
-            String::from_utf8_lossy(&output.stderr),
-        );
-        let log = self.server.cairn.path("containerd.log");
-        let log = || std::fs::read_to_string(&log).unwrap_or_default();
-        assert!(
-            output.status.success(),
-            "ctr {args:?}: {out}{err}\n{}",
-            log()
-        );
-        out.into_owned()
+        let mut daemon = Daemon::start(server.cairn.dir.path(), first, &proxy);
+        daemon.snapshotter = Some("cairn");
+        Self { daemon, server }
     }
 
     /// A shell script in a new container of an image.
     pub fn run(&self, image: &str, id: &str, script: &str) -> Output {
         self.ctr(&["run", "--rm", "--net-host", image, id, "sh", "-c", script])
     }
-}
 
-impl Drop for Containerd {
-    fn drop(&mut self) {
-        let _ = self.ctr(&["task", "kill", "-s", "KILL", "web"]);
-        let _ = self.ctr(&["task", "rm", "-f", "web"]);
-        let _ = self.ctr(&["container", "rm", "web"]);
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir(format!("/run/containerd/runc/{}", self.namespace()));
+    /// The container `web` of an image, which does nothing until it is told to.
+    fn run_web(&self, image: &str) {
+        let wait = "while :; do sleep 1; done";
+        self.ok(&["run", "-d", "--net-host", image, "web", "sh", "-c", wait]);
     }
 }
 
@@ -181,16 +136,7 @@ fn containerd_imports_runs_commits_pushes_pulls_and_forgets() {
     );
     assert_eq!(said, "version 1 of the program\napp\nmode=fast\n");
 
-    containerd.ok(&[
-        "run",
-        "-d",
-        "--net-host",
-        IMAGE,
-        "web",
-        "sh",
-        "-c",
-        "while :; do sleep 1; done",
-    ]);
+    containerd.run_web(IMAGE);
     let entered = containerd.ctr(&[
         "task",
         "exec",
@@ -265,16 +211,7 @@ fn a_running_container_does_not_notice_that_the_server_is_killed() {
     let mut containerd = Containerd::start();
     let path = archive(&containerd.server.cairn, IMAGE);
     containerd.ok(&["image", "import", path.to_str().unwrap()]);
-    containerd.ok(&[
-        "run",
-        "-d",
-        "--net-host",
-        IMAGE,
-        "web",
-        "sh",
-        "-c",
-        "while :; do sleep 1; done",
-    ]);
+    containerd.run_web(IMAGE);
     containerd.server.kill();
     let script = "read line < /opt/app; echo \"$line\"; echo more > /opt/more; cat /opt/more";
     let enter = ["task", "exec", "--exec-id", "e", "web", "sh", "-c", script];

@@ -22,16 +22,20 @@ pub struct Server {
     options: Vec<String>,
 }
 
+pub fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
 impl Server {
     pub fn start(options: &[&str]) -> Self {
-        let mut builder = tokio::runtime::Builder::new_current_thread();
         let cairn = Cairn::new();
         cairn.ok(&["init"]);
         std::fs::create_dir(cairn.path("mnt")).unwrap();
         let mut server = Self {
             cairn,
             child: None,
-            runtime: builder.enable_all().build().unwrap(),
+            runtime: runtime(),
             options: options.iter().map(|o| (*o).to_owned()).collect(),
         };
         server.start_again();
@@ -172,6 +176,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // With it the connections are closed, for whose end the server would wait.
+        self.runtime = runtime();
         self.stop();
         let _ = rustix::mount::unmount(self.cairn.path("mnt"), UnmountFlags::DETACH);
         unmount_kept(&self.cairn.path("state"));

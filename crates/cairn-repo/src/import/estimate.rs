@@ -127,14 +127,10 @@ impl Images<'_> {
     ) -> Result<Estimate> {
         let pulled = cairn_registry::pull(client, location, &options.platform)?;
         let image = super::pull::only(location, options, &pulled.found.images)?;
+        let import_options = options.of_import();
         let import = Import {
             repo: self.repo,
-            options: &ImportOptions {
-                name: None,
-                platform: options.platform.clone(),
-                read_all: false,
-                verify_key: None,
-            },
+            options: &import_options,
             jobs: 1,
             recipes: None,
         };

@@ -44,6 +44,18 @@ pub struct PullOptions {
     pub policy: Option<Policy>,
 }
 
+impl PullOptions {
+    /// What the import of what is pulled is asked.
+    pub(super) fn of_import(&self) -> ImportOptions {
+        ImportOptions {
+            name: None,
+            platform: self.platform.clone(),
+            read_all: false,
+            verify_key: None,
+        }
+    }
+}
+
 impl Repo {
     /// Where parts of blobs are kept while an image is pulled, made where it is not there yet: for
     /// [`cairn_registry::Options`].
@@ -73,12 +85,7 @@ impl Images<'_> {
             let digests: Vec<Digest> = std::iter::once(pulled.digest).chain(inner).collect();
             policy.admit(client, location, &digests)?;
         }
-        let import_options = ImportOptions {
-            name: None,
-            platform: options.platform.clone(),
-            read_all: false,
-            verify_key: None,
-        };
+        let import_options = options.of_import();
         let import = Import {
             repo: self.repo,
             options: &import_options,

@@ -2,7 +2,7 @@
 
 use super::{Found, pairs};
 
-pub(super) fn is_database(path: &[u8]) -> bool {
+pub(crate) fn is_database(path: &[u8]) -> bool {
     path == b"lib/apk/db/installed" || path == b"usr/lib/apk/db/installed"
 }
 

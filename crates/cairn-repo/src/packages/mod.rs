@@ -2,7 +2,7 @@
 //!
 //! What is in an image is anybody's text: everything is bounded, and what does not read is no package.
 
-mod apk;
+pub(crate) mod apk;
 mod dpkg;
 mod node;
 mod python;

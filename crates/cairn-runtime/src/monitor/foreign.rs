@@ -15,7 +15,6 @@ use std::process::{Command, ExitStatus, Stdio};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
@@ -241,16 +240,7 @@ fn take(listener: &UnixListener) -> Result<OwnedFd> {
     // It has connected before it returned, or it never will.
     listener.set_nonblocking(true).step(step)?;
     let (socket, _) = listener.accept().step(step)?;
-    let mut bytes = [0; 4096];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [std::io::IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    recvmsg(&socket, &mut slices, &mut ancillary, flags).step(step)?;
-    let fd = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-        _ => None,
-    });
+    let (_, fd) = wire::receive_with(&socket, &mut [0; 4096]).step(step)?;
     fd.ok_or_else(|| Error::Invalid("the runtime sent no terminal".into()))
 }
 

@@ -1,12 +1,12 @@
 //! apk: one file of all packages, in paragraphs of lines `X:value`.
 
 use super::form::{Form, Tell, lines, shown};
+use crate::packages::apk::is_database;
 
-pub(super) const FORM: Form = Form { is_record, read };
-
-fn is_record(path: &[u8]) -> bool {
-    matches!(path, b"lib/apk/db/installed" | b"usr/lib/apk/db/installed")
-}
+pub(super) const FORM: Form = Form {
+    is_record: is_database,
+    read,
+};
 
 fn read(_: &[u8], text: &[u8], tell: &mut Tell<'_>) {
     let (mut package, mut directory): (Option<&[u8]>, &[u8]) = (None, b"");
