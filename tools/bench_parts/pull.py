@@ -111,6 +111,8 @@ def run(command, env=None):
 class Puller:
     """A tool with a store of its own. `ready` is untimed work after which it is as before."""
 
+    repository = "bench"
+
     def __init__(self, place, program):
         self.place, self.program = place, program
 
@@ -123,16 +125,20 @@ class Puller:
 
 class Cairn(Puller):
     name, needs = "cairn pull, mounted", None
-    arguments = []
 
     def pull(self, reference, number):
         env = {"CAIRN_ROOT": self.at("repository")}
-        run([self.program, "pull", *self.arguments, reference], env)
+        run([self.program, "pull", reference], env)
         os.makedirs(self.at(f"m{number}"))
         run([self.program, "mount", reference, self.at(f"m{number}")], env)
 
     def done(self, number):
         run([self.program, "unmount", self.at(f"m{number}")], {"CAIRN_ROOT": self.at("repository")})
+
+
+class Chunked(Cairn):
+    """The same images, pushed with `--chunks`."""
+    name, repository = "cairn pull of chunks, mounted", "chunked"
 
 
 class Podman(Puller):
@@ -141,8 +147,6 @@ class Podman(Puller):
     def pull(self, reference, number):
         run(["podman", "--root", self.at("root"), "--runroot", self.at("runroot"), "pull", "-q", "--tls-verify=false", reference])
 
-    def done(self, number):
-        pass
 
 
 class Skopeo(Puller):
@@ -161,7 +165,7 @@ class Umoci(Skopeo):
         run(["umoci", "unpack", "--image", f"{self.at('layout')}:v{number}", self.at(f"bundle{number}")])
 
 
-PULLERS = [Cairn, Podman, Skopeo, Umoci]
+PULLERS = [Cairn, Chunked, Podman, Skopeo, Umoci]
 
 
 def measure(tool, program, line, tags, scratch):
@@ -172,7 +176,7 @@ def measure(tool, program, line, tags, scratch):
     try:
         for number, tag in enumerate(tags):
             before, start = line.bytes, time.monotonic()
-            one.pull(f"127.0.0.1:{line.port}/bench:{tag}", number)
+            one.pull(f"127.0.0.1:{line.port}/{tool.repository}:{tag}", number)
             took = time.monotonic() - start
             figures.append((took, line.bytes - before))
             one.done(number)
@@ -196,6 +200,15 @@ def table(title, tags, results):
         print(f"| {name} | {' | '.join(cells)} | {sizes} |")
 
 
+def push_chunks(program, registry, tags, place):
+    """Has the registry keep the images with what Cairn attaches to them, too."""
+    env = {"CAIRN_ROOT": os.path.join(place, "pusher")}
+    for tag in tags:
+        reference = f"127.0.0.1:{registry.port}/bench:{tag}"
+        run([program, "pull", reference], env)
+        run([program, "push", "--chunks", reference, f"127.0.0.1:{registry.port}/chunked:{tag}"], env)
+
+
 def pull(program, layout, tags, rounds, scratch):
     """The two tables."""
     place = tempfile.mkdtemp(dir=scratch)
@@ -204,6 +217,7 @@ def pull(program, layout, tags, rounds, scratch):
         for tag in tags:
             run(["skopeo", "copy", "--insecure-policy", "--dest-tls-verify=false", f"oci:{layout}:{tag}",
                  f"docker://127.0.0.1:{registry.port}/bench:{tag}"])
+        push_chunks(program, registry, tags, place)
         tools = [tool for tool in PULLERS if tool.needs is None or shutil.which(tool.needs)]
         lines = [("the registry on this machine", Line(registry.port)),
                  ("100 Mbit/s, 30 ms", Line(registry.port, 100, 30))]

@@ -154,6 +154,10 @@ fn namespaces_of_another_container_are_found_again_at_the_next_start() {
     for kind in ["ipc", "uts"] {
         assert_eq!(namespace(a, kind), namespace(b, kind), "{kind}");
     }
+    // Shared memory of POSIX lies in a file system, which goes with the namespace.
+    let shell = |name, script| cairn.ok(&["exec", name, "/bin/sh", "-c", script]);
+    shell("other", "echo shared > /dev/shm/file");
+    assert_eq!(shell("b", "cat /dev/shm/file").trim(), "shared");
     assert_ne!(namespace(a, "pid"), namespace(b, "pid"));
     assert!(Path::new("/proc/self/ns/ipc").read_link().unwrap() != namespace(a, "ipc"));
     cairn.ok(&["rm", "-f", "other", "b"]);

@@ -171,6 +171,24 @@ fn an_index_leads_to_the_image_of_the_platform() {
         cairn.ok(&["pull", "--platform", platform, &reference]);
         assert_eq!(cairn.json(&["inspect", &reference])["platform"], expected);
     }
+    // What is here for another platform will not do.
+    let cairn = Cairn::new();
+    let prepare = |key, platform: &[&str]| {
+        let common = ["snapshot", "prepare", key, &reference];
+        cairn.output(&[&common[..], platform].concat())
+    };
+    let arm = ["--platform", "linux/arm64"];
+    let pull = ["--pull", "missing"];
+    cairn.ok(&["pull", "--platform", "linux/amd64", &reference]);
+    let refused = prepare("a", &arm);
+    let err = String::from_utf8_lossy(&refused.stderr);
+    let expected = "is present, but not for linux/arm64";
+    assert!(!refused.status.success() && err.contains(expected), "{err}");
+    for (key, platform) in [("a", "linux/arm64"), ("b", "linux/amd64")] {
+        let options = [&pull[..], &["--platform", platform]].concat();
+        assert!(prepare(key, &options).status.success());
+        assert_eq!(cairn.json(&["inspect", &reference])["platform"], platform);
+    }
     let cairn = Cairn::new();
     cairn.fails(
         &["pull", "--platform", "linux/s390x", &reference],

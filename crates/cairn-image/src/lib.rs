@@ -42,7 +42,7 @@ pub use platform::{Platform, Rank};
 pub use remote::{Remote, RemoteBlob};
 pub use source::{Found, LayerSource, PassedOver, Source, SourceImage};
 pub use stream::{LayerStream, decompressed};
-pub use write::{Compression, ExportLayer, ImageWriter, Packed, pack};
+pub use write::{Compression, ExportLayer, ImageWriter, Original, OriginalIndex, Packed, pack};
 
 use sha2::Digest as _;
 

@@ -78,6 +78,28 @@ pub struct ExportLayer<'a> {
     pub write: Box<WriteLayer<'a>>,
 }
 
+/// The manifest that an image came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// The manifest.
+    pub bytes: Vec<u8>,
+    /// What it calls itself.
+    pub media_type: String,
+    /// The blobs that it names as layers, lowest first.
+    pub layers: Vec<Digest>,
+    /// The index that leads to it, where all is to be written that it names.
+    pub index: Option<OriginalIndex>,
+}
+
+/// The index that an image came with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginalIndex {
+    /// The index.
+    pub bytes: Vec<u8>,
+    /// What it calls itself.
+    pub media_type: String,
+}
+
 enum Target {
     Directory(PathBuf),
     Tar(Box<tar::Builder<Box<dyn Write>>>),
@@ -215,16 +237,18 @@ impl ImageWriter {
 
     /// Adds an image in the form of the OCI image layout. Layers are compressed anew, so their blobs'
     /// digests need not be those of the archive they came from; diff ids and image id are. Names are in
-    /// the full form, as containerd writes them.
+    /// the full form, as containerd writes them. Where the layers come out as the blobs that the image came
+    /// with, its manifest is the `original`, and true is returned.
     pub fn oci_image(
         &mut self,
         names: &[ImageRef],
         config: &ImageConfig,
         layers: &[ExportLayer<'_>],
-        compression: Compression,
-        spool: &Path,
-    ) -> Result<()> {
+        (compression, spool): (Compression, &Path),
+        original: Option<&Original>,
+    ) -> Result<bool> {
         let mut descriptors = Vec::new();
+        let mut blobs = Vec::new();
         let cores = threads::cores();
         for layers in layers.chunks(cores) {
             let packed =
@@ -238,50 +262,90 @@ impl ImageWriter {
                 file.rewind().at("read", spool)?;
                 self.put(&format!("blobs/sha256/{}", digest.hex()), size, &mut file)?;
                 descriptors.push(json!({"mediaType": compression.media_type(), "digest": digest.to_string(), "size": size}));
+                blobs.push(digest);
             }
         }
         self.put_bytes(
             &format!("blobs/sha256/{}", config.digest().hex()),
             config.bytes(),
         )?;
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json",
-                "digest": config.digest().to_string(),
-                "size": config.bytes().len(),
-            },
-            "layers": descriptors,
-        })
-        .to_string();
-        let digest = sha256(manifest.as_bytes());
-        self.put_bytes(
-            &format!("blobs/sha256/{}", digest.hex()),
-            manifest.as_bytes(),
-        )?;
-        let platform = config.platform();
-        let mut stated = json!({"os": platform.os, "architecture": platform.architecture});
-        if let Some(variant) = &platform.variant {
-            stated["variant"] = json!(variant);
-        }
+        let original = original.filter(|original| original.layers == blobs);
+        let descriptor = match original {
+            Some(original) => self.put_original(original)?,
+            None => self.put_manifest(config, descriptors)?,
+        };
         let names: Vec<Option<&ImageRef>> = if names.is_empty() {
             vec![None]
         } else {
             names.iter().map(Some).collect()
         };
         for name in names {
-            let mut descriptor = json!({
-                "mediaType": "application/vnd.oci.image.manifest.v1+json",
-                "digest": digest.to_string(),
-                "size": manifest.len(),
-                "platform": stated,
-            });
+            let mut descriptor = descriptor.clone();
             if let Some(name) = name {
                 descriptor["annotations"] = json!({
                     "org.opencontainers.image.ref.name": name.tag(),
                     "io.containerd.image.name": name.as_str(),
                 });
+            }
+            self.manifests.push(descriptor);
+        }
+        Ok(original.is_some())
+    }
+
+    /// Writes a manifest of these layers; its descriptor.
+    fn put_manifest(&mut self, config: &ImageConfig, layers: Vec<Value>) -> Result<Value> {
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": kind,
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": config.digest().to_string(),
+                "size": config.bytes().len(),
+            },
+            "layers": layers,
+        });
+        let mut descriptor = self.put_document(manifest.to_string().as_bytes(), kind)?;
+        let platform = config.platform();
+        descriptor["platform"] = json!({"os": platform.os, "architecture": platform.architecture});
+        if let Some(variant) = &platform.variant {
+            descriptor["platform"]["variant"] = json!(variant);
+        }
+        Ok(descriptor)
+    }
+
+    /// Writes the manifest that an image came with, and its index; the descriptor of what leads to it.
+    fn put_original(&mut self, original: &Original) -> Result<Value> {
+        let manifest = self.put_document(&original.bytes, &original.media_type)?;
+        match &original.index {
+            Some(index) => self.put_document(&index.bytes, &index.media_type),
+            None => Ok(manifest),
+        }
+    }
+
+    fn put_document(&mut self, bytes: &[u8], media_type: &str) -> Result<Value> {
+        let digest = sha256(bytes);
+        self.put_bytes(&format!("blobs/sha256/{}", digest.hex()), bytes)?;
+        let digest = digest.to_string();
+        Ok(json!({"mediaType": media_type, "digest": digest, "size": bytes.len()}))
+    }
+
+    /// Adds something that refers to an image: the blobs of a manifest, and the manifest itself. It is listed as what
+    /// it is, under its tag if it has one, or not at all where an index has it.
+    pub fn oci_referrer(
+        &mut self,
+        blobs: &[Vec<u8>],
+        manifest: (&[u8], &str),
+        listed: Option<(&str, Option<&str>)>,
+    ) -> Result<()> {
+        for blob in blobs {
+            self.put_document(blob, "")?;
+        }
+        let mut descriptor = self.put_document(manifest.0, manifest.1)?;
+        if let Some((artifact_type, tag)) = listed {
+            descriptor["artifactType"] = json!(artifact_type);
+            if let Some(tag) = tag {
+                descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": tag});
             }
             self.manifests.push(descriptor);
         }

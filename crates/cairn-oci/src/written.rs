@@ -144,6 +144,11 @@ fn namespaces(spec: &LaunchSpec) -> Result<Value> {
     for (space, kind) in [(&spec.pid, "pid"), (&spec.ipc, "ipc"), (&spec.uts, "uts")] {
         match space {
             Space::Private => all.push(json!({"type": kind})),
+            Space::Container { .. } if kind == "ipc" => {
+                return refused(
+                    "--ipc container:NAME: a bundle has no words for the other container's /dev/shm; use private or host",
+                );
+            }
             Space::Container { pid, .. } => {
                 all.push(json!({"type": kind, "path": format!("/proc/{pid}/ns/{kind}")}));
             }

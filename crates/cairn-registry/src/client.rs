@@ -323,10 +323,15 @@ impl Client {
 
     /// A whole blob that is a document.
     pub fn document(&self, blob: &RemoteBlob) -> Result<Vec<u8>> {
+        self.document_within(blob, DOCUMENT_BYTES_MAX as u64)
+    }
+
+    /// A whole blob of at most `max` bytes.
+    pub fn document_within(&self, blob: &RemoteBlob, max: u64) -> Result<Vec<u8>> {
         self.insist(&format!("blob {}", blob.digest), || {
-            if blob.bytes > DOCUMENT_BYTES_MAX as u64 {
+            if blob.bytes > max {
                 let why = format!(
-                    "it should have {} bytes, but a document may have at most {DOCUMENT_BYTES_MAX}",
+                    "it should have {} bytes, but a document may have at most {max}",
                     blob.bytes
                 );
                 return Err(Failure::wrong(why));

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::check::without_dangling;
 use crate::error::{At, Error, Result};
 use crate::repo::Repo;
+use crate::rows;
 use crate::settings::SettingsFile;
 
 /// What a backup did.
@@ -99,6 +100,7 @@ impl Repo {
             }
         }
         self.bring_settings(to, &disk)?;
+        self.bring_referrers(&target)?;
         drop(target);
         // The index is made of the packs' own directories.
         Self::open(to, crate::repo::Options::default())?;
@@ -140,6 +142,23 @@ impl Repo {
             "" => Ok(disk.unlink(&target)?),
             text => Ok(disk.replace(&target, text.as_bytes())?),
         }
+    }
+
+    /// The copy has what is kept beside the images that it has.
+    fn bring_referrers(&self, target: &Self) -> Result<()> {
+        let images = target.store.db().read(|rows| rows::images(rows))?;
+        for image in images {
+            match self.all_kept(&image.id) {
+                Ok(None) => target.forget_referrers(&image.id),
+                Ok(Some(all)) => target.keep_referrers(&image.id, &all)?,
+                // The image is as good without it.
+                Err(e) => {
+                    let what = format!("what refers to {}", image.id);
+                    self.watch().passed_over(&what, &cairn_model::one_line(&e));
+                }
+            }
+        }
+        crate::referrers::sweep(target).map(drop)
     }
 
     fn bring(&self, target: &Self, id: &PackId, report: &mut Backup) -> Result<()> {

@@ -82,6 +82,7 @@ mod origins;
 mod orphans;
 mod packages;
 mod push;
+mod referrers;
 mod repo;
 mod report;
 mod retention;
@@ -124,6 +125,7 @@ pub use import::{
 pub use orphans::Orphan;
 pub use packages::{Package, PackageManager};
 pub use push::{Packing, PushOptions, Pushed};
+pub use referrers::{Carried, Referrer};
 pub use repo::{Options, Repo};
 pub use retention::{Decision, Retention, Rule, parse_rules};
 pub use rows::ImageRow;

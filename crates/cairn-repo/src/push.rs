@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::forms::{self, Form};
 use crate::images::{Image, Images};
 use crate::origins;
+use crate::referrers::{Beside, Carried};
 use crate::report;
 use crate::rows;
 
@@ -91,6 +92,8 @@ pub struct Pushed {
     pub bytes_sent: u64,
     /// What was attached, where that was asked for.
     pub chunks: Option<ChunksPushed>,
+    /// What became of what is kept beside the image, where something is.
+    pub referrers: Option<Carried>,
 }
 
 /// A layer that is in the registry.
@@ -118,7 +121,14 @@ impl Images<'_> {
         };
         let image = self.find(reference)?;
         let layers = once_each(&image.layers);
-        let known = self.known(&layers, options)?;
+        let beside = self.repo.beside(&image)?;
+        let mut known = self.known(&layers, options)?;
+        if let Some(beside) = &beside {
+            // With those that it came with the manifest is the one that it came with.
+            let own = &beside.original.layers;
+            let first = |form: &Form| !own.contains(&form.digest);
+            known.iter_mut().for_each(|forms| forms.sort_by_key(first));
+        }
         let client = client(&mounts(&known, location));
         let push = Push {
             images: *self,
@@ -138,13 +148,27 @@ impl Images<'_> {
             |(layer, known)| push.layer(layer, known),
         )?;
         let mut sent = crate::chunks::put(self.repo, &client, image.config.bytes())?;
-        let manifest = manifest(&image, &there)?;
+        let blobs = image.layers.iter().map(|layer| blob(layer, &there));
+        let blobs = blobs.collect::<Result<Vec<&Form>>>()?;
+        let same = beside.as_ref().filter(|beside| beside.has_layers(&blobs));
+        let manifest = match same {
+            Some(beside) => beside.original.bytes.clone(),
+            None => manifest(&image, &blobs).into_bytes(),
+        };
+        let own = sha256(&manifest);
         if let Some(key) = options.sign_by {
-            self.sign_digest(&client, location, &sha256(manifest.as_bytes()), key)?;
+            self.sign_digest(&client, location, &own, key)?;
         }
-        let digest = client.put_manifest(tag, MANIFEST, manifest.as_bytes())?;
+        let (digest, carried) = match same {
+            Some(beside) => beside.push(&client, tag)?,
+            None => {
+                let staying = beside.as_ref().map(Beside::staying);
+                let digest = client.put_manifest(tag, MANIFEST, &manifest)?;
+                (digest, staying.unwrap_or_default())
+            }
+        };
         let attach = |(attachment, chunks): (&Attachment<'_>, _)| {
-            attachment.finish(chunks, &digest, manifest.len())
+            attachment.finish(chunks, &own, manifest.len())
         };
         let chunks = attachment
             .as_ref()
@@ -160,6 +184,7 @@ impl Images<'_> {
             layers_present: there.iter().filter(|layer| layer.sent == 0).count(),
             bytes_sent: sent,
             chunks,
+            referrers: beside.is_some().then_some(carried),
         })
     }
 
@@ -247,8 +272,10 @@ impl Push<'_> {
                 return Ok(self.there(&layer, form.clone(), 0));
             }
         }
+        // The form that it came in, if there is one that is to come out again.
+        let usual = known.first().map(|form| form.compression);
         let packing = self.options.packing.unwrap_or(Packing {
-            compression: Compression::Gzip,
+            compression: usual.unwrap_or(Compression::Gzip),
             level: None,
         });
         let Packed {
@@ -291,29 +318,28 @@ impl Push<'_> {
     }
 }
 
+/// The blob that the registry has of a layer.
+fn blob<'a>(layer: &Layer, there: &'a [There]) -> Result<&'a Form> {
+    let mut there = there.iter();
+    let found = there.find(|there| Some(there.diff_id) == layer.diff_id);
+    Ok(&found.ok_or(Error::LayerGone)?.form)
+}
+
 /// The manifest of the image, of the blobs that the registry has.
-fn manifest(image: &Image, there: &[There]) -> Result<String> {
-    let descriptor = |layer: &Layer| {
-        let found = there
-            .iter()
-            .find(|there| Some(there.diff_id) == layer.diff_id);
-        let form = &found.ok_or(Error::LayerGone)?.form;
+fn manifest(image: &Image, blobs: &[&Form]) -> String {
+    let descriptor = |form: &&Form| {
         let kind = form.compression.media_type();
-        Ok(json!({"mediaType": kind, "digest": form.digest.to_string(), "size": form.bytes}))
+        json!({"mediaType": kind, "digest": form.digest.to_string(), "size": form.bytes})
     };
-    let layers = image
-        .layers
-        .iter()
-        .map(descriptor)
-        .collect::<Result<Vec<Value>>>()?;
+    let layers: Vec<Value> = blobs.iter().map(descriptor).collect();
     let config = image.config.bytes();
-    Ok(json!({
+    json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": {"mediaType": CONFIG, "digest": sha256(config).to_string(), "size": config.len()},
         "layers": layers,
     })
-    .to_string())
+    .to_string()
 }
 
 #[cfg(test)]

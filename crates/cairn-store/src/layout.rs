@@ -52,7 +52,7 @@ const fn at_times(name: &'static str, part: Part) -> TopLevel {
 }
 
 /// All that stays at the top of a repository. Statistics and `docs/format.md` have the same.
-pub const TOP_LEVEL: [TopLevel; 27] = [
+pub const TOP_LEVEL: [TopLevel; 28] = [
     directory(PACKS, Part::Packs),
     directory(INDEX, Part::Index),
     directory(LEASES, Part::Other),
@@ -78,6 +78,7 @@ pub const TOP_LEVEL: [TopLevel; 27] = [
     at_times(RESERVE, Part::Other),
     at_times(QUARANTINE, Part::Other),
     at_times(DOWNLOADS, Part::Other),
+    at_times(REFERRERS, Part::Other),
     at_times(DB_BROKEN, Part::Other),
     at_times(DB_NEW, Part::Other),
 ];
@@ -117,6 +118,7 @@ const OLD_EVENTS: &str = "events.1";
 const CACHE: &str = "cache";
 const QUARANTINE: &str = "quarantine";
 const DOWNLOADS: &str = "downloads";
+const REFERRERS: &str = "referrers";
 
 /// Directories that a new store has.
 pub const DIRECTORIES: [&str; 4] = [PACKS, INDEX, LEASES, TMP];
@@ -138,7 +140,7 @@ pub const BEGINNINGS: [&str; 12] = [
 ];
 
 /// What only the owner may read; the last ones are made by the floors above.
-pub const PRIVATE: [&str; 28] = [
+pub const PRIVATE: [&str; 29] = [
     JOURNAL,
     JOURNAL_COPY,
     BOOT_ROWS,
@@ -167,6 +169,7 @@ pub const PRIVATE: [&str; 28] = [
     CACHE,
     QUARANTINE,
     DOWNLOADS,
+    REFERRERS,
 ];
 
 /// The parts of the repository in one directory.
@@ -297,6 +300,11 @@ impl<'a> Layout<'a> {
     /// Parts of blobs that a pull fetched.
     pub fn downloads(self) -> PathBuf {
         self.0.join(DOWNLOADS)
+    }
+
+    /// What refers to images, a directory for each image.
+    pub fn referrers(self) -> PathBuf {
+        self.0.join(REFERRERS)
     }
 
     /// What a repair set aside.

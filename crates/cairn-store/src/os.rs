@@ -1,6 +1,7 @@
 //! What the system is asked for, beside files.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use crate::error::{IoContext, Result};
 
@@ -15,10 +16,14 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
     Ok(out)
 }
 
-/// The kernel's own name for this run of the machine (random(4)).
+/// The kernel's own name for this run of the machine (random(4)), which no process outlives.
 pub fn boot_id() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    static READ: OnceLock<Option<String>> = OnceLock::new();
+    let read = || {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
+    READ.get_or_init(read).clone()
 }
 
 /// Lets every other thread of the machine go first (setpriority(2), which on Linux is for one thread):

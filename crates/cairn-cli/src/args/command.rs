@@ -82,7 +82,7 @@ pub enum Command {
     Images(Listing),
     /// Display an image or container as JSON
     #[command(
-        after_help = "Examples:\n  cairn inspect example/app:2\n  cairn inspect --format '{{.status}} {{json .launch.limits}}' web"
+        after_help = "Examples:\n  cairn inspect example/app:2\n  cairn inspect --format '{{.status}} {{json .launch.limits}}' web\n  cairn inspect example/app:2 --document sha256:7b3f…    # a document that \"referrers\" names"
     )]
     Inspect {
         /// Image or container
@@ -93,6 +93,9 @@ pub enum Command {
         /// Show the values of environment variables, which may contain secrets
         #[arg(long)]
         show_env: bool,
+        /// Print a document of what refers to the image (kept by "pull --referrers") as it is
+        #[arg(long, value_name = "DIGEST", conflicts_with = "format")]
+        document: Option<cairn_model::Digest>,
     },
     /// Show the history of an image
     #[command(after_help = "Example:\n  cairn history example/app:2")]

@@ -98,6 +98,9 @@ pub struct Pull {
     /// Pull all tags of each repository
     #[arg(short, long)]
     pub all_tags: bool,
+    /// Keep what refers to the image, too: signatures, SBOMs, attestations
+    #[arg(long)]
+    pub referrers: bool,
     #[command(flatten)]
     pub wire: Wire,
 }
@@ -252,6 +255,9 @@ pub struct Export {
     /// When to pull the images from their registries
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Never)]
     pub pull: When,
+    /// Platform that the images are to be for, also when they are pulled [default: any; the host's when pulled]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
     /// Compression of layers in an OCI layout
     #[arg(long, default_value = "gzip", value_name = "NAME", value_parser = compressions())]
     pub compression: Compression,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use cairn_image::Platform;
 use cairn_model::units;
 use clap::Args;
 
@@ -29,6 +30,9 @@ pub struct Run {
         default_value_t = Pull::Missing
     )]
     pub pull: Pull,
+    /// Platform that the image is to be for, also when it is pulled [default: any; the host's when pulled]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<Platform>,
     /// Remove the container when it exits
     #[arg(long)]
     pub rm: bool,

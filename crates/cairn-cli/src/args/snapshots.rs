@@ -1,5 +1,6 @@
 //! The commands of `cairn snapshot`.
 
+use cairn_image::Platform;
 use cairn_model::SnapshotKey;
 use cairn_snapshot::Filter;
 use clap::Subcommand;
@@ -20,6 +21,9 @@ pub enum Snapshot {
         /// When to pull the image to start from
         #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Never)]
         pull: When,
+        /// Platform to choose from a multi-platform image [default: the host's]
+        #[arg(long, value_name = "OS/ARCH")]
+        platform: Option<Platform>,
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,

@@ -179,6 +179,12 @@ fn print_collected(report: &GcReport, dry_run: bool) {
             report.evicted.objects
         );
     }
+    if report.referrer_bytes > 0 {
+        println!(
+            "removed what referred to images that are gone: {}",
+            size(report.referrer_bytes)
+        );
+    }
     if report.download_bytes > 0 {
         println!(
             "removed {} of unfinished downloads",

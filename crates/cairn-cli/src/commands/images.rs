@@ -7,6 +7,7 @@ use cairn_repo::{Format, Image, ImportOptions, Imported, ListedImage, Removed};
 use serde_json::json;
 
 use super::listing::Listing;
+use super::pull::Wanted;
 use super::{Env, estimate, events, have, pull};
 use crate::args::{self, Export, ExportFormat, FILES_SHOWN, Import, When};
 use crate::output::{self, Table, size};
@@ -95,10 +96,14 @@ pub fn export(env: &Env, args: Export) -> Result<()> {
         When::Never => env.open()?,
         _ => env.open_or_create()?,
     };
+    let wanted = Wanted {
+        when: args.pull,
+        platform: args.platform.as_ref(),
+    };
     let provided = args
         .images
         .iter()
-        .map(|image| pull::provide(env, &repo, image, args.pull))
+        .map(|image| pull::provide(env, &repo, image, wanted))
         .collect::<Result<Vec<_>>>()?;
     let images = repo.images().to_export(&provided)?;
     let format = match args.format {

@@ -1,6 +1,7 @@
 //! `cairn inspect`: an image, or else a container.
 
 use anyhow::Result;
+use cairn_model::Digest;
 use cairn_repo::Repo;
 use serde_json::{Value, json};
 
@@ -15,7 +16,12 @@ pub fn inspect(env: &Env, name: &str, format: Option<&str>, show_env: bool) -> R
     let repo = env.open()?;
     let value = match repo.images().find(name) {
         Err(cairn_repo::Error::NoImage(_)) => container(&repo, name, show_env)?,
-        found => image(&found?, show_env)?,
+        found => {
+            let found = found?;
+            let mut value = image(&found, show_env)?;
+            value["referrers"] = serde_json::to_value(repo.images().referrers(&found)?)?;
+            value
+        }
     };
     match template {
         Some(template) => {
@@ -25,6 +31,15 @@ pub fn inspect(env: &Env, name: &str, format: Option<&str>, show_env: bool) -> R
         }
         None => Ok(output::json(&value)?),
     }
+}
+
+/// `cairn inspect --document`
+pub fn document(env: &Env, name: &str, digest: &Digest) -> Result<()> {
+    let repo = env.open()?;
+    let image = repo.images().find(name)?;
+    let bytes = repo.images().document(&image, digest)?;
+    output::raw(&bytes);
+    Ok(())
 }
 
 fn image(image: &cairn_repo::Image, show_env: bool) -> Result<Value> {

@@ -225,7 +225,11 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
             name,
             format,
             show_env,
-        } => inspect::inspect(&env, &name, format.as_deref(), show_env),
+            document,
+        } => match document {
+            Some(document) => inspect::document(&env, &name, &document),
+            None => inspect::inspect(&env, &name, format.as_deref(), show_env),
+        },
         Command::History { image, listing } => images::history(&env, &image, &listing),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),

@@ -1,6 +1,7 @@
 //! `pull`, and images that other commands pull.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
+use cairn_image::Platform;
 use cairn_model::{Class, Reference};
 use cairn_repo::{Pulled, Repo};
 use cairn_snapshot::Snapshotter as _;
@@ -17,7 +18,9 @@ use crate::report::image::{PulledLine, names};
 pub fn pull(env: &Env, args: &Pull) -> Result<u8> {
     let settings = env.settings()?;
     let repo = env.open_with(env.options_by(&settings))?;
-    let registry = Registry::of(env, &settings, &args.wire)?.into(&repo, args.platform.as_ref())?;
+    let registry = Registry::of(env, &settings, &args.wire)?
+        .into(&repo, args.platform.as_ref())?
+        .with_referrers(args.referrers);
     let progress = Transfers::new("pulling", args.wire.progress);
     env.watch.report_to(progress.clone());
     let mut pulls = Pulls {
@@ -102,10 +105,29 @@ pub fn open(env: &Env, when: When) -> Result<Repo> {
     }
 }
 
+/// What a command that pulls at times wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// When to pull.
+    pub when: When,
+    /// What the image has to be for, where that was said.
+    pub platform: Option<&'a Platform>,
+}
+
+impl Wanted<'_> {
+    /// True where an image, if it is there, is for the platform.
+    fn fits(&self, repo: &Repo, text: &str) -> bool {
+        match (self.platform, repo.images().find(text)) {
+            (Some(platform), Ok(image)) => platform.rank(&image.config.platform()).is_some(),
+            _ => true,
+        }
+    }
+}
+
 /// The same, with an image, and what it is to be called.
-pub fn open_with(env: &Env, reference: &str, when: When) -> Result<(Repo, String)> {
-    let repo = open(env, when)?;
-    let reference = provide(env, &repo, reference, when)?;
+pub fn open_with(env: &Env, reference: &str, wanted: Wanted<'_>) -> Result<(Repo, String)> {
+    let repo = open(env, wanted.when)?;
+    let reference = provide(env, &repo, reference, wanted)?;
     Ok((repo, reference))
 }
 
@@ -132,7 +154,9 @@ fn will_do(repo: &Repo, reference: &Reference, text: &str, when: When) -> Result
 
 /// Pulls an image where it has to be; what it is called here. What can be no image of a registry (an id, a snapshot
 /// that is there) is not asked for.
-pub fn provide(env: &Env, repo: &Repo, reference: &str, when: When) -> Result<String> {
+pub fn provide(env: &Env, repo: &Repo, reference: &str, wanted: Wanted<'_>) -> Result<String> {
+    let Wanted { when, platform } = wanted;
+    let fits = wanted.fits(repo, reference);
     let parsed = reference.parse::<Reference>();
     let named = match &parsed {
         Ok(Reference::Name(..)) => true,
@@ -141,17 +165,21 @@ pub fn provide(env: &Env, repo: &Repo, reference: &str, when: When) -> Result<St
         _ => false,
     };
     let (true, Ok(parsed)) = (named && when != When::Never, parsed) else {
-        return Ok(reference.to_owned());
+        let other = platform.filter(|_| !fits);
+        return match other {
+            Some(platform) => bail!("image {reference} is present, but not for {platform}"),
+            None => Ok(reference.to_owned()),
+        };
     };
-    if will_do(repo, &parsed, reference, when)? {
+    if fits && will_do(repo, &parsed, reference, when)? {
         return Ok(reference.to_owned());
     }
-    let registry = Registry::of(env, &env.settings()?, &Wire::default())?.into(repo, None)?;
+    let registry = Registry::of(env, &env.settings()?, &Wire::default())?.into(repo, platform)?;
     if when == When::Missing {
         // What the name stands for may be here.
         for location in registry.meant(reference)? {
             let text = location.to_string();
-            if repo.images().find(&text).is_ok() {
+            if repo.images().find(&text).is_ok() && wanted.fits(repo, &text) {
                 return Ok(text);
             }
         }
@@ -193,6 +221,9 @@ fn tell(pulled: &Pulled) {
             chunks.blobs,
             size(chunks.bytes),
         );
+    }
+    if let Some(count) = pulled.referrers {
+        println!("  kept what refers to it: {count}");
     }
     tell_names(image);
 }

@@ -38,6 +38,7 @@ impl Registry {
                 platform: platform.unwrap_or_else(Platform::host),
                 jobs: options.jobs,
                 policy: None,
+                referrers: false,
             },
             options,
             authfile: wire.authfile.clone(),
@@ -58,6 +59,13 @@ impl Registry {
     #[must_use]
     pub fn for_platform(mut self, platform: &Platform) -> Self {
         self.pull.platform = platform.clone();
+        self
+    }
+
+    /// The same, where what refers to an image may be kept.
+    #[must_use]
+    pub fn with_referrers(mut self, keep: bool) -> Self {
+        self.pull.referrers = keep;
         self
     }
 

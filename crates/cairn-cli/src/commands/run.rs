@@ -12,6 +12,7 @@ use cairn_container::{
 use cairn_repo::{Repo, Settings};
 use cairn_runtime::{DetachKeys, LogLimits, Text};
 
+use super::pull::Wanted;
 use super::{Env, attach, pull};
 use crate::args::{Run, When};
 use crate::output::{self, Usage};
@@ -39,7 +40,11 @@ pub fn step(order: i32) -> Result<u8> {
 }
 
 fn launch(env: &Env, args: Run) -> Result<u8> {
-    let (cidfile, pull) = (args.cidfile.clone(), args.pull);
+    let (cidfile, pull, platform) = (args.cidfile.clone(), args.pull, args.platform.clone());
+    let wanted = Wanted {
+        when: pull,
+        platform: platform.as_ref(),
+    };
     let keys = detach_keys(&args)?;
     let mut options = options(args, &env.settings()?)?;
     // One can leave only what goes on without this process.
@@ -48,7 +53,7 @@ fn launch(env: &Env, args: Run) -> Result<u8> {
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = pull::open(env, pull)?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = made(env, &repo, &mut options, pull, &interrupts)?;
+    let prepared = made(env, &repo, &mut options, wanted, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }
@@ -94,16 +99,16 @@ fn made(
     env: &Env,
     repo: &Repo,
     options: &mut RunOptions,
-    when: When,
+    wanted: Wanted<'_>,
     interrupts: &Interrupts,
 ) -> Result<Prepared> {
-    if when == When::Always {
-        options.image = pull::provide(env, repo, &options.image, when)?;
+    if wanted.when == When::Always || wanted.platform.is_some() {
+        options.image = pull::provide(env, repo, &options.image, wanted)?;
     }
     match cairn_container::create(repo, options, interrupts) {
         // Only then, so that a launch costs nothing more where the image is there.
-        Err(cairn_container::Error::NoImage(image)) if when == When::Missing => {
-            options.image = pull::provide(env, repo, &image, when)?;
+        Err(cairn_container::Error::NoImage(image)) if wanted.when == When::Missing => {
+            options.image = pull::provide(env, repo, &image, wanted)?;
         }
         done => return Ok(done?),
     }
@@ -150,7 +155,11 @@ impl Drop for IdFile {
 
 /// `cairn create`
 pub fn create(env: &Env, args: Run) -> Result<()> {
-    let (cidfile, pull) = (args.cidfile.clone(), args.pull);
+    let (cidfile, pull, platform) = (args.cidfile.clone(), args.pull, args.platform.clone());
+    let wanted = Wanted {
+        when: pull,
+        platform: platform.as_ref(),
+    };
     let mut options = options(args, &env.settings()?)?;
     // Nobody's terminal is connected to it yet.
     options.detach = true;
@@ -158,7 +167,7 @@ pub fn create(env: &Env, args: Run) -> Result<()> {
     let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = pull::open(env, pull)?;
     let cidfile = cidfile.map(IdFile::create).transpose()?;
-    let prepared = made(env, &repo, &mut options, pull, &interrupts)?;
+    let prepared = made(env, &repo, &mut options, wanted, &interrupts)?;
     if let Some(file) = cidfile {
         file.write(prepared.id())?;
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Env;
 use super::listing::Listing;
-use super::pull::open_with;
+use super::pull::{Wanted, open_with};
 use crate::args::{self, Snapshot};
 use crate::output::{self, Table, Usage, ago, size};
 use crate::report::snapshot::{ChangeLine, Failure, PlanLine, RemovedSnapshots, SnapshotLine};
@@ -27,9 +27,14 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         Snapshot::Prepare {
             parent: Some(parent),
             pull,
+            platform,
             ..
         } => {
-            let (repo, parent) = open_with(env, parent, *pull)?;
+            let wanted = Wanted {
+                when: *pull,
+                platform: platform.as_ref(),
+            };
+            let (repo, parent) = open_with(env, parent, wanted)?;
             pulled = Some(parent);
             repo
         }
@@ -39,8 +44,8 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
         Snapshot::Prepare {
             key,
             parent,
-            pull: _,
             labels,
+            ..
         } => {
             let parent = parent_key(&repo, pulled.or(parent).as_deref())?;
             print_plan(

@@ -120,20 +120,61 @@ impl Registry {
 
     /// Sends something without a body; status and answer.
     pub fn send(&self, method: &str, path: &str) -> (u16, Vec<u8>) {
+        let (head, body) = self.exchange(method, path, "", b"");
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body)
+    }
+
+    /// Puts a blob and its digest.
+    pub fn put_blob(&self, repository: &str, bytes: &[u8]) -> String {
+        let digest = super::common::sha256(bytes);
+        let (head, _) = self.exchange("POST", &format!("/v2/{repository}/blobs/uploads/"), "", b"");
+        let location = head
+            .lines()
+            .find_map(|line| line.strip_prefix("Location: "));
+        let path = location.unwrap().split_once("/v2/").unwrap().1;
+        let path = format!("/v2/{path}&digest={digest}");
+        let (head, _) = self.exchange("PUT", &path, "application/octet-stream", bytes);
+        assert!(head.starts_with("HTTP/1.1 201"), "{head}");
+        digest
+    }
+
+    /// Puts a manifest or index under a tag, or else under its digest, which is returned.
+    pub fn put_manifest(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        manifest: &serde_json::Value,
+    ) -> String {
+        let text = manifest.to_string();
+        let digest = super::common::sha256(text.as_bytes());
+        let path = format!("/v2/{repository}/manifests/{}", tag.unwrap_or(&digest));
+        let kind = manifest["mediaType"].as_str().unwrap();
+        let (head, body) = self.exchange("PUT", &path, kind, text.as_bytes());
+        assert!(
+            head.starts_with("HTTP/1.1 201"),
+            "{head} {}",
+            String::from_utf8_lossy(&body)
+        );
+        digest
+    }
+
+    /// Sends a question; head and body of the answer.
+    fn exchange(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> (String, Vec<u8>) {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         let kinds =
             "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json";
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {kinds}\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nAccept: {kinds}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
         )
         .unwrap();
+        stream.write_all(body).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
         let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, answer.split_off(end + 4))
+        (head, answer.split_off(end + 4))
     }
 
     /// Has it free what nothing refers to; its bytes afterwards.

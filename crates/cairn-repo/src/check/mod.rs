@@ -231,6 +231,9 @@ impl Check<'_> {
         if let Err(e) = self.find_affected(&mut report, bad) {
             report.note(&e);
         }
+        for wrong in crate::referrers::check(self.repo) {
+            report.note(&wrong);
+        }
         // Over damage it has nothing to be compared with.
         if is_sound {
             match self.repo.stats_are_right() {

@@ -28,7 +28,7 @@ pub(crate) use rebuild::rebuilt;
 pub(crate) use recipe::{RecipeV1, Recipes};
 
 /// What the artifact and its blobs are called.
-const ARTIFACT: &str = "application/vnd.cairn.chunks.v1";
+pub(crate) const ARTIFACT: &str = "application/vnd.cairn.chunks.v1";
 const TABLE: &str = "application/vnd.cairn.chunks.table.v1";
 const PACK: &str = "application/vnd.cairn.chunks.pack.v1";
 /// Annotation of a table: the diff id of its layer.

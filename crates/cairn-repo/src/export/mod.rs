@@ -156,16 +156,38 @@ impl Images<'_> {
                 .collect::<Result<Vec<_>>>()?;
             match format {
                 Format::Docker => writer.docker_image(&image.names, &image.config, &layers)?,
-                _ => writer.oci_image(
-                    &image.names,
-                    &image.config,
-                    &layers,
-                    compression,
-                    &self.repo.spool(),
-                )?,
+                _ => self.write_oci(image, &mut writer, &layers, compression)?,
             }
         }
         Ok(writer.finish()?)
+    }
+}
+
+impl Images<'_> {
+    /// Writes an image with what is kept beside it, where its manifest is the one that it came with.
+    fn write_oci(
+        &self,
+        image: &Image,
+        writer: &mut ImageWriter,
+        layers: &[ExportLayer<'_>],
+        compression: Compression,
+    ) -> Result<()> {
+        let (beside, spool) = (self.repo.beside(image)?, self.repo.spool());
+        let (names, config) = (&image.names, &image.config);
+        let original = beside.as_ref().map(|beside| &beside.original);
+        let form = (compression, spool.as_path());
+        let same = writer.oci_image(names, config, layers, form, original)?;
+        if let Some(beside) = &beside {
+            let carried = match same {
+                true => beside.write(writer)?,
+                false => beside.staying(),
+            };
+            if let Some(why) = carried.why {
+                let what = format!("{} of what refers to {}", carried.left, image.row.id);
+                self.repo.watch().passed_over(&what, why);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -81,6 +81,8 @@ pub struct GcReport {
     pub stale_views: u64,
     /// Bytes of unfinished downloads that went.
     pub download_bytes: u64,
+    /// Bytes of what referred to images that are gone.
+    pub referrer_bytes: u64,
 }
 
 fn evicted<S: Serializer>(evicted: &Evicted, to: S) -> Result<S::Ok, S::Error> {
@@ -132,6 +134,7 @@ impl Gc<'_> {
             }
         }
         report.download_bytes = self.sweep_downloads(options.prune_cache)?;
+        report.referrer_bytes = crate::referrers::sweep(self.repo)?;
         report.orphaned_heads = self.finish(&collector)?;
         Ok((report, complete))
     }

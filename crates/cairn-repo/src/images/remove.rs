@@ -34,6 +34,9 @@ impl Images<'_> {
 
     fn remove_found(&self, reference: &str, expected: Option<&Digest>) -> Result<Removed> {
         let removed = self.remove_row(reference, expected)?;
+        if let Removed::Image(id) = &removed {
+            self.repo.forget_referrers(id);
+        }
         self.repo.note_growth("remove");
         Ok(removed)
     }

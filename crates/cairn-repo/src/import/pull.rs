@@ -14,6 +14,7 @@ use crate::chunks::{self, ChunksFetched, Fetched};
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::origins;
+use crate::referrers;
 use crate::repo::Repo;
 use crate::report;
 use crate::rows;
@@ -31,6 +32,8 @@ pub struct Pulled {
     pub image: Imported,
     /// What was fetched as blobs instead of whole layers.
     pub chunks: Option<ChunksFetched>,
+    /// Number of what refers to the image, where it is kept.
+    pub referrers: Option<usize>,
 }
 
 /// What a pull is asked.
@@ -42,6 +45,8 @@ pub struct PullOptions {
     pub jobs: usize,
     /// Which images may be taken; without it all.
     pub policy: Option<Policy>,
+    /// Keep the manifest and index as they came, and what refers to them.
+    pub referrers: bool,
 }
 
 impl PullOptions {
@@ -85,6 +90,14 @@ impl Images<'_> {
             let digests: Vec<Digest> = std::iter::once(pulled.digest).chain(inner).collect();
             policy.admit(client, location, &digests)?;
         }
+        // Documents first: where they cannot be had nothing is here.
+        let beside = match image.manifest.filter(|_| options.referrers) {
+            Some(manifest) => {
+                let digest = &pulled.digest;
+                Some(referrers::fetch(self.repo, client, digest, &manifest)?)
+            }
+            None => None,
+        };
         let import_options = options.of_import();
         let import = Import {
             repo: self.repo,
@@ -102,10 +115,14 @@ impl Images<'_> {
         let image = imported.into_iter().next().ok_or(Error::LayerGone)?;
         let db = self.repo.store.db();
         db.write::<_, Error>(|txn| origins::remember(txn, &pulled.digest, &image.id))?;
+        if let Some(beside) = &beside {
+            self.repo.keep_referrers(&image.id, beside)?;
+        }
         Ok(Pulled {
             digest: pulled.digest,
             image,
             chunks,
+            referrers: beside.map(|beside| beside.kept.referrers.len()),
         })
     }
 }

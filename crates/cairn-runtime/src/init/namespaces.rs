@@ -84,18 +84,23 @@ fn join_others(spec: &LaunchSpec) -> Result<CloneFlags> {
 
 /// Joins a namespace of the process that has this number and began at this time.
 pub(crate) fn join_of(pid: i32, ticks: u64, file: &str, kind: CloneFlags) -> Result<()> {
+    let namespace = open_of(pid, ticks, file)?;
+    setns(namespace.as_fd(), kind).step(format!("join /proc/{pid}/ns/{file}"))
+}
+
+/// A namespace of the process that has this number and began at this time.
+pub(crate) fn open_of(pid: i32, ticks: u64, file: &str) -> Result<File> {
     let gone = || {
         Error::Invalid(format!(
             "the container whose {file} namespace to join has exited"
         ))
     };
-    let path = format!("/proc/{pid}/ns/{file}");
-    let namespace = File::open(&path).map_err(|_| gone())?;
+    let namespace = File::open(format!("/proc/{pid}/ns/{file}")).map_err(|_| gone())?;
     // The number is still that process's, so the file was, too.
     if start_ticks(pid) != Some(ticks) {
         return Err(gone());
     }
-    setns(namespace.as_fd(), kind).step(format!("join {path}"))
+    Ok(namespace)
 }
 
 fn join(path: &Path, kind: CloneFlags) -> Result<()> {

@@ -72,14 +72,7 @@ impl Dev {
         )?;
         give(&pts, spec)?;
         attach(&pts, &exact(&dev, "pts")?, "/dev/pts")?;
-        let shared = match spec.ipc {
-            Space::Host => clone(Path::new("/dev/shm"), false)?,
-            _ => filesystem(
-                "tmpfs",
-                &format!("mode=1777,size={}", spec.shm_bytes),
-                QUIET,
-            )?,
-        };
+        let shared = super::shared_memory::mount(spec)?;
         attach(&shared, &exact(&dev, "shm")?, "/dev/shm")?;
         // Those of the IPC namespace. A kernel without message queues is no reason not to run.
         if let Ok(queues) = filesystem("mqueue", "", QUIET) {

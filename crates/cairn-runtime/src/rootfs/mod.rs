@@ -9,6 +9,7 @@ pub(crate) mod dev;
 pub(crate) mod place;
 pub(crate) mod protect;
 mod secrets;
+mod shared_memory;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;

@@ -1,0 +1,200 @@
+//! What is kept beside an image goes along where the image goes out with the very manifest that it came with.
+//!
+//! A signature is over the digest of a manifest, and so is every reference. Where layers are compressed anew they are
+//! other blobs, and the manifest is another: nothing that was said of the one may be attached to the other.
+
+use cairn_image::{ImageWriter, Original, OriginalIndex};
+use cairn_model::Digest;
+use cairn_registry::Client;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Referrer;
+use super::list::{Document, Kept};
+use crate::chunks;
+use crate::error::Result;
+use crate::forms::Form;
+use crate::images::Image;
+use crate::repo::Repo;
+
+/// What became of what is kept beside an image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Carried {
+    /// Went along.
+    pub carried: usize,
+    /// Stayed here.
+    pub left: usize,
+    /// Why some stayed.
+    pub why: Option<&'static str>,
+}
+
+const OTHER_MANIFEST: &str =
+    "its layers were compressed anew, so its manifest is not the one that they refer to";
+const NO_INDEX: &str = "they refer to an index that names images which are not here";
+
+/// What is kept beside an image, with the documents of the image itself.
+pub(crate) struct Beside<'a> {
+    repo: &'a Repo,
+    image: Digest,
+    kept: Kept,
+    /// Manifest and index as they came.
+    pub original: Original,
+}
+
+impl Repo {
+    /// What is kept beside an image, if anything is.
+    pub(crate) fn beside(&self, image: &Image) -> Result<Option<Beside<'_>>> {
+        let id = image.row.id;
+        let Some(kept) = self.kept_referrers(&id)? else {
+            return Ok(None);
+        };
+        let manifest = self.kept_document(&id, &kept.manifest.digest)?;
+        let index = match &kept.index {
+            Some(index) => {
+                let bytes = self.kept_document(&id, &index.digest)?;
+                is_whole(&kept, &bytes).then(|| OriginalIndex {
+                    bytes,
+                    media_type: index.media_type.clone(),
+                })
+            }
+            None => None,
+        };
+        Ok(Some(Beside {
+            repo: self,
+            image: id,
+            original: Original {
+                layers: layers(&manifest),
+                bytes: manifest,
+                media_type: kept.manifest.media_type.clone(),
+                index,
+            },
+            kept,
+        }))
+    }
+}
+
+/// True for an index of which all is here.
+fn is_whole(kept: &Kept, index: &[u8]) -> bool {
+    let index: Value = serde_json::from_slice(index).unwrap_or_default();
+    let here = |item: &Value| {
+        let digest = item["digest"].as_str().and_then(|text| text.parse().ok());
+        digest.is_some_and(|digest: Digest| {
+            digest == kept.manifest.digest || kept.referrers.iter().any(|of| of.digest == digest)
+        })
+    };
+    index["manifests"]
+        .as_array()
+        .is_some_and(|all| all.iter().all(here))
+}
+
+fn layers(manifest: &[u8]) -> Vec<Digest> {
+    let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    layers
+        .filter_map(|layer| layer["digest"].as_str()?.parse().ok())
+        .collect()
+}
+
+impl Beside<'_> {
+    /// True where these blobs are those of the manifest that the image came with.
+    pub fn has_layers(&self, blobs: &[&Form]) -> bool {
+        let given = blobs.iter().map(|form| &form.digest);
+        self.original.layers.iter().eq(given)
+    }
+
+    /// What goes along with the manifest and, where that is whole, the index.
+    pub fn going(&self) -> (Vec<&Referrer>, Carried) {
+        let mut subjects = vec![self.kept.manifest.digest];
+        if self.original.index.is_some() {
+            subjects.extend(self.kept.index.as_ref().map(|index| index.digest));
+        }
+        let mut going = Vec::new();
+        for of in &self.kept.referrers {
+            let goes = match &of.subject {
+                Some(subject) => subjects.contains(subject),
+                None => self.original.index.is_some(),
+            };
+            if goes {
+                subjects.push(of.digest);
+                going.push(of);
+            }
+        }
+        let left = self.kept.referrers.len() - going.len();
+        let carried = Carried {
+            carried: going.len(),
+            left,
+            why: (left > 0).then_some(NO_INDEX),
+        };
+        (going, carried)
+    }
+
+    /// Nothing goes along.
+    pub fn staying(&self) -> Carried {
+        let left = self.kept.referrers.len();
+        Carried {
+            carried: 0,
+            left,
+            why: (left > 0).then_some(OTHER_MANIFEST),
+        }
+    }
+
+    /// The documents of something: its manifest first.
+    pub fn documents(&self, of: &Referrer) -> Result<Vec<Vec<u8>>> {
+        let read = |digest| self.repo.kept_document(&self.image, digest);
+        of.documents.iter().map(read).collect()
+    }
+
+    /// Brings it all to where the manifest `tag` leads to is; the digest that the tag leads to, and what went along.
+    pub fn push(&self, client: &Client, tag: &str) -> Result<(Digest, Carried)> {
+        let (going, carried) = self.going();
+        let original = &self.original;
+        for of in going.iter().filter(|of| of.subject.is_none()) {
+            let manifest = self.bring(client, of)?;
+            let kind = Document::of(of.digest, &manifest).media_type;
+            client.put_manifest(&of.digest.to_string(), &kind, &manifest)?;
+        }
+        // The tag leads to the image when all is there that it is looked at for.
+        let own = self.kept.manifest.digest.to_string();
+        client.put_manifest(&own, &original.media_type, &original.bytes)?;
+        for of in going.iter() {
+            let Some(subject) = &of.subject else { continue };
+            let manifest = self.bring(client, of)?;
+            let kind = Document::of(of.digest, &manifest).media_type;
+            match &of.tag {
+                Some(tag) => client.put_manifest(tag, &kind, &manifest)?,
+                None => client.attach(&manifest, &of.artifact_type, subject, false)?,
+            };
+        }
+        let digest = match &original.index {
+            Some(index) => client.put_manifest(tag, &index.media_type, &index.bytes)?,
+            None => client.put_manifest(tag, &original.media_type, &original.bytes)?,
+        };
+        Ok((digest, carried))
+    }
+
+    /// Writes it all into the layout that has the manifest; what went along.
+    pub fn write(&self, writer: &mut ImageWriter) -> Result<Carried> {
+        let (going, carried) = self.going();
+        for of in going {
+            let documents = self.documents(of)?;
+            let Some((manifest, blobs)) = documents.split_first() else {
+                continue;
+            };
+            let kind = Document::of(of.digest, manifest).media_type;
+            let listed = (of.subject).map(|_| (of.artifact_type.as_str(), of.tag.as_deref()));
+            writer.oci_referrer(blobs, (manifest, &kind), listed)?;
+        }
+        Ok(carried)
+    }
+
+    /// Brings the blobs of something; its manifest.
+    fn bring(&self, client: &Client, of: &Referrer) -> Result<Vec<u8>> {
+        let mut documents = self.documents(of)?.into_iter();
+        let manifest = documents.next().unwrap_or_default();
+        for blob in documents {
+            chunks::put(self.repo, client, &blob)?;
+        }
+        Ok(manifest)
+    }
+}
