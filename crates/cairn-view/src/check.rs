@@ -110,7 +110,8 @@ impl CacheCheck<'_> {
     /// Takes an image away; whoever needs it makes it again.
     pub fn drop_image(&self, id: &TreeId) {
         let path = self.views.image_path(id);
-        for path in [path.with_extension("list"), path] {
+        // An image without its list would look damaged.
+        for path in [path.clone(), path.with_extension("list")] {
             // It may be gone already, and nothing relies on its being gone.
             let _ = std::fs::remove_file(path);
         }

@@ -1,6 +1,7 @@
 //! What leaves the cache: views of trees and objects that nothing refers to any more.
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use cairn_model::{ObjectId, TreeId};
 use rustix::fs::FlockOperation;
@@ -42,21 +43,24 @@ impl Views {
             let Ok(entries) = std::fs::read_dir(self.directory().join(name)) else {
                 continue;
             };
-            for entry in entries.flatten() {
+            let mut entries: Vec<std::fs::DirEntry> = entries.flatten().collect();
+            entries.sort_by_key(|entry| removal_rank(&entry.path()));
+            for entry in entries {
                 let path = entry.path();
                 let stem = path
                     .file_stem()
                     .map(|s| s.to_string_lossy().into_owned())
                     .unwrap_or_default();
                 // What was moved aside in this boot may still be mounted.
-                if stem.parse().is_ok_and(|id| trees.contains(&id)) || stem.starts_with(&aside) {
+                let is_kept = stem.parse().is_ok_and(|id| trees.contains(&id));
+                if is_kept && !is_going(&path) || stem.starts_with(&aside) {
                     continue;
                 }
                 let is_view = path.is_dir() || path.extension().is_some_and(|e| e == "erofs");
                 evicted.views += u64::from(is_view);
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     evicted.bytes += disk_bytes(&path);
-                    std::fs::remove_dir_all(&path).at("remove", &path)?;
+                    remove_tree(&path)?;
                 } else {
                     evicted.bytes += entry.metadata().map_or(0, |m| m.len());
                     std::fs::remove_file(&path).at("remove", &path)?;
@@ -70,5 +74,83 @@ impl Views {
             bytes: evicted.bytes + bytes,
             ..evicted
         })
+    }
+}
+
+/// Extension of a flattened tree that is being removed.
+const GOING: &str = "going";
+
+fn extension(path: &Path) -> &str {
+    let extension = path.extension().and_then(|e| e.to_str());
+    extension.unwrap_or_default()
+}
+
+fn is_going(path: &Path) -> bool {
+    extension(path).ends_with(GOING)
+}
+
+/// What says that others are whole goes before them, what only belongs to others after them: cut off in between, nothing
+/// looks whole that is not, nor damaged.
+fn removal_rank(path: &Path) -> u8 {
+    match extension(path) {
+        "erofs" | "whole" | "user-whole" | "copy-whole" => 0,
+        "list" => 2,
+        _ => 1,
+    }
+}
+
+/// Removes a flattened tree, of which nothing has its name once the first file is gone.
+fn remove_tree(path: &Path) -> Result<()> {
+    if is_going(path) {
+        return std::fs::remove_dir_all(path).at("remove", path);
+    }
+    let going = path.with_extension(format!("{}{GOING}", extension(path)));
+    if going.exists() {
+        std::fs::remove_dir_all(&going).at("remove", &going)?;
+    }
+    std::fs::rename(path, &going).at("rename", path)?;
+    std::fs::remove_dir_all(&going).at("remove", &going)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_says_that_others_are_whole_goes_first() {
+        let mut names = [
+            "a.list",
+            "a",
+            "a.whole",
+            "a.erofs",
+            "a.user",
+            "a.user-whole",
+        ];
+        names.sort_by_key(|name| removal_rank(Path::new(name)));
+        assert_eq!(
+            names,
+            [
+                "a.whole",
+                "a.erofs",
+                "a.user-whole",
+                "a",
+                "a.user",
+                "a.list"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_tree_whose_removal_was_cut_off_is_removed_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.user");
+        let left = directory.path().join("a.usergoing");
+        for path in [&path, &left] {
+            std::fs::create_dir(path).unwrap();
+            std::fs::write(path.join("file"), "").unwrap();
+        }
+        assert!(is_going(&left) && !is_going(&path));
+        remove_tree(&path).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }
