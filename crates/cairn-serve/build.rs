@@ -3,10 +3,11 @@
 use std::error::Error;
 
 /// Files of services, which all use `types.proto`.
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "snapshots.proto",
     "diff.proto",
     "content.proto",
+    "leases.proto",
     "saved.proto",
     "health.proto",
 ];

@@ -17,6 +17,7 @@ mod class;
 pub mod clock;
 mod entry;
 mod id;
+mod mapped;
 mod moment;
 mod name;
 mod pattern;
@@ -33,6 +34,7 @@ pub use id::{
     BlobId, ContainerId, Digest, HeadId, IdError, LayerId, LeaseId, ObjectId, PackId, SegmentId,
     TreeId,
 };
+pub use mapped::MappedIds;
 pub use moment::{Moment, NotAMoment};
 pub use name::{NameError, SnapshotKey};
 pub use pattern::is_like;

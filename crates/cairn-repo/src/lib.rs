@@ -130,7 +130,9 @@ pub use repo::{Options, Repo};
 pub use retention::{Decision, Retention, Rule, parse_rules};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
-pub use snapshots::{Applied, CHAIN, NAMESPACE, Released, Snapshots, Target};
+pub use snapshots::{
+    Applied, CHAIN, Committing, Link, NAMESPACE, PackedChanges, Released, Snapshots, Target,
+};
 pub use stats::{RefusedRemoval, Share, Stats, WhatIf};
 pub use survey::{
     Ask, Bar, Breakdown, By, Details, Figures, FileTree, HeadSize, ImageDetail, KeptBy,

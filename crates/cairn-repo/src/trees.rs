@@ -1,8 +1,10 @@
 //! Layers of a chain, and the tree they merge to.
 
+use std::collections::HashMap;
+
 use cairn_layer::{Layer, Tree};
 use cairn_model::{LayerId, SnapshotKey, TreeId};
-use cairn_snapshot::graph;
+use cairn_snapshot::{Snapshot, graph};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
@@ -51,4 +53,18 @@ pub(crate) fn tree_of(layers: &[LayerId]) -> TreeId {
         hasher.update(layer.as_bytes());
     }
     TreeId::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// The same of a snapshot and all below it, among these; of none, the empty tree's.
+pub(crate) fn tree_over(
+    among: &HashMap<&SnapshotKey, &Snapshot>,
+    top: Option<&SnapshotKey>,
+) -> Result<TreeId> {
+    let chain = graph::ancestors(top, |key| Ok(among.get(key).copied()));
+    let mut layers: Vec<LayerId> = Vec::new();
+    for snapshot in chain {
+        layers.extend(snapshot?.layer);
+    }
+    layers.reverse();
+    Ok(tree_of(&layers))
 }

@@ -68,6 +68,13 @@ impl Activity {
         }
     }
 
+    /// Returns once no call is under way.
+    pub async fn at_rest(&self) {
+        let mut changed = self.changed.subscribe();
+        // Whoever counts down says so afterwards, which the wait below then sees.
+        while self.running.load(Relaxed) > 0 && changed.changed().await.is_ok() {}
+    }
+
     /// Returns once no call was there for this long.
     pub async fn idle_for(&self, time: Duration) {
         loop {

@@ -39,6 +39,14 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Views cannot show other ids here.
+    #[error("{} cannot be shown with the ids of a container; it needs Linux 5.19 and the driver erofs or overlay, see \"cairn driver\"", .path.display())]
+    Unmapped {
+        /// What.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no such group.
     #[error("group {0} does not exist; create it, or name another with --group")]
     NoGroup(String),
@@ -59,6 +67,7 @@ impl Error {
             Self::Io { source, .. } => Class::of_io(source),
             Self::Taken(_) => Class::InUse,
             Self::Unmountable { .. } | Self::NoGroup(_) | Self::Sockets(_) => Class::Usage,
+            Self::Unmapped { .. } => Class::FailedPrecondition,
             Self::Server(_) => Class::Internal,
         }
     }

@@ -56,6 +56,24 @@ pub(crate) fn labels(of: HashMap<String, String>, namespace: &str) -> Result<Lab
     Ok(labels)
 }
 
+/// Label with the most bytes that a writable snapshot may take (containerd 2.4).
+const BYTES_MAX: &str = "containerd.io/snapshot/max-size";
+
+/// Refuses a snapshot that is to be limited: it would look as if it was, and fill the disk.
+pub(crate) fn refuse_limits(labels: &Labels) -> Result<(), Failure> {
+    let Some(bytes) = labels.get(BYTES_MAX) else {
+        return Ok(());
+    };
+    if bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0) {
+        Err(Failure::Refused(format!(
+            "the label {BYTES_MAX} asks for at most {bytes} bytes, which Cairn does not enforce; take it away, or use a volume of that size"
+        )))
+    } else {
+        let words = format!("{bytes:.50?} of the label {BYTES_MAX} is no number of bytes");
+        Err(Failure::Invalid(words))
+    }
+}
+
 /// A key or name of a request.
 pub(crate) fn key(text: &str) -> Result<SnapshotKey, Failure> {
     text.parse()

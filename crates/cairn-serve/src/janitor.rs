@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use cairn_repo::{GcOptions, Released, Repo};
-use cairn_snapshot::Snapshotter;
+use cairn_snapshot::{Snapshot, Snapshotter};
 
 use crate::error::Result;
+use crate::ids::{self, ids_of};
 use crate::kept::Kept;
 use crate::status::Failure;
 
@@ -126,7 +127,11 @@ impl Room {
     }
 
     fn tidy(&self) -> Result<(), Failure> {
-        let needed = || Ok::<_, Failure>(self.repo.views().needed()?);
+        let ids = |snapshot: &Snapshot| {
+            let ids = ids_of(&snapshot.labels).ok().flatten();
+            ids.map(|ids| ids::name(&ids))
+        };
+        let needed = || Ok::<_, Failure>(self.repo.views().needed(ids)?);
         let count = self.kept.drop_unneeded(needed)?;
         tracing::debug!(count, "views unmounted");
         Ok(())

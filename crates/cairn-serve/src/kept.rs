@@ -2,21 +2,29 @@
 //!
 //! A view is an overlay of a metadata image and the object cache, which only descriptors can mount; containerd and
 //! its shims mount with words. So each view that an active snapshot or a view stands on is mounted once, at
-//! `STATE/REPOSITORY/TREE-IMAGE`, whoever asks. The mounts belong to nobody: they outlive the server, are
+//! `STATE/REPOSITORY/TREE-IMAGE`, whoever asks; for containers with user namespaces once more for each mapping of ids, at
+//! `TREE-IMAGE-IDS`, with those ids. The mounts belong to nobody: they outlive the server, are
 //! found again by their names, and go when no record stands on their tree ([`Kept::drop_unneeded`]).
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cairn_model::{ImagePlan, MountPlan, StackPlan, TreeId};
+use cairn_model::{ImagePlan, MappedIds, MountPlan, StackPlan, TreeId};
+use cairn_view::detached::Users;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{At, Error, Result};
+use crate::ids;
+use crate::proto::types::Mount;
 
 /// Longest path that mount options can name twice beside the rest, bytes: they are a page in all.
 const PATH_BYTES_MAX: usize = 1000;
+
+/// Digits of a tree's id.
+const TREE_DIGITS: usize = 64;
 
 /// The directory of a repository's kept mounts.
 #[derive(Debug)]
@@ -76,20 +84,39 @@ impl Kept {
         Ok(file)
     }
 
-    /// A directory that shows the view of a plan, without its head.
-    pub fn lower(&self, plan: &MountPlan) -> Result<PathBuf> {
-        match plan {
-            MountPlan::Erofs(of) => self.mounted(of, MountPlan::Erofs(headless(of))),
-            MountPlan::ErofsLoop(of) => self.mounted(of, MountPlan::ErofsLoop(headless(of))),
-            MountPlan::Overlay(of) | MountPlan::OverlayUser(of) => first(of),
-            MountPlan::Copy(of) => Ok(of.directory.clone()),
+    /// A directory that shows the view of a plan, without its head, with these ids.
+    pub fn lower(&self, plan: &MountPlan, ids: Option<&MappedIds>) -> Result<PathBuf> {
+        let image = |of: &ImagePlan, plan: MountPlan| {
+            let image = of.images.first().map(PathBuf::as_path);
+            let make = |users: Users<'_>| Ok(cairn_view::mount_for(&plan, users)?);
+            self.mounted(image.unwrap_or(Path::new("")), ids, make)
+        };
+        match (plan, ids) {
+            (MountPlan::Erofs(of), _) => image(of, MountPlan::Erofs(headless(of))),
+            (MountPlan::ErofsLoop(of), _) => image(of, MountPlan::ErofsLoop(headless(of))),
+            (MountPlan::Overlay(of) | MountPlan::OverlayUser(of), None) => first(of),
+            (MountPlan::Copy(of), None) => Ok(of.directory.clone()),
+            (MountPlan::Overlay(of), Some(_)) => {
+                let directory = first(of)?;
+                self.mounted(&directory, ids, |users| bound(&directory, users))
+            }
+            (MountPlan::OverlayUser(_) | MountPlan::Copy(_), Some(_)) => Err(Error::Unmapped {
+                path: "a view".into(),
+                source: format!("the driver {} maps no ids", plan.driver()).into(),
+            }),
         }
     }
 
-    fn mounted(&self, of: &ImagePlan, plan: MountPlan) -> Result<PathBuf> {
-        let image = of.images.first().map(PathBuf::as_path);
-        let image = image.unwrap_or(Path::new(""));
-        let place = self.directory.join(name(image)?);
+    /// What `make` mounts of the file or directory `of`, at its place.
+    fn mounted(
+        &self,
+        of: &Path,
+        ids: Option<&MappedIds>,
+        make: impl FnOnce(Users<'_>) -> Result<OwnedFd>,
+    ) -> Result<PathBuf> {
+        let ids_name = ids.map(|ids| format!("-{}", ids::name(ids)));
+        let name = name(of)? + &ids_name.unwrap_or_default();
+        let place = self.directory.join(name);
         if self.is_mounted(&place) {
             return Ok(place);
         }
@@ -102,10 +129,25 @@ impl Kept {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             done => done.at("create directory", &place)?,
         }
-        let mount = cairn_view::mount(&plan)?;
+        let mount = match ids {
+            None => make(None)?,
+            Some(ids) => mapped(of, ids, make)?,
+        };
         cairn_view::attach(&mount, &place)?;
         tracing::debug!(place = %place.display(), "view kept mounted");
         Ok(place)
+    }
+
+    /// The tree that mounts of a view show, where they are ours: they name it in the place where it is mounted or, by
+    /// drivers that mount no view, in the cache below `root`.
+    pub fn tree(&self, mounts: &[Mount], root: &Path) -> Option<TreeId> {
+        let [mount] = mounts else { return None };
+        let is_view = mount.r#type == "bind" && mount.options.iter().any(|o| o == "ro");
+        let source = Path::new(&mount.source);
+        let is_ours = source.parent() == Some(&self.directory) || source.starts_with(root);
+        let name = source.file_name()?.to_str()?;
+        let tree = name.get(..TREE_DIGITS)?;
+        tree.parse().ok().filter(|_| is_view && is_ours)
     }
 
     /// Without a look at the table of mounts, which may be long.
@@ -114,24 +156,27 @@ impl Kept {
         device(place).is_some_and(|of| Some(of) != device(&self.directory))
     }
 
-    /// Unmounts what no tree of `needed` stands on; it is asked once nobody can mount. Returns how many went.
+    /// Unmounts what no tree of `needed` stands on, with the ids that are named there; it is asked once nobody can mount.
+    /// Returns how many went.
     pub fn drop_unneeded<E: From<Error>>(
         &self,
-        needed: impl FnOnce() -> Result<HashSet<TreeId>, E>,
+        needed: impl FnOnce() -> Result<HashSet<(TreeId, Option<String>)>, E>,
     ) -> Result<u64, E> {
         let Ok(_none) = self.lock("lock", FlockOperation::NonBlockingLockExclusive) else {
             return Ok(0);
         };
-        let needed: HashSet<String> = needed()?.iter().map(TreeId::hex).collect();
+        let needed = needed()?.into_iter();
+        let needed: HashSet<(String, Option<String>)> =
+            needed.map(|(tree, ids)| (tree.hex(), ids)).collect();
         let entries = std::fs::read_dir(&self.directory).at("list", &self.directory)?;
         let mut count = 0;
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let Some((tree, image)) = name.split_once('-') else {
+            let mut parts = name.splitn(3, '-').map(str::to_owned);
+            let (Some(tree), Some(_image)) = (parts.next(), parts.next()) else {
                 continue;
             };
-            // One of an image that was made anew since is of no use to the next who asks.
-            if !needed.contains(tree) || image.is_empty() {
+            if !needed.contains(&(tree, parts.next())) {
                 self.drop_one(&entry.path())?;
                 count += 1;
             }
@@ -147,6 +192,33 @@ impl Kept {
         }
         std::fs::remove_dir(place).at("remove", place)
     }
+}
+
+/// The same with the ids of a container.
+fn mapped(
+    of: &Path,
+    ids: &MappedIds,
+    make: impl FnOnce(Users<'_>) -> Result<OwnedFd>,
+) -> Result<OwnedFd> {
+    let refused = |source: Box<dyn std::error::Error + Send + Sync>| Error::Unmapped {
+        path: of.to_owned(),
+        source,
+    };
+    let users = ids::namespace(ids).map_err(|e| refused(e.into()))?;
+    make(Some(users.as_fd())).map_err(|e| refused(e.into()))
+}
+
+/// A directory as a mount of its own, read-only.
+fn bound(directory: &Path, users: Users<'_>) -> Result<OwnedFd> {
+    let refused = |e: cairn_view::detached::Refused| Error::Io {
+        action: "mount",
+        path: directory.to_owned(),
+        source: std::io::Error::other(e),
+    };
+    let mount = cairn_view::detached::clone(directory, false).map_err(refused)?;
+    cairn_view::detached::map_ids(&mount, users, directory).map_err(refused)?;
+    cairn_sys::mount_read_only(&mount, false).at("make read-only", directory)?;
+    Ok(mount)
 }
 
 fn headless(of: &ImagePlan) -> ImagePlan {

@@ -23,6 +23,7 @@ mod content;
 mod diff;
 mod error;
 mod health;
+mod ids;
 mod info;
 mod janitor;
 mod kept;
@@ -35,6 +36,8 @@ mod saved;
 mod server;
 mod snapshots;
 mod status;
+mod unpack;
+mod upload;
 
 pub use error::{Error, Result};
 pub use server::{ADDRESS, CONTAINERD, STATE, ServeOptions, serve};

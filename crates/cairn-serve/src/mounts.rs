@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use cairn_model::{Head, MountPlan};
+use cairn_model::{Head, MappedIds, Meta, MountPlan, SnapshotKey};
+use cairn_repo::Repo;
 
+use crate::ids::are_in_place;
 use crate::kept::Kept;
 use crate::proto::types::Mount;
 use crate::status::Failure;
@@ -43,23 +45,72 @@ const TRUSTED: [&str; 4] = ["index=off", "metacopy=on", "redirect_dir=on", "xino
 /// In a user namespace.
 const USER: [&str; 3] = ["index=off", "userxattr", "xino=auto"];
 
-/// What a plan comes to; `is_first` where nothing is below its head, which is then mounted by itself, as every snapshotter does it. Views that only descriptors can mount are kept
-/// mounted by `kept`.
-pub(crate) fn mounts(plan: &MountPlan, is_first: bool, kept: &Kept) -> Result<Vec<Mount>, Failure> {
+/// How a snapshot is to be mounted, beside its plan.
+#[derive(Debug)]
+pub(crate) struct Shape {
+    /// Something is below its head, or will be. Where nothing is, the head is mounted by itself, as every snapshotter
+    /// does it.
+    has_lower: bool,
+    /// It is complete, and the client is to see so by a mount that is read-only.
+    staged: bool,
+    /// The ids it shows, and the root directory that is to be shown so.
+    ids: Option<(MappedIds, Meta)>,
+}
+
+impl Shape {
+    /// Of the snapshot `key`, for a container with these ids. Where all files have been given to it already, by a client
+    /// that does not know of ids in mounts, they stay as they are.
+    pub fn of(
+        repo: &Repo,
+        key: &SnapshotKey,
+        ids: Option<MappedIds>,
+        has_lower: bool,
+    ) -> Result<Self, Failure> {
+        let with_root = |ids| Ok::<_, Failure>((ids, repo.snapshots().root(key)?));
+        let ids = ids.map(with_root).transpose()?;
+        Ok(Self {
+            has_lower,
+            staged: false,
+            ids: ids.filter(|(ids, root)| !are_in_place(ids, root)),
+        })
+    }
+
+    /// The same, complete or not.
+    pub fn staged(self, staged: bool) -> Self {
+        Self { staged, ..self }
+    }
+}
+
+/// What a plan comes to. Views that only descriptors can mount are kept mounted by `kept`.
+pub(crate) fn mounts(plan: &MountPlan, shape: &Shape, kept: &Kept) -> Result<Vec<Mount>, Failure> {
+    let ids = shape.ids.as_ref().map(|(ids, _)| ids);
     let head = match plan {
         MountPlan::Erofs(plan) | MountPlan::ErofsLoop(plan) => plan.head.as_ref(),
         MountPlan::Overlay(plan) | MountPlan::OverlayUser(plan) => plan.head.as_ref(),
-        MountPlan::Copy(plan) => return Ok(vec![bind(&plan.directory, plan.writable)?]),
+        MountPlan::Copy(plan) if ids.is_none() => {
+            return Ok(vec![bind(&plan.directory, plan.writable)?]);
+        }
+        MountPlan::Copy(_) => None,
     };
+    let lower = || kept.lower(plan, ids);
     let Some(head) = head else {
-        return Ok(vec![bind(&kept.lower(plan)?, false)?]);
+        return Ok(vec![bind(&lower()?, false)?]);
     };
-    if is_first {
+    if let (Some((ids, root)), Some(directory)) = (&shape.ids, head.upper.parent()) {
+        // Before anything is written to it, and only where the kernel can do the rest.
+        lower()?;
+        cairn_view::map_head(directory, ids, root).map_err(crate::Error::from)?;
+    }
+    if !shape.has_lower {
         return Ok(vec![bind(&head.upper, true)?]);
     }
     let flags = match plan {
         MountPlan::OverlayUser(_) => &USER[..],
         _ => &TRUSTED[..],
     };
-    Ok(vec![overlay(&kept.lower(plan)?, head, flags)?])
+    let mut mount = overlay(&lower()?, head, flags)?;
+    if shape.staged {
+        mount.options.insert(0, "ro".into());
+    }
+    Ok(vec![mount])
 }

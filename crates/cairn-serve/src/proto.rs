@@ -24,6 +24,11 @@ pub mod content {
     tonic::include_proto!("containerd.services.content.v1");
 }
 
+/// What is asked of containerd's leases.
+pub mod leases {
+    tonic::include_proto!("containerd.services.leases.v1");
+}
+
 /// Copies of active snapshots.
 pub mod saved {
     tonic::include_proto!("cairn.snapshots.v1");

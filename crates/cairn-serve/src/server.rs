@@ -43,6 +43,9 @@ const STREAMS_MAX: u32 = 256;
 const METRICS_EVERY: Duration = Duration::from_secs(15);
 /// How long calls that are under way may take when the server is asked to end.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// How long the last answers have to reach their clients. Connections without a call are not waited for: clients keep
+/// them open for as long as they live.
+const FLUSH: Duration = Duration::from_millis(100);
 
 /// How to serve.
 #[derive(Debug, Clone)]
@@ -147,6 +150,7 @@ impl Running {
         let diff = DiffService {
             calls: self.calls.clone(),
             content: ContentStore(self.options.containerd.clone()),
+            kept: Arc::clone(&self.kept),
         };
         let (ending, mut ended) = tokio::sync::watch::channel(false);
         let end = async {
@@ -163,7 +167,12 @@ impl Running {
         let patience = async {
             // Where it is dropped the server has ended.
             let _ = ended.wait_for(|ending| *ending).await;
-            tokio::time::sleep(FAREWELL).await;
+            let answered = async {
+                self.calls.activity().at_rest().await;
+                tokio::time::sleep(FLUSH).await;
+            };
+            // Work that goes on for longer is ended with its call.
+            let _ = tokio::time::timeout(FAREWELL, answered).await;
         };
         tokio::select! {
             done = serving => done.map_err(|e| Error::Server(cairn_model::one_line(&e))),

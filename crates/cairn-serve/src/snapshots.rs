@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cairn_model::{Digest, MountPlan, SnapshotKey};
-use cairn_repo::{CHAIN, NAMESPACE, Repo, Target};
+use cairn_model::{MountPlan, SnapshotKey};
+use cairn_repo::{Committing, NAMESPACE, Repo};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshotter};
 use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::calls::{About, Calls, Length};
-use crate::info::{info, key, labels, namespace, parent};
+use crate::ids::ids_of;
+use crate::info::{info, key, labels, namespace, parent, refuse_limits};
 use crate::janitor::Janitor;
 use crate::kept::Kept;
-use crate::mounts::mounts;
+use crate::mounts::{Shape, mounts};
 use crate::proto::snapshots::snapshots_server::Snapshots;
 use crate::proto::snapshots::{
     CleanupRequest, CommitSnapshotRequest, Info, ListSnapshotsRequest, ListSnapshotsResponse,
@@ -23,12 +24,10 @@ use crate::proto::snapshots::{
 };
 use crate::proto::types::Mount;
 use crate::status::Failure;
+use crate::unpack::{has_lower, is_apart, is_extract, is_known, prepare_apart};
 
 /// Bytes of one message of a list; clients take 4 MiB at most.
 const PAGE_BYTES: usize = 1 << 20;
-
-/// The last part of keys under which containerd unpacks a layer begins so: nothing else has such a head open.
-const EXTRACT: &str = "extract-";
 
 /// The service.
 #[derive(Clone)]
@@ -89,16 +88,23 @@ type Answer<T> = Result<T, Status>;
 
 fn make(repo: &Repo, new: &New, kept: &Kept) -> Result<Vec<Mount>, Failure> {
     let _hold = kept.hold()?;
-    if new.kind == Kind::Active && is_known(repo, new)? {
-        return Err(Failure::Known(new.key.to_string()));
-    }
+    let ids = ids_of(&new.labels)?;
+    refuse_limits(&new.labels)?;
     let snapshots = repo.snapshots();
     let (parent, labels) = (new.parent.as_ref(), new.labels.clone());
-    let plan = match new.kind {
-        Kind::View => Snapshotter::view(&snapshots, &new.key, parent, labels)?,
-        _ => snapshots.prepare(&new.key, parent, labels)?,
+    let (plan, staged) = match new.kind {
+        Kind::View => (
+            Snapshotter::view(&snapshots, &new.key, parent, labels)?,
+            false,
+        ),
+        _ if is_apart(parent, &labels) => prepare_apart(repo, &new.key, labels)?,
+        _ if is_known(repo, &new.key, parent, &labels)? => {
+            return Err(Failure::Known(new.key.to_string()));
+        }
+        _ => (snapshots.prepare(&new.key, parent, labels)?, false),
     };
-    let made = mounts(&plan, parent.is_none(), kept);
+    let made = Shape::of(repo, &new.key, ids, has_lower(parent, &new.labels))
+        .and_then(|shape| mounts(&plan, &shape.staged(staged), kept));
     let wanted = repo.watch().check();
     let out = made.and_then(|mounts| match wanted {
         Ok(()) => Ok(mounts),
@@ -111,70 +117,6 @@ fn make(repo: &Repo, new: &New, kept: &Kept) -> Result<Vec<Mount>, Failure> {
             .and_then(cairn_repo::Released::free);
     }
     out
-}
-
-/// True where the layer that is about to be unpacked is here: then it becomes the snapshot that the client looks for
-/// next, and the answer is "already exists". Only a client that names it by its label knows what that means.
-fn is_known(repo: &Repo, new: &New) -> Result<bool, Failure> {
-    let chain = new.labels.get(CHAIN).and_then(|chain| chain.parse().ok());
-    let Some(chain) = chain else {
-        return Ok(false);
-    };
-    let below = match &new.parent {
-        None => None,
-        Some(parent) => match chain_of(repo, parent)? {
-            None => return Ok(false),
-            below => below,
-        },
-    };
-    if repo.snapshots().stat(&new.key).is_ok() {
-        // An ordinary duplicate, which is refused in its place.
-        return Ok(false);
-    }
-    let target = Target {
-        name: name_of(&new.key, &chain)?,
-        parent: new.parent.clone(),
-        chain,
-        below,
-        labels: new.labels.clone(),
-    };
-    Ok(repo.snapshots().commit_known(&target)?)
-}
-
-/// Beside the key, as containerd would call it.
-fn name_of(new: &SnapshotKey, chain: &Digest) -> Result<SnapshotKey, Failure> {
-    match new.as_str().rsplit_once('/') {
-        Some((before, _)) => key(&format!("{before}/{chain}")),
-        None => key(&format!("{new}+{chain}")),
-    }
-}
-
-/// The chain id of a snapshot: as its label says, or else its name.
-fn chain_of(repo: &Repo, parent: &SnapshotKey) -> Result<Option<Digest>, Failure> {
-    let snapshot = repo.snapshots().stat(parent)?;
-    let by_label = snapshot.labels.get(CHAIN).and_then(|c| c.parse().ok());
-    let by_name = || parent.as_str().rsplit('/').next()?.parse().ok();
-    Ok(by_label.or_else(by_name))
-}
-
-/// True for the head of an unpacked layer, which is complete once it is committed.
-fn is_extract(key: &SnapshotKey) -> bool {
-    let last = key.as_str().rsplit('/').next().unwrap_or_default();
-    last.starts_with(EXTRACT)
-}
-
-fn commit(
-    repo: &Repo,
-    name: &SnapshotKey,
-    key: &SnapshotKey,
-    labels: Labels,
-) -> Result<(), Failure> {
-    let snapshots = repo.snapshots();
-    match is_extract(key) {
-        true => snapshots.commit_taking(name, key, labels)?,
-        false => snapshots.commit(name, key, labels)?,
-    }
-    Ok(())
 }
 
 /// Fields that a mask names. Without one all labels are replaced, but for ours.
@@ -231,8 +173,10 @@ fn mounts_of(repo: &Repo, key: &SnapshotKey, kept: &Kept) -> Result<Vec<Mount>, 
     let snapshots = repo.snapshots();
     let snapshot = snapshots.stat(key)?;
     let plan: MountPlan = snapshots.mounts(key)?;
-    let is_first = snapshot.parent.is_none() && snapshot.layer.is_none();
-    mounts(&plan, is_first, kept)
+    let has_lower =
+        snapshot.layer.is_some() || has_lower(snapshot.parent.as_ref(), &snapshot.labels);
+    let shape = Shape::of(repo, key, ids_of(&snapshot.labels)?, has_lower)?;
+    mounts(&plan, &shape, kept)
 }
 
 #[tonic::async_trait]
@@ -275,8 +219,13 @@ impl Snapshots for SnapshotService {
         let of = request.into_inner();
         let about = Self::about("Commit", &of.key, Length::Long);
         let work = move |repo: &Repo| {
-            let labels = labels(of.labels, &namespace)?;
-            commit(repo, &key(&of.name)?, &key(&of.key)?, labels)
+            let (name, active) = (key(&of.name)?, key(&of.key)?);
+            let how = Committing {
+                labels: labels(of.labels, &namespace)?,
+                onto: parent(&of.parent)?,
+                take: is_extract(&active),
+            };
+            Ok(repo.snapshots().commit_as(&name, &active, &how)?)
         };
         self.calls.run(about, work).await?;
         self.janitor.tidy();
@@ -370,13 +319,5 @@ mod tests {
         let found: Vec<Info> = pages.into_iter().flat_map(|page| page.info).collect();
         assert_eq!(found, all);
         assert!(super::pages(Vec::new()).is_empty());
-    }
-
-    #[test]
-    fn only_the_heads_of_unpacked_layers_are_taken() {
-        let is = |text: &str| is_extract(&text.parse().unwrap());
-        assert!(is("default/3/extract-12-ab sha256:cd"));
-        assert!(!is("default/3/web"));
-        assert!(!is("extract-/3/web"));
     }
 }

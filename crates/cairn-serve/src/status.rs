@@ -15,6 +15,12 @@ pub(crate) enum Failure {
     /// A request that makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// What cannot be done here as things are.
+    #[error("{0}")]
+    Refused(String),
+    /// containerd's content store has refused something.
+    #[error("{}", .0.message())]
+    Containerd(Status),
     /// Mounts of another snapshotter.
     #[error("these mounts are not of this snapshotter")]
     NotOurs,
@@ -35,6 +41,8 @@ impl Failure {
             Self::Repo(e) => of_repo(e),
             Self::Serve(e) => of(e.class()),
             Self::Invalid(_) => Code::InvalidArgument,
+            Self::Refused(_) => Code::FailedPrecondition,
+            Self::Containerd(status) => status.code(),
             Self::NotOurs => Code::Unimplemented,
             Self::Known(_) => Code::AlreadyExists,
         }

@@ -39,6 +39,16 @@ pub enum Error {
         /// What was asked.
         action: &'static str,
     },
+    /// What has a parent keeps it.
+    #[error(
+        "snapshot {key} stands on {parent} and cannot be committed onto another; leave the parent out"
+    )]
+    OtherParent {
+        /// Which.
+        key: SnapshotKey,
+        /// Its parent.
+        parent: SnapshotKey,
+    },
     /// A committed snapshot is not mounted itself.
     #[error("snapshot {0} is committed and cannot be mounted; create a view of it first")]
     NotMountable(SnapshotKey),
@@ -61,7 +71,7 @@ impl Error {
         match self {
             Self::Exists(_) => Class::Exists,
             Self::NotFound(_) => Class::NotFound,
-            Self::Invalid(_) => Class::Usage,
+            Self::Invalid(_) | Self::OtherParent { .. } => Class::Usage,
             Self::ParentNotCommitted(_)
             | Self::HasChildren { .. }
             | Self::NotActive { .. }

@@ -309,12 +309,28 @@ pub fn create_committed(
     )
 }
 
-/// Makes the active snapshot `key` the committed snapshot `name`. Labels are replaced, the time of
-/// creation is now. Returns the record that is gone.
+/// What a commit of an active snapshot stands on: its parent or, where it has none, `onto`.
+pub fn parent_of_commit<'a>(
+    active: &'a Snapshot,
+    onto: Option<&'a SnapshotKey>,
+) -> Result<Option<&'a SnapshotKey>> {
+    match (&active.parent, onto) {
+        (Some(parent), Some(onto)) if parent != onto => Err(Error::OtherParent {
+            key: active.key.clone(),
+            parent: parent.clone(),
+        }),
+        (Some(parent), _) => Ok(Some(parent)),
+        (None, onto) => Ok(onto),
+    }
+}
+
+/// Makes the active snapshot `key` the committed snapshot `name`; one without a parent may be put onto `onto`. Labels
+/// are replaced, the time of creation is now. Returns the record that is gone.
 pub fn commit(
     txn: &mut Txn<'_>,
     name: &SnapshotKey,
     key: &SnapshotKey,
+    onto: Option<&SnapshotKey>,
     layer: LayerId,
     usage: Usage,
     labels: Labels,
@@ -329,7 +345,8 @@ pub fn commit(
         });
     }
     delete(txn, &active)?;
-    create_committed(txn, name, active.parent.as_ref(), layer, usage, labels)?;
+    let parent = parent_of_commit(&active, onto)?;
+    create_committed(txn, name, parent, layer, usage, labels)?;
     Ok(active)
 }
 

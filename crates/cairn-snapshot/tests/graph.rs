@@ -155,6 +155,7 @@ fn perform(txn: &mut Txn<'_>, step: &Step) -> Result<(), Class> {
                 txn,
                 &named(to),
                 &named(from),
+                None,
                 layer(NAMES[to]),
                 usage,
                 none,
@@ -228,13 +229,59 @@ fn a_commit_that_is_refused_says_why() {
         let none = Labels::default;
         graph::create(txn, &key("view"), Kind::View, None, none(), None).unwrap();
         let usage = Usage::default();
-        let done = graph::commit(txn, &key("x"), &key("view"), layer("x"), usage, none());
-        assert_eq!(class_of(done), Err(Class::FailedPrecondition));
-        let done = graph::commit(txn, &key("x"), &key("gone"), layer("x"), usage, none());
-        assert_eq!(class_of(done), Err(Class::NotFound));
+        let commit = |txn: &mut Txn<'_>, name: &str, from: &str, onto: Option<&str>| {
+            let (name, from, onto) = (key(name), key(from), onto.map(key));
+            let (layer, onto) = (layer(name.as_str()), onto.as_ref());
+            class_of(graph::commit(txn, &name, &from, onto, layer, usage, none()))
+        };
+        assert_eq!(
+            commit(txn, "x", "view", None),
+            Err(Class::FailedPrecondition)
+        );
+        assert_eq!(commit(txn, "x", "gone", None), Err(Class::NotFound));
         graph::create(txn, &key("active"), Kind::Active, None, none(), None).unwrap();
-        let done = graph::commit(txn, &key("view"), &key("active"), layer("x"), usage, none());
-        assert_eq!(class_of(done), Err(Class::Exists));
+        assert_eq!(commit(txn, "view", "active", None), Err(Class::Exists));
+    });
+}
+
+#[test]
+fn what_stands_on_nothing_is_committed_onto_another_and_nothing_else_is() {
+    in_transaction(|txn| {
+        let none = Labels::default;
+        let active = |txn: &mut Txn<'_>, name: &str, parent: Option<&str>| {
+            let parent = parent.map(key);
+            graph::create(txn, &key(name), Kind::Active, parent.as_ref(), none(), None).unwrap()
+        };
+        let commit = |txn: &mut Txn<'_>, name: &str, from: &str, onto: Option<&str>| {
+            let (name, from, onto) = (key(name), key(from), onto.map(key));
+            let (layer, onto) = (layer(name.as_str()), onto.as_ref());
+            let usage = Usage::default();
+            class_of(graph::commit(txn, &name, &from, onto, layer, usage, none()))
+        };
+        for name in ["one", "two"] {
+            active(txn, &format!("{name}-active"), None);
+        }
+        commit(txn, "one", "one-active", None).unwrap();
+        commit(txn, "two", "two-active", Some("one")).unwrap();
+        let two = graph::stat(txn, &key("two")).unwrap();
+        assert_eq!(two.parent, Some(key("one")));
+        assert_eq!(graph::children(txn, &key("one")).unwrap(), [key("two")]);
+        assert_eq!(
+            graph::layers(txn, &key("two")).unwrap(),
+            [layer("one"), layer("two")]
+        );
+        // Its own parent may be named, another one not, nor one that is none.
+        let child = active(txn, "child", Some("one"));
+        let (one, two) = (key("one"), key("two"));
+        let parent_of = |onto| graph::parent_of_commit(&child, onto).map(Option::<&_>::cloned);
+        assert_eq!(class_of(parent_of(Some(&two))), Err(Class::Usage));
+        assert_eq!(parent_of(Some(&one)).unwrap(), Some(key("one")));
+        assert_eq!(parent_of(None).unwrap(), Some(key("one")));
+        active(txn, "a", None);
+        let onto_active = commit(txn, "x", "a", Some("child"));
+        assert_eq!(onto_active, Err(Class::FailedPrecondition));
+        active(txn, "b", None);
+        assert_eq!(commit(txn, "x", "b", Some("gone")), Err(Class::NotFound));
     });
 }
 

@@ -9,11 +9,13 @@
 
 mod ebpf;
 mod ids;
+mod namespace;
 mod seccomp;
 pub mod threads;
 
 pub use ebpf::{EbpfInstruction, attach_device_program, load_device_program};
 pub use ids::IdMap;
+pub use namespace::user_namespace;
 pub use seccomp::{BpfInstruction, install_seccomp_filter};
 
 use std::fs::File;

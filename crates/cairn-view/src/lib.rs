@@ -43,7 +43,7 @@ pub use cache::Views;
 pub use check::{CacheCheck, CachedObject, oldest};
 pub use checked::{read_checked, write_checked};
 pub use detect::Trial;
-pub use driver::{is_full_copy, mount, mount_for, read_head, start_head, upper};
+pub use driver::{is_full_copy, map_head, mount, mount_for, read_head, start_head, upper};
 pub use erofs::{InlineContent, write_image};
 pub use error::{Error, Result};
 pub use evict::Evicted;

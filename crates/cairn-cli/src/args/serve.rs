@@ -15,7 +15,7 @@ pub struct Serve {
     /// Exit when no request came for this long, for example 60s [default: never]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub idle_exit: Option<Duration>,
-    /// Socket of containerd, to read layers from its content store
+    /// Socket of containerd, whose content store layers come from and go to
     #[arg(long, value_name = "SOCKET", default_value = cairn_serve::CONTAINERD)]
     pub containerd: PathBuf,
     /// Write figures of the requests to this file, for Prometheus

@@ -6,7 +6,7 @@ use std::process::Output;
 use serde_json::Value;
 
 use crate::common::{Cairn, docker_archive, eventually, has, is_root, shell_tree, tar_of};
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, PLAIN};
 use crate::registry::Registry;
 use crate::server::Server;
 
@@ -30,7 +30,7 @@ pub fn can_run() -> bool {
 
 impl Containerd {
     pub fn start() -> Self {
-        Self::configured("disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n", "")
+        Self::configured(PLAIN, "")
     }
 
     /// With its CRI plugin, as far as it works in a container of this kind.
@@ -43,8 +43,18 @@ impl Containerd {
         Self::configured("", &more)
     }
 
+    /// With a server that is not there yet.
+    pub fn before_its_server() -> Self {
+        let mut server = Server::start(&[]);
+        server.stop();
+        Self::over(server, PLAIN, "")
+    }
+
     fn configured(first: &str, more: &str) -> Self {
-        let server = Server::start(&[]);
+        Self::over(Server::start(&[]), first, more)
+    }
+
+    fn over(server: Server, first: &str, more: &str) -> Self {
         let proxy = format!(
             "[proxy_plugins.cairn]\ntype = \"snapshot\"\naddress = {:?}\n{more}",
             server.cairn.path("socket")

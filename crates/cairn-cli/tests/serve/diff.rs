@@ -13,7 +13,7 @@ use crate::containerd::{Containerd, archive, can_run};
 
 const IMAGE: &str = "example.com/app:1";
 
-fn client(containerd: &Containerd) -> DiffClient<Channel> {
+pub fn client(containerd: &Containerd) -> DiffClient<Channel> {
     let address = format!("unix://{}", containerd.server.socket().display());
     let endpoint = Endpoint::try_from(address).unwrap();
     DiffClient::new(
@@ -25,7 +25,7 @@ fn client(containerd: &Containerd) -> DiffClient<Channel> {
     )
 }
 
-fn apply(
+pub fn apply(
     containerd: &Containerd,
     diff: Descriptor,
     mounts: Vec<Mount>,
@@ -51,8 +51,12 @@ fn document(containerd: &Containerd, digest: &str) -> Value {
 }
 
 /// The layers of the image, and their diff ids.
-fn layers(containerd: &Containerd) -> Vec<(Descriptor, String)> {
-    let listed = containerd.ok(&["image", "ls", &format!("name=={IMAGE}")]);
+pub fn layers(containerd: &Containerd) -> Vec<(Descriptor, String)> {
+    layers_of(containerd, IMAGE)
+}
+
+pub fn layers_of(containerd: &Containerd, image: &str) -> Vec<(Descriptor, String)> {
+    let listed = containerd.ok(&["image", "ls", &format!("name=={image}")]);
     let start = listed.find("sha256:").unwrap();
     let manifest = document(containerd, &listed[start..start + 71]);
     let config = document(containerd, manifest["config"]["digest"].as_str().unwrap());
@@ -73,12 +77,16 @@ fn layers(containerd: &Containerd) -> Vec<(Descriptor, String)> {
         .collect()
 }
 
-/// Where writes go, and what is there.
-fn written(mounts: &[Mount]) -> usize {
+/// Where writes go.
+pub fn upper(mounts: &[Mount]) -> PathBuf {
     let options = mounts[0].options.iter();
     let upper = options.clone().find_map(|o| o.strip_prefix("upperdir="));
-    let upper = PathBuf::from(upper.unwrap_or(&mounts[0].source));
-    std::fs::read_dir(upper).unwrap().count()
+    PathBuf::from(upper.unwrap_or(&mounts[0].source))
+}
+
+/// How much is there.
+pub fn written(mounts: &[Mount]) -> usize {
+    std::fs::read_dir(upper(mounts)).unwrap().count()
 }
 
 #[test]

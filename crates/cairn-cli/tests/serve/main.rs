@@ -8,9 +8,13 @@ mod daemon;
 #[path = "../common/registry.rs"]
 mod registry;
 
+mod apart;
+mod changes;
 mod containerd;
 mod contract;
 mod cri;
 mod diff;
+mod ids;
+mod kills;
 mod server;
 mod trouble;

@@ -20,6 +20,8 @@ pub struct Server {
     pub child: Option<Child>,
     pub runtime: Runtime,
     options: Vec<String>,
+    /// Where the repository is.
+    root: PathBuf,
 }
 
 pub fn runtime() -> Runtime {
@@ -30,16 +32,39 @@ pub fn runtime() -> Runtime {
 impl Server {
     pub fn start(options: &[&str]) -> Self {
         let cairn = Cairn::new();
-        cairn.ok(&["init"]);
+        let root = cairn.root();
+        Self::of(cairn, root, options)
+    }
+
+    fn of(cairn: Cairn, root: PathBuf, options: &[&str]) -> Self {
         std::fs::create_dir(cairn.path("mnt")).unwrap();
         let mut server = Self {
             cairn,
             child: None,
             runtime: runtime(),
             options: options.iter().map(|o| (*o).to_owned()).collect(),
+            root,
         };
         server.start_again();
         server
+    }
+
+    /// Another one of the same repository, with a socket and views of its own.
+    pub fn beside(&self) -> Self {
+        Self::of(Cairn::new(), self.root.clone(), &[])
+    }
+
+    /// One whose repository is on a small disk, at the path `disk`.
+    pub fn on_a_disk_of(size: &str) -> Self {
+        let cairn = Cairn::new();
+        let disk = cairn.path("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let options = std::ffi::CString::new(format!("size={size}")).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("disk", &disk, "tmpfs", flags, options.as_c_str()).unwrap();
+        // Where commands look for it, too.
+        std::os::unix::fs::symlink(disk.join("repository"), cairn.root()).unwrap();
+        Self::of(cairn, disk.join("repository"), &[])
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -47,9 +72,12 @@ impl Server {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = self.cairn.command(&["serve"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cairn"));
         command
-            .arg("--address")
+            .env_remove("CAIRN_ROOT")
+            .arg("--root")
+            .arg(&self.root)
+            .args(["serve", "--address"])
             .arg(self.socket())
             .arg("--state")
             .arg(self.cairn.path("state"))
@@ -106,6 +134,16 @@ impl Server {
         Ok(answer.into_inner().mounts)
     }
 
+    pub fn view(&self, key: &str, parent: &str) -> Result<Vec<Mount>, Status> {
+        let request = wire::ViewSnapshotRequest {
+            key: key.to_owned(),
+            parent: parent.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.runtime.block_on(self.client().view(request))?;
+        Ok(answer.into_inner().mounts)
+    }
+
     pub fn mounts(&self, key: &str) -> Result<Vec<Mount>, Status> {
         let request = wire::MountsRequest {
             key: key.to_owned(),
@@ -116,9 +154,23 @@ impl Server {
     }
 
     pub fn commit(&self, name: &str, key: &str) -> Result<(), Status> {
+        self.commit_onto(name, key, "", &[])
+    }
+
+    /// A commit of a snapshot without a parent onto one.
+    pub fn commit_onto(
+        &self,
+        name: &str,
+        key: &str,
+        parent: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<(), Status> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let request = wire::CommitSnapshotRequest {
             name: name.to_owned(),
             key: key.to_owned(),
+            parent: parent.to_owned(),
+            labels: labels.iter().map(own).collect(),
             ..Default::default()
         };
         self.runtime.block_on(self.client().commit(request))?;
@@ -176,10 +228,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // With it the connections are closed, for whose end the server would wait.
-        self.runtime = runtime();
         self.stop();
         let _ = rustix::mount::unmount(self.cairn.path("mnt"), UnmountFlags::DETACH);
         unmount_kept(&self.cairn.path("state"));
+        // Where it has a disk of its own.
+        let _ = rustix::mount::unmount(self.cairn.path("disk"), UnmountFlags::DETACH);
     }
 }

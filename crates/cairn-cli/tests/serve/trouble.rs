@@ -24,10 +24,10 @@ fn code<T: std::fmt::Debug>(done: Result<T, tonic::Status>) -> Code {
 }
 
 /// A committed snapshot with so many files that a view of it takes a while.
-fn large(server: &Server, name: &str) {
+fn large(server: &Server, name: &str, files: usize) {
     server.prepare("large", "").unwrap();
     server.mounted("large", |place| {
-        for i in 0..4000 {
+        for i in 0..files {
             let content = format!("{i} {}", "x".repeat(100 + i % 50));
             std::fs::write(place.join(format!("f{i}")), content).unwrap();
         }
@@ -141,7 +141,7 @@ fn a_second_server_is_refused_and_a_dead_ones_socket_taken_over() {
 fn a_client_that_goes_away_leaves_nothing() {
     root!();
     let server = Server::start(&[]);
-    large(&server, "large-base");
+    large(&server, "large-base", 4000);
     server.cairn.ok(&["gc", "--prune-cache"]);
     let request = wire::PrepareSnapshotRequest {
         key: "ns/1/gone".into(),
@@ -160,6 +160,33 @@ fn a_client_that_goes_away_leaves_nothing() {
         server.names() == ["large-base"]
     });
     server.prepare("ns/2/here", "large-base").unwrap();
+}
+
+#[test]
+fn calls_under_way_are_answered_when_the_server_is_asked_to_end() {
+    root!();
+    let mut server = Server::start(&[]);
+    large(&server, "large-base", 1500);
+    server.cairn.ok(&["gc", "--prune-cache"]);
+    let request = wire::PrepareSnapshotRequest {
+        key: "ns/1/web".into(),
+        parent: "large-base".into(),
+        ..Default::default()
+    };
+    // One with a call, and one that is only there.
+    let idle = server.client();
+    let mut client = server.client();
+    let pid = rustix::process::Pid::from_child(server.child.as_ref().unwrap());
+    let answer = server.runtime.block_on(async {
+        let call = tokio::spawn(async move { client.prepare(request).await });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        call.await.unwrap()
+    });
+    assert_eq!(answer.unwrap().into_inner().mounts.len(), 1);
+    assert_eq!(server.stop(), Some(0));
+    drop(idle);
+    assert_eq!(server.names(), ["large-base", "ns/1/web"]);
 }
 
 #[test]
@@ -295,6 +322,16 @@ fn snapshots_of_containerd_are_seen_and_not_taken_by_commands() {
     assert!(cairn.json(&["orphans"]).as_array().unwrap().is_empty());
     let why = cairn.ok(&["why", "ns/1/base"]);
     assert!(why.contains("containerd ns"), "{why}");
+    // It counts as what it is: containerd has the images.
+    assert!(cairn.json(&["images"]).as_array().unwrap().is_empty());
+    let stats = cairn.json(&["stats"]);
+    assert_eq!(stats["snapshots"][0]["name"], "ns/1/base");
+    assert!(
+        stats["snapshots"][0]["freed_if_removed_bytes"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
     cairn.ok(&["gc", "--prune-cache", "--all"]);
     assert!(is_sound(cairn));
     assert_eq!(server.names(), ["ns/1/base", "ns/2/web"]);
@@ -358,6 +395,14 @@ fn a_layer_that_is_here_already_is_not_unpacked_again() {
         .prepare_with("ns/4/extract-3 c", &base, &[(label, &unknown)])
         .unwrap();
     server.prepare("ns/5/extract-4 d", "").unwrap();
+    // The images it came with may go: containerd's snapshots keep it.
+    cairn.ok(&["rmi", "one:1", "two:1"]);
+    cairn.ok(&["gc", "--all", "--prune-cache"]);
+    server.prepare("ns/6/web", &top).unwrap();
+    server.mounted("ns/6/web", |place| {
+        let second = std::fs::read_to_string(place.join("second")).unwrap();
+        assert_eq!(second, "second".repeat(100));
+    });
     assert!(is_sound(cairn));
 }
 

@@ -8,6 +8,7 @@ mod emit;
 mod fingerprint;
 mod inode;
 mod left_out;
+mod mapped;
 mod overlay_xattr;
 mod owners;
 mod read_ahead;

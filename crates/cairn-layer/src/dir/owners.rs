@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use cairn_model::Meta;
+use cairn_model::{MappedIds, Meta};
 use cairn_sys::IdMap;
 
 /// Which owners and attributes files can have.
@@ -17,6 +17,8 @@ pub struct Owners {
     gives: bool,
     /// Files whose owner there is not.
     strangers: AtomicU64,
+    /// Whoever wrote was in a user namespace, and the files have the host's ids.
+    mapped: Option<MappedIds>,
 }
 
 impl Owners {
@@ -31,11 +33,20 @@ impl Owners {
         Self::new(ids, true)
     }
 
+    /// Those of a container with a user namespace, whose files have ids of the host.
+    pub fn of_host(mapped: MappedIds) -> Self {
+        Self {
+            mapped: Some(mapped),
+            ..Self::new(IdMap::full(), true)
+        }
+    }
+
     fn new(ids: IdMap, gives: bool) -> Self {
         Self {
             ids,
             gives,
             strangers: AtomicU64::new(0),
+            mapped: None,
         }
     }
 
@@ -77,6 +88,9 @@ impl Owners {
 
     /// Makes of what the disk says what is meant. `old` is the file as the parent's tree has it.
     pub fn restore(&self, meta: &mut Meta, old: Option<&Meta>) {
+        if let Some(mapped) = &self.mapped {
+            return super::mapped::restore(mapped, meta);
+        }
         if self.are_all() {
             return;
         }

@@ -127,7 +127,7 @@ impl Images<'_> {
     }
 
     /// The same layer, of which it is told how much is written.
-    fn telling<'b>(&'b self, layer: ExportLayer<'b>) -> ExportLayer<'b> {
+    pub(crate) fn telling<'b>(&'b self, layer: ExportLayer<'b>) -> ExportLayer<'b> {
         let write = layer.write;
         ExportLayer {
             write: Box::new(move |out| {

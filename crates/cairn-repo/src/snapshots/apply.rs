@@ -1,10 +1,11 @@
 //! A layer that goes into an active snapshot without being written out: from then on it lies below the head.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use cairn_layer::{Layer, Scanned, import_tar};
-use cairn_model::{Digest, SnapshotKey};
+use cairn_model::{Digest, Meta, SnapshotKey, Timestamp};
 use cairn_snapshot::{Kind, Snapshot, Snapshotter, Usage, graph};
 
 use super::Snapshots;
@@ -62,19 +63,69 @@ impl Snapshots<'_> {
     }
 
     /// The root directory of a head hides that of what is below it, so it gets the attributes of the new one.
-    fn root_as_applied(&self, key: &SnapshotKey) -> Result<()> {
+    pub(super) fn root_as_applied(&self, key: &SnapshotKey) -> Result<()> {
         let Some(head) = self.stat(key)?.head else {
             return Ok(());
         };
         let root = self.repo.views().root_meta(&self.layers(key)?)?;
+        self.set_root(&self.repo.heads().dir(&head), &root)
+    }
+
+    fn set_root(&self, head: &Path, root: &Meta) -> Result<()> {
         let driver = self.repo.views().driver()?;
-        let directory = self.repo.heads().dir(&head);
         Ok(cairn_view::start_head(
             &self.repo.store,
             driver,
-            &directory,
-            &root,
+            head,
+            root,
         )?)
+    }
+
+    /// A snapshot that was begun over nothing is put onto others: its root directory becomes theirs, unless what was
+    /// written to it has brought another.
+    pub(super) fn root_as_put_onto(
+        &self,
+        snapshot: &Snapshot,
+        begun: &[Layer],
+        base: &[Layer],
+    ) -> Result<()> {
+        let Some(head) = &snapshot.head else {
+            return Ok(());
+        };
+        let directory = self.repo.heads().dir(head);
+        if cairn_view::is_full_copy(&directory) {
+            // It says what is there, not what was taken away: all that it is put onto would be.
+            return Err(Error::Invalid(format!(
+                "snapshot {} was written with the driver copy and cannot be put onto another",
+                snapshot.key
+            )));
+        }
+        let upper = cairn_view::upper(&directory);
+        let views = self.repo.views();
+        let now = upper.metadata().at("look at", &upper)?;
+        if !has_owner_and_mode(&now, &views.root_meta(begun)?) {
+            return Ok(());
+        }
+        let root = Meta {
+            mtime: mtime(&now),
+            ..views.root_meta(base)?
+        };
+        self.set_root(&directory, &root)
+    }
+
+    /// The layer that was applied to a snapshot, where nothing was written over it: then nothing need be read.
+    pub(super) fn only_applied(&self, snapshot: &Snapshot) -> Result<Option<Layer>> {
+        let (Some(applied), Some(head)) = (snapshot.layer, &snapshot.head) else {
+            return Ok(None);
+        };
+        let directory = self.repo.heads().dir(head);
+        let root = self.repo.views().root_meta(&self.layers(&snapshot.key)?)?;
+        if cairn_view::is_full_copy(&directory)
+            || !is_untouched(&cairn_view::upper(&directory), &root)?
+        {
+            return Ok(None);
+        }
+        Ok(self.repo.layers(&[applied])?.into_iter().next())
     }
 
     fn refuse_if_written(&self, snapshot: &Snapshot) -> Result<()> {
@@ -128,4 +179,33 @@ pub(super) fn usage_of(layer: &Layer) -> Usage {
         bytes: layer.content_bytes,
         inodes: layer.entries,
     }
+}
+
+fn mtime(of: &std::fs::Metadata) -> Timestamp {
+    Timestamp {
+        secs: of.mtime(),
+        nanos: u32::try_from(of.mtime_nsec()).unwrap_or_default(),
+    }
+}
+
+fn has_owner_and_mode(found: &std::fs::Metadata, meta: &Meta) -> bool {
+    (found.mode() & 0o7777, found.uid(), found.gid()) == (meta.mode, meta.uid, meta.gid)
+}
+
+/// True for an upper directory in which nothing is, and whose root directory is still as it was made.
+fn is_untouched(upper: &Path, root: &Meta) -> Result<bool> {
+    let found = upper.metadata().at("look at", upper)?;
+    if !has_owner_and_mode(&found, root) || mtime(&found) != root.mtime || !root.xattrs.is_empty() {
+        return Ok(false);
+    }
+    let mut names = [0; 4096];
+    let own = |name: &[u8]| {
+        name.is_empty() || name.starts_with(b"trusted.overlay.") || name == b"security.selinux"
+    };
+    let has_none = match rustix::fs::llistxattr(upper, &mut names) {
+        Ok(length) => names[..length].split(|byte| *byte == 0).all(own),
+        Err(e) => e == rustix::io::Errno::OPNOTSUPP,
+    };
+    let mut entries = std::fs::read_dir(upper).at("list", upper)?;
+    Ok(has_none && entries.next().is_none())
 }

@@ -2,23 +2,26 @@
 
 mod apply;
 mod changes;
+mod commit;
+mod differ;
 mod served;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use cairn_layer::{Layer, Scanned, Tree};
-use cairn_model::{Entry, MountPlan, SnapshotKey, Watch};
+use cairn_layer::{Layer, Tree};
+use cairn_model::{MountPlan, SnapshotKey, Watch};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshot, Snapshotter, Usage, graph};
-use cairn_store::{Ingest, Rows, Txn};
+use cairn_store::{Rows, Txn};
 
 use crate::error::{At, Error, Result};
 use crate::repo::Repo;
 use crate::rows;
-use apply::Committed;
 
 pub use apply::Applied;
-pub use served::{CHAIN, NAMESPACE, Released, Target};
+pub use commit::Committing;
+pub use differ::PackedChanges;
+pub use served::{CHAIN, Link, NAMESPACE, Released, Target};
 
 /// The snapshots of a repository. What every snapshotter does is in its [`Snapshotter`].
 #[derive(Clone, Copy)]
@@ -97,80 +100,6 @@ impl Snapshots<'_> {
 }
 
 impl Snapshots<'_> {
-    /// A commit; with `take`, files that the cache lacks are moved there from the head.
-    fn commit_and(
-        &self,
-        name: &SnapshotKey,
-        key: &SnapshotKey,
-        labels: Labels,
-        take: bool,
-    ) -> Result<()> {
-        let snapshot = self.stat(key)?;
-        self.repo.views().refuse_if_mounted(&snapshot)?;
-        // Also asked before anything is read: a container's head may change under the reader.
-        self.repo.store.db().read::<_, Error>(|rows| {
-            refuse_if_container(rows, key)?;
-            match graph::find(rows, name)? {
-                Some(_) => Err(cairn_snapshot::Error::Exists(name.clone()).into()),
-                None => Ok(()),
-            }
-        })?;
-        let store = &self.repo.store;
-        let bring = || {
-            let (layer, written, ingest) = self.read_active(&snapshot)?;
-            let gone = store.publish::<_, Error>(ingest.finish()?, |txn| {
-                refuse_if_container(txn, key)?;
-                rows::put_layer(txn, &layer)?;
-                let usage = apply::usage_of(&layer);
-                let labels = labels.clone();
-                Ok(graph::commit(txn, name, key, layer.id, usage, labels)?)
-            })?;
-            Ok((gone, written))
-        };
-        let (gone, written) = self.repo.with_room(bring, || Ok(None))?;
-        if take {
-            self.take_files(&gone, &written);
-        }
-        self.repo.heads().remove_of(&gone)
-    }
-
-    /// The layer of what is in an active snapshot now, the entries that were read from its head, and the ingest that
-    /// has what is new of both.
-    fn read_active(&self, snapshot: &Snapshot) -> Result<(Layer, Vec<Entry>, Ingest)> {
-        let parent = self.tree(&snapshot.key)?;
-        let ingest = self.repo.store.ingest()?;
-        let scanned = self.repo.heads().read(snapshot, &parent, &ingest)?;
-        Ok(match self.with_applied(snapshot, scanned)? {
-            Committed::Applied(layer) => (layer, Vec::new(), ingest),
-            Committed::Written(scanned) => (scanned.layer, scanned.entries, ingest),
-            Committed::Both(scanned) => {
-                let (layer, ingest) = self.squashed(snapshot, parent, &scanned, ingest)?;
-                (layer, Vec::new(), ingest)
-            }
-        })
-    }
-
-    /// One layer of what was applied to a snapshot and what was written over it.
-    fn squashed(
-        &self,
-        snapshot: &Snapshot,
-        mut tree: Tree,
-        written: &Scanned,
-        ingest: Ingest,
-    ) -> Result<(Layer, Ingest)> {
-        let below = match &snapshot.parent {
-            Some(parent) => self.tree(parent)?,
-            None => Tree::new(),
-        };
-        tree.apply(&written.entries)?;
-        let (store, limits) = (&self.repo.store, self.repo.options.limits);
-        // Its lease keeps what the first one brings, which is read for the new layer.
-        let both = store.ingest()?;
-        store.publish::<_, Error>(ingest.finish()?, |_| Ok(()))?;
-        let scanned = cairn_layer::layer_between(store, &below, &tree, both.feeder(), limits)?;
-        Ok((scanned.layer, both))
-    }
-
     /// Removes the record of a snapshot that no image or container needs.
     fn remove_record(&self, key: &SnapshotKey) -> Result<Snapshot> {
         self.repo.store.db().write::<_, Error>(|txn| {
@@ -218,14 +147,18 @@ impl Snapshotter for Snapshots<'_> {
     }
 
     fn commit(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
-        self.commit_and(name, key, labels, false)
+        let how = Committing {
+            labels,
+            ..Committing::default()
+        };
+        self.commit_as(name, key, &how)
     }
 
     fn save(&self, name: &SnapshotKey, key: &SnapshotKey, labels: Labels) -> Result<()> {
         let snapshot = self.stat(key)?;
         let refuse = |rows: &dyn Rows| refuse_if_container(rows, key);
         self.repo.store.db().read::<_, Error>(refuse)?;
-        let (layer, _, ingest) = self.read_active(&snapshot)?;
+        let (layer, _, ingest) = self.read_active(&snapshot, None)?;
         let store = &self.repo.store;
         store.publish::<_, Error>(ingest.finish()?, |txn| {
             refuse_if_container(txn, key)?;

@@ -4,9 +4,9 @@
 use std::path::PathBuf;
 
 use cairn_layer::Layer;
-use cairn_model::{Digest, Entry, SnapshotKey};
+use cairn_model::{Digest, Entry, Meta, MountPlan, SnapshotKey};
 use cairn_snapshot::{Kind, Labels, Snapshot, Snapshotter, graph};
-use cairn_store::Rows;
+use cairn_store::{Rows, Txn};
 use sha2::Digest as _;
 
 use super::Snapshots;
@@ -35,6 +35,18 @@ impl Released {
     }
 }
 
+/// A layer, and what it is to stand on, by the ids that images have for them.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The chain id up to the layer: its diff id where it is the lowest, else the SHA-256 of the chain id below, a
+    /// space and the diff id (OCI image specification, config.md).
+    pub chain: Digest,
+    /// The chain id below.
+    pub below: Option<Digest>,
+    /// The diff id, where somebody says it. It is believed only as far as the chain id bears it out.
+    pub diff_id: Option<Digest>,
+}
+
 /// A committed snapshot that somebody is about to unpack.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -42,16 +54,13 @@ pub struct Target {
     pub name: SnapshotKey,
     /// What it is to stand on.
     pub parent: Option<SnapshotKey>,
-    /// The chain id of its layers: with one layer its diff id, with more the SHA-256 of the chain id below, a
-    /// space and the diff id (OCI image specification, config.md).
-    pub chain: Digest,
-    /// The chain id of its parent.
-    pub below: Option<Digest>,
+    /// Its layer.
+    pub link: Link,
     /// Labels.
     pub labels: Labels,
 }
 
-impl Target {
+impl Link {
     fn is_made_of(&self, diff_id: &Digest) -> bool {
         match &self.below {
             None => self.chain == *diff_id,
@@ -65,14 +74,16 @@ impl Target {
 
     /// The layer, by the diff ids that are known, or by another snapshot of the same chain.
     fn layer(&self, rows: &dyn Rows) -> Result<Option<Layer>> {
-        if self.below.is_none()
-            && let Some(layer) = rows::layer_of_diff(rows, &self.chain)?
-        {
-            return Ok(Some(layer));
-        }
-        let is_it = |layer: &Layer| layer.diff_id.is_some_and(|id| self.is_made_of(&id));
-        if let Some(layer) = rows::layers(rows)?.into_iter().find(is_it) {
-            return Ok(Some(layer));
+        let said = self.diff_id.or(self.below.is_none().then_some(self.chain));
+        let found = match said.filter(|id| self.is_made_of(id)) {
+            Some(diff_id) => rows::layer_of_diff(rows, &diff_id)?,
+            None => {
+                let is_it = |layer: &Layer| layer.diff_id.is_some_and(|id| self.is_made_of(&id));
+                rows::layers(rows)?.into_iter().find(is_it)
+            }
+        };
+        if found.is_some() {
+            return Ok(found);
         }
         let chain = self.chain.to_string();
         let twin = graph::list(rows)?
@@ -99,17 +110,6 @@ impl Snapshots<'_> {
         self.release(key)?.free()
     }
 
-    /// As a commit, of a head that nobody has open any more: its files are moved to the cache where that lacks
-    /// them, so that views of the snapshot need not write them again.
-    pub fn commit_taking(
-        &self,
-        name: &SnapshotKey,
-        key: &SnapshotKey,
-        labels: Labels,
-    ) -> Result<()> {
-        self.commit_and(name, key, labels, true)
-    }
-
     pub(super) fn take_files(&self, gone: &Snapshot, entries: &[Entry]) {
         let Some(head) = &gone.head else { return };
         let wait = || self.repo.store.db().release();
@@ -122,17 +122,56 @@ impl Snapshots<'_> {
         }
     }
 
+    /// A layer that is here, with all its content.
+    fn known(&self, link: &Link) -> Result<Option<Layer>> {
+        let found = self.repo.store.db().read(|rows| link.layer(rows))?;
+        Ok(found.filter(|layer| self.repo.is_whole(layer)))
+    }
+
+    /// Makes an active snapshot over nothing as a layer that is here would have made it by being applied to it; none,
+    /// where it is not here, or not whole.
+    pub fn prepare_known(
+        &self,
+        key: &SnapshotKey,
+        link: &Link,
+        labels: Labels,
+    ) -> Result<Option<MountPlan>> {
+        // What is found from here on stays until it is referred to.
+        let _lease = self.repo.store.lease()?;
+        let Some(layer) = self.known(link)? else {
+            return Ok(None);
+        };
+        let apply = |txn: &mut Txn<'_>| {
+            // A collection may have been quicker.
+            rows::layer(txn, &layer.id).map_err(|_| Error::LayerGone)?;
+            let usage = super::apply::usage_of(&layer);
+            Ok(graph::apply(txn, key, layer.id, usage)?)
+        };
+        let plan = match self.create(key, Kind::Active, None, labels, false, &apply) {
+            Err(Error::LayerGone) => return Ok(None),
+            plan => plan?,
+        };
+        if let Err(e) = self.root_as_applied(key) {
+            // Nobody gets to know of it, and the first error counts.
+            let _ = self.release(key).and_then(Released::free);
+            return Err(e);
+        }
+        Ok(Some(plan))
+    }
+
+    /// The attributes of the root directory that a snapshot shows, without what an active one changed.
+    pub fn root(&self, key: &SnapshotKey) -> Result<Meta> {
+        self.repo.views().root_meta(&self.layers(key)?)
+    }
+
     /// Makes a committed snapshot of a layer that is here already; false where it is not, or is not whole.
     pub fn commit_known(&self, target: &Target) -> Result<bool> {
         // What is found from here on stays until it is referred to.
         let _lease = self.repo.store.lease()?;
         let db = self.repo.store.db();
-        let Some(layer) = db.read(|rows| target.layer(rows))? else {
+        let Some(layer) = self.known(&target.link)? else {
             return Ok(false);
         };
-        if !self.repo.is_whole(&layer) {
-            return Ok(false);
-        }
         db.write::<_, Error>(|txn| {
             // A collection may have been quicker.
             if rows::layer(txn, &layer.id).is_err() {

@@ -7,12 +7,12 @@ mod roots;
 use std::collections::{HashMap, HashSet};
 
 use cairn_layer::Layer;
-use cairn_model::{Driver, HeadId, LayerId, MountPlan, SnapshotKey, TreeId};
+use cairn_model::{Driver, HeadId, MountPlan, SnapshotKey, TreeId};
 use cairn_snapshot::{Kind, Snapshot, graph};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::trees::{tree_id, tree_of};
+use crate::trees::{tree_id, tree_of, tree_over};
 
 pub use driver::DriverReport;
 pub(crate) use mounts::MOUNTPOINT;
@@ -47,28 +47,33 @@ impl Views<'_> {
         }
     }
 
-    /// Trees that active snapshots and views stand on: what of the cache is mounted, or may be at any moment.
-    pub fn needed(&self) -> Result<HashSet<TreeId>> {
+    /// Trees that active snapshots and views stand on: what of the cache is mounted, or may be at any moment; each as it is,
+    /// and in the form that `form` says of a snapshot.
+    pub fn needed<T: Eq + std::hash::Hash>(
+        &self,
+        form: impl Fn(&Snapshot) -> Option<T>,
+    ) -> Result<HashSet<(TreeId, Option<T>)>> {
         self.repo.store.db().read::<_, Error>(|rows| {
             let all = graph::list(rows)?;
-            let used = all.iter().filter(|s| s.kind != Kind::Committed);
-            // What was applied to a snapshot lies below it like its parent.
-            let top = |s: &'_ Snapshot| s.layer.map_or(s.parent.clone(), |_| Some(s.key.clone()));
-            let tops: HashSet<SnapshotKey> = used.filter_map(top).collect();
             let by_key: HashMap<&SnapshotKey, &Snapshot> =
                 all.iter().map(|s| (&s.key, s)).collect();
-            let tree = |top: &SnapshotKey| -> Result<TreeId> {
-                let chain = graph::ancestors(Some(top), |key| Ok(by_key.get(key).copied()));
-                let mut layers: Vec<LayerId> = Vec::new();
-                for snapshot in chain {
-                    layers.extend(snapshot?.layer);
-                }
-                layers.reverse();
-                Ok(tree_of(&layers))
-            };
             // What has no parent shows the empty tree.
-            let trees = tops.iter().map(tree);
-            trees.chain([Ok(tree_of(&[]))]).collect()
+            let empty = tree_of(&[]);
+            let mut needed = HashSet::from([(empty, None)]);
+            let mut trees: HashMap<Option<&SnapshotKey>, TreeId> = HashMap::new();
+            for snapshot in all.iter().filter(|s| s.kind != Kind::Committed) {
+                // What was applied to a snapshot lies below it like its parent.
+                let applied = snapshot.layer.map(|_| &snapshot.key);
+                let top = applied.or(snapshot.parent.as_ref());
+                let tree = match trees.get(&top) {
+                    Some(tree) => *tree,
+                    None => tree_over(&by_key, top)?,
+                };
+                trees.insert(top, tree);
+                needed.insert((tree, None));
+                needed.extend(form(snapshot).map(|form| (tree, Some(form))));
+            }
+            Ok(needed)
         })
     }
 

@@ -27,7 +27,7 @@ use erofs::Erofs;
 use erofs_loop::ErofsLoop;
 use overlay::{OVERLAY, OVERLAY_USER};
 
-pub use head::upper;
+pub use head::{map_head, upper};
 
 /// The cache, and the store that fills it.
 #[derive(Clone, Copy)]
