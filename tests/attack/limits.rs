@@ -158,6 +158,34 @@ fn a_fork_bomb_ends_at_the_limit_of_processes() {
     ];
     let made: u32 = bench.cairn.ok(&run).trim().parse().unwrap();
     assert_eq!(made, 19, "process 1 and 19 more");
+    // One that never ends goes all the same.
+    let endless = "while (1) { fork }";
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        "bomb",
+        "--pids-limit",
+        "50",
+        "hostile",
+        "perl",
+        "-e",
+        endless,
+    ];
+    bench.cairn.ok(&run);
+    let pid = bench.cairn.json(&["ps"])[0]["pid"].as_i64().unwrap();
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    bench.cairn.ok(&["rm", "-f", "bomb"]);
+    let group = groups
+        .lines()
+        .find_map(|line| line.split_once(":pids:"))
+        .unwrap()
+        .1;
+    assert!(
+        !std::path::Path::new(&format!("/sys/fs/cgroup/pids{group}")).exists(),
+        "{group}"
+    );
+    assert_eq!(bench.cairn.json(&["ps", "-a"]), json!([]));
 }
 
 #[test]

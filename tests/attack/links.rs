@@ -116,6 +116,28 @@ fn links_in_etc_and_at_volumes_and_working_directories_stay_inside() {
             let left: Vec<_> = std::fs::read_dir(&victim).unwrap().collect();
             assert!(left.is_empty(), "case {i} reached the host: {left:?}");
         }
+        // CVE-2024-21626, the other half: a process that is added, by a caller with a directory of the host's open.
+        bench.plain();
+        bench.cairn.ok(&[
+            "run",
+            "-d",
+            "--name",
+            "victim",
+            "hostile",
+            "/bin/sleep",
+            "1000",
+        ]);
+        std::fs::write(victim.join("of-the-host"), b"").unwrap();
+        for fd in 3..13 {
+            let cwd = format!("/proc/self/fd/{fd}");
+            let look = ["victim", "/bin/sh", "-c", "ls -a . .. ../../.."];
+            let exec = [&["exec", "-w", &cwd], &look[..]].concat();
+            let mut command = bench.cairn.command(&exec);
+            let output = command.current_dir(&victim).output().unwrap();
+            let shown = String::from_utf8_lossy(&output.stdout);
+            assert!(!shown.contains("of-the-host"), "{fd}: {shown}");
+        }
+        bench.cairn.ok(&["rm", "-f", "victim"]);
         assert_eq!(bench.cairn.json(&["ps", "-a"]), json!([]));
     });
 }

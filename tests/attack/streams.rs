@@ -54,6 +54,48 @@ fn a_container_cannot_change_what_its_output_goes_to_or_its_input_comes_from() {
     assert_eq!(null(), before, "the host's /dev/null");
 }
 
+/// Nobody listens, or the disk is full: the container's end is its own, and nothing of it stays.
+#[test]
+fn output_that_goes_nowhere_holds_up_nothing() {
+    if !common::is_root() {
+        skip!("needs root");
+    }
+    let bench = super::Bench::new(super::DRIVERS[0], &[]);
+    bench.plain();
+    let program = bench.cairn.command(&[]).get_program().to_owned();
+    let said = "hostile /bin/sh -c 'echo out; echo err >&2; exit 7'";
+    for (words, code) in [
+        (format!("run --rm {said} >&-"), 7),
+        (format!("run --rm {said} >&- 2>&-"), 7),
+        (format!("run --rm {said} > /dev/full"), 7),
+        (format!("run -d --name bg {said} >&-"), 0),
+        ("exec there /bin/sh -c 'echo out; exit 7' >&-".to_owned(), 7),
+    ] {
+        if words.starts_with("exec") {
+            bench.cairn.ok(&[
+                "run",
+                "-d",
+                "--name",
+                "there",
+                "hostile",
+                "/bin/sleep",
+                "1000",
+            ]);
+        }
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(format!("\"$CAIRN\" {words}"));
+        shell
+            .env("CAIRN", &program)
+            .env("CAIRN_ROOT", bench.cairn.root());
+        let output = shell.stdin(Stdio::null()).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{words}: {err}");
+    }
+    assert_eq!(bench.cairn.ok(&["wait", "bg"]).trim(), "7");
+    bench.cairn.ok(&["rm", "-f", "bg", "there"]);
+    assert_eq!(bench.cairn.json(&["ps", "-a"]), serde_json::json!([]));
+}
+
 /// moby#31243, moby#6880: /dev/stdout opens for any user. moby#45728: opening it truncates nothing.
 #[test]
 fn dev_stdout_opens_for_every_user_and_truncates_nothing() {

@@ -534,6 +534,36 @@ fn a_directory_of_skopeo_is_an_image() {
     );
 }
 
+/// Passwords end up in build arguments and ENV, and so in the history.
+#[test]
+fn history_hides_the_values_of_variables() {
+    let cairn = Cairn::new();
+    let archive = common::docker_archive("app:1", &[Tar::new().file("f", b"x").done()], |config| {
+        config["history"] = json!([{"created_by": "RUN |1 TOKEN=hunter2 /bin/sh -c make # buildkit"},
+            {"created_by": "ENV PASSWORD=hunter2", "empty_layer": true}]);
+    });
+    std::fs::write(cairn.path("a.tar"), archive).unwrap();
+    cairn.ok(&["import", cairn.path("a.tar").to_str().unwrap()]);
+    let page = cairn.path("page.html");
+    cairn.ok(&["stats", "--html", page.to_str().unwrap()]);
+    let told = [
+        cairn.ok(&["history", "app:1"]),
+        cairn.ok(&["--json", "history", "app:1"]),
+        cairn.ok(&["inspect", "app:1"]),
+        std::fs::read_to_string(page).unwrap(),
+    ];
+    for text in told {
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let shown = cairn.ok(&["history", "--show-env", "app:1"]);
+    assert_eq!(shown.matches("hunter2").count(), 2, "{shown}");
+    assert!(
+        cairn
+            .ok(&["inspect", "--show-env", "app:1"])
+            .contains("hunter2")
+    );
+}
+
 #[test]
 fn history_keeps_its_lines_beside_their_layers() {
     let cairn = Cairn::new();

@@ -279,6 +279,12 @@ fn a_group_that_was_given_to_the_user_pauses_and_ends_containers() {
     import(&user);
     user.ok(&["run", "-d", "--name", "plain", "base", "sleep", "1000"]);
     user.fails(&["pause", "plain"], 1, "it has no version 2 control group");
+    // What cannot be held still is not copied.
+    user.fails(
+        &["commit", "plain", "made:1"],
+        1,
+        "it has no version 2 control group",
+    );
     user.ok(&["rm", "-f", "plain"]);
     let limited = ["run", "--rm", "--memory", "64m", "base", "true"];
     user.fails(&limited, 125, "was not given to this user");

@@ -270,10 +270,18 @@ impl ImageWriter {
             config.bytes(),
         )?;
         let original = original.filter(|original| original.layers == blobs);
-        let descriptor = match original {
+        let mut descriptor = match original {
             Some(original) => self.put_original(original)?,
             None => self.put_manifest(config, descriptors)?,
         };
+        if original.is_none_or(|original| original.index.is_none()) {
+            let platform = config.platform();
+            descriptor["platform"] =
+                json!({"os": platform.os, "architecture": platform.architecture});
+            if let Some(variant) = &platform.variant {
+                descriptor["platform"]["variant"] = json!(variant);
+            }
+        }
         let names: Vec<Option<&ImageRef>> = if names.is_empty() {
             vec![None]
         } else {
@@ -305,13 +313,7 @@ impl ImageWriter {
             },
             "layers": layers,
         });
-        let mut descriptor = self.put_document(manifest.to_string().as_bytes(), kind)?;
-        let platform = config.platform();
-        descriptor["platform"] = json!({"os": platform.os, "architecture": platform.architecture});
-        if let Some(variant) = &platform.variant {
-            descriptor["platform"]["variant"] = json!(variant);
-        }
-        Ok(descriptor)
+        self.put_document(manifest.to_string().as_bytes(), kind)
     }
 
     /// Writes the manifest that an image came with, and its index; the descriptor of what leads to it.

@@ -96,6 +96,13 @@ impl Client {
         Ok(listed.iter().filter_map(referrer).collect())
     }
 
+    /// The same, tried again as everything is that is needed.
+    pub fn referrers_for_certain(&self, subject: &Digest) -> Result<Vec<Referrer>> {
+        let object = format!("the list of what refers to {subject}");
+        let listed = self.insist(&object, || self.listed(subject))?;
+        Ok(listed.iter().filter_map(referrer).collect())
+    }
+
     fn listed(&self, subject: &Digest) -> Result<Vec<Value>, Failure> {
         match self.by_api(subject)? {
             Some(listed) => Ok(listed),
@@ -136,6 +143,13 @@ impl Client {
     pub fn artifact(&self, digest: &Digest) -> Result<Artifact> {
         self.try_artifact(&digest.to_string(), Some(*digest))
             .map_err(|failure| failure.of(&format!("manifest {digest}"), &self.name()))
+    }
+
+    /// The same, tried again as everything is that is needed.
+    pub fn artifact_for_certain(&self, digest: &Digest) -> Result<Artifact> {
+        self.insist(&format!("manifest {digest}"), || {
+            self.try_artifact(&digest.to_string(), Some(*digest))
+        })
     }
 
     /// The manifest of an artifact that has a tag, and its digest; none where there is no such tag.

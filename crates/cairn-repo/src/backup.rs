@@ -148,9 +148,15 @@ impl Repo {
     fn bring_referrers(&self, target: &Self) -> Result<()> {
         let images = target.store.db().read(|rows| rows::images(rows))?;
         for image in images {
+            let had = target.kept_referrers(&image.id).ok().flatten();
             match self.all_kept(&image.id) {
-                Ok(None) => target.forget_referrers(&image.id),
-                Ok(Some(all)) => target.keep_referrers(&image.id, &all)?,
+                Ok(Some(all)) if had.as_ref() == Some(&all.kept) => {}
+                Ok(Some(all)) => {
+                    let staged = target.stage_referrers(&all)?;
+                    target.keep_referrers(&image.id, staged)?;
+                }
+                Ok(None) if had.is_some() => target.drop_referrers(&image.id)?,
+                Ok(None) => {}
                 // The image is as good without it.
                 Err(e) => {
                     let what = format!("what refers to {}", image.id);

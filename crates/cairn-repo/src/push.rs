@@ -123,18 +123,19 @@ impl Images<'_> {
         let layers = once_each(&image.layers);
         let beside = self.repo.beside(&image)?;
         let mut known = self.known(&layers, options)?;
-        if let Some(beside) = &beside {
-            // With those that it came with the manifest is the one that it came with.
-            let own = &beside.original.layers;
-            let first = |form: &Form| !own.contains(&form.digest);
-            known.iter_mut().for_each(|forms| forms.sort_by_key(first));
-        }
+        let came = beside
+            .as_ref()
+            .map_or(&[][..], |beside| &beside.original.layers);
+        // With the blobs that it came with the manifest is the one that it came with.
+        let first = |form: &Form| !came.contains(&form.digest);
+        known.iter_mut().for_each(|forms| forms.sort_by_key(first));
         let client = client(&mounts(&known, location));
         let push = Push {
             images: *self,
             client: &client,
             options,
             registry: location.registry(),
+            came,
         };
         let attachment = match options.chunks {
             true => Some(Attachment::begin(self.repo, &client, tag)?),
@@ -155,20 +156,24 @@ impl Images<'_> {
             Some(beside) => beside.original.bytes.clone(),
             None => manifest(&image, &blobs).into_bytes(),
         };
-        let own = sha256(&manifest);
-        if let Some(key) = options.sign_by {
-            self.sign_digest(&client, location, &own, key)?;
-        }
-        let (digest, carried) = match same {
-            Some(beside) => beside.push(&client, tag)?,
-            None => {
-                let staying = beside.as_ref().map(Beside::staying);
-                let digest = client.put_manifest(tag, MANIFEST, &manifest)?;
-                (digest, staying.unwrap_or_default())
-            }
+        let of_manifest = sha256(&manifest);
+        let carried = match same {
+            Some(beside) => Some(beside.bring_all(&client)?),
+            None => beside.as_ref().map(Beside::staying),
         };
+        let (kind, top) = same.map_or((MANIFEST, &manifest[..]), Beside::top);
+        if let Some(key) = options.sign_by {
+            // Whoever verifies asks for what the tag leads to, or for the manifest in the end.
+            let mut digests = vec![sha256(top), of_manifest];
+            digests.dedup();
+            for digest in &digests {
+                self.sign_digest(&client, location, digest, key)?;
+            }
+        }
+        // Last, so that the tag leads to an image that has all that belongs to it.
+        let digest = client.put_manifest(tag, kind, top)?;
         let attach = |(attachment, chunks): (&Attachment<'_>, _)| {
-            attachment.finish(chunks, &own, manifest.len())
+            attachment.finish(chunks, &of_manifest, manifest.len())
         };
         let chunks = attachment
             .as_ref()
@@ -176,7 +181,7 @@ impl Images<'_> {
             .map(attach)
             .transpose()?;
         sent += there.iter().map(|layer| layer.sent).sum::<u64>();
-        self.remember(&image.row.id, &digest, &there)?;
+        self.remember(&image.row.id, &[digest, of_manifest], &there)?;
         Ok(Pushed {
             id: image.row.id,
             digest,
@@ -184,12 +189,12 @@ impl Images<'_> {
             layers_present: there.iter().filter(|layer| layer.sent == 0).count(),
             bytes_sent: sent,
             chunks,
-            referrers: beside.is_some().then_some(carried),
+            referrers: carried,
         })
     }
 
     /// Notes what the registry has now.
-    fn remember(&self, id: &Digest, manifest: &Digest, there: &[There]) -> Result<()> {
+    fn remember(&self, id: &Digest, leading: &[Digest], there: &[There]) -> Result<()> {
         self.repo.store.db().write::<_, Error>(|txn| {
             for layer in there {
                 // Removed and collected meanwhile, perhaps.
@@ -197,7 +202,8 @@ impl Images<'_> {
                     forms::remember(txn, &layer.diff_id, &layer.form)?;
                 }
             }
-            origins::remember(txn, manifest, id)
+            let mut leading = leading.iter();
+            leading.try_for_each(|digest| origins::remember(txn, digest, id))
         })
     }
 
@@ -254,6 +260,8 @@ struct Push<'a> {
     client: &'a Client,
     options: &'a PushOptions<'a>,
     registry: &'a str,
+    /// Blobs of the manifest that the image came with, where that is kept.
+    came: &'a [Digest],
 }
 
 impl Push<'_> {
@@ -272,8 +280,9 @@ impl Push<'_> {
                 return Ok(self.there(&layer, form.clone(), 0));
             }
         }
-        // The form that it came in, if there is one that is to come out again.
-        let usual = known.first().map(|form| form.compression);
+        // The form that it came in, where that is to come out again.
+        let mut came = (known.iter()).filter(|form| self.came.contains(&form.digest));
+        let usual = came.next().map(|form| form.compression);
         let packing = self.options.packing.unwrap_or(Packing {
             compression: usual.unwrap_or(Compression::Gzip),
             level: None,

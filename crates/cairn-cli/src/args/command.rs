@@ -104,6 +104,9 @@ pub enum Command {
         image: String,
         #[command(flatten)]
         listing: Listing,
+        /// Show the values of variables and build arguments, which may contain secrets
+        #[arg(long)]
+        show_env: bool,
     },
     /// Add a name to an image
     #[command(after_help = "Example:\n  cairn tag example/app:2 example/app:stable")]

@@ -21,7 +21,7 @@ pub enum Snapshot {
         /// When to pull the image to start from
         #[arg(long, value_enum, value_name = "WHEN", default_value_t = When::Never)]
         pull: When,
-        /// Platform to choose from a multi-platform image [default: the host's]
+        /// Platform that the image is to be for, also when it is pulled [default: any; the host's when pulled]
         #[arg(long, value_name = "OS/ARCH")]
         platform: Option<Platform>,
         /// Add a label, NAME=VALUE

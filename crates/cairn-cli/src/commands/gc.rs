@@ -181,7 +181,7 @@ fn print_collected(report: &GcReport, dry_run: bool) {
     }
     if report.referrer_bytes > 0 {
         println!(
-            "removed what referred to images that are gone: {}",
+            "{verb} {} of what referred to images that are gone",
             size(report.referrer_bytes)
         );
     }

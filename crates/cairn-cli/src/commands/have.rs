@@ -52,6 +52,15 @@ pub fn transfer(env: &Env, repo: &Repo, args: &args::Export, images: &[Image]) -
             .map_or_else(|| Ok(Have::default()), Have::read)?,
         since: since.collect::<Result<_, _>>()?,
     };
+    for image in images {
+        let count = repo.images().referrers(image)?.len();
+        if count > 0 {
+            output::say(&format!(
+                "skipped {count} of what refers to {}: this form has no place for it",
+                image.row.id
+            ));
+        }
+    }
     let key = args.sign_key.as_deref().map(signing_key).transpose()?;
     let transferred = repo
         .images()

@@ -211,10 +211,10 @@ pub fn note_damaged(images: &[ListedImage]) {
 }
 
 /// `cairn history`
-pub fn history(env: &Env, name: &str, args: &args::Listing) -> Result<()> {
+pub fn history(env: &Env, name: &str, args: &args::Listing, show_env: bool) -> Result<()> {
     let listing = Listing::parse(args)?;
     let image = env.open()?.images().find(name)?;
-    let steps = listing.select(HistoryLine::all(&image), |step| step.clone())?;
+    let steps = listing.select(HistoryLine::all(&image, show_env), |step| step.clone())?;
     if listing.print(env, &steps, HistoryLine::by)? {
         return Ok(());
     }

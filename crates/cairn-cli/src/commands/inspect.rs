@@ -1,7 +1,8 @@
 //! `cairn inspect`: an image, or else a container.
 
 use anyhow::Result;
-use cairn_model::Digest;
+use cairn_image::without_values;
+use cairn_model::{Digest, one_line};
 use cairn_repo::Repo;
 use serde_json::{Value, json};
 
@@ -19,7 +20,14 @@ pub fn inspect(env: &Env, name: &str, format: Option<&str>, show_env: bool) -> R
         found => {
             let found = found?;
             let mut value = image(&found, show_env)?;
-            value["referrers"] = serde_json::to_value(repo.images().referrers(&found)?)?;
+            value["referrers"] = match repo.images().referrers(&found) {
+                // The image is as good as ever.
+                Err(e) if e.is_corruption() => {
+                    output::say(&format!("warning: {}", one_line(&e)));
+                    Value::Null
+                }
+                kept => serde_json::to_value(kept?)?,
+            };
             value
         }
     };
@@ -84,6 +92,11 @@ fn redact(config: &mut Value) {
                     *variable = json!(format!("{name}=<hidden; use --show-env>"));
                 }
             }
+        }
+    }
+    for step in config["history"].as_array_mut().into_iter().flatten() {
+        if let Some(by) = step["created_by"].as_str().map(without_values) {
+            step["created_by"] = json!(by);
         }
     }
 }

@@ -230,7 +230,11 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
             Some(document) => inspect::document(&env, &name, &document),
             None => inspect::inspect(&env, &name, format.as_deref(), show_env),
         },
-        Command::History { image, listing } => images::history(&env, &image, &listing),
+        Command::History {
+            image,
+            listing,
+            show_env,
+        } => images::history(&env, &image, &listing, show_env),
         Command::Tag { image, name } => images::tag(&env, &image, &name),
         Command::Rmi { images } => return images::remove(&env, &images),
         Command::Rebase(args) => rebase::rebase(&env, &args),

@@ -117,10 +117,13 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// True where an image, if it is there, is for the platform.
     fn fits(&self, repo: &Repo, text: &str) -> bool {
-        match (self.platform, repo.images().find(text)) {
-            (Some(platform), Ok(image)) => platform.rank(&image.config.platform()).is_some(),
-            _ => true,
-        }
+        let Some(platform) = self.platform else {
+            return true;
+        };
+        let found = repo.images().find(text);
+        found.map_or(true, |image| {
+            platform.rank(&image.config.platform()).is_some()
+        })
     }
 }
 
@@ -167,7 +170,9 @@ pub fn provide(env: &Env, repo: &Repo, reference: &str, wanted: Wanted<'_>) -> R
     let (true, Ok(parsed)) = (named && when != When::Never, parsed) else {
         let other = platform.filter(|_| !fits);
         return match other {
-            Some(platform) => bail!("image {reference} is present, but not for {platform}"),
+            Some(platform) => bail!(
+                "image {reference} is present, but not for {platform}; pull it by its name with \"cairn pull --platform {platform}\""
+            ),
             None => Ok(reference.to_owned()),
         };
     };

@@ -69,7 +69,7 @@ pub fn push(env: &Env, args: &Push) -> Result<()> {
     if let Some(referrers) = &pushed.referrers {
         println!("  of what refers to it: {} pushed", referrers.carried);
         if let Some(why) = referrers.why {
-            println!("  not pushed: {}; {why}", referrers.left);
+            println!("  {} not pushed: {why}", referrers.left);
         }
     }
     Ok(())

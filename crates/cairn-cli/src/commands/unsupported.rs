@@ -7,7 +7,7 @@ const NO_HEALTH: &str = "health checks are not run";
 const NO_LOG_DRIVER: &str = "output goes to standard output, or to \"cairn logs\" with -d";
 const NO_THROTTLE: &str = "use --blkio-weight";
 
-const OPTIONS: [(&str, &str); 45] = [
+const OPTIONS: [(&str, &str); 44] = [
     ("--annotation", "use --label"),
     (
         "--attach",
@@ -61,10 +61,6 @@ const OPTIONS: [(&str, &str); 45] = [
     ("--network-alias", NO_ADDRESSES),
     ("--oom-kill-disable", "use --memory with a larger limit"),
     ("--oom-score-adj", "use --memory"),
-    (
-        "--platform",
-        "choose the platform with \"cairn pull --platform\"",
-    ),
     ("--publish-all", NO_PORTS),
     ("-P", NO_PORTS),
     (

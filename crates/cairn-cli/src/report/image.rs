@@ -1,6 +1,6 @@
 //! Images: what `images`, `inspect`, `history` and `rmi` tell.
 
-use cairn_image::History;
+use cairn_image::{History, without_values};
 use cairn_model::{ImageRef, one_line};
 use cairn_repo::{Image, ListedImage, Pulled, time};
 use serde::Serialize;
@@ -100,13 +100,16 @@ pub struct HistoryLine {
 }
 
 impl HistoryLine {
-    /// All steps, oldest first, each with the layer it made.
-    pub fn all(image: &Image) -> Vec<Self> {
+    /// All steps, oldest first, each with the layer it made; the values of variables are hidden unless `show_env`.
+    pub fn all(image: &Image, show_env: bool) -> Vec<Self> {
         let mut layers = image.layers.iter().map(|layer| layer.content_bytes);
         let line = |step: History| Self {
             content_bytes: (!step.empty_layer).then(|| layers.next()).flatten(),
             created: step.created,
-            created_by: step.created_by,
+            created_by: match show_env {
+                true => step.created_by,
+                false => without_values(&step.created_by),
+            },
             comment: step.comment,
             empty_layer: step.empty_layer,
         };

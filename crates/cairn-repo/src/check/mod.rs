@@ -9,7 +9,7 @@ mod repair;
 pub(crate) use references::without_dangling;
 
 use cairn_model::{BlobId, Class, Digest, LayerId, SnapshotKey, path_display};
-use cairn_store::{Damage, ScrubOptions, layout, scrub};
+use cairn_store::{Damage, Scope, ScrubOptions, layout, scrub};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -231,8 +231,9 @@ impl Check<'_> {
         if let Err(e) = self.find_affected(&mut report, bad) {
             report.note(&e);
         }
-        for wrong in crate::referrers::check(self.repo) {
-            report.note(&wrong);
+        match crate::referrers::check(self.repo, options.scope != Scope::Structure) {
+            Ok(wrong) => wrong.iter().for_each(|(_, wrong)| report.note(wrong)),
+            Err(e) => report.note(&e),
         }
         // Over damage it has nothing to be compared with.
         if is_sound {

@@ -97,6 +97,12 @@ impl Check<'_> {
             self.repo.forget_sharing();
             done.push("dropped the sharing table, which was wrong".to_owned());
         }
+        for (image, wrong) in crate::referrers::check(self.repo, true)? {
+            if wrong.is_corruption() {
+                self.repo.drop_referrers(&image)?;
+                done.push(format!("dropped {}", cairn_model::one_line(&wrong)));
+            }
+        }
         let mut report = self.packs_telling(&ScrubOptions::all(), &|_| ())?;
         let restored = self.restore_from_cache(&report)?;
         if restored > 0 {

@@ -191,9 +191,9 @@ impl Gc<'_> {
 }
 
 impl JobReport {
-    /// Bytes freed in packs and in the cache.
+    /// Bytes freed in packs, in the cache, and of what referred to images.
     pub fn freed_bytes(&self) -> u64 {
-        self.report.freed_bytes + self.report.evicted.bytes
+        self.report.freed_bytes + self.report.evicted.bytes + self.report.referrer_bytes
     }
 
     /// Images that go by all their names.
@@ -227,6 +227,8 @@ impl GcReport {
         self.evicted.bytes += later.evicted.bytes;
         self.orphaned_heads += later.orphaned_heads;
         self.stale_views += later.stale_views;
+        self.download_bytes += later.download_bytes;
+        self.referrer_bytes += later.referrer_bytes;
     }
 }
 

@@ -134,8 +134,9 @@ impl Gc<'_> {
             }
         }
         report.download_bytes = self.sweep_downloads(options.prune_cache)?;
-        report.referrer_bytes = crate::referrers::sweep(self.repo)?;
+        let swept = crate::referrers::sweep(self.repo);
         report.orphaned_heads = self.finish(&collector)?;
+        report.referrer_bytes = swept?;
         Ok((report, complete))
     }
 

@@ -35,7 +35,8 @@ impl Images<'_> {
     fn remove_found(&self, reference: &str, expected: Option<&Digest>) -> Result<Removed> {
         let removed = self.remove_row(reference, expected)?;
         if let Removed::Image(id) = &removed {
-            self.repo.forget_referrers(id);
+            // What stays goes with the next collection.
+            let _ = self.repo.forget_referrers(id);
         }
         self.repo.note_growth("remove");
         Ok(removed)

@@ -93,8 +93,9 @@ impl Images<'_> {
         // Documents first: where they cannot be had nothing is here.
         let beside = match image.manifest.filter(|_| options.referrers) {
             Some(manifest) => {
-                let digest = &pulled.digest;
-                Some(referrers::fetch(self.repo, client, digest, &manifest)?)
+                let fetched = referrers::fetch(self.repo, client, &pulled.digest, &manifest)?;
+                let joined = (self.repo).joined_referrers(&image.config.digest(), fetched);
+                Some(self.repo.stage_referrers(&joined)?)
             }
             None => None,
         };
@@ -115,14 +116,13 @@ impl Images<'_> {
         let image = imported.into_iter().next().ok_or(Error::LayerGone)?;
         let db = self.repo.store.db();
         db.write::<_, Error>(|txn| origins::remember(txn, &pulled.digest, &image.id))?;
-        if let Some(beside) = &beside {
-            self.repo.keep_referrers(&image.id, beside)?;
-        }
+        let keep = |staged| self.repo.keep_referrers(&image.id, staged);
+        let referrers = beside.map(keep).transpose()?;
         Ok(Pulled {
             digest: pulled.digest,
             image,
             chunks,
-            referrers: beside.map(|beside| beside.kept.referrers.len()),
+            referrers,
         })
     }
 }

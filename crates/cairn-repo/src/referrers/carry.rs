@@ -3,14 +3,14 @@
 //! A signature is over the digest of a manifest, and so is every reference. Where layers are compressed anew they are
 //! other blobs, and the manifest is another: nothing that was said of the one may be attached to the other.
 
-use cairn_image::{ImageWriter, Original, OriginalIndex};
-use cairn_model::Digest;
+use cairn_image::{ImageWriter, Original, OriginalIndex, sha256};
+use cairn_model::{Digest, one_line};
 use cairn_registry::Client;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::Referrer;
-use super::list::{Document, Kept};
+use super::list::{Kept, MANIFEST};
 use crate::chunks;
 use crate::error::Result;
 use crate::forms::Form;
@@ -31,7 +31,8 @@ pub struct Carried {
 
 const OTHER_MANIFEST: &str =
     "its layers were compressed anew, so its manifest is not the one that they refer to";
-const NO_INDEX: &str = "they refer to an index that names images which are not here";
+const NO_INDEX: &str = "the index that led to it names images which are not here, so that it stays, and what refers to it";
+const TAKEN: &str = "there is something else under the tags by which they are found";
 
 /// What is kept beside an image, with the documents of the image itself.
 pub(crate) struct Beside<'a> {
@@ -43,8 +44,19 @@ pub(crate) struct Beside<'a> {
 }
 
 impl Repo {
-    /// What is kept beside an image, if anything is.
+    /// What is kept beside an image, if anything is that can be read.
     pub(crate) fn beside(&self, image: &Image) -> Result<Option<Beside<'_>>> {
+        match self.try_beside(image) {
+            Err(e) if e.is_corruption() => {
+                let what = format!("what refers to image {}", image.row.id);
+                self.watch().passed_over(&what, &one_line(&e));
+                Ok(None)
+            }
+            done => done,
+        }
+    }
+
+    fn try_beside(&self, image: &Image) -> Result<Option<Beside<'_>>> {
         let id = image.row.id;
         let Some(kept) = self.kept_referrers(&id)? else {
             return Ok(None);
@@ -120,11 +132,11 @@ impl Beside<'_> {
                 going.push(of);
             }
         }
-        let left = self.kept.referrers.len() - going.len();
+        let index_stays = self.kept.index.is_some() && self.original.index.is_none();
         let carried = Carried {
             carried: going.len(),
-            left,
-            why: (left > 0).then_some(NO_INDEX),
+            left: self.kept.referrers.len() - going.len(),
+            why: index_stays.then_some(NO_INDEX),
         };
         (going, carried)
     }
@@ -145,32 +157,58 @@ impl Beside<'_> {
         of.documents.iter().map(read).collect()
     }
 
-    /// Brings it all to where the manifest `tag` leads to is; the digest that the tag leads to, and what went along.
-    pub fn push(&self, client: &Client, tag: &str) -> Result<(Digest, Carried)> {
-        let (going, carried) = self.going();
-        let original = &self.original;
+    /// What a tag leads to: the index, or else the manifest; with what it is.
+    pub fn top(&self) -> (&str, &[u8]) {
+        match &self.original.index {
+            Some(index) => (&index.media_type, &index.bytes),
+            None => (&self.original.media_type, &self.original.bytes),
+        }
+    }
+
+    /// Brings all but the tag; what went along.
+    pub fn bring_all(&self, client: &Client) -> Result<Carried> {
+        let (going, mut carried) = self.going();
         for of in going.iter().filter(|of| of.subject.is_none()) {
             let manifest = self.bring(client, of)?;
-            let kind = Document::of(of.digest, &manifest).media_type;
-            client.put_manifest(&of.digest.to_string(), &kind, &manifest)?;
+            client.put_manifest(&of.digest.to_string(), MANIFEST, &manifest)?;
         }
-        // The tag leads to the image when all is there that it is looked at for.
+        // What refers to something comes after it.
+        let original = &self.original;
         let own = self.kept.manifest.digest.to_string();
         client.put_manifest(&own, &original.media_type, &original.bytes)?;
-        for of in going.iter() {
-            let Some(subject) = &of.subject else { continue };
-            let manifest = self.bring(client, of)?;
-            let kind = Document::of(of.digest, &manifest).media_type;
-            match &of.tag {
-                Some(tag) => client.put_manifest(tag, &kind, &manifest)?,
-                None => client.attach(&manifest, &of.artifact_type, subject, false)?,
-            };
+        if let Some(index) = &original.index {
+            let digest = sha256(&index.bytes).to_string();
+            client.put_manifest(&digest, &index.media_type, &index.bytes)?;
         }
-        let digest = match &original.index {
-            Some(index) => client.put_manifest(tag, &index.media_type, &index.bytes)?,
-            None => client.put_manifest(tag, &original.media_type, &original.bytes)?,
+        for of in &going {
+            let Some(subject) = &of.subject else { continue };
+            match &of.tag {
+                None => {
+                    let manifest = self.bring(client, of)?;
+                    client.attach(&manifest, &of.artifact_type, subject, false)?;
+                }
+                Some(tag) if self.is_free(client, tag, of)? => {
+                    let manifest = self.bring(client, of)?;
+                    client.put_manifest(tag, MANIFEST, &manifest)?;
+                }
+                Some(_) => {
+                    carried.carried -= 1;
+                    carried.left += 1;
+                    carried.why = Some(TAKEN);
+                }
+            }
+        }
+        Ok(carried)
+    }
+
+    /// True where nothing is under a tag, or nothing that would be lost: what somebody else attached there stays.
+    fn is_free(&self, client: &Client, tag: &str, of: &Referrer) -> Result<bool> {
+        let Some(there) = client.tagged_artifact(tag)? else {
+            return Ok(true);
         };
-        Ok((digest, carried))
+        let own = layers(&self.repo.kept_document(&self.image, &of.digest)?);
+        let mut there = there.layers.iter();
+        Ok(there.all(|layer| own.contains(&layer.blob.digest)))
     }
 
     /// Writes it all into the layout that has the manifest; what went along.
@@ -181,9 +219,8 @@ impl Beside<'_> {
             let Some((manifest, blobs)) = documents.split_first() else {
                 continue;
             };
-            let kind = Document::of(of.digest, manifest).media_type;
             let listed = (of.subject).map(|_| (of.artifact_type.as_str(), of.tag.as_deref()));
-            writer.oci_referrer(blobs, (manifest, &kind), listed)?;
+            writer.oci_referrer(blobs, (manifest, MANIFEST), listed)?;
         }
         Ok(carried)
     }

@@ -1,15 +1,18 @@
 //! Where the documents lie.
+//!
+//! A directory comes into place, and goes, by a rename under the repository lock, while the image's row says that it is
+//! to be there; it is filled and emptied outside of the lock, under a name that nobody reads.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cairn_image::sha256;
-use cairn_model::Digest;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use cairn_model::{Class, Digest};
+use tempfile::TempDir;
 
-use super::fetch::Fetched;
+use super::fetch::{BYTES_MAX, Fetched, REFERRERS_MAX};
 use super::list::Kept;
 use crate::error::{At, Error, Result};
 use crate::repo::Repo;
@@ -17,14 +20,15 @@ use crate::rows;
 
 const LIST: &str = "list.json";
 const LIST_BYTES_MAX: u64 = 1 << 20;
-/// Prefix of directories that are not finished.
+/// Prefix of directories that are being filled or emptied.
 const NEW: &str = ".new-";
-/// After this an unfinished directory is nobody's any more.
+/// After this such a directory is nobody's any more.
 const UNFINISHED: Duration = Duration::from_secs(24 * 3600);
 
-fn damaged(path: &Path, why: &str) -> Error {
-    let again = "\"cairn pull --referrers\" brings it again";
-    cairn_store::Error::corrupt(path.display().to_string(), format!("{why}; {again}")).into()
+fn damaged(image: &Digest, why: &str) -> Error {
+    let what = format!("what is kept of what refers to image {image}");
+    let why = format!("{why}; \"cairn pull --referrers\" brings it again");
+    cairn_store::Error::corrupt(what, why).into()
 }
 
 /// All of a file of the repository.
@@ -37,66 +41,110 @@ fn bytes_of(path: &Path, max: u64) -> Result<Option<Vec<u8>>> {
     file.take(max + 1)
         .read_to_end(&mut bytes)
         .at("read", path)?;
-    if bytes.len() as u64 > max {
-        return Err(damaged(path, "it is longer than it was written"));
-    }
     Ok(Some(bytes))
 }
 
-fn sync(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .at("sync", path)
+/// What was fetched, on disk and under a name of its own.
+pub(crate) struct Staged {
+    directory: TempDir,
+    count: usize,
 }
 
 impl Repo {
-    fn referrers_of(&self, image: &Digest) -> PathBuf {
+    fn referrers_place(&self, image: &Digest) -> PathBuf {
         self.layout().referrers().join(image.hex())
     }
 
-    /// Keeps what was fetched beside an image, in place of what was kept of it.
-    pub(crate) fn keep_referrers(&self, image: &Digest, fetched: &Fetched) -> Result<()> {
+    /// A directory that is in nobody's way, and goes where it is not renamed.
+    fn referrers_scratch(&self) -> Result<TempDir> {
         let all = self.layout().referrers();
         cairn_store::private_directory(&all, self.store.disk())?;
-        let new = tempfile::Builder::new().prefix(NEW).tempdir_in(&all);
-        let new = new.at("create a directory in", &all)?;
+        let made = tempfile::Builder::new().prefix(NEW).tempdir_in(&all);
+        made.at("create a directory in", &all)
+    }
+
+    /// Writes what was fetched, so that it is only to be renamed once the image is here.
+    pub(crate) fn stage_referrers(&self, fetched: &Fetched) -> Result<Staged> {
         let text = fetched.kept.text();
+        if text.len() as u64 > LIST_BYTES_MAX {
+            let why = "the list of what refers to the image is too long to be kept";
+            return Err(Error::Invalid(why.into()));
+        }
+        let (directory, disk) = (self.referrers_scratch()?, self.store.disk());
         let documents = fetched.documents.iter();
         let named = documents.map(|(digest, bytes)| (digest.hex(), bytes.as_slice()));
         for (name, bytes) in named.chain([(LIST.to_owned(), text.as_bytes())]) {
-            let path = new.path().join(name);
-            let mut file = File::create_new(&path).at("create", &path)?;
-            file.write_all(bytes).at("write", &path)?;
-            file.sync_all().at("sync", &path)?;
+            let mut file = disk.create(&directory.path().join(name))?;
+            file.write_all(bytes)?;
+            file.sync()?;
         }
-        sync(new.path())?;
-        let place = self.referrers_of(image);
-        // What was there goes with the directory that was new.
-        let flags = match place.exists() {
-            true => RenameFlags::EXCHANGE,
-            false => RenameFlags::NOREPLACE,
+        disk.sync_dir(directory.path())?;
+        Ok(Staged {
+            directory,
+            count: fetched.kept.referrers.len(),
+        })
+    }
+
+    /// Keeps what was fetched beside an image, in place of what was kept of it; how much.
+    pub(crate) fn keep_referrers(&self, image: &Digest, staged: Staged) -> Result<usize> {
+        let place = self.referrers_place(image);
+        let old = self.referrers_scratch()?;
+        self.store.db().read::<_, Error>(|rows| {
+            // Removed meanwhile, perhaps.
+            if rows::image(rows, image)?.is_some() {
+                set_aside(&place, old.path())?;
+                let new = staged.directory.keep();
+                std::fs::rename(&new, &place).at("rename into place", &place)?;
+            }
+            Ok(())
+        })?;
+        self.store.disk().sync_dir(&self.layout().referrers())?;
+        Ok(staged.count)
+    }
+
+    /// What is to be kept when this was fetched: signatures that an earlier pull found for the same manifest stay, for a
+    /// mirror may have fewer.
+    pub(crate) fn joined_referrers(&self, image: &Digest, mut fetched: Fetched) -> Fetched {
+        let Ok(Some(old)) = self.all_kept(image) else {
+            return fetched;
         };
-        renameat_with(CWD, new.path(), CWD, &place, flags).at("rename into place", &place)?;
-        sync(&all)
+        if (&old.kept.manifest, &old.kept.index) != (&fetched.kept.manifest, &fetched.kept.index) {
+            return fetched;
+        }
+        for of in old.kept.referrers {
+            let known = fetched.kept.referrers.iter();
+            let mut same = known
+                .filter(|new| new.digest == of.digest || (of.tag.is_some() && new.tag == of.tag));
+            if same.next().is_none() && fetched.kept.referrers.len() < REFERRERS_MAX {
+                let documents = of.documents.iter();
+                let had = documents.filter_map(|id| Some((*id, old.documents.get(id)?.clone())));
+                fetched.documents.extend(had);
+                fetched.kept.referrers.push(of);
+            }
+        }
+        fetched
     }
 
     /// What is kept beside an image.
     pub(crate) fn kept_referrers(&self, image: &Digest) -> Result<Option<Kept>> {
-        let path = self.referrers_of(image).join(LIST);
+        let path = self.referrers_place(image).join(LIST);
         let Some(bytes) = bytes_of(&path, LIST_BYTES_MAX)? else {
             return Ok(None);
         };
-        let kept = Kept::parse(&bytes).ok_or_else(|| damaged(&path, "it does not read"))?;
+        let kept = Kept::parse(&bytes).ok_or_else(|| damaged(image, "its list does not read"))?;
         Ok(Some(kept))
     }
 
     /// One of the documents.
     pub(crate) fn kept_document(&self, image: &Digest, digest: &Digest) -> Result<Vec<u8>> {
-        let path = self.referrers_of(image).join(digest.hex());
-        match bytes_of(&path, super::fetch::BYTES_MAX)? {
+        let path = self.referrers_place(image).join(digest.hex());
+        match bytes_of(&path, BYTES_MAX)? {
             Some(bytes) if sha256(&bytes) == *digest => Ok(bytes),
-            Some(_) => Err(damaged(&path, "its bytes do not have this digest")),
-            None => Err(damaged(&path, "it is gone")),
+            Some(_) => Err(damaged(
+                image,
+                &format!("the bytes of {digest} are not these"),
+            )),
+            None => Err(damaged(image, &format!("{digest} is gone"))),
         }
     }
 
@@ -110,37 +158,72 @@ impl Repo {
         Ok(Some(Fetched { kept, documents }))
     }
 
-    /// Forgets what was kept beside an image that is gone. What stays goes with the next collection.
-    pub(crate) fn forget_referrers(&self, image: &Digest) {
-        let _ = std::fs::remove_dir_all(self.referrers_of(image));
+    /// Forgets what was kept beside an image that is gone, which nobody may have pulled again meanwhile.
+    pub(crate) fn forget_referrers(&self, image: &Digest) -> Result<()> {
+        let place = self.referrers_place(image);
+        if !place.exists() {
+            return Ok(());
+        }
+        let aside = self.referrers_scratch()?;
+        self.store
+            .db()
+            .read::<_, Error>(|rows| match rows::image(rows, image)? {
+                Some(_) => Ok(()),
+                None => set_aside(&place, aside.path()),
+            })
+    }
+
+    /// Drops what is kept beside an image, whatever it is worth.
+    pub(crate) fn drop_referrers(&self, image: &Digest) -> Result<()> {
+        let aside = self.referrers_scratch()?;
+        (self.store.db())
+            .read::<_, Error>(|_| set_aside(&self.referrers_place(image), aside.path()))
     }
 }
 
-/// Reads all that is kept; what is wrong.
-pub(crate) fn check(repo: &Repo) -> Vec<Error> {
-    let images = repo.store.db().read(|rows| rows::images(rows));
+/// Gives a directory the name of an empty one, if it is there.
+fn set_aside(place: &Path, aside: &Path) -> Result<()> {
+    match std::fs::rename(place, aside) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        done => done.at("set aside", place),
+    }
+}
+
+/// Reads what is kept beside all images, or only the lists of it; the images of which something is wrong, and what.
+pub(crate) fn check(repo: &Repo, documents: bool) -> Result<Vec<(Digest, Error)>> {
     let mut wrong = Vec::new();
-    for image in images.into_iter().flatten() {
-        match repo.kept_referrers(&image.id) {
-            Ok(Some(kept)) => {
-                let read = |digest| repo.kept_document(&image.id, &digest).err();
-                wrong.extend(kept.documents().filter_map(read));
+    for image in repo.store.db().read(|rows| rows::images(rows))? {
+        repo.watch().check()?;
+        match check_one(repo, &image.id, documents) {
+            // It may have gone, or been replaced, while it was read.
+            Err(e) if e.is_corruption() => {
+                if let Err(e) = check_one(repo, &image.id, documents) {
+                    wrong.push((image.id, e));
+                }
             }
-            Ok(None) => {}
-            Err(e) => wrong.push(e),
+            Err(e) => wrong.push((image.id, e)),
+            Ok(()) => {}
         }
     }
-    wrong
+    Ok(wrong)
 }
 
-/// Removes what belongs to no image any more, and what was not finished; the bytes.
-pub(crate) fn sweep(repo: &Repo) -> Result<u64> {
+fn check_one(repo: &Repo, image: &Digest, documents: bool) -> Result<()> {
+    let Some(kept) = repo.kept_referrers(image)? else {
+        return Ok(());
+    };
+    let mut all = kept.documents().take_while(|_| documents);
+    all.try_for_each(|digest| repo.kept_document(image, &digest).map(drop))
+}
+
+/// What belongs to no image any more, and what was never finished; with the bytes of each.
+pub(crate) fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
     let all = repo.layout().referrers();
     let entries = match std::fs::read_dir(&all) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", &all)?,
     };
-    let mut bytes = 0;
+    let mut found = Vec::new();
     for entry in entries {
         let entry = entry.at("list", &all)?;
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -151,17 +234,34 @@ pub(crate) fn sweep(repo: &Repo) -> Result<u64> {
             Err(_) => is_recent(&entry),
         };
         if !is_needed {
-            let path = entry.path();
-            bytes += bytes_in(&path);
-            std::fs::remove_dir_all(&path).at("remove", &path)?;
+            found.push((entry.path(), bytes_in(&entry.path())));
         }
+    }
+    Ok(found)
+}
+
+/// Removes the strays; their bytes.
+pub(crate) fn sweep(repo: &Repo) -> Result<u64> {
+    let mut bytes = 0;
+    for (path, size) in strays(repo)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let done = match format!("sha256:{name}").parse::<Digest>() {
+            Ok(image) => repo.forget_referrers(&image),
+            Err(_) => std::fs::remove_dir_all(&path).at("remove", &path),
+        };
+        match done {
+            Err(e) if e.class() == Class::NotFound => {}
+            done => done?,
+        }
+        bytes += size;
     }
     Ok(bytes)
 }
 
+/// True for what somebody may be at; also where a clock was set back.
 fn is_recent(entry: &std::fs::DirEntry) -> bool {
     let age = entry.metadata().and_then(|meta| meta.modified());
-    age.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < UNFINISHED))
+    age.is_ok_and(|at| at.elapsed().unwrap_or_default() < UNFINISHED)
 }
 
 fn bytes_in(directory: &Path) -> u64 {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Referrer;
 
 const VERSION: u32 = 1;
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A manifest or index as it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,19 +85,20 @@ impl DocumentV1 {
 impl ReferrerV1 {
     fn read(self) -> Option<Referrer> {
         let digest = |text: String| text.parse::<Digest>().ok();
+        let own = digest(self.digest)?;
+        let documents: Vec<Digest> =
+            (self.documents.into_iter().map(digest)).collect::<Option<_>>()?;
+        // The manifest is the first of them.
+        (documents.first() == Some(&own)).then_some(())?;
         Some(Referrer {
-            digest: digest(self.digest)?,
+            digest: own,
             artifact_type: self.artifact_type,
             subject: match self.subject {
                 Some(subject) => Some(digest(subject)?),
                 None => None,
             },
             tag: self.tag,
-            documents: self
-                .documents
-                .into_iter()
-                .map(digest)
-                .collect::<Option<_>>()?,
+            documents,
             bytes: self.bytes,
         })
     }

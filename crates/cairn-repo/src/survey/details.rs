@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use cairn_image::without_values;
 use cairn_layer::Layer;
 use cairn_model::{Kind, LayerId, printable};
 use serde::Serialize;
@@ -342,11 +343,8 @@ fn layer_details(
             .filter(|step| !step.empty_layer);
         for (layer, step) in image.layers.iter().zip(steps) {
             if let Some(at) = places.get(&layer.id) {
-                let by = step
-                    .created_by
-                    .split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" ");
+                let by = without_values(&step.created_by);
+                let by = by.split_whitespace().collect::<Vec<_>>().join(" ");
                 out[*at].made_by = Some(printable(&by)).filter(|by| !by.is_empty());
             }
         }

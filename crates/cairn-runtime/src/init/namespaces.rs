@@ -95,7 +95,11 @@ pub(crate) fn open_of(pid: i32, ticks: u64, file: &str) -> Result<File> {
             "the container whose {file} namespace to join has exited"
         ))
     };
-    let namespace = File::open(format!("/proc/{pid}/ns/{file}")).map_err(|_| gone())?;
+    let path = format!("/proc/{pid}/ns/{file}");
+    let namespace = match File::open(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(gone()),
+        opened => opened.step(format!("open {path}"))?,
+    };
     // The number is still that process's, so the file was, too.
     if start_ticks(pid) != Some(ticks) {
         return Err(gone());
