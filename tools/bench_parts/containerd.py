@@ -109,7 +109,10 @@ def until(holds):
 def latency(program, socket, snapshotter, parent, clients, rounds):
     """Median and 99th percentile of prepare and remove, milliseconds."""
     command = [program, socket, snapshotter, str(clients), str(rounds), parent]
-    done = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-500:]}")
+    done = done.stdout
     return {line.split()[0]: [float(number) for number in line.split()[1:]] for line in done.splitlines()}
 
 
