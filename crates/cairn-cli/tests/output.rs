@@ -23,7 +23,7 @@ fn prepared() -> Cairn {
 }
 
 /// Commands that print something, those that change nothing first.
-const PRINTING: [&[&str]; 26] = [
+const PRINTING: [&[&str]; 31] = [
     &["images"],
     &["inspect", "img"],
     &["history", "img"],
@@ -35,6 +35,11 @@ const PRINTING: [&[&str]; 26] = [
     &["snapshot", "mounts", "s"],
     &["snapshot", "diff", "empty", "s"],
     &["stats"],
+    &["stats", "--by", "path"],
+    &["stats", "--show", "growth"],
+    &["stats", "--what-if-removed", "other"],
+    &["orphans"],
+    &["why", "img"],
     &["check"],
     &["check", "--fast"],
     &["check", "--cache"],
