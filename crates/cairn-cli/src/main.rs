@@ -8,6 +8,7 @@
 mod output;
 
 mod args;
+mod browse;
 mod commands;
 mod logging;
 mod page;

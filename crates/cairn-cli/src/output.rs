@@ -121,9 +121,14 @@ fn has_colours(terminal: bool) -> bool {
     terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// True where standard output shows colours and the user wants them.
+pub fn has_colours_on_stdout() -> bool {
+    has_colours(io::stdout().is_terminal())
+}
+
 /// Text that is escaped already, in colour where standard output shows it.
 pub fn paint(how: Paint, text: &str) -> String {
-    paint_if(has_colours(io::stdout().is_terminal()), how, text)
+    paint_if(has_colours_on_stdout(), how, text)
 }
 
 fn paint_if(wanted: bool, how: Paint, text: &str) -> String {

@@ -47,13 +47,16 @@ pub fn end_work_of(watch: &Watch) {
         watch.cancel();
         let patience = std::thread::Builder::new().spawn(move || {
             std::thread::sleep(PATIENCE);
+            crate::browse::give_back();
             give_up(&watch);
             die_of(first);
         });
         if patience.is_err() {
             die_of(first);
         }
-        die_of(next(&signals));
+        let second = next(&signals);
+        crate::browse::make_usual();
+        die_of(second);
     };
     if std::thread::Builder::new().spawn(wait).is_err() {
         // Without a thread that listens they must not stay blocked.

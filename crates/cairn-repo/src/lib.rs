@@ -127,7 +127,7 @@ pub use packages::{Package, PackageManager};
 pub use push::{Packing, PushOptions, Pushed};
 pub use referrers::{Carried, Referrer};
 pub use repo::{Options, Repo};
-pub use retention::{Decision, Retention, Rule, parse_rules};
+pub use retention::{Decision, EXPIRES, Retention, Rule, SnapshotDecision, parse_rules};
 pub use rows::ImageRow;
 pub use settings::{Setting, Settings, SettingsFile, Value};
 pub use snapshots::{
@@ -135,8 +135,8 @@ pub use snapshots::{
 };
 pub use stats::{RefusedRemoval, Share, Stats, WhatIf};
 pub use survey::{
-    Ask, Bar, Breakdown, By, Details, Figures, FileTree, HeadSize, ImageDetail, KeptBy,
-    LayerDetail, Pair, Row, Waste, WastedPath,
+    Ask, Bar, Breakdown, BrowsedImage, By, Details, Figures, FileTree, FilesOf, HeadSize,
+    ImageDetail, KeptBy, LayerDetail, Overview, Pair, Row, Waste, WastedPath,
 };
 pub use transfer::{Have, Missing, Transferred};
 pub use trust::{Policy, Verified};

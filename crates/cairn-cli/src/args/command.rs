@@ -406,7 +406,7 @@ pub enum Command {
     /// Show how disk space is used, or with containers what they use now
     #[command(
         alias = "df",
-        after_help = "Examples:\n  cairn stats --json\n  cairn stats --html report.html\n  cairn stats --by package --image example/app:1\n  cairn stats --by file --since 1d --top 20\n  cairn stats --what-if-removed example/app:1,example/app:2\n  cairn stats --no-stream web db"
+        after_help = "Examples:\n  cairn stats --json\n  cairn stats --interactive\n  cairn stats --html report.html\n  cairn stats --by package --image example/app:1\n  cairn stats --by file --since 1d --top 20\n  cairn stats --what-if-removed example/app:1,example/app:2\n  cairn stats --no-stream web db"
     )]
     Stats(Stats),
     /// Show what keeps an image, snapshot, layer or blob from being deleted

@@ -13,6 +13,7 @@ Rules say which images go. The first that fits an image name decides. Terms of a
   match=PATTERN      names like this, for example ci/*
   label=KEY[=VALUE]  images with this label
   unnamed            images without a name
+  snapshots          snapshots, and no images; match= is about their names, keep-within= about when they were made
   keep-last=N        keep the newest N of each name
   keep-within=AGE    keep what was imported within this time
   unused-for=AGE     keep what was used within this time
@@ -88,7 +89,7 @@ pub enum ViewBy {
     File,
     /// Kinds of files, by their names
     Type,
-    /// Packages of dpkg, apk, Python and Node
+    /// Packages of dpkg, rpm, apk, Python and Node
     Package,
     /// Days on which layers came
     Time,
@@ -119,6 +120,9 @@ pub struct Stats {
     /// Write all of it as one page for a browser, which needs no network
     #[arg(long, value_name = "FILE", group = "view")]
     pub html: Option<PathBuf>,
+    /// Look around on the terminal: images, layers and files by size, and what removing images would free
+    #[arg(short, long, group = "view", conflicts_with = "top")]
+    pub interactive: bool,
     /// With --by: only the layers of this image
     #[arg(long, value_name = "IMAGE", requires = "by")]
     pub image: Option<String>,

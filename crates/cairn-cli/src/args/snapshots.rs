@@ -1,7 +1,9 @@
 //! The commands of `cairn snapshot`.
 
+use std::time::Duration;
+
 use cairn_image::Platform;
-use cairn_model::SnapshotKey;
+use cairn_model::{SnapshotKey, units};
 use cairn_snapshot::Filter;
 use clap::Subcommand;
 
@@ -12,7 +14,9 @@ use super::listing::Listing;
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
     /// Create a writable snapshot
-    #[command(after_help = "Example:\n  cairn snapshot prepare work example/app:1")]
+    #[command(
+        after_help = "Examples:\n  cairn snapshot prepare work example/app:1\n  cairn snapshot prepare ci/job-17 example/app:1 --expire 7d"
+    )]
     Prepare {
         /// Key of the new snapshot
         key: SnapshotKey,
@@ -27,6 +31,9 @@ pub enum Snapshot {
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
+        /// Have gc remove it after this time, for example 7d, unless it is in use then
+        #[arg(long, value_name = "AGE", value_parser = units::duration)]
+        expire: Option<Duration>,
     },
     /// Create a read-only snapshot
     #[command(after_help = "Example:\n  cairn snapshot view look example/app:1")]
@@ -38,6 +45,9 @@ pub enum Snapshot {
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
+        /// Have gc remove it after this time, for example 7d, unless it is in use then
+        #[arg(long, value_name = "AGE", value_parser = units::duration)]
+        expire: Option<Duration>,
     },
     /// Commit a writable snapshot, so that others can build on it
     #[command(after_help = "Example:\n  cairn snapshot commit work-1 work")]
@@ -49,6 +59,9 @@ pub enum Snapshot {
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
+        /// Have gc remove it after this time, for example 7d, unless it is in use then
+        #[arg(long, value_name = "AGE", value_parser = units::duration)]
+        expire: Option<Duration>,
     },
     /// Save what a writable snapshot shows now as a committed one, and keep the writable one
     #[command(after_help = "Example:\n  cairn snapshot save work-1 work")]
@@ -60,6 +73,9 @@ pub enum Snapshot {
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
+        /// Have gc remove it after this time, for example 7d, unless it is in use then
+        #[arg(long, value_name = "AGE", value_parser = units::duration)]
+        expire: Option<Duration>,
     },
     /// Create a writable snapshot that shows what was saved
     #[command(after_help = "Example:\n  cairn snapshot restore work-again work-1")]
@@ -71,6 +87,9 @@ pub enum Snapshot {
         /// Add a label, NAME=VALUE
         #[arg(short, long = "label", value_name = "NAME=VALUE")]
         labels: Vec<String>,
+        /// Have gc remove it after this time, for example 7d, unless it is in use then
+        #[arg(long, value_name = "AGE", value_parser = units::duration)]
+        expire: Option<Duration>,
     },
     /// Remove snapshots
     #[command(after_help = "Example:\n  cairn snapshot rm work")]

@@ -100,34 +100,50 @@ fn name(decision: &Decision) -> String {
     decision.name.clone().unwrap_or_else(unnamed)
 }
 
-fn reason(decision: &Decision) -> String {
-    match decision.rule {
-        Some(rule) => format!("rule {rule}: {}", decision.why),
-        None => decision.why.clone(),
+fn reason(rule: Option<usize>, why: &str) -> String {
+    match rule {
+        Some(rule) => format!("rule {rule}: {why}"),
+        None => why.to_owned(),
     }
 }
 
 /// Each name with what becomes of it, where anything says so.
 fn print_plan(job: &JobReport, rules: &[String]) -> Result<()> {
     let all = job.decisions.iter().chain(&job.for_room);
-    if rules.is_empty() && !all.clone().any(|decision| decision.remove) {
+    let is_any = all.clone().any(|decision| decision.remove) || !job.snapshots.is_empty();
+    if rules.is_empty() && !is_any {
         return Ok(());
     }
     for (rule, number) in rules.iter().zip(1..) {
         println!("rule {number}: {rule}");
     }
-    let mut table = Table::new(&["IMAGE", "ACTION", "WHY"]);
+    let title = match job.snapshots.is_empty() {
+        true => "IMAGE",
+        false => "IMAGE OR SNAPSHOT",
+    };
+    let mut table = Table::new(&[title, "ACTION", "WHY"]);
+    let action = |remove: bool| if remove { "remove" } else { "keep" }.to_owned();
+    for decision in &job.snapshots {
+        let why = reason(decision.rule, &decision.why);
+        let name = format!("snapshot {}", decision.name);
+        table.row(vec![name, action(decision.remove), why]);
+    }
     for decision in all {
-        let action = if decision.remove { "remove" } else { "keep" };
-        table.row(vec![name(decision), action.to_owned(), reason(decision)]);
+        let why = reason(decision.rule, &decision.why);
+        table.row(vec![name(decision), action(decision.remove), why]);
     }
     Ok(table.print()?)
 }
 
 fn print_removed(job: &JobReport) {
+    for decision in job.snapshots.iter().filter(|decision| decision.remove) {
+        let why = reason(decision.rule, &decision.why);
+        println!("removed snapshot {} ({why})", decision.name);
+    }
     let all = job.decisions.iter().chain(&job.for_room);
     for decision in all.filter(|decision| decision.remove) {
-        println!("removed {} ({})", name(decision), reason(decision));
+        let why = reason(decision.rule, &decision.why);
+        println!("removed {} ({why})", name(decision));
     }
 }
 

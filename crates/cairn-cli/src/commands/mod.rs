@@ -12,7 +12,7 @@ mod doctor;
 mod documents;
 mod driver;
 mod estimate;
-mod events;
+pub mod events;
 mod exec;
 mod gc;
 mod generate;

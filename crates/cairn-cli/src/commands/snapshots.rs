@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Result;
 use cairn_layer::Change;
 use cairn_model::{MountPlan, SnapshotKey};
-use cairn_repo::{MountOptions, Repo};
+use cairn_repo::{EXPIRES, MountOptions, Repo, time};
 use cairn_snapshot::{FieldPath, Filter, Kind, Labels, Snapshotter};
 use serde_json::json;
 
@@ -45,6 +46,7 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
             key,
             parent,
             labels,
+            expire,
             ..
         } => {
             let parent = parent_key(&repo, pulled.or(parent).as_deref())?;
@@ -52,35 +54,51 @@ pub fn run(env: &Env, command: Snapshot) -> Result<()> {
                 env,
                 &repo
                     .snapshots()
-                    .prepare(&key, parent.as_ref(), parse_labels(&labels)?)?,
+                    .prepare(&key, parent.as_ref(), labels_until(&labels, expire)?)?,
             )
         }
         Snapshot::View {
             key,
             parent,
             labels,
+            expire,
         } => {
             let parent = parent_key(&repo, parent.as_deref())?;
             print_plan(
                 env,
                 &repo
                     .snapshots()
-                    .view(&key, parent.as_ref(), parse_labels(&labels)?)?,
+                    .view(&key, parent.as_ref(), labels_until(&labels, expire)?)?,
             )
         }
-        Snapshot::Commit { name, key, labels } => {
+        Snapshot::Commit {
+            name,
+            key,
+            labels,
+            expire,
+        } => {
             repo.snapshots()
-                .commit(&name, &key, parse_labels(&labels)?)?;
+                .commit(&name, &key, labels_until(&labels, expire)?)?;
             print_committed(env, &repo, &name)
         }
-        Snapshot::Save { name, key, labels } => {
+        Snapshot::Save {
+            name,
+            key,
+            labels,
+            expire,
+        } => {
             let snapshots = repo.snapshots();
-            snapshots.save(&name, &key, parse_labels(&labels)?)?;
+            snapshots.save(&name, &key, labels_until(&labels, expire)?)?;
             print_committed(env, &repo, &name)
         }
-        Snapshot::Restore { key, saved, labels } => {
+        Snapshot::Restore {
+            key,
+            saved,
+            labels,
+            expire,
+        } => {
             let snapshots = repo.snapshots();
-            let plan = snapshots.restore(&key, &saved, parse_labels(&labels)?)?;
+            let plan = snapshots.restore(&key, &saved, labels_until(&labels, expire)?)?;
             print_plan(env, &plan)
         }
         Snapshot::Rm { force, keys } => remove(env, &repo, &keys, force),
@@ -235,6 +253,16 @@ fn parse_labels(labels: &[String]) -> Result<Labels> {
         Ok(parts.ok_or_else(words)?)
     };
     labels.iter().map(parse).collect()
+}
+
+/// The labels, with the date of one that is to go.
+fn labels_until(labels: &[String], expire: Option<Duration>) -> Result<Labels> {
+    let mut labels = parse_labels(labels)?;
+    if let Some(age) = expire {
+        let at = time::rfc3339(super::keep::from_now(age)?);
+        labels.insert(EXPIRES.to_owned(), at);
+    }
+    Ok(labels)
 }
 
 fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {

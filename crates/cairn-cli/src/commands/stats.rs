@@ -4,9 +4,9 @@ use anyhow::Result;
 use cairn_repo::{Repo, Share, Stats, WhatIf};
 
 use super::{Env, views};
-use crate::args;
 use crate::output::{self, Table, size};
 use crate::report::metrics;
+use crate::{args, browse};
 
 /// Less than this that is unreferenced is not worth a word.
 const DEAD_BYTES_NOTED: u64 = 10_000_000;
@@ -15,6 +15,9 @@ const DEAD_BYTES_NOTED: u64 = 10_000_000;
 pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
     if !args.containers.is_empty() {
         return super::usage::usage(env, &args.containers, args.no_stream);
+    }
+    if args.interactive {
+        return browse::browse(env);
     }
     let repo = env.open()?;
     if args.by.is_some() || args.show.is_some() || args.html.is_some() {
@@ -31,6 +34,11 @@ pub fn stats(env: &Env, args: &args::Stats) -> Result<()> {
         metrics::write(&repo, file)?;
     }
     super::images::note_damaged(&repo.images().list()?);
+    if let Some(why) = repo.gc().behind() {
+        output::say(&format!(
+            "garbage collection falls behind: {why}; run \"cairn gc\""
+        ));
+    }
     if env.json {
         return Ok(output::report(&s)?);
     }
@@ -134,9 +142,6 @@ fn print_last_job(repo: &Repo, s: &Stats) {
             output::ago(last.ended_secs),
             size(last.freed_bytes)
         ),
-    }
-    if let Some(why) = repo.last_job().and_then(|last| last.error) {
-        output::say(&format!("the last gc failed: {why}"));
     }
     let packs = s.stored_content + s.stored_metadata + s.dead;
     if s.dead > DEAD_BYTES_NOTED && s.dead > packs / 4 {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use cairn_model::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::{Gc, GcOptions, GcReport};
+use super::{Gc, GcOptions, GcReport, snapshots};
 use crate::error::Result;
 use crate::repo::Repo;
-use crate::retention::Decision;
+use crate::retention::{Decision, SnapshotDecision};
 use crate::{notes, time};
 
 /// What a job did, or would do.
@@ -17,6 +17,8 @@ use crate::{notes, time};
 pub struct JobReport {
     /// What rules, pins and dates say of each image name.
     pub decisions: Vec<Decision>,
+    /// The same of snapshots that have a date, or are those of a rule.
+    pub snapshots: Vec<SnapshotDecision>,
     /// Images that went because room was needed.
     pub for_room: Vec<Decision>,
     /// Bytes over the limits of the repository that are left after it.
@@ -68,10 +70,14 @@ impl Gc<'_> {
     }
 
     fn carry_out_job(&self, options: &GcOptions) -> Result<JobReport> {
+        // First, so that images on which they stand can go.
+        let mut snapshots = self.snapshot_decisions()?;
+        self.carry_out_snapshots(&mut snapshots)?;
         let mut decisions = self.decisions()?;
         self.carry_out(&mut decisions)?;
         let (report, complete) = self.collect(options)?;
         let mut job = JobReport {
+            snapshots,
             decisions,
             report,
             complete,
@@ -122,13 +128,16 @@ impl Gc<'_> {
             report: self.plan(options)?.forecast()?,
             still_over_bytes: self.missing_bytes()?,
             complete: true,
+            snapshots: self.snapshot_decisions()?,
             decisions,
             ..JobReport::default()
         };
-        let whole = job.whole_images();
-        if !whole.is_empty() {
-            let ids: Vec<String> = whole.iter().map(ToString::to_string).collect();
-            job.report.freed_bytes = self.repo.what_if_removed(&ids)?.freed_bytes;
+        let (whole, going) = (job.whole_images(), snapshots::going(&job.snapshots));
+        if !whole.is_empty() || !going.is_empty() {
+            let whole = whole.into_iter().collect();
+            job.report.freed_bytes = self
+                .repo
+                .with_removals_after(&going, |all| self.repo.freed_together(all, &whole))?;
         }
         if job.still_over_bytes > job.report.freed_bytes {
             job.for_room = self.least_used(job.still_over_bytes - job.report.freed_bytes)?;

@@ -8,6 +8,7 @@ mod mark;
 mod plan;
 mod room;
 mod roots;
+mod snapshots;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;

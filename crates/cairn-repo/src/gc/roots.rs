@@ -44,6 +44,14 @@ pub(crate) fn roots(rows: &dyn Rows) -> Result<Roots> {
 }
 
 impl Roots {
+    /// Takes snapshots away; what only they needed stays among the layers, and is needed by nobody.
+    pub fn forget(&mut self, gone: &HashSet<SnapshotKey>) {
+        self.snapshots
+            .retain(|snapshot| !gone.contains(&snapshot.key));
+        let keys = self.snapshots.iter().map(|snapshot| snapshot.key.clone());
+        self.by_key = keys.zip(0..).collect();
+    }
+
     /// One snapshot.
     pub fn find(&self, key: &SnapshotKey) -> Option<&Snapshot> {
         self.by_key.get(key).map(|place| &self.snapshots[*place])

@@ -1,13 +1,36 @@
 //! apk's database: `/lib/apk/db/installed`.
 
+use super::form::{Form, Tell, lines, shown};
 use super::{Found, pairs};
 
-pub(crate) fn is_database(path: &[u8]) -> bool {
+pub(super) fn is_database(path: &[u8]) -> bool {
     path == b"lib/apk/db/installed" || path == b"usr/lib/apk/db/installed"
 }
 
 pub(super) fn read(text: &[u8]) -> Found {
     pairs(text, ["P", "V"], |_| true)
+}
+
+pub(super) const FORM: Form = Form {
+    is_record: is_database,
+    read: read_files,
+};
+
+fn read_files(_: &[u8], text: &[u8], tell: &mut Tell<'_>) {
+    let (mut package, mut directory): (Option<&[u8]>, &[u8]) = (None, b"");
+    for line in lines(text) {
+        match line {
+            [b'P', b':', name @ ..] => (package, directory) = (Some(name), b""),
+            [b'F', b':', path @ ..] => directory = path,
+            [b'R', b':', name @ ..] => {
+                if let Some(package) = package {
+                    tell(shown("apk", package), &[directory, b"/", name].concat());
+                }
+            }
+            [] => package = None,
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

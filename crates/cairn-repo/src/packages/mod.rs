@@ -1,17 +1,23 @@
-//! Packages that are installed in a tree, by the databases of their managers inside of it.
+//! Packages by the databases that their managers keep inside of images: which are installed in a tree, and (`owners`)
+//! which of them a file belongs to.
 //!
 //! What is in an image is anybody's text: everything is bounded, and what does not read is no package.
 
-pub(crate) mod apk;
+mod apk;
 mod dpkg;
+mod form;
 mod node;
+mod owners;
 mod python;
+mod rpm;
 
 use std::io::Read;
 
 use cairn_layer::{ContentReader, NodeKind, Tree};
 use cairn_store::Store;
 use serde::Serialize;
+
+pub(crate) use owners::{Owners, Records};
 
 /// A longer database is not read.
 const DATABASE_BYTES_MAX: u64 = 64 << 20;
@@ -29,6 +35,8 @@ pub enum PackageManager {
     Dpkg,
     /// Alpine.
     Apk,
+    /// Fedora, SUSE and what is made of them.
+    Rpm,
     /// pip and its like.
     Python,
     /// npm and its like.
@@ -41,6 +49,7 @@ impl PackageManager {
         match self {
             Self::Dpkg => "dpkg",
             Self::Apk => "apk",
+            Self::Rpm => "rpm",
             Self::Python => "python",
             Self::Node => "node",
         }
@@ -73,6 +82,9 @@ fn database(path: &[u8]) -> Option<Database> {
     }
     if apk::is_database(path) {
         return Some((PackageManager::Apk, apk::read, whole));
+    }
+    if rpm::is_database(path) {
+        return Some((PackageManager::Rpm, rpm::read, whole));
     }
     if python::is_database(path) {
         return Some((PackageManager::Python, python::read, FILE_BYTES_MAX));
@@ -148,6 +160,8 @@ mod tests {
                 Some(PackageManager::Python),
             ),
             ("opt/x.egg-info/PKG-INFO", Some(PackageManager::Python)),
+            ("var/lib/rpm/rpmdb.sqlite", Some(PackageManager::Rpm)),
+            ("usr/lib/sysimage/rpm/Packages.db", None),
             ("opt/METADATA", None),
             (
                 "srv/node_modules/left-pad/package.json",
@@ -167,7 +181,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_database_holds_is_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            for read in [dpkg::read, apk::read, python::read, node::read] {
+            for read in [dpkg::read, apk::read, rpm::read, python::read, node::read] {
                 read(&bytes);
             }
         }

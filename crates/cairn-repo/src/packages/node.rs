@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::Found;
+use super::form::shown;
 
 #[derive(Deserialize)]
 struct Document {
@@ -26,6 +27,19 @@ pub(super) fn is_database(path: &[u8]) -> bool {
 pub(super) fn read(text: &[u8]) -> Found {
     let found: Option<Document> = serde_json::from_slice(text).ok();
     found.map(|d| (d.name, d.version)).into_iter().collect()
+}
+
+/// The package of a file.
+pub(super) fn package(path: &[u8]) -> Option<String> {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    let at = parts.iter().rposition(|part| *part == b"node_modules")?;
+    let rest = parts.get(at + 1..)?;
+    let parts = match rest.first()?.starts_with(b"@") {
+        true => 2,
+        false => 1,
+    };
+    // The last part is the file itself.
+    (rest.len() > parts).then(|| shown("node", &rest[..parts].join(&b'/')))
 }
 
 #[cfg(test)]

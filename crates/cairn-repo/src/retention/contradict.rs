@@ -14,7 +14,8 @@ impl Rule {
         let same = self.pattern == earlier.pattern
             && self.unnamed == earlier.unnamed
             && self.labels == earlier.labels;
-        same || (earlier.fits_every_name() && !self.unnamed)
+        let all = earlier.fits_every_name() && !self.unnamed;
+        self.snapshots == earlier.snapshots && (same || all)
     }
 }
 
@@ -65,6 +66,7 @@ mod tests {
             ("remove; unnamed,remove", 0),
             ("match=a,keep; match=a,remove", 1),
             ("label=x,keep; label=x=y,remove", 0),
+            ("remove; snapshots,remove; snapshots,match=a,keep", 1),
         ] {
             assert_eq!(count(rules), hidden, "{rules}");
         }

@@ -6,10 +6,13 @@
 mod contradict;
 mod decide;
 mod rule;
+mod snapshots;
 
 pub use decide::Decision;
 pub(crate) use decide::{Candidate, decide};
 pub use rule::{Rule, parse_rules};
+pub use snapshots::{EXPIRES, SnapshotDecision};
+pub(crate) use snapshots::{SnapshotCandidate, decide_snapshots};
 
 /// What a collection removes of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! ```text
 //! rules = rule { ";" rule }
 //! rule  = term { "," term }
-//! term  = "match=" PATTERN | "label=" KEY ["=" VALUE] | "unnamed"       (which ones; all of them must fit)
+//! term  = "match=" PATTERN | "label=" KEY ["=" VALUE] | "unnamed" | "snapshots"   (which ones; all of them must fit)
 //!       | "keep-last=" N | "keep-within=" AGE | "unused-for=" AGE | "keep" | "remove"   (what happens)
 //! ```
 
@@ -27,6 +27,8 @@ pub struct Rule {
     pub labels: Vec<(String, Option<String>)>,
     /// Images without a name, and no others.
     pub unnamed: bool,
+    /// Snapshots, and no images; [`Rule::pattern`] is about their names.
+    pub snapshots: bool,
     /// The newest of each repository name stay, this many.
     pub keep_last: Option<u32>,
     /// What came within this time stays.
@@ -72,6 +74,10 @@ impl Rule {
                 is_set(name, value)?;
                 self.unnamed = true;
             }
+            "snapshots" => {
+                is_set(name, value)?;
+                self.snapshots = true;
+            }
             "keep-last" => {
                 let number = value
                     .parse()
@@ -106,16 +112,26 @@ impl Rule {
     /// True where a name, or an image without one, is one of those that the rule is about.
     pub(super) fn fits(&self, name: Option<&str>, label: &dyn Fn(&str) -> Option<String>) -> bool {
         let of_name = match (name, &self.pattern) {
+            _ if self.snapshots => false,
             (None, _) => self.unnamed,
             (Some(_), _) if self.unnamed => false,
             (Some(name), Some(pattern)) => is_like(pattern, name),
             (Some(_), None) => true,
         };
-        let has = |(key, wanted): &(String, Option<String>)| {
+        of_name && self.has_labels(label)
+    }
+
+    /// True where a snapshot is one of those that the rule is about.
+    pub(super) fn fits_snapshot(&self, name: &str, label: &dyn Fn(&str) -> Option<String>) -> bool {
+        let is_like = |pattern: &String| is_like(pattern, name);
+        self.snapshots && self.pattern.as_ref().is_none_or(is_like) && self.has_labels(label)
+    }
+
+    fn has_labels(&self, label: &dyn Fn(&str) -> Option<String>) -> bool {
+        self.labels.iter().all(|(key, wanted)| {
             let value = label(key);
             value.is_some_and(|value| wanted.as_ref().is_none_or(|wanted| *wanted == value))
-        };
-        of_name && self.labels.iter().all(has)
+        })
     }
 }
 
@@ -151,6 +167,12 @@ impl FromStr for Rule {
         }
         if rule.unnamed && (rule.pattern.is_some() || rule.keep_last.is_some()) {
             return Err("unnamed images have no name for match= and keep-last=".to_owned());
+        }
+        if rule.snapshots && (rule.unnamed || rule.keep_last.is_some() || rule.unused_for.is_some())
+        {
+            return Err(
+                "rules about snapshots have no unnamed, keep-last= and unused-for=".to_owned(),
+            );
         }
         Ok(rule)
     }

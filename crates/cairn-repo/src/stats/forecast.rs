@@ -39,7 +39,7 @@ pub struct WhatIf {
 }
 
 /// An image that cannot be removed now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RefusedRemoval {
     /// Which.

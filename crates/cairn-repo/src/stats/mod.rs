@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cairn_model::PackId;
+use cairn_model::{PackId, SnapshotKey};
 use cairn_store::{Index, PackInfo, gc};
 use serde::Serialize;
 
@@ -191,21 +191,25 @@ impl Repo {
     }
 
     pub(crate) fn stats_by(&self, moment: &Moment, table: &Table) -> Result<Stats> {
-        let Moment {
-            roots,
-            index,
-            packs,
-            ..
-        } = moment;
-        let images = self.images().readable()?;
-        let sums = Sums::new(&self.store, index, table)?;
+        let sums = Sums::new(&self.store, &moment.index, table)?;
+        self.stats_of(moment, &sums, &self.images().readable()?)
+    }
+
+    /// The same, where sums and images are known.
+    pub(crate) fn stats_of(
+        &self,
+        moment: &Moment,
+        sums: &Sums<'_>,
+        images: &[Image],
+    ) -> Result<Stats> {
+        let Moment { roots, packs, .. } = moment;
         let mut stats = Stats::default();
-        let chains = chains(roots, &images)?;
-        stats.count_content(&sums);
-        stats.count_files(&moment.chained(&chains, &sums), &sums);
+        let chains = chains(roots, images)?;
+        stats.count_content(sums);
+        stats.count_files(&moment.chained(&chains, sums), sums);
         stats.base_root = self.store.base().map(|base| base.root().to_owned());
-        shares::count(roots, images.len(), &chains, &sums, &mut stats);
-        let removals = moment.removals(&images, &sums);
+        shares::count(roots, images.len(), &chains, sums, &mut stats);
+        let removals = moment.removals(images, sums);
         for (at, image) in images.iter().enumerate() {
             stats.images[at].freed_bytes = self.freed_by(&removals, image)?;
         }
@@ -234,8 +238,18 @@ impl Repo {
         &self,
         ask: impl FnOnce(&Removals<'_>) -> Result<T>,
     ) -> Result<T> {
-        let moment = self.moment()?;
+        self.with_removals_after(&HashSet::new(), ask)
+    }
+
+    /// The same, as if these snapshots were gone.
+    pub(crate) fn with_removals_after<T>(
+        &self,
+        gone: &HashSet<SnapshotKey>,
+        ask: impl FnOnce(&Removals<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
+        moment.roots.forget(gone);
         let sums = Sums::new(&self.store, &moment.index, &table)?;
         let images = self.images().readable()?;
         ask(&moment.removals(&images, &sums))

@@ -2,25 +2,25 @@
 
 use std::collections::{HashMap, HashSet};
 
-use cairn_image::without_values;
 use cairn_layer::Layer;
-use cairn_model::{Kind, LayerId, printable};
+use cairn_model::{Kind, LayerId};
 use serde::Serialize;
 
 use super::breakdown::{Breakdown, Rows};
+use super::browse::{places, steps};
 use super::claims::Claims;
 use super::classes::class;
 use super::files::{NO_PACKAGE, day, unit};
 use super::groups::{Pair, pairs};
 use super::histogram::{Bar, Bars};
 use super::order::{Came, in_order};
-use super::packages::Owners;
 use super::paths::Paths;
 use super::sets::{KeptBy, Needs, Sets};
 use super::tree::{FileTree, Nodes};
 use super::waste::{Mark, Waste, Wasting, marks};
 use crate::error::Result;
 use crate::images::Image;
+use crate::packages::Owners;
 use crate::repo::Repo;
 use crate::sharing::{Blobs, Sums};
 use crate::stats::{Chained, Removals, Stats, chains};
@@ -234,10 +234,15 @@ impl Repo {
             layers: layer_details(&layers, &images, &places),
             heads: self.head_details()?,
             kept_by: kept_by(&removals, &sums)?,
-            stats: self.stats_by(&moment, &table)?,
+            stats: self.stats_of(&moment, &sums, &images)?,
             file_sizes: pass.file_sizes.bars(),
             ..Details::default()
         };
+        details.packages.notes = owners
+            .values()
+            .filter_map(|owners| owners.note())
+            .take(1)
+            .collect();
         details.days.rows.sort_by(|a, b| a.name.cmp(&b.name));
         details.count_blobs(&sums, &blobs);
         details.pair_layers(&moment.roots.layers, &sums);
@@ -290,12 +295,6 @@ impl Details {
     }
 }
 
-/// Where each layer is in the list of layers.
-fn places(layers: &[Layer]) -> HashMap<LayerId, usize> {
-    let places = layers.iter().enumerate().rev();
-    places.map(|(place, layer)| (layer.id, place)).collect()
-}
-
 fn image_details(
     images: &[Image],
     removals: &Removals<'_>,
@@ -336,16 +335,9 @@ fn layer_details(
         };
     }
     for image in images {
-        let steps = image
-            .config
-            .history()
-            .into_iter()
-            .filter(|step| !step.empty_layer);
-        for (layer, step) in image.layers.iter().zip(steps) {
-            if let Some(at) = places.get(&layer.id) {
-                let by = without_values(&step.created_by);
-                let by = by.split_whitespace().collect::<Vec<_>>().join(" ");
-                out[*at].made_by = Some(printable(&by)).filter(|by| !by.is_empty());
+        for (layer, step) in image.layers.iter().zip(steps(image)) {
+            if let (Some(at), Some(step)) = (places.get(&layer.id), step) {
+                out[*at].made_by = Some(step);
             }
         }
     }

@@ -6,6 +6,7 @@
 
 mod ask;
 mod breakdown;
+mod browse;
 mod claims;
 mod classes;
 mod details;
@@ -13,7 +14,6 @@ mod files;
 mod groups;
 mod histogram;
 mod order;
-mod packages;
 mod paths;
 mod sets;
 mod tree;
@@ -23,6 +23,7 @@ mod waste;
 
 pub use ask::{Ask, By};
 pub use breakdown::{Breakdown, Row};
+pub use browse::{BrowsedImage, FilesOf, Overview};
 pub use claims::Figures;
 pub use details::{Details, HeadSize, ImageDetail, LayerDetail};
 pub use groups::Pair;

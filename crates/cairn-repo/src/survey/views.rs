@@ -22,8 +22,6 @@ use crate::time;
 
 /// The row of layers that only removed images had.
 const NO_IMAGE: &str = "(no image)";
-const RPM_NOTE: &str =
-    "rpm's database is not read: files of its packages are among those of no package";
 
 /// What a view is made of.
 struct Scene<'a> {
@@ -92,9 +90,8 @@ impl Repo {
             sorter.owners = self.owners(&layers, &chains)?;
         }
         let mut view = self.view_of_files(&scene.shown(), blobs, &sorter)?;
-        if sorter.owners.values().any(|owners| owners.has_rpm) {
-            view.notes.push(RPM_NOTE.to_owned());
-        }
+        let mut notes = sorter.owners.values().filter_map(|owners| owners.note());
+        view.notes.extend(notes.next());
         Ok(view)
     }
 

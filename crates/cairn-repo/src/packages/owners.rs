@@ -1,14 +1,8 @@
 //! Which package a file of an image belongs to, by the records that package managers keep in the image.
 //!
-//! Read are those of dpkg, apk and Python; a Node package is named by where it is. rpm's database is a file of
-//! SQLite or Berkeley DB, which is not read; that there is one is told. Records are hostile text: what does not
-//! fit their form is passed over, and they own nothing but names in a report.
-
-mod apk;
-mod dpkg;
-mod form;
-mod node;
-mod python;
+//! Read are those of dpkg, rpm, apk and Python; a Node package is named by where it is. A database of rpm that is not
+//! read is told. Records are hostile: what does not fit their form is passed over, and they own nothing but names in a
+//! report.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,31 +10,38 @@ use cairn_layer::{clean, read_content};
 use cairn_model::{Content, Entry, Kind};
 use cairn_store::Store;
 
+use super::form::Form;
+use super::{apk, dpkg, node, python, rpm};
 use crate::error::Result;
-use form::Form;
 
 /// A record with more bytes is not read.
 const RECORD_BYTES_MAX: u64 = 64 << 20;
 
+const RPM_NOTE: &str = "an rpm database was found that is not read, or not all of it: only the SQLite form is, without \
+    a write-ahead log; files of its packages are among those of no package";
+
 /// What of a layer says whose its files are.
 #[derive(Default)]
-pub(super) struct Records {
+pub(crate) struct Records {
     files: Vec<(Vec<u8>, Content)>,
     /// Symbolic links at the top, such as `bin`, with their targets.
     links: Vec<(Vec<u8>, Vec<u8>)>,
-    has_rpm: bool,
+    /// There is a database of rpm that is not read, or not all of it.
+    unread_rpm: bool,
 }
 
-const FORMS: [Form; 3] = [dpkg::FORM, apk::FORM, python::FORM];
+const FORMS: [Form; 4] = [dpkg::FORM, rpm::FORM, apk::FORM, python::FORM];
 
 impl Records {
     /// Takes an entry of the layer if it is a record.
     pub fn see(&mut self, entry: &Entry) {
+        if let Kind::File(content) = &entry.kind {
+            self.unread_rpm |= rpm::is_unread(&entry.path, content.size);
+        }
         match &entry.kind {
             Kind::File(content) if FORMS.iter().any(|form| (form.is_record)(&entry.path)) => {
                 self.files.push((entry.path.clone(), content.clone()));
             }
-            Kind::File(_) => self.has_rpm |= is_rpm(&entry.path),
             Kind::Symlink(target) if !entry.path.contains(&b'/') => {
                 self.links.push((entry.path.clone(), target.clone()));
             }
@@ -49,19 +50,13 @@ impl Records {
     }
 }
 
-fn is_rpm(path: &[u8]) -> bool {
-    let places = [&b"var/lib/rpm/"[..], b"usr/lib/sysimage/rpm/"];
-    let mut names = places.iter().filter_map(|place| path.strip_prefix(*place));
-    names.any(|name| matches!(name, b"rpmdb.sqlite" | b"Packages" | b"Packages.db"))
-}
-
 /// Whose the files of an image are.
 #[derive(Default)]
-pub(super) struct Owners {
+pub(crate) struct Owners {
     files: HashMap<Vec<u8>, usize>,
     names: Vec<String>,
-    /// There is a database that is not read.
-    pub has_rpm: bool,
+    /// There is a database of rpm that is not read, or not all of it.
+    unread_rpm: bool,
 }
 
 impl Owners {
@@ -77,15 +72,18 @@ impl Owners {
                     .iter()
                     .map(|(name, target)| (&name[..], &target[..])),
             );
-            owners.has_rpm |= layer.has_rpm;
+            owners.unread_rpm |= layer.unread_rpm;
         }
         for form in FORMS {
             for (path, content) in files.iter().filter(|(path, _)| (form.is_record)(path)) {
-                if content.size <= RECORD_BYTES_MAX {
-                    let mut text = Vec::new();
-                    read_content(store, content, &mut text)?;
-                    owners.take(&form, path, &text, &links);
+                if content.size > RECORD_BYTES_MAX {
+                    owners.unread_rpm |= rpm::is_database(path);
+                    continue;
                 }
+                let mut text = Vec::new();
+                read_content(store, content, &mut text)?;
+                owners.unread_rpm |= rpm::is_database(path) && !rpm::is_sound(&text);
+                owners.take(&form, path, &text, &links);
             }
         }
         Ok(owners)
@@ -104,6 +102,11 @@ impl Owners {
                 self.files.entry(resolved(&file, links)).or_insert(number);
             }
         });
+    }
+
+    /// What is not as complete as it could be, in words.
+    pub fn note(&self) -> Option<String> {
+        self.unread_rpm.then(|| RPM_NOTE.to_owned())
     }
 
     /// The package of a file; none where no record names it.

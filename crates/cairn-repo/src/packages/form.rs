@@ -1,5 +1,6 @@
-//! What is common to the records of package managers.
+//! What is common to the records of package managers: what they say of versions, and whose files are.
 
+use cairn_layer::split;
 use cairn_model::path_display;
 
 /// Is told a package and a path that it has.
@@ -22,4 +23,9 @@ pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A name out of a record, for people.
 pub(super) fn shown(manager: &str, name: &[u8]) -> String {
     format!("{manager} {}", path_display(name))
+}
+
+/// The last part of a path.
+pub(super) fn base(path: &[u8]) -> &[u8] {
+    split(path).map_or(path, |(_, name)| name)
 }
