@@ -1,5 +1,6 @@
 //! Collection as a job: rules first, then what nothing needs, then room; and a record of the last one.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use cairn_model::Digest;
@@ -123,22 +124,25 @@ impl Gc<'_> {
     }
 
     fn rehearse(&self, options: &GcOptions) -> Result<JobReport> {
-        let decisions = self.decisions()?;
         let mut job = JobReport {
-            report: self.plan(options)?.forecast()?,
             still_over_bytes: self.missing_bytes()?,
             complete: true,
             snapshots: self.snapshot_decisions()?,
-            decisions,
+            decisions: self.decisions()?,
             ..JobReport::default()
         };
-        let (whole, going) = (job.whole_images(), snapshots::going(&job.snapshots));
-        if !whole.is_empty() || !going.is_empty() {
-            let whole = whole.into_iter().collect();
-            job.report.freed_bytes = self
-                .repo
-                .with_removals_after(&going, |all| self.repo.freed_together(all, &whole))?;
-        }
+        let whole: HashSet<Digest> = job.whole_images().into_iter().collect();
+        let policy = match options.all {
+            true => self.repo.options.gc.rewriting_all(),
+            false => self.repo.options.gc,
+        };
+        // From what is remembered of layers: no manifest is read.
+        let (outcome, _) = self
+            .repo
+            .with_removals_after(&snapshots::going(&job.snapshots), |all| {
+                self.repo.collected_without(all, &whole, policy)
+            })?;
+        job.report.add(&outcome);
         if job.still_over_bytes > job.report.freed_bytes {
             job.for_room = self.least_used(job.still_over_bytes - job.report.freed_bytes)?;
         }
@@ -150,9 +154,11 @@ impl Gc<'_> {
 
     /// What keeps a collection from freeing anything, as it is now.
     fn reasons(&self, job: &JobReport) -> Result<Vec<String>> {
-        let plan = self.plan(&GcOptions::default())?;
+        let (nothing, policy) = (HashSet::new(), self.repo.options.gc);
+        let (_, dead) = self
+            .repo
+            .with_removals(|all| self.repo.collected_without(all, &nothing, policy))?;
         let mut why = Vec::new();
-        let dead: u64 = plan.packs().iter().map(|pack| pack.dead_bytes).sum();
         if dead > 0 {
             let share = self.repo.options.gc.dead_share_max * 100.0;
             why.push(format!(

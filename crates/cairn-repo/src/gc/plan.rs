@@ -99,7 +99,7 @@ impl GcPlan<'_> {
 }
 
 impl GcReport {
-    fn add(&mut self, outcome: &gc::Outcome) {
+    pub(super) fn add(&mut self, outcome: &gc::Outcome) {
         self.freed_bytes += outcome.removed_bytes.saturating_sub(outcome.written_bytes);
         self.removed_packs += outcome.removed_packs;
         self.written_bytes += outcome.written_bytes;

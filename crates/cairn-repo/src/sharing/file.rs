@@ -126,6 +126,11 @@ fn sections<'a>(header: &[u8], rest: &'a [u8]) -> Option<[&'a [u8]; 4]> {
     is_whole.then_some([holders, groups, blobs, files])
 }
 
+/// The hash at the end of a file.
+pub(super) fn trailer(bytes: &[u8]) -> Option<[u8; TRAILER]> {
+    bytes.last_chunk().copied()
+}
+
 /// The table in `bytes`, unless they are anything but what [`encode`] wrote.
 pub(super) fn decode(bytes: &[u8]) -> Option<Table> {
     let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER)?)?;
@@ -141,6 +146,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Table> {
         groups: all(groups, GROUP, decode_group)?,
         blobs: all(blobs, BLOB, blob)?,
         files: all(files, FILE, file)?,
+        hash: None,
     };
     is_sound(&table).then_some(table)
 }

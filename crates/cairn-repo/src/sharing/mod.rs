@@ -12,6 +12,7 @@
 mod blobs;
 mod file;
 mod files;
+mod kept;
 mod sums;
 mod table;
 mod update;

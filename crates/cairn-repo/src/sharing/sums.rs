@@ -1,15 +1,19 @@
 //! What the groups of a table come to in packs, as they lie there now.
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use cairn_layer::Layer;
 use cairn_model::PackId;
 use cairn_store::gc::{Live, LiveRecords};
 use cairn_store::{Index, Location, Store, StreamRef};
 
+use super::kept::{self, Cell, Counted, Key};
 use super::table::{BlobKey, Group, NONE, Table};
 use super::update::{blob_key, key_of_document, key_of_layer};
 use crate::error::Result;
+use crate::repo::Repo;
 
 /// Blobs of one group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,14 +60,20 @@ impl Owner {
 pub(crate) struct Sums<'a> {
     table: &'a Table,
     index: &'a Index,
-    /// By group: blobs in packs of this repository, and in those of the base.
-    own: Vec<Sum>,
-    below: Vec<Sum>,
+    counted: Counted,
     /// By group: anybody there needs it; it is content of somebody there.
     alive: Vec<(bool, bool)>,
-    /// Parts of groups in packs.
-    packs: HashMap<PackId, HashMap<u32, Live>>,
+    /// Of each pack its records, once somebody asked for them.
+    records: OnceLock<HashMap<PackId, Vec<Record>>>,
     numbers: HashMap<super::table::HolderKey, u32>,
+}
+
+/// A record of a pack whose blob is in the table.
+#[derive(Debug, Clone, Copy)]
+struct Record {
+    offset: u32,
+    bytes: u64,
+    group: u32,
 }
 
 /// What is left of packs when some groups are taken away.
@@ -129,8 +139,9 @@ fn missing(key: &BlobKey) -> crate::error::Error {
 }
 
 impl<'a> Sums<'a> {
-    /// Looks up every blob of the table in `index`, and in that of the base.
-    pub fn new(store: &Store, index: &'a Index, table: &'a Table) -> Result<Self> {
+    /// What the groups of the table come to. Where it was counted before on the same table and index, that is taken;
+    /// else every blob is looked up in `index`, and in that of the base.
+    pub fn new(repo: &Repo, index: &'a Index, table: &'a Table) -> Result<Self> {
         let alive = table.fold((false, false), |(alive, content), group| {
             let own = table.is_alive(group);
             (alive || own, content || own && group.role.is_content())
@@ -141,35 +152,51 @@ impl<'a> Sums<'a> {
             .zip(0..)
             .map(|(h, n)| (h.key, n))
             .collect();
-        let mut sums = Self {
-            own: vec![Sum::default(); table.groups.len()],
-            below: vec![Sum::default(); table.groups.len()],
-            packs: HashMap::new(),
+        let key = key(&repo.store, index, table)?;
+        let known = key.and_then(|key| repo.kept_sums(&key, table.groups.len()));
+        let counted = match known {
+            Some(counted) => counted,
+            None => {
+                let counted = count(&repo.store, index, table, &alive)?;
+                if let Some(key) = key {
+                    repo.keep_derived(&repo.sums_path(), &kept::encode(&counted, &key));
+                }
+                counted
+            }
+        };
+        Ok(Self {
+            counted,
             alive,
+            records: OnceLock::new(),
             numbers,
             table,
             index,
-        };
-        locate(store, index, table, |number, found| {
-            let (key, group) = &table.blobs[number];
-            let at = *group as usize;
-            match found {
-                Place::Here(found) => sums.add_here(*group, &found),
-                Place::Below(found) => sums.below[at] += sum(&found),
-                Place::Nowhere if sums.alive[at].0 => return Err(missing(key)),
-                Place::Nowhere => {}
-            }
-            Ok(())
-        })?;
-        Ok(sums)
+        })
     }
 
-    fn add_here(&mut self, group: u32, found: &Location) {
-        self.own[group as usize] += sum(found);
-        let parts = self.packs.entry(found.pack).or_default();
-        let live = parts.entry(group).or_default();
-        live.blobs += 1;
-        live.bytes += found.slot.record_bytes();
+    /// Records of packs of this repository by their offsets. Read once, however much is asked.
+    fn records(&self) -> cairn_store::Result<&HashMap<PackId, Vec<Record>>> {
+        if let Some(records) = self.records.get() {
+            return Ok(records);
+        }
+        let mut records: HashMap<PackId, Vec<Record>> = HashMap::new();
+        let mut blobs = self.table.blobs.iter().peekable();
+        for location in self.index.locations()? {
+            let location = location?;
+            let key = blob_key(&location.slot.id);
+            while blobs.next_if(|(other, _)| *other < key).is_some() {}
+            if let Some((_, group)) = blobs.peek().filter(|(other, _)| *other == key) {
+                records.entry(location.pack).or_default().push(Record {
+                    offset: location.slot.offset,
+                    bytes: location.slot.record_bytes(),
+                    group: *group,
+                });
+            }
+        }
+        for of_pack in records.values_mut() {
+            of_pack.sort_unstable_by_key(|record| record.offset);
+        }
+        Ok(self.records.get_or_init(|| records))
     }
 
     pub(super) fn table(&self) -> &'a Table {
@@ -178,7 +205,7 @@ impl<'a> Sums<'a> {
 
     /// Bytes of what the blobs of a group hold, wherever they are.
     pub fn raw(&self, group: usize) -> u64 {
-        self.own[group].raw + self.below[group].raw
+        self.counted.own[group].raw + self.counted.below[group].raw
     }
 
     /// Zeros of a holder that no blob holds, bytes.
@@ -238,7 +265,10 @@ impl<'a> Sums<'a> {
 
     /// All that is needed: whether it is content, what of it is here and what in the base.
     pub fn needed(&self) -> impl Iterator<Item = (bool, Sum, Sum)> {
-        let groups = self.alive.iter().zip(self.own.iter().zip(&self.below));
+        let groups = self
+            .alive
+            .iter()
+            .zip(self.counted.own.iter().zip(&self.counted.below));
         groups
             .filter(|((alive, _), _)| *alive)
             .map(|((_, content), (own, below))| (*content, *own, *below))
@@ -257,7 +287,7 @@ impl<'a> Sums<'a> {
 
     /// The sums of the groups in packs of this repository.
     pub fn own(&self) -> &[Sum] {
-        &self.own
+        &self.counted.own
     }
 
     /// Of each group, whose it is; `whose` says that of a holder. Removed holders are nobody's.
@@ -274,6 +304,7 @@ impl<'a> Sums<'a> {
     pub fn sum_of(&self, is_in: impl Fn(usize) -> bool) -> Sum {
         let mut sum = Sum::default();
         for (_, own) in self
+            .counted
             .own
             .iter()
             .enumerate()
@@ -301,7 +332,7 @@ impl<'a> Sums<'a> {
     /// Of each holder, all that it has in packs of this repository.
     pub fn of_holders(&self) -> Vec<Sum> {
         // From the last group up, each hands what is in it and below it to the one above.
-        let mut sums = self.own.clone();
+        let mut sums = self.counted.own.clone();
         let mut out = vec![Sum::default(); self.table.holders.len()];
         for (number, group) in self.table.groups.iter().enumerate().rev() {
             let sum = sums[number];
@@ -317,23 +348,71 @@ impl<'a> Sums<'a> {
     pub fn without(&'a self, gone: &HashSet<u32>) -> Cells<'a> {
         let stays = |group: &Group| self.table.is_alive(group) && !gone.contains(&group.holder);
         let needed = self.table.fold(false, |above, group| above || stays(group));
-        let live = |groups: &HashMap<u32, Live>| {
+        let mut packs: HashMap<PackId, Live> = HashMap::new();
+        for of_pack in self.counted.cells.chunk_by(|a, b| a.pack == b.pack) {
             let mut sum = Live::default();
-            for (_, live) in groups.iter().filter(|(group, _)| needed[**group as usize]) {
-                sum.blobs += live.blobs;
-                sum.bytes += live.bytes;
+            for cell in of_pack.iter().filter(|cell| needed[cell.group as usize]) {
+                sum.blobs += cell.live.blobs;
+                sum.bytes += cell.live.bytes;
             }
-            sum
-        };
+            packs.insert(of_pack[0].pack, sum);
+        }
         Cells {
-            packs: self
-                .packs
-                .iter()
-                .map(|(id, groups)| (*id, live(groups)))
-                .collect(),
+            packs,
             sums: self,
             needed,
         }
+    }
+}
+
+/// Names all that sums depend on; none for a table that is not kept.
+fn key(store: &Store, index: &Index, table: &Table) -> Result<Option<Key>> {
+    let Some(hash) = table.hash else {
+        return Ok(None);
+    };
+    let mut hasher = blake3::Hasher::new_derive_key("cairn sharing: sums");
+    hasher.update(&hash).update(&index.state());
+    if let Some(base) = store.base() {
+        hasher.update(&base.reload()?.state());
+    }
+    Ok(Some(*hasher.finalize().as_bytes()))
+}
+
+/// Looks up every blob of the table.
+fn count(store: &Store, index: &Index, table: &Table, alive: &[(bool, bool)]) -> Result<Counted> {
+    let mut own = vec![Sum::default(); table.groups.len()];
+    let mut below = own.clone();
+    let mut parts: HashMap<(PackId, u32), Live> = HashMap::new();
+    locate(store, index, table, |number, found| {
+        let (key, group) = &table.blobs[number];
+        let at = *group as usize;
+        match found {
+            Place::Here(found) => {
+                own[at] += sum(&found);
+                let live = parts.entry((found.pack, *group)).or_default();
+                live.blobs += 1;
+                live.bytes += found.slot.record_bytes();
+            }
+            Place::Below(found) => below[at] += sum(&found),
+            Place::Nowhere if alive[at].0 => return Err(missing(key)),
+            Place::Nowhere => {}
+        }
+        Ok(())
+    })?;
+    let cell = |((pack, group), live)| Cell { pack, group, live };
+    let mut cells: Vec<Cell> = parts.into_iter().map(cell).collect();
+    cells.sort_unstable_by_key(|cell| (cell.pack, cell.group));
+    Ok(Counted { own, below, cells })
+}
+
+impl Repo {
+    fn kept_sums(&self, key: &Key, groups: usize) -> Option<Counted> {
+        let bytes = std::fs::read(self.sums_path()).ok()?;
+        kept::decode(&bytes, key, groups)
+    }
+
+    fn sums_path(&self) -> PathBuf {
+        self.layout().index().join("sums")
     }
 }
 
@@ -354,22 +433,14 @@ impl LiveRecords for Cells<'_> {
         if packs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut found = Vec::new();
-        let mut blobs = self.sums.table.blobs.iter().peekable();
-        for location in self.sums.index.locations()? {
-            let location = location?;
-            let key = blob_key(&location.slot.id);
-            while blobs.next_if(|(other, _)| *other < key).is_some() {}
-            let group = blobs
-                .peek()
-                .filter(|(other, _)| *other == key)
-                .map(|(_, group)| *group);
-            let is_needed = group.is_some_and(|group| self.needed[group as usize]);
-            if is_needed && packs.contains(&location.pack) {
-                found.push((location.pack, location.slot));
-            }
-        }
-        found.sort_unstable_by_key(|(pack, slot)| (*pack, slot.offset));
-        Ok(found.iter().map(|(_, slot)| slot.record_bytes()).collect())
+        let records = self.sums.records()?;
+        let mut packs: Vec<&PackId> = packs.iter().collect();
+        packs.sort_unstable();
+        let of_packs = packs
+            .into_iter()
+            .filter_map(|pack| records.get(pack))
+            .flatten();
+        let needed = of_packs.filter(|record| self.needed[record.group as usize]);
+        Ok(needed.map(|record| record.bytes).collect())
     }
 }

@@ -72,6 +72,8 @@ pub(crate) struct Table {
     pub(super) blobs: Vec<(BlobKey, u32)>,
     /// Files of several pieces; any other has the key of its only blob.
     pub(super) files: Vec<Pieced>,
+    /// Of the file that has it; none for one that is not kept.
+    pub(super) hash: Option<[u8; 32]>,
 }
 
 /// A blob of a holder that is to be added: the holder's number, and what the blob is to it.
@@ -104,6 +106,9 @@ impl Joiner<'_> {
 impl Table {
     /// Adds the blobs and files of holders, each of which comes once for a holder.
     pub(super) fn add(&mut self, new: Vec<New>, files: Vec<NewFile>) {
+        if new.is_empty() && files.is_empty() {
+            return;
+        }
         let mut joiner = Joiner {
             known: HashMap::new(),
             groups: &mut self.groups,

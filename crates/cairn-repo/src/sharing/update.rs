@@ -1,7 +1,7 @@
 //! Brings the table up to the layers and documents that are there.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::Layer;
 use cairn_model::{BlobId, Content, Kind};
@@ -102,7 +102,7 @@ impl Repo {
     pub(crate) fn sharing(&self, roots: &Roots) -> Result<Table> {
         let mut table = self.kept_sharing().unwrap_or_default();
         if self.bring_up(&mut table, roots)? {
-            self.keep(&table);
+            table.hash = self.keep(&table);
         }
         Ok(table)
     }
@@ -130,7 +130,9 @@ impl Repo {
 
     fn kept_sharing(&self) -> Option<Table> {
         let bytes = std::fs::read(self.sharing_path()).ok()?;
-        file::decode(&bytes)
+        let mut table = file::decode(&bytes)?;
+        table.hash = file::trailer(&bytes);
+        Some(table)
     }
 
     fn sharing_path(&self) -> PathBuf {
@@ -220,16 +222,23 @@ impl Repo {
         Ok(contents)
     }
 
-    /// Keeps the table. It is derived, so nothing waits for it to be durable, and a repository that cannot be
-    /// written to is asked the same way.
-    fn keep(&self, table: &Table) {
+    /// Keeps the table; the hash of its file.
+    fn keep(&self, table: &Table) -> Option<[u8; 32]> {
+        let bytes = file::encode(table);
+        self.keep_derived(&self.sharing_path(), &bytes);
+        file::trailer(&bytes)
+    }
+
+    /// Keeps what was derived. Nothing waits for it to be durable, and a repository that cannot be written to is asked
+    /// the same way.
+    pub(super) fn keep_derived(&self, path: &Path, bytes: &[u8]) {
         let Ok(lease) = self.store.lease() else {
             return;
         };
-        let new = lease.directory().join("sharing");
-        let written = std::fs::write(&new, file::encode(table));
-        if let Err(e) = written.and_then(|()| std::fs::rename(&new, self.sharing_path())) {
-            tracing::debug!(error = %e, "the sharing table is not kept");
+        let new = lease.directory().join("derived");
+        let written = std::fs::write(&new, bytes);
+        if let Err(e) = written.and_then(|()| std::fs::rename(&new, path)) {
+            tracing::debug!(error = %e, path = %path.display(), "what was derived is not kept");
         }
     }
 }

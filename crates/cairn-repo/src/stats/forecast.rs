@@ -55,6 +55,7 @@ pub(crate) struct Removals<'a> {
     pub containers: &'a [Container],
     pub packs: &'a [(PackId, PackInfo)],
     pub sums: &'a Sums<'a>,
+    pub outlook: &'a gc::Outlook,
 }
 
 impl Repo {
@@ -90,12 +91,26 @@ impl Repo {
 
     /// Bytes that the removal of these images and a collection would free.
     pub(crate) fn freed_together(&self, all: &Removals<'_>, ids: &HashSet<Digest>) -> Result<u64> {
+        let (would, _) = self.collected_without(all, ids, self.options.gc)?;
+        Ok(freed(&would))
+    }
+
+    /// What a collection would come to once these images are gone, and how many bytes of packs would be dead then.
+    pub(crate) fn collected_without(
+        &self,
+        all: &Removals<'_>,
+        ids: &HashSet<Digest>,
+        policy: gc::Policy,
+    ) -> Result<(gc::Outcome, u64)> {
         let wanted = all
             .images
             .iter()
             .filter(|image| ids.contains(&image.row.id));
         let (gone, _) = all.removable(&wanted.collect::<Vec<_>>());
-        self.freed_without(all, &all.holders_of(&gone)?, self.options.gc)
+        let left = all.sums.without(&all.holders_of(&gone)?);
+        let plan = gc::plan(all.packs, all.sums.index(), &left, policy);
+        let dead = plan.packs.iter().map(|pack| pack.dead_bytes).sum();
+        Ok((all.outlook.forecast(&plan, &left)?, dead))
     }
 
     /// Bytes that a collection would free if these holders were gone.
@@ -107,9 +122,12 @@ impl Repo {
     ) -> Result<u64> {
         let left = all.sums.without(gone);
         let plan = gc::plan(all.packs, all.sums.index(), &left, policy);
-        let would = gc::forecast(&self.store, &plan, &left)?;
-        Ok(would.removed_bytes.saturating_sub(would.written_bytes))
+        Ok(freed(&all.outlook.forecast(&plan, &left)?))
     }
+}
+
+fn freed(would: &gc::Outcome) -> u64 {
+    would.removed_bytes.saturating_sub(would.written_bytes)
 }
 
 impl Removals<'_> {

@@ -191,7 +191,7 @@ impl Repo {
     }
 
     pub(crate) fn stats_by(&self, moment: &Moment, table: &Table) -> Result<Stats> {
-        let sums = Sums::new(&self.store, &moment.index, table)?;
+        let sums = Sums::new(self, &moment.index, table)?;
         self.stats_of(moment, &sums, &self.images().readable()?)
     }
 
@@ -250,19 +250,21 @@ impl Repo {
         let mut moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
         moment.roots.forget(gone);
-        let sums = Sums::new(&self.store, &moment.index, &table)?;
+        let sums = Sums::new(self, &moment.index, &table)?;
         let images = self.images().readable()?;
         ask(&moment.removals(&images, &sums))
     }
 
     /// All that statistics are about, as it is at one moment.
     pub(crate) fn moment(&self) -> Result<Moment> {
+        let outlook = gc::Outlook::of(&self.store, &self.options.gc)?;
         self.store.db().read::<_, Error>(|rows| {
             Ok(Moment {
                 roots: roots(rows)?,
                 packs: gc::pack_rows(rows)?,
                 containers: crate::containers::all(rows)?,
                 index: self.store.reload_index()?,
+                outlook,
             })
         })
     }
@@ -274,6 +276,7 @@ pub(crate) struct Moment {
     pub index: Arc<Index>,
     packs: Vec<(PackId, PackInfo)>,
     containers: Vec<Container>,
+    outlook: gc::Outlook,
 }
 
 impl Moment {
@@ -283,6 +286,7 @@ impl Moment {
             images,
             containers: &self.containers,
             packs: &self.packs,
+            outlook: &self.outlook,
             sums,
         }
     }

@@ -92,7 +92,7 @@ impl Repo {
     pub fn overview(&self) -> Result<Overview> {
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
-        let sums = Sums::new(&self.store, &moment.index, &table)?;
+        let sums = Sums::new(self, &moment.index, &table)?;
         let images = self.images().readable()?;
         let removals = moment.removals(&images, &sums);
         let places = places(&moment.roots.layers);
@@ -128,7 +128,7 @@ impl Repo {
     pub fn files(&self, of: &FilesOf) -> Result<FileTree> {
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
-        let sums = Sums::new(&self.store, &moment.index, &table)?;
+        let sums = Sums::new(self, &moment.index, &table)?;
         let blobs = Blobs::new(&self.store, &moment.index, &table)?;
         let images = self.images().readable()?;
         let chained = Chained::new(&moment.roots, &chains(&moment.roots, &images)?, &sums);

@@ -197,7 +197,7 @@ impl Repo {
     pub fn details(&self, files: usize) -> Result<Details> {
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
-        let sums = Sums::new(&self.store, &moment.index, &table)?;
+        let sums = Sums::new(self, &moment.index, &table)?;
         let blobs = Blobs::new(&self.store, &moment.index, &table)?;
         let images = self.images().readable()?;
         let chains = chains(&moment.roots, &images)?;

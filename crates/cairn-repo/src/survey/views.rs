@@ -45,7 +45,7 @@ impl Repo {
         }
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
-        let sums = Sums::new(&self.store, &moment.index, &table)?;
+        let sums = Sums::new(self, &moment.index, &table)?;
         let images = self.images().readable()?;
         let mut chains = chains(&moment.roots, &images)?;
         let image = ask.image.as_ref().map(|wanted| self.images().find(wanted));

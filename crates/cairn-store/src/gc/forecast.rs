@@ -3,17 +3,47 @@
 use super::marks::{Live, LiveRecords};
 use super::outcome::Outcome;
 use super::plan::Plan;
+use super::policy::Policy;
 use super::round::{Round, copied, free_space, next_round};
 use crate::error::Result;
-use crate::lease;
+use crate::lease::{self, Leases};
 use crate::pack::{self, HEADER, pack_bytes};
 use crate::store::Store;
 
 /// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
 /// make retired packs wait, and what dead ones left goes too.
 pub fn forecast(store: &Store, plan: &Plan, records: &impl LiveRecords) -> Result<Outcome> {
+    Outlook::of(store, &plan.policy)?.forecast(plan, records)
+}
+
+/// What forecasts need to know of leases and of the disk, for many of them at one moment.
+#[derive(Debug)]
+pub struct Outlook {
+    leases: Leases,
+    free_bytes: u64,
+    left_bytes: u64,
+}
+
+impl Outlook {
+    /// As it is now. Takes the repository lock for a moment.
+    pub fn of(store: &Store, policy: &Policy) -> Result<Self> {
+        let leases = store.db().locked(|| lease::survey(store.root()))?;
+        Ok(Self {
+            free_bytes: free_space(store, policy)?,
+            left_bytes: lease::left_bytes(store.root(), &leases)?,
+            leases,
+        })
+    }
+
+    /// What carrying out a plan would come to.
+    pub fn forecast(&self, plan: &Plan, records: &impl LiveRecords) -> Result<Outcome> {
+        outcome(self, plan, records)
+    }
+}
+
+fn outcome(outlook: &Outlook, plan: &Plan, records: &impl LiveRecords) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    let leases = store.db().locked(|| lease::survey(store.root()))?;
+    let leases = &outlook.leases;
     for (_, bytes, retired) in &plan.retired {
         if leases.oldest.is_some_and(|oldest| oldest < *retired) {
             outcome.waiting_bytes += bytes;
@@ -27,7 +57,7 @@ pub fn forecast(store: &Store, plan: &Plan, records: &impl LiveRecords) -> Resul
         retired: Vec::new(),
         policy: plan.policy,
     };
-    let mut free = free_space(store, &plan.policy)?;
+    let mut free = outlook.free_bytes;
     loop {
         let Round { goes, left, needs } = next_round(&rest, free);
         if goes.is_empty() {
@@ -60,6 +90,6 @@ pub fn forecast(store: &Store, plan: &Plan, records: &impl LiveRecords) -> Resul
         free += outcome.removed_bytes - before.removed_bytes;
         free = free.saturating_sub(outcome.written_bytes - before.written_bytes);
     }
-    outcome.removed_bytes += lease::left_bytes(store.root(), &leases)?;
+    outcome.removed_bytes += outlook.left_bytes;
     Ok(outcome)
 }

@@ -19,7 +19,7 @@ mod policy;
 mod round;
 mod sweep;
 
-pub use forecast::forecast;
+pub use forecast::{Outlook, forecast};
 pub use marks::{Live, LiveRecords, Marks};
 pub use outcome::Outcome;
 pub use plan::{Action, PackPlan, Plan, plan, record_area};

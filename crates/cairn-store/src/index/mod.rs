@@ -127,6 +127,21 @@ pub struct Index {
 }
 
 impl Index {
+    /// Names what it has: two with the same state find the same.
+    pub fn state(&self) -> [u8; 32] {
+        let mut hidden: Vec<&PackId> = self.hidden.iter().collect();
+        hidden.sort_unstable();
+        let mut hasher = blake3::Hasher::new_derive_key("cairn index: state");
+        hasher.update(&(self.segments.len() as u64).to_le_bytes());
+        for segment in &self.segments {
+            hasher.update(segment.id().as_bytes());
+        }
+        for pack in hidden {
+            hasher.update(pack.as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// Opens the state that `CURRENT` in `dir` names; segments that `before` has open stay open.
     pub fn open(dir: &Path, before: Option<&Self>) -> Result<Self> {
         loop {
