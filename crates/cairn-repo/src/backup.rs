@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::PackId;
 use cairn_snapshot::{Kind, graph};
-use cairn_store::{AllRows, Disk, Layout, Store, gc, kinds, layout};
+use cairn_store::{AllRows, Disk, Layout, NewStore, Store, gc, kinds, layout};
 use serde::Serialize;
 
 use crate::check::without_dangling;
@@ -55,9 +55,12 @@ impl Repo {
             )));
         }
         let copy = Layout::of(to);
-        // A copy of a repository above a base stands above the same one.
-        let base = self.store.base().map(|base| base.root());
-        Store::create_above(to, disk.clone(), base)?;
+        // A copy of a repository above a base stands above the same one, and it has the same packs.
+        let wanted = NewStore {
+            base: self.store.base().map(|base| base.root()),
+            frames: self.store.has_frames(),
+        };
+        Store::create_as(to, disk.clone(), wanted)?;
         for name in layout::directories() {
             cairn_store::private_directory(&to.join(name), &disk)?;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cairn_layer::Limits;
 use cairn_model::{Driver, Watch};
 use cairn_store::gc::Policy as GcPolicy;
-use cairn_store::{Disk, Layout, Notice, OpenOptions, PackSource, Store};
+use cairn_store::{Disk, Layout, NewStore, Notice, OpenOptions, PackSource, Store};
 use cairn_view::Verify;
 
 use crate::error::Result;
@@ -43,6 +43,9 @@ pub struct Options {
     /// The repository below this one: what it holds is read from there and not stored again. A repository
     /// that is made is put above it; in one that has a base, this is where that is now.
     pub base: Option<PathBuf>,
+    /// A repository that is made has the feature `frames`: the kernel can read its packs, and older versions of Cairn
+    /// cannot work on it.
+    pub frames: bool,
 }
 
 /// A repository: a store, the rows that give it meaning, heads, views and containers beside it. What can
@@ -57,7 +60,11 @@ pub struct Repo {
 impl Repo {
     /// Makes a repository in `root` if there is none, and opens it.
     pub fn open_or_create(root: &Path, options: Options) -> Result<Self> {
-        Store::create_above(root, options.disk.clone(), options.base.as_deref())?;
+        let wanted = NewStore {
+            base: options.base.as_deref(),
+            frames: options.frames,
+        };
+        Store::create_as(root, options.disk.clone(), wanted)?;
         let layout = Layout::of(root);
         let places = [layout.heads(), layout.containers(), layout.cache()];
         if !places.iter().all(|place| place.is_dir()) {

@@ -23,8 +23,11 @@ const REQUIRES: &str = "requires: ";
 /// Blobs may be in another repository, see [`crate::base`].
 pub const BASE: &str = "base";
 
+/// New blobs are stored as zstd frames with a checksum of their own, see [`crate::Codec::Frame`].
+pub const FRAMES: &str = "frames";
+
 /// Features that this program knows.
-pub const FEATURES: [&str; 1] = [BASE];
+pub const FEATURES: [&str; 2] = [BASE, FRAMES];
 
 /// What is known of a repository's format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

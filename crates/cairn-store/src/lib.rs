@@ -59,11 +59,11 @@ pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journ
 pub use os::{boot_id, lower_priority, random};
 pub use pack::{
     BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Packed,
-    Slot, pack_bytes, salvage,
+    Slot, is_checksum_cut, pack_bytes, salvage,
 };
 pub use place::{can_write, require, restore_format};
 pub use room::Room;
 pub use rows::PackInfo;
 pub use scrub::{Chosen, Damage, Scope, Scrub, ScrubOptions, Throttle, choose, scrub};
-pub use store::{OpenOptions, Store, private_directory};
+pub use store::{NewStore, OpenOptions, Store, private_directory};
 pub use stream::{Cutter, StreamReader, StreamRef, StreamWriter, put_stream};

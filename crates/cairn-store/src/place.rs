@@ -8,10 +8,10 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::format::{BASE, FORMAT, Fault, Format};
+use crate::format::{BASE, FORMAT, FRAMES, Fault, Format};
 use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
-use crate::pack::{PackDirectory, PackSource};
+use crate::pack::{Codec, PackDirectory, PackSource};
 
 /// Takes from others what an earlier version, or a hand, gave them: images hold other people's files,
 /// setuid programs and secrets among them. For the owner; whoever only reads changes nothing.
@@ -87,14 +87,28 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
         done => return done.map(|_| false),
     }
     let packs = PackDirectory::new(&Layout::of(root).packs());
-    let is_pack = |id| packs.open(id).is_ok_and(|pack| pack.directory().is_ok());
-    if !is_journal(&Layout::of(root).journal())
+    let mut found = false;
+    let mut format = Format::default();
+    for id in packs.list()? {
+        let Ok(directory) = packs.open(&id).and_then(|pack| pack.directory()) else {
+            continue;
+        };
+        found = true;
+        // Without the feature an older program would take these blobs for damage.
+        if directory
+            .slots
+            .iter()
+            .any(|slot| slot.codec == Codec::Frame)
+        {
+            format.requires.insert(FRAMES);
+        }
+    }
+    if !found
+        && !is_journal(&Layout::of(root).journal())
         && !is_journal(&Layout::of(root).journal_copy())
-        && !packs.list()?.iter().any(is_pack)
     {
         return Err(Error::NotARepository(root.into()));
     }
-    let mut format = Format::default();
     // Nothing else makes this file, and without the feature blobs of the base would count as lost.
     if Layout::of(root).base().exists() {
         format.requires.insert(BASE);

@@ -29,8 +29,15 @@ pub enum Command {
         keep: bool,
     },
     /// Create an empty repository
-    #[command(name = "init", after_help = "Example:\n  cairn --root /srv/cairn init")]
-    Create,
+    #[command(
+        name = "init",
+        after_help = "Examples:\n  cairn --root /srv/cairn init\n  cairn --root /srv/cairn init --frames"
+    )]
+    Create {
+        /// Store content so that the driver packs can mount it in place; versions of Cairn before this option cannot use the repository
+        #[arg(long)]
+        frames: bool,
+    },
     /// Import an image from an archive, OCI layout, tar file or directory
     #[command(
         after_help = "Examples:\n  cairn import image.tar\n  docker save example/app | cairn import -\n  cairn import rootfs/ --name example/base:1\n  cairn import app.cairn --verify-key minisign.pub"

@@ -1,16 +1,19 @@
 //! `cairn init`.
 
 use anyhow::Result;
-use cairn_repo::Repo;
+use cairn_repo::{Options, Repo};
 use serde_json::json;
 
 use super::Env;
 use crate::output;
 
 /// `cairn init`
-pub fn init(env: &Env) -> Result<()> {
+pub fn init(env: &Env, frames: bool) -> Result<()> {
     let there = Repo::open(&env.root, env.options()?).is_ok();
-    let repo = env.open_or_create()?;
+    let repo = env.open_with(Options {
+        frames,
+        ..env.options()?
+    })?;
     let root = repo.root().display();
     if env.json {
         return Ok(output::json(

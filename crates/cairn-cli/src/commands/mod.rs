@@ -209,7 +209,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
     };
     match cli.command {
         Command::Quickstart { keep } => quickstart::run(&env, keep),
-        Command::Create => init::init(&env),
+        Command::Create { frames } => init::init(&env, frames),
         Command::Import(args) => images::import(&env, args),
         Command::Estimate(args) => estimate::estimate(&env, &args),
         Command::Pull(args) => return pull::pull(&env, &args),

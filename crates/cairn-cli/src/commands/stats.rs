@@ -98,6 +98,9 @@ fn print_lines(s: &Stats) {
     line("-", "identical chunks of different files", s.same_chunks);
     line("=", "content, each piece once", s.unique);
     line("-", "saved by compression", s.compression);
+    if s.framing > 0 {
+        line("+", "frames around what is not shorter", s.framing);
+    }
     if let Some(base) = &s.base_root {
         line(
             "-",
@@ -123,6 +126,15 @@ fn print_lines(s: &Stats) {
         s.packs,
         s.ratio()
     );
+    if s.views > 0 {
+        println!(
+            "{} views in the cache take {}, {} objects {}",
+            s.views,
+            size(s.views_bytes),
+            s.objects,
+            size(s.objects_bytes)
+        );
+    }
     if s.base_root.is_some() {
         println!(
             "{} more blobs are read from the base: {} of content, {} of manifests, framing and documents",

@@ -1,7 +1,7 @@
 //! What the files of a repository take.
 
 use cairn_model::PackId;
-use cairn_store::gc::{LiveRecords, record_area};
+use cairn_store::gc::{LiveRecords, dead_bytes};
 use cairn_store::layout::{self, Part};
 use cairn_store::{PackInfo, pack_bytes};
 
@@ -22,7 +22,7 @@ impl Repo {
         for (id, row) in rows {
             let marked = records.live(id);
             live += marked.stored();
-            stats.dead += record_area(row).saturating_sub(marked.bytes)
+            stats.dead += dead_bytes(row, marked)
                 + framing(u64::from(row.blobs).saturating_sub(marked.blobs));
             stats.packs += 1;
             packs_bytes += row.bytes;
@@ -51,6 +51,11 @@ impl Repo {
             };
             *counted += count(place.name)?;
         }
+        let cached = self.views().cache().sizes();
+        stats.views = cached.views.len() as u64;
+        stats.views_bytes = cached.views.values().map(|view| view.bytes).sum();
+        stats.objects = cached.objects.len() as u64;
+        stats.objects_bytes = cached.objects.values().sum();
         stats.disk = disk_bytes(self.root(), self.watch())?;
         stats.rounding = stats.disk.saturating_sub(apparent);
         Ok(())

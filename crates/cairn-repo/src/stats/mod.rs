@@ -80,6 +80,9 @@ pub struct Stats {
     /// Saved by compression.
     #[serde(rename = "compression_saved_bytes")]
     pub compression: u64,
+    /// What frames take around content that they do not make shorter, where that is more than is saved.
+    #[serde(rename = "framing_bytes")]
+    pub framing: u64,
     /// The repository below this one.
     #[serde(serialize_with = "crate::report::host_path")]
     pub base_root: Option<PathBuf>,
@@ -131,6 +134,14 @@ pub struct Stats {
     pub blobs: u64,
     /// Packs.
     pub packs: u64,
+    /// Views in the cache.
+    pub views: u64,
+    /// What they take on disk, without objects.
+    pub views_bytes: u64,
+    /// Objects in the cache.
+    pub objects: u64,
+    /// What they take on disk.
+    pub objects_bytes: u64,
     /// Per image.
     pub images: Vec<Share>,
     /// Per layer.
@@ -336,5 +347,6 @@ impl Stats {
         self.shared_between = distinct.saturating_sub(self.unique);
         let stored = self.stored_content + self.base_content;
         self.compression = self.unique.saturating_sub(stored);
+        self.framing = stored.saturating_sub(self.unique);
     }
 }

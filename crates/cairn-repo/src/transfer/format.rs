@@ -89,7 +89,9 @@ pub fn read_record(from: &mut impl Read) -> io::Result<(BlobId, Vec<u8>)> {
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
     };
     let (stored, raw) = (word(0), word(4) & 0xff_ffff);
-    let codec = Codec::of(numbers[7]).ok_or_else(|| wrong("a blob is stored in an unknown way"))?;
+    // Frames are a matter of packs.
+    let codec = Codec::of(numbers[7]).filter(|codec| *codec != Codec::Frame);
+    let codec = codec.ok_or_else(|| wrong("a blob is stored in an unknown way"))?;
     if raw as usize > BLOB_BYTES_MAX || stored > raw.saturating_add(FRAME_BYTES_MAX) {
         return Err(wrong("the lengths of a blob cannot be right"));
     }

@@ -7,7 +7,7 @@ use super::policy::Policy;
 use super::round::{Round, copied, free_space, next_round};
 use crate::error::Result;
 use crate::lease::{self, Leases};
-use crate::pack::{self, HEADER, pack_bytes};
+use crate::pack::{self, HEADER, new_pack_bytes};
 use crate::store::Store;
 
 /// What carrying out a plan now would come to, exactly as long as nothing else changes: living leases
@@ -22,6 +22,7 @@ pub struct Outlook {
     leases: Leases,
     free_bytes: u64,
     left_bytes: u64,
+    framed: bool,
 }
 
 impl Outlook {
@@ -31,6 +32,7 @@ impl Outlook {
         Ok(Self {
             free_bytes: free_space(store, policy)?,
             left_bytes: lease::left_bytes(store.root(), &leases)?,
+            framed: store.has_frames(),
             leases,
         })
     }
@@ -57,6 +59,7 @@ fn outcome(outlook: &Outlook, plan: &Plan, records: &impl LiveRecords) -> Result
         retired: Vec::new(),
         policy: plan.policy,
     };
+    let written = |fill: Live| new_pack_bytes(outlook.framed, fill.blobs, fill.bytes);
     let mut free = outlook.free_bytes;
     loop {
         let Round { goes, left, needs } = next_round(&rest, free);
@@ -80,12 +83,11 @@ fn outcome(outlook: &Outlook, plan: &Plan, records: &impl LiveRecords) -> Result
             fill.blobs += 1;
             fill.bytes += bytes;
             if pack::is_full(fill.blobs as usize, HEADER as u64 + fill.bytes) {
-                outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
-                fill = Live::default();
+                outcome.written_bytes += written(std::mem::take(&mut fill));
             }
         }
         if fill.blobs > 0 {
-            outcome.written_bytes += pack_bytes(fill.blobs, fill.bytes);
+            outcome.written_bytes += written(fill);
         }
         free += outcome.removed_bytes - before.removed_bytes;
         free = free.saturating_sub(outcome.written_bytes - before.written_bytes);

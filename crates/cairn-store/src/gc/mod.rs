@@ -22,7 +22,7 @@ mod sweep;
 pub use forecast::{Outlook, forecast};
 pub use marks::{Live, LiveRecords, Marks};
 pub use outcome::Outcome;
-pub use plan::{Action, PackPlan, Plan, plan, record_area};
+pub use plan::{Action, PackPlan, Plan, dead_bytes, plan};
 pub use policy::Policy;
 pub use sweep::{adopt_orphans, apply, reap};
 

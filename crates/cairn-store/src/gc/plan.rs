@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use cairn_model::PackId;
 
-use super::marks::LiveRecords;
+use super::marks::{Live, LiveRecords};
 use super::policy::Policy;
 use crate::index::Index;
 use crate::pack::pack_bytes;
@@ -59,9 +59,18 @@ pub struct Plan {
 }
 
 /// Bytes of the records of a pack.
-pub fn record_area(row: &PackInfo) -> u64 {
+fn record_area(row: &PackInfo) -> u64 {
     row.bytes
         .saturating_sub(pack_bytes(u64::from(row.blobs), 0))
+}
+
+/// Bytes of a pack that are of no use while `live` is. Without a dead blob there are none: zeros that a pack with
+/// frames has between and behind them would be there again in another.
+pub fn dead_bytes(row: &PackInfo, live: Live) -> u64 {
+    match u64::from(row.blobs) > live.blobs {
+        true => record_area(row).saturating_sub(live.bytes),
+        false => 0,
+    }
 }
 
 /// Decides what to do with each pack. `rows` are those of the moment at which the marking began, `index` is the
@@ -86,7 +95,7 @@ pub fn plan(
                 live_blobs: live.blobs,
                 live_bytes: live.bytes,
                 dead_blobs: u64::from(row.blobs).saturating_sub(live.blobs),
-                dead_bytes: record_area(&row).saturating_sub(live.bytes),
+                dead_bytes: dead_bytes(&row, live),
                 action: Action::Keep,
             });
         }

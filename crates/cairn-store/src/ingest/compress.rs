@@ -24,9 +24,15 @@ const SAMPLES: usize = 2048;
 /// Stretch in the middle that a fast level tries where the samples look like noise.
 const TRIAL_BYTES: usize = 8 * 1024;
 
+/// Level for content that does not get shorter: blocks as they are, in a frame.
+const FRAME_ONLY_LEVEL: i32 = -50;
+
 /// Compresses blob after blob with one context.
 #[derive(Default)]
 pub struct Compressor {
+    /// All content becomes a frame with a checksum.
+    framed: bool,
+    noise: Option<bulk::Compressor<'static>>,
     short: Option<bulk::Compressor<'static>>,
     long: Option<bulk::Compressor<'static>>,
     trial: Option<bulk::Compressor<'static>>,
@@ -34,28 +40,50 @@ pub struct Compressor {
 }
 
 impl Compressor {
+    /// One for a repository with the feature `frames`, or without.
+    pub fn new(framed: bool) -> Self {
+        Self {
+            framed,
+            ..Self::default()
+        }
+    }
+
     /// The payload to store for `content`, and how it is encoded. Content that looks compressed already
     /// is stored as it is without trying.
     pub fn pack<'a>(&'a mut self, content: &'a [u8]) -> Result<(Codec, &'a [u8])> {
+        if self.framed {
+            self.frame(content)?;
+            return Ok((Codec::Frame, &self.out));
+        }
         if content.len() < TINY_BYTES || self.is_noise(content)? {
             return Ok((Codec::Plain, content));
         }
-        if content.len() > LONG_BYTES_MIN {
-            compress(
-                &mut self.long,
-                ZSTD_LEVEL,
-                &LONG_TABLES,
-                content,
-                &mut self.out,
-            )?;
-        } else {
-            compress(&mut self.short, ZSTD_LEVEL, &[], content, &mut self.out)?;
-        }
+        self.compress(content, &[])?;
         Ok(if self.out.len() < content.len() {
             (Codec::Zstd, &self.out)
         } else {
             (Codec::Plain, content)
         })
+    }
+
+    /// Makes a frame of any content.
+    fn frame(&mut self, content: &[u8]) -> Result<()> {
+        const CHECKED: CParameter = CParameter::ChecksumFlag(true);
+        if !self.is_noise(content)? {
+            return self.compress(content, &[CHECKED]);
+        }
+        let (noise, out) = (&mut self.noise, &mut self.out);
+        compress(noise, FRAME_ONLY_LEVEL, &[CHECKED], content, out)
+    }
+
+    /// `more` is the same with every call.
+    fn compress(&mut self, content: &[u8], more: &[CParameter]) -> Result<()> {
+        let (context, tables) = match content.len() > LONG_BYTES_MIN {
+            true => (&mut self.long, &LONG_TABLES[..]),
+            false => (&mut self.short, &[][..]),
+        };
+        let parameters = [tables, more].concat();
+        compress(context, ZSTD_LEVEL, &parameters, content, &mut self.out)
     }
 
     fn is_noise(&mut self, content: &[u8]) -> Result<bool> {
@@ -136,6 +164,29 @@ mod tests {
             let (codec, payload) = compressor.pack(content).unwrap();
             assert_eq!(codec, Codec::Zstd);
             assert_eq!(zstd::bulk::decompress(payload, 1 << 20).unwrap(), *content);
+        }
+    }
+
+    #[test]
+    fn a_frame_holds_any_content_and_shows_every_flipped_bit() {
+        let mut compressor = Compressor::new(true);
+        let mut noise = vec![0; 70_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        let text = b"the quick brown fox jumps over the lazy dog; ".repeat(2000);
+        for content in [&b""[..], b"x", &noise[..100], &noise, &text[..60], &text] {
+            let (codec, payload) = compressor.pack(content).unwrap();
+            assert_eq!(codec, Codec::Frame);
+            assert!(payload.len() <= content.len() + 32, "{}", content.len());
+            let back = zstd::bulk::decompress(payload, content.len()).unwrap();
+            assert_eq!(back, content);
+            // What follows the header: there one bit says that there is a checksum at all.
+            let mut bad = payload.to_vec();
+            for at in (6..bad.len()).step_by(1 + bad.len() / 200) {
+                bad[at] ^= 0x10;
+                let back = zstd::bulk::decompress(&bad, content.len());
+                assert!(back.is_err(), "byte {at} of {}", payload.len());
+                bad[at] ^= 0x10;
+            }
         }
     }
 }

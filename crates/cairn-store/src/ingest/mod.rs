@@ -77,10 +77,12 @@ impl Ingest {
         base: Option<Arc<Index>>,
         lease: Option<Lease>,
         room: Option<Arc<dyn Room>>,
+        framed: bool,
     ) -> Result<Self> {
         let shared = Arc::new(Shared {
             disk,
             watch,
+            framed,
             counted: Default::default(),
             lease: lease.map(Arc::new),
             room,

@@ -26,6 +26,8 @@ const LISTED_BYTES: u64 = 100;
 pub struct Shared {
     pub disk: Disk,
     pub watch: Watch,
+    /// Blobs become frames with checksums.
+    pub framed: bool,
     /// None where nothing is written.
     pub lease: Option<Arc<Lease>>,
     /// Asked before content is written.

@@ -17,7 +17,7 @@ pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
     lower_priority();
     let mut worker = Worker {
         shared,
-        compressor: Compressor::default(),
+        compressor: Compressor::new(shared.framed),
         records: Vec::new(),
         slots: Vec::new(),
     };

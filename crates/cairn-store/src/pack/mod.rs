@@ -7,8 +7,10 @@
 //! trailer    64  "CAIRNEND" version:u32 count:u32 directory-offset:u64 blake3(directory):32 crc32:u32 zero:u32
 //! ```
 //! All numbers little-endian. A record does not repeat its whole id: a blob's id is the BLAKE3 of its
-//! content, so a pack that lost its directory still says what it holds. A pack is written under a
-//! temporary name, synced, and renamed; from then on it never changes.
+//! content, so a pack that lost its directory still says what it holds. Up to three zeros may lie before a
+//! record, so that the checksum at the end of a frame is not cut by the end of a page, and before the
+//! directory so many that a pack with frames ends with a page. A pack is written under a temporary name,
+//! synced, and renamed; from then on it never changes.
 
 mod opened;
 mod reader;
@@ -54,6 +56,9 @@ pub enum Codec {
     Plain = 0,
     /// One zstd frame.
     Zstd = 1,
+    /// One zstd frame with its content checksum, also around what does not get shorter, so that the kernel
+    /// can read it in place and finds damage by itself. In repositories with the feature `frames` only.
+    Frame = 2,
 }
 
 impl Codec {
@@ -62,6 +67,7 @@ impl Codec {
         match number {
             0 => Some(Self::Plain),
             1 => Some(Self::Zstd),
+            2 => Some(Self::Frame),
             _ => None,
         }
     }
@@ -119,6 +125,35 @@ pub fn pack_bytes(records: u64, record_bytes: u64) -> u64 {
     (HEADER + TRAILER) as u64 + record_bytes + records * DIRECTORY_ENTRY as u64
 }
 
+/// Bytes of the pages in which the kernel reads packs.
+const PAGE: u64 = 4096;
+/// Bytes of the checksum at the end of a frame.
+const CHECKSUM: u64 = 4;
+
+/// The same of a pack that is about to be written, with frames or without. The few zeros between frames are
+/// not counted.
+pub(crate) fn new_pack_bytes(framed: bool, records: u64, record_bytes: u64) -> u64 {
+    let bytes = pack_bytes(records, record_bytes);
+    match framed {
+        true => bytes.next_multiple_of(PAGE),
+        false => bytes,
+    }
+}
+
+/// True where a frame that ends at `end`, from the start of its pack, has its checksum in two pages. Linux
+/// 6.18 takes such a frame for whole whatever the checksum says.
+pub fn is_checksum_cut(end: u64) -> bool {
+    (1..CHECKSUM).contains(&(end % PAGE))
+}
+
+/// Zeros to be left before a record of `bytes` at `at`, so that the checksum at its end lies in one page.
+pub(crate) fn gap(at: u64, bytes: u64) -> u64 {
+    match is_checksum_cut(at + bytes) {
+        true => CHECKSUM - (at + bytes) % PAGE,
+        false => 0,
+    }
+}
+
 pub(crate) fn file_name(id: &PackId) -> String {
     format!("{}.pack", id.hex())
 }
@@ -143,4 +178,21 @@ pub(crate) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N]
         .try_into()
         .unwrap_or_else(|_| unreachable!("BUG: the length is in the type"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_frame_ends_in_the_first_bytes_of_a_page() {
+        for at in 0..3 * PAGE {
+            for bytes in [29, 4095, 4096, 4097, 70_001] {
+                let gap = gap(at, bytes);
+                assert!(gap < CHECKSUM);
+                assert!(!is_checksum_cut(at + gap + bytes), "{bytes} bytes at {at}");
+                assert!(gap == 0 || is_checksum_cut(at + bytes));
+            }
+        }
+    }
 }

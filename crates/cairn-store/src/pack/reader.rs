@@ -98,16 +98,38 @@ impl PackReader {
         Ok(content)
     }
 
-    /// The blob as it is stored, its content checked against its id.
+    /// The blob as it is stored, its content checked against its id. A frame is given as what programs that
+    /// know no frames can read: it is zstd all the same, or plain content where that is no longer.
     pub(crate) fn packed(&self, slot: &Slot) -> Result<Packed> {
         let mut record = Vec::new();
-        self.blob(slot, &mut record)?;
-        record.drain(..RECORD_HEADER);
+        let content = self.blob(slot, &mut record)?;
+        let raw = slot.raw;
+        let (codec, payload) = match slot.codec {
+            Codec::Frame if slot.stored >= raw => (Codec::Plain, content),
+            codec => {
+                record.drain(..RECORD_HEADER);
+                let codec = match codec {
+                    Codec::Frame => Codec::Zstd,
+                    codec => codec,
+                };
+                (codec, record)
+            }
+        };
         Ok(Packed {
-            codec: slot.codec,
-            raw: slot.raw,
-            payload: record,
+            codec,
+            raw,
+            payload,
         })
+    }
+
+    /// The id in the pack's header.
+    pub fn id(&self) -> Result<PackId> {
+        let mut header = [0; HEADER];
+        self.read(&mut header, 0)?;
+        if header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
+            return Err(self.corrupt("its header is not that of a pack"));
+        }
+        Ok(PackId::from_bytes(array_at(&header, 16)))
     }
 
     /// The directory at the pack's end.
@@ -116,11 +138,7 @@ impl PackReader {
         if bytes < (HEADER + TRAILER) as u64 {
             return Err(self.corrupt("it is shorter than an empty pack"));
         }
-        let mut header = [0; HEADER];
-        self.read(&mut header, 0)?;
-        if header[..8] != *MAGIC || u32_at(&header, 8) != VERSION {
-            return Err(self.corrupt("its header is not that of a pack"));
-        }
+        let id = self.id()?;
         let mut trailer = [0; TRAILER];
         self.read(&mut trailer, bytes - TRAILER as u64)?;
         if trailer[..8] != *END_MAGIC || u32_at(&trailer, 56) != crc32fast::hash(&trailer[..56]) {
@@ -154,11 +172,7 @@ impl PackReader {
         {
             return Err(self.corrupt("its directory points outside its records"));
         }
-        Ok(Directory {
-            id: PackId::from_bytes(array_at(&header, 16)),
-            slots,
-            bytes,
-        })
+        Ok(Directory { id, slots, bytes })
     }
 }
 
@@ -192,7 +206,8 @@ pub fn decompress(slot: &Slot, payload: &[u8]) -> Option<Vec<u8>> {
     let raw = slot.raw as usize;
     match slot.codec {
         Codec::Plain => (payload.len() == raw).then(|| payload.to_vec()),
-        Codec::Zstd => zstd::bulk::decompress(payload, raw)
+        // A checksum that there is, is checked.
+        Codec::Zstd | Codec::Frame => zstd::bulk::decompress(payload, raw)
             .ok()
             .filter(|content| content.len() == raw),
     }

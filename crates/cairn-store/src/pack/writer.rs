@@ -85,18 +85,24 @@ impl PackWriter {
         super::is_full(self.slots.len(), self.bytes())
     }
 
-    /// Appends records made by [`frame`], in the order of `slots`; the slots' offsets are set here.
+    /// Appends records made by [`frame`], in the order of `slots`; the slots' offsets are set here. Before a
+    /// record whose checksum would lie in two pages a few zeros come first.
     pub fn append(&mut self, slots: &[Slot], records: &[u8]) -> Result<()> {
-        let mut offset = self.bytes();
+        let mut rest = records;
         for slot in slots {
+            let (record, after) = rest.split_at(slot.record_bytes() as usize);
+            rest = after;
+            if slot.codec == Codec::Frame {
+                let gap = super::gap(self.bytes(), slot.record_bytes());
+                self.buffer.resize(self.buffer.len() + gap as usize, 0);
+            }
             self.slots.push(Slot {
-                offset: offset as u32,
+                offset: self.bytes() as u32,
                 ..*slot
             });
-            offset += slot.record_bytes();
+            self.buffer.extend_from_slice(record);
         }
-        self.buffer.extend_from_slice(records);
-        debug_assert_eq!(self.bytes(), offset);
+        debug_assert!(rest.is_empty(), "records of other slots");
         if self.buffer.len() >= BUFFER_BYTES {
             self.flush()
         } else {
@@ -128,8 +134,14 @@ impl PackWriter {
         Ok(())
     }
 
-    /// Writes directory and trailer and makes the pack durable.
+    /// Writes directory and trailer and makes the pack durable. One with frames ends with a page: the kernel reads
+    /// whole pages.
     pub fn finish(mut self) -> Result<FinishedPack> {
+        if self.slots.iter().any(|slot| slot.codec == Codec::Frame) {
+            let end = self.bytes() + (self.slots.len() * DIRECTORY_ENTRY + TRAILER) as u64;
+            let zeros = end.next_multiple_of(super::PAGE) - end;
+            self.buffer.resize(self.buffer.len() + zeros as usize, 0);
+        }
         let directory_offset = self.bytes();
         let mut directory = Vec::with_capacity(self.slots.len() * DIRECTORY_ENTRY);
         for slot in &self.slots {

@@ -26,7 +26,7 @@ use crate::reserve;
 use crate::room::Room;
 use crate::rows::{PackInfo, pack_rows};
 
-pub use open::{OpenOptions, private_directory};
+pub use open::{NewStore, OpenOptions, private_directory};
 pub(crate) use publish::Edit;
 pub(crate) use reconcile::reconcile;
 
@@ -43,6 +43,7 @@ struct Inner {
     packs: OpenPacks,
     base: Option<Arc<Base>>,
     room: Option<Arc<dyn Room>>,
+    framed: bool,
 }
 
 impl Store {
@@ -90,6 +91,11 @@ impl Store {
     /// Where published packs are read from.
     pub fn packs(&self) -> &dyn PackSource {
         self.0.packs.source()
+    }
+
+    /// True where new blobs are stored as frames with checksums, which the kernel can read in place.
+    pub fn has_frames(&self) -> bool {
+        self.0.framed
     }
 
     /// The repository below this one.

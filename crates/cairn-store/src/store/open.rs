@@ -11,7 +11,7 @@ use super::{Inner, Store};
 use crate::base;
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::format::Format;
+use crate::format::{FRAMES, Format};
 use crate::index::{Index, List};
 use crate::layout::{BEGINNINGS, DIRECTORIES, Layout, index_list};
 use crate::meta::{Db, Notice};
@@ -37,6 +37,15 @@ pub struct OpenOptions {
     pub base: Option<PathBuf>,
     /// Asked before content is written; by default the disk alone says when it is full.
     pub room: Option<Arc<dyn Room>>,
+}
+
+/// What a store is to be, where it is made.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewStore<'a> {
+    /// The repository that it stands above.
+    pub base: Option<&'a Path>,
+    /// It has the feature `frames`: its blobs can be read by the kernel, and not by older versions.
+    pub frames: bool,
 }
 
 /// Images hold other people's files, setuid programs and secrets among them: nobody else walks in.
@@ -75,11 +84,15 @@ fn is_derivable(error: &Error) -> bool {
 impl Store {
     /// Makes an empty store in `root`, which may exist but must be empty.
     pub fn create(root: &Path, disk: Disk) -> Result<()> {
-        Self::create_above(root, disk, None)
+        Self::create_as(root, disk, NewStore::default())
     }
 
-    /// As [`Store::create`], above the repository in `base`; a store that is there is put above it.
-    pub fn create_above(root: &Path, disk: Disk, base: Option<&Path>) -> Result<()> {
+    /// As [`Store::create`], with what `wanted` says. A store that is there is put above a base, too.
+    ///
+    /// # Errors
+    /// Where frames are wanted and the store that is there has none.
+    pub fn create_as(root: &Path, disk: Disk, wanted: NewStore<'_>) -> Result<()> {
+        let NewStore { base, frames } = wanted;
         if !root.exists() {
             let missing = root.ancestors().take_while(|path| !path.exists()).count();
             disk.mkdir(root)?;
@@ -94,6 +107,14 @@ impl Store {
             Err(Error::NotARepository(_)) => {}
             done => {
                 let before = done?;
+                if frames && !before.requires.contains(FRAMES) {
+                    let why = "only a new repository can have it; make another one and bring the images there";
+                    return Err(Error::Io {
+                        action: "give the feature frames to the repository in",
+                        path: root.into(),
+                        source: std::io::Error::other(why),
+                    });
+                }
                 return base.map_or(Ok(()), |base| put_above(root, &disk, before, base));
             }
         }
@@ -122,6 +143,9 @@ impl Store {
             }
             db.create()?;
             let mut format = Format::default();
+            if frames {
+                format.requires.insert(FRAMES);
+            }
             if let Some(base) = base {
                 base::adopt(root, &disk, &mut format, base)?;
             }
@@ -188,6 +212,7 @@ impl Store {
             packs: OpenPacks::new(packs),
             base,
             room,
+            framed: format.requires.contains(FRAMES),
         };
         Ok(Self(Arc::new(inner), watch))
     }

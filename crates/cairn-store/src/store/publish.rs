@@ -45,7 +45,8 @@ impl Store {
         };
         let (disk, watch) = (self.0.disk.clone(), self.watch().clone());
         let room = self.0.room.clone();
-        Ingest::start(disk, watch, self.index(), base, lease, room)
+        let framed = self.has_frames();
+        Ingest::start(disk, watch, self.index(), base, lease, room, framed)
     }
 
     /// Makes prepared content part of the repository together with the rows that `decide` writes: all

@@ -34,6 +34,7 @@ function waterfall() {
     less("Identical chunks of different files", s.same_chunks_bytes),
     { title: "Content, each piece once", sum: s.unique_bytes },
     less("Saved by compression", s.compression_saved_bytes),
+    ...(s.framing_bytes ? [more("Frames around what is not shorter", s.framing_bytes)] : []),
     ...(s.base_root ? [less("In the base repository", s.base_content_bytes)] : []),
     { title: "Content as stored", sum: s.stored_content_bytes },
   ]);
