@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::common::{Cairn, Tar, docker_archive, has, is_root, shell_tree};
-use super::{DRIVERS, under};
+use super::{ALL_DRIVERS, DRIVERS, under};
 
 fn import(cairn: &Cairn, name: &str, bytes: &[u8]) -> String {
     let path = cairn.path(&format!("{name}.tar"));
@@ -439,7 +439,7 @@ fn every_driver_shows_an_image_with_odd_attributes_and_commits_no_change_of_them
     if !is_root() {
         skip!("needs root");
     }
-    for driver in DRIVERS {
+    for driver in ALL_DRIVERS {
         let cairn = under(driver);
         import(&cairn, "odd", &odd_attributes());
         cairn.ok(&["snapshot", "prepare", "head", "odd"]);
@@ -480,7 +480,7 @@ fn overlayfs_attributes_of_files_are_kept_by_every_way_in_and_out() {
     let set = |path: &Path, name: &str, value: &[u8]| {
         rustix::fs::lsetxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
     };
-    for driver in DRIVERS {
+    for driver in ALL_DRIVERS {
         let cairn = under(driver);
         // In by a directory.
         let root = cairn.path("root");
@@ -544,7 +544,7 @@ fn a_file_with_the_longest_name_is_deleted_committed_exported_and_read_again() {
     if !is_root() {
         skip!("needs root");
     }
-    for driver in DRIVERS {
+    for driver in ALL_DRIVERS {
         let cairn = under(driver);
         let root = cairn.path("root");
         std::fs::create_dir_all(root.join("dir")).unwrap();

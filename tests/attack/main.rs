@@ -32,10 +32,15 @@ use serde_json::Value;
 
 /// Every driver that root has here.
 const DRIVERS: [&str; 3] = ["erofs", "overlay", "copy"];
+/// The same, and the one that is used only where it is named: where contents are what matters.
+const ALL_DRIVERS: [&str; 4] = ["packs", "erofs", "overlay", "copy"];
 
 /// A repository that uses this driver.
 pub fn under(driver: &'static str) -> Cairn {
     let mut cairn = Cairn::new();
+    if driver == "packs" {
+        cairn.ok(&["init", "--frames"]);
+    }
     cairn.driver = Some(driver);
     cairn
 }

@@ -6,10 +6,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::PackId;
+
 /// How a tree becomes a root file system, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
+    /// As `erofs`, with file contents read by the kernel from the packs themselves (Linux 6.15, root). Only
+    /// used where it is named.
+    Packs,
     /// File-backed EROFS metadata image and object cache under overlayfs (Linux 6.12, root).
     Erofs,
     /// The same with the image on a loop device (Linux 6.5, root).
@@ -23,8 +28,17 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// All drivers, best first.
-    pub const ALL: [Self; 5] = [
+    /// All drivers.
+    pub const ALL: [Self; 6] = [
+        Self::Packs,
+        Self::Erofs,
+        Self::ErofsLoop,
+        Self::Overlay,
+        Self::OverlayUser,
+        Self::Copy,
+    ];
+    /// Those that are used without being named, best first.
+    pub const AUTOMATIC: [Self; 5] = [
         Self::Erofs,
         Self::ErofsLoop,
         Self::Overlay,
@@ -36,6 +50,7 @@ impl Driver {
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Packs => "packs",
             Self::Erofs => "erofs",
             Self::ErofsLoop => "erofs-loop",
             Self::Overlay => "overlay",
@@ -53,7 +68,7 @@ impl FromStr for Driver {
             .into_iter()
             .find(|driver| driver.to_string() == text);
         found.ok_or_else(|| {
-            format!("unknown driver {text:?}; use erofs, erofs-loop, overlay, overlay-user or copy")
+            format!("unknown driver {text:?}; use packs, erofs, erofs-loop, overlay, overlay-user or copy")
         })
     }
 }
@@ -78,6 +93,32 @@ pub struct ImagePlan {
     pub head: Option<Head>,
 }
 
+/// Metadata images over an image whose file contents lie in packs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackPlan {
+    /// EROFS images of metadata, topmost first.
+    pub images: Vec<PathBuf>,
+    /// EROFS image that says where in the packs the contents of files are.
+    pub content: PathBuf,
+    /// The packs that it names, in its order.
+    pub packs: Vec<PackFile>,
+    /// Directories of objects, for files that are not read from packs.
+    pub data: Vec<PathBuf>,
+    /// Where writes go; none for a read-only mount.
+    pub head: Option<Head>,
+}
+
+/// A pack as a mount needs it: the very file that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What its header says.
+    pub id: PackId,
+    /// Its length.
+    pub bytes: u64,
+}
+
 /// Directories over each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackPlan {
@@ -100,6 +141,8 @@ pub struct CopyPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "driver", rename_all = "kebab-case")]
 pub enum MountPlan {
+    /// By [`Driver::Packs`].
+    Packs(PackPlan),
     /// By [`Driver::Erofs`].
     Erofs(ImagePlan),
     /// By [`Driver::ErofsLoop`].
@@ -116,6 +159,7 @@ impl MountPlan {
     /// The driver that carries it out.
     pub fn driver(&self) -> Driver {
         match self {
+            Self::Packs(_) => Driver::Packs,
             Self::Erofs(_) => Driver::Erofs,
             Self::ErofsLoop(_) => Driver::ErofsLoop,
             Self::Overlay(_) => Driver::Overlay,

@@ -140,6 +140,6 @@ pub use survey::{
 };
 pub use transfer::{Have, Missing, Transferred};
 pub use trust::{Policy, Verified};
-pub use views::{DriverReport, MountOptions, Views};
+pub use views::{DriverReport, MountOptions, PacksReport, Views};
 pub use volumes::{NewVolume, Volume, VolumeLock, Volumes, check_volume_name};
 pub use why::{Step, Why};

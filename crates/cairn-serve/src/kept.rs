@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cairn_model::{ImagePlan, MappedIds, MountPlan, StackPlan, TreeId};
+use cairn_model::{ImagePlan, MappedIds, MountPlan, PackPlan, StackPlan, TreeId};
 use cairn_view::detached::Users;
 use rustix::fs::{FlockOperation, flock};
 
@@ -86,14 +86,19 @@ impl Kept {
 
     /// A directory that shows the view of a plan, without its head, with these ids.
     pub fn lower(&self, plan: &MountPlan, ids: Option<&MappedIds>) -> Result<PathBuf> {
-        let image = |of: &ImagePlan, plan: MountPlan| {
-            let image = of.images.first().map(PathBuf::as_path);
+        let image = |images: &[PathBuf], plan: MountPlan| {
+            let image = images.first().map(PathBuf::as_path);
             let make = |users: Users<'_>| Ok(cairn_view::mount_for(&plan, users)?);
             self.mounted(image.unwrap_or(Path::new("")), ids, make)
         };
         match (plan, ids) {
-            (MountPlan::Erofs(of), _) => image(of, MountPlan::Erofs(headless(of))),
-            (MountPlan::ErofsLoop(of), _) => image(of, MountPlan::ErofsLoop(headless(of))),
+            (MountPlan::Packs(of), _) => {
+                let head = None;
+                let kept = PackPlan { head, ..of.clone() };
+                image(&of.images, MountPlan::Packs(kept))
+            }
+            (MountPlan::Erofs(of), _) => image(&of.images, MountPlan::Erofs(headless(of))),
+            (MountPlan::ErofsLoop(of), _) => image(&of.images, MountPlan::ErofsLoop(headless(of))),
             (MountPlan::Overlay(of) | MountPlan::OverlayUser(of), None) => first(of),
             (MountPlan::Copy(of), None) => Ok(of.directory.clone()),
             (MountPlan::Overlay(of), Some(_)) => {

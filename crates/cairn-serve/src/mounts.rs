@@ -85,6 +85,7 @@ impl Shape {
 pub(crate) fn mounts(plan: &MountPlan, shape: &Shape, kept: &Kept) -> Result<Vec<Mount>, Failure> {
     let ids = shape.ids.as_ref().map(|(ids, _)| ids);
     let head = match plan {
+        MountPlan::Packs(plan) => plan.head.as_ref(),
         MountPlan::Erofs(plan) | MountPlan::ErofsLoop(plan) => plan.head.as_ref(),
         MountPlan::Overlay(plan) | MountPlan::OverlayUser(plan) => plan.head.as_ref(),
         MountPlan::Copy(plan) if ids.is_none() => {

@@ -14,6 +14,7 @@ use crate::erofs::INLINE_BYTES_MAX;
 use crate::error::Result;
 use crate::flat::Flat;
 use crate::objects::{Found, Look, ObjectCache, for_each};
+use crate::packed::META;
 use crate::verified::Verified;
 use crate::verify::{Fingerprint, Verify};
 
@@ -76,6 +77,16 @@ impl CacheCheck<'_> {
     /// Trees that have an image.
     pub fn images(&self) -> Vec<TreeId> {
         self.views.named_in("views", Some("erofs"))
+    }
+
+    /// Trees of which there is a view over packs.
+    pub fn packed(&self) -> Vec<TreeId> {
+        self.views.named_in("views", Some(META))
+    }
+
+    /// Takes a view over packs away; whoever needs it makes it again.
+    pub fn drop_packed(&self, id: &TreeId) {
+        self.views.drop_packed(id);
     }
 
     /// Trees that are there flattened.

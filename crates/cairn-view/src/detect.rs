@@ -33,7 +33,9 @@ fn never(driver: Driver) -> Option<&'static str> {
         return None;
     }
     match driver {
-        Driver::Erofs | Driver::ErofsLoop => Some("EROFS cannot be mounted in a user namespace"),
+        Driver::Packs | Driver::Erofs | Driver::ErofsLoop => {
+            Some("EROFS cannot be mounted in a user namespace")
+        }
         // It would mount, and could not tell a directory that was removed and made again.
         Driver::Overlay => Some("a user namespace cannot set the attributes that it needs"),
         Driver::OverlayUser | Driver::Copy => None,
@@ -71,20 +73,11 @@ impl Views {
     /// Tries the drivers, best first, until one works.
     pub fn trial(&self, heads: &Path) -> Trial {
         let mut refused = Vec::new();
-        for driver in Driver::ALL {
+        for driver in Driver::AUTOMATIC {
             if driver == Driver::Copy {
                 break;
             }
-            let tried = match never(driver) {
-                None => self.probe(driver, heads),
-                Some(hint) => Err(Error::Mount {
-                    driver,
-                    step: "the mount".into(),
-                    hint: format!(" ({hint})"),
-                    source: rustix::io::Errno::PERM.into(),
-                }),
-            };
-            match tried {
+            match self.try_one(driver, heads) {
                 Ok(()) => return Trial { driver, refused },
                 Err(e) => refused.push((driver, e)),
             }
@@ -92,6 +85,41 @@ impl Views {
         Trial {
             driver: Driver::Copy,
             refused,
+        }
+    }
+
+    /// Whether the driver packs, which is not among those that are tried, works with heads in `heads`: remembered
+    /// until the next boot.
+    pub fn can_use_packs(&self, heads: &Path) -> bool {
+        if never(Driver::Packs).is_some() {
+            return false;
+        }
+        let boot = boot_id().unwrap_or_default();
+        let remembered = self.directory().join("driver-packs");
+        let text = read_checked(&remembered, REMEMBERED_BYTES_MAX).unwrap_or_default();
+        let answers = [true, false].map(|works| (works, format!("{boot} {works}")));
+        if let Some((works, _)) = answers.iter().find(|(_, words)| words.as_bytes() == text)
+            && !boot.is_empty()
+        {
+            return *works;
+        }
+        let tried = self.try_one(Driver::Packs, heads);
+        tracing::debug!(works = tried.is_ok(), "driver packs tried");
+        // It is only remembered to save the next trial.
+        let _ = write_checked(&remembered, format!("{boot} {}", tried.is_ok()).as_bytes());
+        tried.is_ok()
+    }
+
+    /// Tries one driver.
+    pub fn try_one(&self, driver: Driver, heads: &Path) -> Result<()> {
+        match never(driver) {
+            None => self.probe(driver, heads),
+            Some(hint) => Err(Error::Mount {
+                driver,
+                step: "the mount".into(),
+                hint: format!(" ({hint})"),
+                source: rustix::io::Errno::PERM.into(),
+            }),
         }
     }
 
@@ -116,6 +144,9 @@ impl Views {
         if read != content {
             return Err(std::io::Error::other("it has other content than it should"))
                 .at("read the probe's file under", heads);
+        }
+        if driver == Driver::Packs {
+            driver::prove_packs(&root).at("read damaged and other content under", heads)?;
         }
         open("new", OFlags::WRONLY | OFlags::CREATE).at("write through the probe under", heads)?;
         Ok(())

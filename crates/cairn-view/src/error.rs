@@ -43,6 +43,9 @@ pub enum Error {
         /// Its answer.
         source: io::Error,
     },
+    /// A pack that a planned mount needs was rewritten and removed.
+    #[error("pack {} is gone; a collection rewrote it since the mount was planned; try again", .0.display())]
+    PackGone(PathBuf),
     /// A tree that no EROFS image can hold.
     #[error("{path}: {why}")]
     Tree {
@@ -83,6 +86,7 @@ impl Error {
             Self::Layer(e) => e.class(),
             Self::Store(e) => e.class(),
             Self::Io { source, .. } | Self::Mount { source, .. } => Class::of_io(source),
+            Self::PackGone(_) => Class::Unavailable,
             Self::Tree { .. } => Class::FailedPrecondition,
         }
     }

@@ -9,6 +9,7 @@ use rustix::fs::FlockOperation;
 use crate::cache::{ROOTS, Views};
 use crate::error::{At, Result};
 use crate::flat::{ASIDE, disk_bytes};
+use crate::packed::META;
 use crate::verified::{Verified, boot_id};
 
 /// What [`Views::retain`] removed.
@@ -56,7 +57,8 @@ impl Views {
                 if is_kept && !is_going(&path) || stem.starts_with(&aside) {
                     continue;
                 }
-                let is_view = path.is_dir() || path.extension().is_some_and(|e| e == "erofs");
+                let is_view =
+                    path.is_dir() || path.extension().is_some_and(|e| e == "erofs" || e == META);
                 evicted.views += u64::from(is_view);
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     evicted.bytes += disk_bytes(&path);
@@ -93,7 +95,7 @@ fn is_going(path: &Path) -> bool {
 /// looks whole that is not, nor damaged.
 fn removal_rank(path: &Path) -> u8 {
     match extension(path) {
-        "erofs" | "whole" | "user-whole" | "copy-whole" => 0,
+        "erofs" | META | "whole" | "user-whole" | "copy-whole" => 0,
         "list" => 2,
         _ => 1,
     }

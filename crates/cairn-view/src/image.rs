@@ -4,7 +4,7 @@
 //! that the image refers to. So a mount can tell without reading any layer whether image and objects are
 //! what they were made as, and an object can be made again from the list alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::Tree;
 use cairn_model::{Content, TreeId};
@@ -36,7 +36,7 @@ impl Views {
         self.directory().join("views").join(name)
     }
 
-    fn look<T>(&self, work: impl FnOnce(&Look<'_>) -> Result<T>) -> Result<T> {
+    pub(crate) fn look<T>(&self, work: impl FnOnce(&Look<'_>) -> Result<T>) -> Result<T> {
         work(&Look {
             verify: self.verify(),
             verified: &Verified::load(self.directory()),
@@ -86,6 +86,37 @@ impl Views {
         let objects = contents(tree);
         self.objects().fill(store, &objects, look)?;
         let path = self.image_path(id);
+        let image = self.metadata_image(store, id, tree)?;
+        let list = List {
+            image_hash: *blake3::hash(&image).as_bytes(),
+            image_bytes: image.len() as u64,
+            objects,
+        };
+        write_checked(&path.with_extension("list"), &encode_bare(&list))?;
+        self.put_image(&path, &image)
+    }
+
+    /// Puts an image in place of whatever is there.
+    pub(crate) fn put_image(&self, path: &Path, image: &[u8]) -> Result<()> {
+        let directory = self.directory().join("views");
+        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(&directory)
+            .at("make a temporary file in", &directory)?;
+        std::io::Write::write_all(&mut file, image).at("write", path)?;
+        remove_other_than_file(path)?;
+        file.persist(path)
+            .map_err(|e| e.error)
+            .at("put in place", path)?;
+        Ok(())
+    }
+
+    /// The image of metadata of a tree.
+    pub(crate) fn metadata_image(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        tree: &Tree,
+    ) -> Result<Vec<u8>> {
         let mut image = Vec::new();
         let inline = |content: &Content, out: &mut Vec<u8>| {
             Ok(cairn_layer::read_content(store, content, out)?)
@@ -95,20 +126,6 @@ impl Views {
             let words = format!("left out {left_out} extended attributes that a view cannot hold");
             store.db().say(&words);
         }
-        let list = List {
-            image_hash: *blake3::hash(&image).as_bytes(),
-            image_bytes: image.len() as u64,
-            objects,
-        };
-        write_checked(&path.with_extension("list"), &encode_bare(&list))?;
-        let directory = self.directory().join("views");
-        let mut file = tempfile::NamedTempFile::new_in(&directory)
-            .at("make a temporary file in", &directory)?;
-        std::io::Write::write_all(&mut file, &image).at("write", &path)?;
-        remove_other_than_file(&path)?;
-        file.persist(&path)
-            .map_err(|e| e.error)
-            .at("put in place", &path)?;
-        Ok(())
+        Ok(image)
     }
 }

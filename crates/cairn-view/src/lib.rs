@@ -32,6 +32,7 @@ mod image;
 mod mount;
 mod mounted;
 mod objects;
+mod packed;
 mod plan;
 mod seen;
 mod sizes;

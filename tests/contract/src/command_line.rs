@@ -43,7 +43,10 @@ impl CommandLine {
         };
         std::fs::create_dir(new.place()).expect("a place to mount at");
         // Reading does not create a repository.
-        new.must(&["init"]);
+        match driver {
+            Some(Driver::Packs) => new.must(&["init", "--frames"]),
+            _ => new.must(&["init"]),
+        };
         new
     }
 

@@ -39,7 +39,7 @@ pub fn what_a_mount_shows_before_a_commit_is_what_it_shows_after(fresh: Fresh<'_
     if !may_mount() {
         return;
     }
-    for driver in [Driver::Erofs, Driver::Overlay] {
+    for driver in [Driver::Packs, Driver::Erofs, Driver::Overlay] {
         let s = &*fresh(Some(driver));
         let plain = tempfile::tempdir().unwrap();
         // As the root of a snapshot over nothing is.

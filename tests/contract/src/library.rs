@@ -46,6 +46,7 @@ fn record(s: Snapshot) -> Record {
 /// The writable directory of a plan.
 fn upper(plan: MountPlan) -> Option<PathBuf> {
     match plan {
+        MountPlan::Packs(plan) => plan.head.map(|head| head.upper),
         MountPlan::Erofs(plan) | MountPlan::ErofsLoop(plan) => plan.head.map(|head| head.upper),
         MountPlan::Overlay(plan) | MountPlan::OverlayUser(plan) => plan.head.map(|head| head.upper),
         MountPlan::Copy(plan) => plan.writable.then_some(plan.directory),
@@ -63,6 +64,7 @@ impl Library {
         let directory = tempfile::tempdir().expect("a directory");
         let options = Options {
             driver,
+            frames: driver == Some(Driver::Packs),
             ..Options::default()
         };
         let repo = Repo::open_or_create(&directory.path().join("repository"), options);

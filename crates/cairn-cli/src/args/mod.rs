@@ -182,8 +182,15 @@ pub struct Global {
 }
 
 fn drivers() -> impl TypedValueParser<Value = Driver> {
-    PossibleValuesParser::new(["erofs", "erofs-loop", "overlay", "overlay-user", "copy"])
-        .try_map(|name| name.parse::<Driver>())
+    PossibleValuesParser::new([
+        "packs",
+        "erofs",
+        "erofs-loop",
+        "overlay",
+        "overlay-user",
+        "copy",
+    ])
+    .try_map(|name| name.parse::<Driver>())
 }
 
 fn verifications() -> impl TypedValueParser<Value = Verify> {

@@ -3,7 +3,7 @@
 use super::{Caller, Env};
 use crate::output;
 use anyhow::Result;
-use cairn_repo::DriverReport;
+use cairn_repo::{DriverReport, PacksReport};
 use cairn_runtime::rootless::Rootless;
 use serde::Serialize;
 
@@ -40,6 +40,18 @@ impl Ids {
     }
 }
 
+/// Whether the driver packs can be used, in words.
+pub(super) fn packs(report: &PacksReport) -> String {
+    match (&report.why_not, report.frames) {
+        (Some(why), _) => format!("the driver packs does not work here: {why}"),
+        (None, true) => "the driver packs works here; it is used where it is named".to_owned(),
+        (None, false) => {
+            "the driver packs works here, and needs a repository made by \"cairn init --frames\""
+                .to_owned()
+        }
+    }
+}
+
 /// `cairn driver`
 pub fn show(env: &Env) -> Result<()> {
     let report = env.open()?.views().report()?;
@@ -56,6 +68,7 @@ pub fn show(env: &Env) -> Result<()> {
     for (driver, why) in &report.refused {
         println!("{:<10} does not work here: {why}", driver.to_string());
     }
+    println!("packs      {}", packs(&report.packs));
     match &env.caller {
         Caller::Plain => {}
         Caller::Rootless(Rootless { ids, why_single }) => {

@@ -274,6 +274,12 @@ fn print_plan(env: &Env, plan: &MountPlan) -> Result<()> {
     for lower in plan.lowers {
         println!("lower    {}", lower.display());
     }
+    if let Some(content) = plan.content {
+        println!("content  {}", content.display());
+    }
+    for pack in &plan.packs {
+        println!("pack     {}", pack.display());
+    }
     for directory in plan.data {
         println!("objects  {}", directory.display());
     }

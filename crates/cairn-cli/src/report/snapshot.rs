@@ -49,6 +49,10 @@ pub struct PlanLine<'a> {
     objects: Option<&'a PathBuf>,
     /// Directories of objects.
     pub data: &'a [PathBuf],
+    /// The image by which contents are read from packs.
+    pub content: Option<&'a PathBuf>,
+    /// The packs that it names.
+    pub packs: Vec<&'a Path>,
     /// Where changes go; none where it is read-only.
     pub head: Option<HeadLine<'a>>,
 }
@@ -65,6 +69,7 @@ pub struct HeadLine<'a> {
 impl<'a> From<&'a MountPlan> for PlanLine<'a> {
     fn from(plan: &'a MountPlan) -> Self {
         let (lowers, data, head) = match plan {
+            MountPlan::Packs(own) => (&own.images[..], &own.data[..], own.head.as_ref()),
             MountPlan::Erofs(own) | MountPlan::ErofsLoop(own) => {
                 (&own.images[..], &own.data[..], own.head.as_ref())
             }
@@ -91,6 +96,14 @@ impl<'a> From<&'a MountPlan> for PlanLine<'a> {
             lowers,
             objects: data.first(),
             data,
+            content: match plan {
+                MountPlan::Packs(own) => Some(&own.content),
+                _ => None,
+            },
+            packs: match plan {
+                MountPlan::Packs(own) => own.packs.iter().map(|pack| &*pack.path).collect(),
+                _ => Vec::new(),
+            },
             head,
         }
     }

@@ -107,6 +107,7 @@ impl Check<'_> {
             report: CacheReport::default(),
         };
         checking.images()?;
+        checking.packed()?;
         for layer in &roots.layers {
             repo.watch().check()?;
             checking.layer(layer)?;
@@ -184,6 +185,24 @@ impl Checking<'_> {
                 self.cache.drop_image(&id);
             }
             self.fault(what, remade);
+        }
+        Ok(())
+    }
+
+    /// Images over packs, and the objects that they stand on. What they read from packs is checked with the packs. One
+    /// that is damaged goes: whoever needs it makes it again.
+    fn packed(&mut self) -> Result<()> {
+        for id in self.cache.packed() {
+            self.repo.watch().check()?;
+            self.report.views += 1;
+            match self.repo.views().cache().whole_packed(&id) {
+                Some(objects) => self.objects(&objects, true),
+                None => {
+                    self.cache.drop_packed(&id);
+                    let what = format!("an image of view {} over packs is damaged", id.short());
+                    self.fault(what, Ok(()));
+                }
+            }
         }
         Ok(())
     }

@@ -127,7 +127,7 @@ static ALL: [Setting; 21] = [
     },
     Setting {
         name: "driver",
-        about: "Mount driver: auto (the best that works), erofs, erofs-loop, overlay, overlay-user or copy",
+        about: "Mount driver: auto (the best that works), erofs, erofs-loop, overlay, overlay-user, copy, or packs (in repositories made with --frames)",
         default: || "auto".into(),
         take: |settings, text| match text {
             "auto" => {

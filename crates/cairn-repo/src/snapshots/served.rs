@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use cairn_layer::Layer;
-use cairn_model::{Digest, Entry, Meta, MountPlan, SnapshotKey};
+use cairn_model::{Digest, Driver, Entry, Meta, MountPlan, SnapshotKey};
 use cairn_snapshot::{Kind, Labels, Snapshot, Snapshotter, graph};
 use cairn_store::{Rows, Txn};
 use sha2::Digest as _;
@@ -112,6 +112,10 @@ impl Snapshots<'_> {
 
     pub(super) fn take_files(&self, gone: &Snapshot, entries: &[Entry]) {
         let Some(head) = &gone.head else { return };
+        // Views over packs have no use for them.
+        if matches!(self.repo.views().driver(), Ok(Driver::Packs)) && self.repo.store.has_frames() {
+            return;
+        }
         let wait = || self.repo.store.db().release();
         let directory = self.repo.heads().dir(head);
         let cache = self.repo.views().cache();

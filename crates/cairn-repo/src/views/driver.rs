@@ -13,14 +13,28 @@ pub struct DriverReport {
     /// The one that is used.
     #[serde(serialize_with = "crate::report::text")]
     pub driver: Driver,
-    /// It was named by the user; no other was tried.
+    /// It was named by the user, and no other was tried.
     pub forced: bool,
     /// Better ones, and why they do not work.
     #[serde(serialize_with = "refused")]
     pub refused: Vec<(Driver, String)>,
+    /// Whether the driver packs, which is used only where it is named, could be.
+    pub packs: PacksReport,
     /// Whether the repository's file system could seal files by fs-verity, which Cairn does not use.
     #[serde(rename = "file_system_has_fs_verity")]
     pub fs_verity: bool,
+}
+
+/// Whether the kernel can read contents from this repository's packs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PacksReport {
+    /// A trial found nothing wrong.
+    pub works: bool,
+    /// Why it does not work.
+    pub why_not: Option<String>,
+    /// Blobs are stored so that it can be of use.
+    pub frames: bool,
 }
 
 fn refused<S: Serializer>(refused: &[(Driver, String)], to: S) -> Result<S::Ok, S::Error> {
@@ -41,18 +55,27 @@ impl Views<'_> {
         let heads = self.repo.heads().place();
         let scratch = tempfile::tempfile_in(&heads).at("make a temporary file in", &heads)?;
         let fs_verity = cairn_sys::has_fs_verity(&scratch).at("ask for fs-verity in", &heads)?;
-        let (driver, refused) = if let Some(driver) = self.repo.options.driver {
-            (driver, Vec::new())
-        } else {
-            let trial = self.cache().trial(&heads);
-            let words = |(driver, e)| (driver, cairn_model::one_line(&crate::Error::from(e)));
-            let refused = trial.refused.into_iter().map(words).collect();
-            (trial.driver, refused)
+        let words = |e| cairn_model::one_line(&crate::Error::from(e));
+        let tried = self.cache().try_one(Driver::Packs, &heads);
+        let packs = PacksReport {
+            works: tried.is_ok(),
+            why_not: tried.err().map(words),
+            frames: self.repo.store.has_frames(),
+        };
+        let (driver, refused) = match self.repo.options.driver {
+            Some(driver) if driver != Driver::Packs || packs.works => (driver, Vec::new()),
+            _ => {
+                let trial = self.cache().trial(&heads);
+                let refused = trial.refused.into_iter();
+                let refused = refused.map(|(driver, e)| (driver, words(e))).collect();
+                (trial.driver, refused)
+            }
         };
         Ok(DriverReport {
             driver,
-            forced: self.repo.options.driver.is_some(),
+            forced: self.repo.options.driver == Some(driver),
             refused,
+            packs,
             fs_verity,
         })
     }

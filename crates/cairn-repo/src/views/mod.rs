@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::trees::{tree_id, tree_of, tree_over};
 
-pub use driver::DriverReport;
+pub use driver::{DriverReport, PacksReport};
 pub(crate) use mounts::MOUNTPOINT;
 pub use mounts::MountOptions;
 pub(crate) use roots::ROOT_BYTES_MAX;
@@ -39,11 +39,16 @@ impl Views<'_> {
         cairn_view::Views::new(&cache).verified(self.repo.options.verify)
     }
 
-    /// The driver that is forced or, by trying, the best that works here.
+    /// The driver that is forced or, by trying, the best that works here. Where the driver packs is wanted and does
+    /// not work it is another, too: that is a matter of the kernel, not of what the user can change.
     pub fn driver(&self) -> Result<Driver> {
+        let heads = self.repo.heads().place();
         match self.repo.options.driver {
+            Some(Driver::Packs) if !self.cache().can_use_packs(&heads) => {
+                Ok(self.cache().detect(&heads)?)
+            }
             Some(driver) => Ok(driver),
-            None => Ok(self.cache().detect(&self.repo.heads().place())?),
+            None => Ok(self.cache().detect(&heads)?),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the drivers with metadata images have in common: all but the mount of an image.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree};
 use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId};
@@ -30,6 +30,24 @@ fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<ImagePlan> {
         data: vec![at.views.objects().directory().to_owned()],
         head: head.transpose()?,
     })
+}
+
+/// Puts an image of the tree `points`, named `id`, on top of `images`.
+pub(super) fn put_points<E: From<Error>>(
+    at: Place<'_>,
+    images: &mut Vec<PathBuf>,
+    id: &TreeId,
+    own: &Path,
+    points: impl FnOnce() -> Result<Tree, E>,
+) -> Result<(), E> {
+    if !at.views.has_image(at.store, id)? {
+        at.views.make_image_for_use(at.store, id, &points()?)?;
+    }
+    let image = at.views.image_path(id);
+    // A copy of the container's own: the one in the cache may be evicted while it runs.
+    std::fs::copy(&image, own).at("copy", &image)?;
+    images.insert(0, own.to_owned());
+    Ok(())
 }
 
 impl<M: MountImage> Room for M {
@@ -89,13 +107,7 @@ impl<M: MountImage> Room for M {
         own: &Path,
         points: impl FnOnce() -> Result<Tree, E>,
     ) -> Result<ImagePlan, E> {
-        if !at.views.has_image(at.store, id)? {
-            at.views.make_image_for_use(at.store, id, &points()?)?;
-        }
-        let image = at.views.image_path(id);
-        // A copy of the container's own: the one in the cache may be evicted while it runs.
-        std::fs::copy(&image, own).at("copy", &image)?;
-        plan.images.insert(0, own.to_owned());
+        put_points(at, &mut plan.images, id, own, points)?;
         Ok(plan)
     }
 
@@ -109,6 +121,7 @@ impl<M: MountImage> Room for M {
         let stack = Stack {
             lowers: &lowers,
             data: &plan.data,
+            content: None,
             head: plan.head.as_ref(),
             attributes: OverlayAttributes::Trusted,
             users,

@@ -10,6 +10,7 @@ mod erofs_loop;
 mod head;
 mod images;
 mod overlay;
+mod packs;
 mod stack;
 
 use std::os::fd::OwnedFd;
@@ -26,8 +27,10 @@ use copy::Copy;
 use erofs::Erofs;
 use erofs_loop::ErofsLoop;
 use overlay::{OVERLAY, OVERLAY_USER};
+use packs::Packs;
 
 pub use head::{map_head, upper};
+pub(crate) use packs::prove as prove_packs;
 
 /// The cache, and the store that fills it.
 #[derive(Clone, Copy)]
@@ -114,6 +117,7 @@ pub(crate) fn prepare<E: From<Error>>(
         }
     }
     Ok(match driver {
+        Driver::Packs => MountPlan::Packs(with(&Packs, at, id, head, tree)?),
         Driver::Erofs => MountPlan::Erofs(with(&Erofs, at, id, head, tree)?),
         Driver::ErofsLoop => MountPlan::ErofsLoop(with(&ErofsLoop, at, id, head, tree)?),
         Driver::Overlay => MountPlan::Overlay(with(&OVERLAY, at, id, head, tree)?),
@@ -125,6 +129,7 @@ pub(crate) fn prepare<E: From<Error>>(
 /// A plan for a view of [`SAMPLE`].
 pub(crate) fn sample(driver: Driver, scratch: &Path, head: &Path) -> Result<MountPlan> {
     Ok(match driver {
+        Driver::Packs => MountPlan::Packs(Packs.sample(scratch, head)?),
         Driver::Erofs => MountPlan::Erofs(Erofs.sample(scratch, head)?),
         Driver::ErofsLoop => MountPlan::ErofsLoop(ErofsLoop.sample(scratch, head)?),
         Driver::Overlay => MountPlan::Overlay(OVERLAY.sample(scratch, head)?),
@@ -142,6 +147,7 @@ pub(crate) fn add_points<E: From<Error>>(
     points: impl FnOnce() -> Result<Tree, E>,
 ) -> Result<MountPlan, E> {
     Ok(match plan {
+        MountPlan::Packs(plan) => MountPlan::Packs(Packs.add_points(at, plan, id, own, points)?),
         MountPlan::Erofs(plan) => MountPlan::Erofs(Erofs.add_points(at, plan, id, own, points)?),
         MountPlan::ErofsLoop(plan) => {
             MountPlan::ErofsLoop(ErofsLoop.add_points(at, plan, id, own, points)?)
@@ -167,6 +173,7 @@ pub fn mount(plan: &MountPlan) -> Result<OwnedFd> {
 pub fn mount_for(plan: &MountPlan, users: Users<'_>) -> Result<OwnedFd> {
     let _span = tracing::debug_span!("mount_view").entered();
     match plan {
+        MountPlan::Packs(plan) => Packs.mount(plan, users),
         MountPlan::Erofs(plan) => Erofs.mount(plan, users),
         MountPlan::ErofsLoop(plan) => ErofsLoop.mount(plan, users),
         MountPlan::Overlay(plan) => OVERLAY.mount(plan, users),
@@ -181,6 +188,7 @@ pub fn start_head(store: &Store, driver: Driver, head: &Path, root: &Meta) -> Re
     *tree.meta_mut(tree.root()) = root.clone();
     let upper = upper(head);
     match driver {
+        Driver::Packs => Packs.start_head(store, &upper, &tree),
         Driver::Erofs => Erofs.start_head(store, &upper, &tree),
         Driver::ErofsLoop => ErofsLoop.start_head(store, &upper, &tree),
         Driver::Overlay => OVERLAY.start_head(store, &upper, &tree),

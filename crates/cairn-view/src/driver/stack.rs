@@ -22,6 +22,8 @@ pub(super) struct Stack<'a> {
     pub lowers: &'a [OwnedFd],
     /// Lowers of which only the data is seen, through redirects of the others.
     pub data: &'a [PathBuf],
+    /// A mount that is one of these, looked into before them.
+    pub content: Option<&'a OwnedFd>,
     pub head: Option<&'a Head>,
     /// Where overlayfs keeps its own things.
     pub attributes: OverlayAttributes,
@@ -51,6 +53,9 @@ pub(super) fn overlay(stack: &Stack<'_>) -> Result<OwnedFd, Refused> {
     }
     for lower in stack.lowers {
         context.set_fd("lowerdir+", lower.as_fd())?;
+    }
+    if let Some(content) = stack.content {
+        context.set_fd("datadir+", content.as_fd())?;
     }
     for directory in stack.data {
         context.set("datadir+", directory)?;

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use cairn_layer::{Node, NodeId, NodeKind, Tree};
-use cairn_model::{Content, TreeId, path_display};
+use cairn_model::{Content, ObjectId, TreeId, path_display};
 
 use super::directory::{self, Dirent};
+use super::encoded::{Encoded, Extent};
 use super::{BLOCK, INLINE_BYTES_MAX, xattr};
 use crate::error::{At, Error, Result};
 
@@ -18,6 +19,7 @@ const MAGIC: u32 = 0xE0F5_E1E2;
 const COMPAT_MTIME: u32 = 2;
 const INCOMPAT_CHUNKED: u32 = 4;
 const LAYOUT_PLAIN: u16 = 0;
+const LAYOUT_ENCODED: u16 = 1;
 const LAYOUT_INLINE: u16 = 2;
 const LAYOUT_CHUNKED: u16 = 4;
 /// Chunks of 2^(12+31) bytes: one entry, a hole, stands for the data of any file.
@@ -25,19 +27,48 @@ const CHUNK_BITS: u32 = 31;
 const HOLE: u32 = u32::MAX;
 
 /// What an inode has after its 64 bytes, and where.
-struct Plan {
+struct Plan<'a> {
     id: NodeId,
     parent: NodeId,
     offset: usize,
     xattrs: Vec<u8>,
     xattr_count: u16,
     size: u64,
+    /// Of a file whose content is in other files.
+    extents: &'a [Extent],
     /// Content that the image itself holds (link targets, tiny files); directories are encoded late.
     content: Vec<u8>,
     layout: u16,
     /// Bytes of the content in blocks of its own; the rest is inline.
     in_blocks: usize,
     block: u32,
+}
+
+/// Where the content of files is that the image does not hold itself.
+#[derive(Clone, Copy)]
+enum Elsewhere<'a> {
+    /// In a data-only lower, found by overlayfs.
+    Objects,
+    /// In other files, which the kernel reads through the image.
+    Extents(&'a Encoded),
+}
+
+impl<'a> Elsewhere<'a> {
+    /// How the image has a file: its layout, and its object or its extents.
+    fn of(self, file: &Content) -> Result<(u16, Option<ObjectId>, &'a [Extent]), &'static str> {
+        let object = file.object();
+        match self {
+            Self::Extents(encoded) => {
+                let found = encoded.files.get(&object);
+                let extents = found.ok_or("its content is in no pack")?;
+                Ok((LAYOUT_ENCODED, None, extents))
+            }
+            Self::Objects if file.size >= 1 << (12 + CHUNK_BITS) => {
+                Err("a file of 8 TiB or more cannot be shown in a view; use --driver copy")
+            }
+            Self::Objects => Ok((LAYOUT_CHUNKED, Some(object), &[])),
+        }
+    }
 }
 
 /// Gives the content of a tiny file.
@@ -51,12 +82,43 @@ pub fn write_image(
     inline: &InlineContent<'_>,
     out: &mut dyn Write,
 ) -> Result<u64> {
+    let uuid = &id.as_bytes()[..16];
+    write(tree, uuid, inline, Elsewhere::Objects, out)
+}
+
+/// Writes an image of `tree`, whose files are all in `encoded`, to `out`.
+pub(crate) fn write_encoded(
+    tree: &Tree,
+    id: &TreeId,
+    encoded: &Encoded,
+    out: &mut dyn Write,
+) -> Result<()> {
+    // Another than that of the metadata, which lies above it in the same overlay.
+    let uuid = &id.as_bytes()[16..];
+    let none = |_: &Content, _: &mut Vec<u8>| Ok(());
+    write(tree, uuid, &none, Elsewhere::Extents(encoded), out).map(drop)
+}
+
+fn write(
+    tree: &Tree,
+    uuid: &[u8],
+    inline: &InlineContent<'_>,
+    elsewhere: Elsewhere<'_>,
+    out: &mut dyn Write,
+) -> Result<u64> {
     let mut plans = Vec::new();
     let mut place: HashMap<NodeId, usize> = HashMap::new();
-    let left_out = collect(inline, tree, &mut plans, &mut place)?;
-    let end = lay_out(&mut plans);
+    let left_out = collect(inline, tree, elsewhere, &mut plans, &mut place)?;
+    let start = match elsewhere {
+        Elsewhere::Objects => INODES_AT,
+        Elsewhere::Extents(encoded) => encoded.inodes_at(),
+    };
+    let end = lay_out(&mut plans, start);
     let mut image = vec![0; end];
-    superblock(&mut image, id, plans[0].offset, plans.len());
+    superblock(&mut image, uuid, plans[0].offset, plans.len());
+    if let Elsewhere::Extents(encoded) = elsewhere {
+        encoded.describe(&mut image);
+    }
     for plan in &plans {
         let content = match &tree.node(plan.id).kind {
             NodeKind::Directory(_) => {
@@ -78,6 +140,10 @@ pub fn write_image(
             image[tail..tail + 4].copy_from_slice(&HOLE.to_le_bytes());
             continue;
         }
+        if let (LAYOUT_ENCODED, Elsewhere::Extents(encoded)) = (plan.layout, elsewhere) {
+            encoded.put_extents(&mut image, tail, plan.extents);
+            continue;
+        }
         let blocks = plan.block as usize * BLOCK;
         image[blocks..blocks + plan.in_blocks].copy_from_slice(&content[..plan.in_blocks]);
         let inline = &content[plan.in_blocks..];
@@ -88,10 +154,11 @@ pub fn write_image(
     Ok(left_out)
 }
 
-fn collect(
+fn collect<'a>(
     inline: &InlineContent<'_>,
     tree: &Tree,
-    plans: &mut Vec<Plan>,
+    elsewhere: Elsewhere<'a>,
+    plans: &mut Vec<Plan<'a>>,
     place: &mut HashMap<NodeId, usize>,
 ) -> Result<u64> {
     let mut left_out = 0;
@@ -107,6 +174,7 @@ fn collect(
         };
         let mut object = None;
         let (mut content, mut layout) = (Vec::new(), LAYOUT_INLINE);
+        let mut extents = &[][..];
         let size = match &node.kind {
             NodeKind::Directory(_) => {
                 let names = names(tree, id);
@@ -121,13 +189,8 @@ fn collect(
                 file.size
             }
             NodeKind::File(file) => {
-                if file.size >= 1 << (12 + CHUNK_BITS) {
-                    return Err(bad(
-                        "a file of 8 TiB or more cannot be shown in a view; use --driver copy",
-                    ));
-                }
-                object = Some(file.object());
-                layout = LAYOUT_CHUNKED;
+                let found = elsewhere.of(file).map_err(bad)?;
+                (layout, object, extents) = found;
                 file.size
             }
             _ => 0,
@@ -143,6 +206,7 @@ fn collect(
             xattrs: xattrs.bytes,
             xattr_count: xattrs.count,
             size,
+            extents,
             content,
             layout,
             in_blocks: 0,
@@ -158,14 +222,19 @@ fn collect(
 }
 
 /// Gives every inode its offset and every long content its blocks; returns how long the image is.
-fn lay_out(plans: &mut [Plan]) -> usize {
-    let mut at = INODES_AT;
+fn lay_out(plans: &mut [Plan<'_>], start: usize) -> usize {
+    let mut at = start;
     for plan in plans.iter_mut() {
         at = at.next_multiple_of(SLOT);
         let head = INODE + plan.xattrs.len();
         if plan.layout == LAYOUT_CHUNKED {
             plan.offset = at;
             at += head + 4;
+            continue;
+        }
+        if plan.layout == LAYOUT_ENCODED {
+            plan.offset = at;
+            at = Encoded::end(at + head, plan.extents.len());
             continue;
         }
         let tail = plan.size as usize % BLOCK;
@@ -202,7 +271,7 @@ fn names(tree: &Tree, id: NodeId) -> Vec<Vec<u8>> {
     names
 }
 
-fn dirents<'a>(tree: &'a Tree, plan: &Plan, nid: impl Fn(NodeId) -> u64) -> Vec<Dirent<'a>> {
+fn dirents<'a>(tree: &'a Tree, plan: &Plan<'_>, nid: impl Fn(NodeId) -> u64) -> Vec<Dirent<'a>> {
     let mut out: Vec<Dirent<'a>> = tree
         .children(plan.id)
         .map(|(name, id)| Dirent {
@@ -240,7 +309,7 @@ fn put(image: &mut [u8], at: usize, bytes: &[u8]) {
     image[at..at + bytes.len()].copy_from_slice(bytes);
 }
 
-fn superblock(image: &mut [u8], id: &TreeId, root: usize, inodes: usize) {
+fn superblock(image: &mut [u8], uuid: &[u8], root: usize, inodes: usize) {
     let blocks = (image.len() / BLOCK) as u32;
     let at = |field: usize| SUPERBLOCK_AT + field;
     put(image, at(0), &MAGIC.to_le_bytes());
@@ -250,13 +319,16 @@ fn superblock(image: &mut [u8], id: &TreeId, root: usize, inodes: usize) {
     put(image, at(16), &(inodes as u64).to_le_bytes());
     put(image, at(36), &blocks.to_le_bytes());
     // Not zero, or overlayfs turns xino off and inode numbers collide.
-    put(image, at(48), &id.as_bytes()[..16]);
+    put(image, at(48), uuid);
     put(image, at(80), &INCOMPAT_CHUNKED.to_le_bytes());
 }
 
-fn inode(image: &mut [u8], plan: &Plan, node: &Node, number: u32) {
+fn inode(image: &mut [u8], plan: &Plan<'_>, node: &Node, number: u32) {
     let (kind, union) = match node.kind {
         NodeKind::File(_) if plan.layout == LAYOUT_CHUNKED => (0o100_000, CHUNK_BITS),
+        NodeKind::File(_) if plan.layout == LAYOUT_ENCODED => {
+            (0o100_000, Encoded::blocks_of(plan.extents))
+        }
         NodeKind::File(_) => (0o100_000, plan.block),
         NodeKind::Directory(_) => (0o040_000, plan.block),
         NodeKind::Symlink(_) => (0o120_000, plan.block),

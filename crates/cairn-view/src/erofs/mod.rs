@@ -4,11 +4,19 @@
 //! file of more than [`INLINE_BYTES_MAX`] bytes has its size and no data, and the two attributes by which
 //! overlayfs finds its data in a data-only lower layer: `trusted.overlay.metacopy` (empty) and
 //! `trusted.overlay.redirect` (`/ab/cdef…`, the object's name). The same tree gives the same bytes.
+//!
+//! An image of the second kind is such a lower itself: its files are named as objects, and their content is
+//! read by the kernel from other files (`encoded`).
 
 mod directory;
+mod encoded;
 mod image;
 mod xattr;
 
+pub(crate) use encoded::{
+    DEVICES_MAX, Encoded, Extent, FILE_BYTES_MAX, FRAME_BYTES_MAX, may_merge,
+};
+pub(crate) use image::write_encoded;
 pub use image::{InlineContent, write_image};
 
 /// Bytes of a block.

@@ -41,10 +41,16 @@ pub(super) fn look(env: &Env) -> Vec<Finding> {
 }
 
 fn format(repo: &Repo) -> Finding {
-    let base = repo.store().base();
-    let features = match base {
-        Some(base) => format!("feature base, above {}", base.root().display()),
-        None => "no features".to_owned(),
+    let mut features = Vec::new();
+    if let Some(base) = repo.store().base() {
+        features.push(format!("feature base, above {}", base.root().display()));
+    }
+    if repo.store().has_frames() {
+        features.push("feature frames".to_owned());
+    }
+    let features = match features.is_empty() {
+        true => "no features".to_owned(),
+        false => features.join(", "),
     };
     let says = format!("{}, {features}", repo.root().display());
     Finding::ok(AREA, "format", says)
@@ -71,7 +77,12 @@ fn driver(repo: &Repo) -> Finding {
         (_, None) => "the best there is".to_owned(),
         (_, Some((better, why))) => format!("the best that works; {better} does not: {why}"),
     };
-    let found = Finding::ok(AREA, "driver", format!("{} ({why})", report.driver));
+    let packs = super::super::driver::packs(&report.packs);
+    let found = Finding::ok(
+        AREA,
+        "driver",
+        format!("{} ({why}); {packs}", report.driver),
+    );
     match report.driver {
         cairn_model::Driver::Copy if !report.forced => found.warn(
             "every container takes a full copy of its image; see \"Which driver you get\" in docs/install.md",

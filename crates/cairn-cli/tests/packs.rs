@@ -1,0 +1,281 @@
+//! The driver packs from the command line: what it shows, what is written for it, and what becomes of its
+//! views when packs are rewritten or damaged.
+
+mod common;
+
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Cairn, is_root, noise, odd_tree, shell_tree, survey};
+
+/// A repository with frames under the driver packs; none where that does not work.
+fn framed() -> Result<Cairn, String> {
+    let mut cairn = Cairn::new();
+    cairn.ok(&["init", "--frames"]);
+    let told = cairn.json(&["driver"]);
+    if !is_root() || told["packs"]["works"] != true {
+        return Err(told["packs"]["why_not"].to_string());
+    }
+    assert_eq!(told["packs"]["frames"], true);
+    cairn.driver = Some("packs");
+    Ok(cairn)
+}
+
+fn objects(cairn: &Cairn) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    let directories = std::fs::read_dir(cairn.root().join("cache/objects"));
+    for directory in directories.into_iter().flatten().flatten() {
+        for file in std::fs::read_dir(directory.path()).unwrap().flatten() {
+            out.push(file.path());
+        }
+    }
+    out
+}
+
+fn packs(cairn: &Cairn) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cairn.root().join("packs")).unwrap();
+    let mut out: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    out.sort();
+    out
+}
+
+/// What a mount of the image shows.
+fn shown<T>(cairn: &Cairn, image: &str, look: impl FnOnce(&Path) -> T) -> T {
+    let place = cairn.path("place");
+    std::fs::create_dir_all(&place).unwrap();
+    cairn.ok(&["mount", "--suid", "--dev", image, place.to_str().unwrap()]);
+    let seen = look(&place);
+    cairn.ok(&["unmount", place.to_str().unwrap()]);
+    seen
+}
+
+#[test]
+fn a_view_over_packs_shows_what_was_imported_and_writes_no_content() {
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
+    let tree = cairn.path("tree");
+    odd_tree(&tree);
+    std::fs::write(tree.join("text"), "a line of text\n".repeat(40_000)).unwrap();
+    std::fs::write(tree.join("noise"), noise(3, 3_000_000)).unwrap();
+    for n in 0..300_usize {
+        std::fs::write(tree.join(format!("f{n}")), noise(n as u64, 60 + n * 131)).unwrap();
+    }
+    cairn.import_dir(&tree, "odd");
+    let wanted = survey(&tree);
+    for _ in 0..2 {
+        assert_eq!(shown(&cairn, "odd", survey), wanted);
+    }
+    // Files with holes alone are written out.
+    let sizes: Vec<u64> = objects(&cairn)
+        .iter()
+        .map(|path| path.metadata().unwrap().len())
+        .collect();
+    assert_eq!(sizes, [20_000_000]);
+    let plan = cairn.json(&["snapshot", "prepare", "s", "odd"]);
+    assert_eq!(plan["driver"], "packs");
+    assert_eq!(plan["packs"].as_array().unwrap().len(), packs(&cairn).len());
+    cairn.ok(&["snapshot", "rm", "s"]);
+    // Other drivers show the same of the same repository.
+    let mut other = cairn;
+    other.driver = Some("erofs");
+    assert_eq!(shown(&other, "odd", survey), wanted);
+    let report = other.json(&["check", "--full"]);
+    assert_eq!(report["sound"], true, "{report}");
+}
+
+#[test]
+fn what_a_container_changes_is_committed_over_packs() {
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
+    let tree = cairn.path("tree");
+    shell_tree(&tree);
+    std::fs::write(tree.join("big"), noise(5, 2_000_000)).unwrap();
+    std::fs::write(tree.join("moved"), noise(6, 500_000)).unwrap();
+    std::fs::write(tree.join("edited"), noise(7, 500_000)).unwrap();
+    cairn.import_dir(&tree, "base");
+    let script =
+        "chmod 600 big; mv moved there; echo more >> edited; rm -r etc/group; echo new > tmp/new";
+    cairn.ok(&["run", "--name", "c", "base", "/bin/sh", "-c", script]);
+    cairn.ok(&["commit", "c", "child"]);
+    let text = cairn.ok(&["run", "--rm", "child", "/bin/cat", "/tmp/new"]);
+    assert_eq!(text, "new\n");
+    // Other ids for the container: the images are shown with them.
+    let listed = "ls -ln big | { read mode links user rest; echo $user; } && cat tmp/new";
+    let mapped = [
+        "run", "--rm", "--userns", "auto", "child", "/bin/sh", "-c", listed,
+    ];
+    assert_eq!(cairn.ok(&mapped), "0\nnew\n");
+    // A start anew after everything of the cache is gone.
+    cairn.ok(&["gc", "--prune-cache"]);
+    let seen = shown(&cairn, "child", |place| {
+        let read = |name: &str| std::fs::read(place.join(name)).unwrap();
+        assert!(read("big") == noise(5, 2_000_000));
+        assert!(read("there") == noise(6, 500_000));
+        assert!(read("edited") == [&noise(7, 500_000)[..], b"more\n"].concat());
+        survey(place)
+    });
+    assert!(!seen.contains_key(Path::new("moved")) && !seen.contains_key(Path::new("etc/group")));
+    assert_eq!(objects(&cairn), Vec::<PathBuf>::new());
+    cairn.ok(&["rm", "c"]);
+}
+
+#[test]
+fn a_mounted_view_outlives_its_packs_and_the_next_one_is_of_the_new_packs() {
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for n in 0..40 {
+        std::fs::write(tree.join(format!("gone{n}")), noise(n, 60_000)).unwrap();
+    }
+    for n in 0..40 {
+        std::fs::write(tree.join(format!("kept{n}")), noise(1000 + n, 60_000)).unwrap();
+    }
+    cairn.import_dir(&tree, "both");
+    for n in 0..40 {
+        std::fs::remove_file(tree.join(format!("gone{n}"))).unwrap();
+    }
+    cairn.import_dir(&tree, "kept");
+    let before = packs(&cairn);
+    let wanted = survey(&tree);
+    shown(&cairn, "kept", |place| {
+        cairn.ok(&["rmi", "both"]);
+        cairn.ok(&["gc", "--all"]);
+        let after = packs(&cairn);
+        assert!(before.iter().any(|pack| !after.contains(pack)), "rewritten");
+        assert_eq!(survey(place), wanted);
+    });
+    assert_eq!(shown(&cairn, "kept", survey), wanted);
+    let views = std::fs::read_dir(cairn.root().join("cache/views")).unwrap();
+    let data = views.flatten().filter(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().contains(".data-")
+    });
+    assert_eq!(data.count(), 1, "an image of packs that are gone stays");
+    assert_eq!(objects(&cairn), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn damage_of_a_pack_is_an_error_of_the_read_and_is_repaired_as_ever() {
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for n in 0..30 {
+        std::fs::write(tree.join(format!("f{n}")), noise(n, 60_000)).unwrap();
+    }
+    cairn.import_dir(&tree, "img");
+    let pack = &packs(&cairn)[0];
+    let length = pack.metadata().unwrap().len();
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(pack)
+        .unwrap();
+    for n in 0..4 {
+        let at = length * (2 * n + 1) / 9;
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+    let wrong = shown(&cairn, "img", |place| {
+        let mut wrong = 0;
+        for n in 0..30 {
+            match std::fs::read(place.join(format!("f{n}"))) {
+                Ok(found) => assert!(found == noise(n, 60_000), "f{n}"),
+                Err(_) => wrong += 1,
+            }
+        }
+        wrong
+    });
+    assert!((1..=4).contains(&wrong), "{wrong}");
+    assert_eq!(cairn.output(&["check", "--full"]).status.code(), Some(3));
+    // Imported again, the content is there again, and so is the view.
+    cairn.output(&["check", "--repair"]);
+    cairn.import_dir(&tree, "img");
+    let wanted = survey(&tree);
+    assert_eq!(shown(&cairn, "img", survey), wanted);
+}
+
+#[test]
+fn a_view_over_packs_that_is_damaged_is_found_and_made_anew() {
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("f"), noise(1, 60_000)).unwrap();
+    cairn.import_dir(&tree, "img");
+    let wanted = survey(&tree);
+    assert_eq!(shown(&cairn, "img", survey), wanted);
+    let views = cairn.root().join("cache/views");
+    let image = std::fs::read_dir(&views).unwrap().flatten();
+    let mut image = image.filter(|e| e.file_name().to_string_lossy().contains(".data-"));
+    std::fs::write(image.next().unwrap().path(), "nonsense").unwrap();
+    let said = cairn.output(&["check", "--full"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("over packs is damaged"), "{said}");
+    assert_eq!(shown(&cairn, "img", survey), wanted);
+}
+
+#[test]
+fn without_frames_the_driver_shows_the_same_and_says_what_it_lacks() {
+    let Ok(framed) = framed() else {
+        skip!("the driver packs does not work here")
+    };
+    drop(framed);
+    let mut cairn = Cairn::new();
+    cairn.driver = Some("packs");
+    let tree = cairn.path("tree");
+    odd_tree(&tree);
+    cairn.import_dir(&tree, "odd");
+    assert_eq!(shown(&cairn, "odd", survey), survey(&tree));
+    assert!(cairn.ok(&["driver"]).contains("init --frames"));
+    cairn.fails(&["init", "--frames"], 1, "feature frames");
+}
+
+#[test]
+fn a_backup_and_a_transfer_of_frames_are_whole() {
+    let cairn = Cairn::new();
+    cairn.ok(&["init", "--frames"]);
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    for n in 0..20 {
+        std::fs::write(tree.join(format!("f{n}")), noise(n, 50 + 3000 * n as usize)).unwrap();
+    }
+    std::fs::write(tree.join("text"), "words and words\n".repeat(9000)).unwrap();
+    cairn.import_dir(&tree, "img");
+    let wanted = survey(&tree);
+    let at = |cairn: &Cairn, name: &str| cairn.path(name).to_str().unwrap().to_owned();
+    let copy = at(&cairn, "copy");
+    cairn.ok(&["backup", &copy]);
+    let format = std::fs::read_to_string(cairn.path("copy/format")).unwrap();
+    assert!(format.contains("requires: frames"), "{format}");
+    let out = at(&cairn, "out");
+    let export = [
+        "--root", &copy, "export", "img", "--format", "dir", "-o", &out,
+    ];
+    let done = Command::new(env!("CARGO_BIN_EXE_cairn"))
+        .args(export)
+        .status();
+    assert!(done.unwrap().success());
+    assert_eq!(survey(&cairn.path("out")), wanted);
+    // To a repository without frames, whose program may know none.
+    let file = at(&cairn, "img.cairn");
+    cairn.ok(&["export", "img", "--format", "cairn", "-o", &file]);
+    let plain = Cairn::new();
+    plain.ok(&["import", &file]);
+    let out = at(&plain, "out");
+    plain.ok(&["export", "img", "--format", "dir", "-o", &out]);
+    assert_eq!(survey(&plain.path("out")), wanted);
+}
