@@ -336,7 +336,7 @@ impl ImageWriter {
     /// it is, under its tag if it has one, or not at all where an index has it.
     pub fn oci_referrer(
         &mut self,
-        blobs: &[Vec<u8>],
+        blobs: &[&[u8]],
         manifest: (&[u8], &str),
         listed: Option<(&str, Option<&str>)>,
     ) -> Result<()> {

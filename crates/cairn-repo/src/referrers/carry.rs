@@ -3,6 +3,8 @@
 //! A signature is over the digest of a manifest, and so is every reference. Where layers are compressed anew they are
 //! other blobs, and the manifest is another: nothing that was said of the one may be attached to the other.
 
+use std::collections::BTreeMap;
+
 use cairn_image::{ImageWriter, Original, OriginalIndex, sha256};
 use cairn_model::{Digest, one_line};
 use cairn_registry::Client;
@@ -10,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Referrer;
+use super::fetch::Fetched;
 use super::list::{Kept, MANIFEST};
 use crate::chunks;
 use crate::error::Result;
@@ -37,8 +40,8 @@ const TAKEN: &str = "there is something else under the tags by which they are fo
 /// What is kept beside an image, with the documents of the image itself.
 pub(crate) struct Beside<'a> {
     repo: &'a Repo,
-    image: Digest,
     kept: Kept,
+    documents: BTreeMap<Digest, Vec<u8>>,
     /// Manifest and index as they came.
     pub original: Original,
 }
@@ -46,42 +49,37 @@ pub(crate) struct Beside<'a> {
 impl Repo {
     /// What is kept beside an image, if anything is that can be read.
     pub(crate) fn beside(&self, image: &Image) -> Result<Option<Beside<'_>>> {
-        match self.try_beside(image) {
+        let Fetched { kept, documents } = match self.all_kept(&image.row.id) {
             Err(e) if e.is_corruption() => {
                 let what = format!("what refers to image {}", image.row.id);
                 self.watch().passed_over(&what, &one_line(&e));
-                Ok(None)
+                return Ok(None);
             }
-            done => done,
-        }
-    }
-
-    fn try_beside(&self, image: &Image) -> Result<Option<Beside<'_>>> {
-        let id = image.row.id;
-        let Some(kept) = self.kept_referrers(&id)? else {
-            return Ok(None);
+            Ok(None) => return Ok(None),
+            Ok(Some(all)) => all,
+            Err(e) => return Err(e),
         };
-        let manifest = self.kept_document(&id, &kept.manifest.digest)?;
-        let index = match &kept.index {
-            Some(index) => {
-                let bytes = self.kept_document(&id, &index.digest)?;
-                is_whole(&kept, &bytes).then(|| OriginalIndex {
-                    bytes,
-                    media_type: index.media_type.clone(),
-                })
-            }
-            None => None,
+        // Both are among the documents.
+        let read = |digest| documents.get(digest).cloned().unwrap_or_default();
+        let manifest = read(&kept.manifest.digest);
+        let index = kept.index.as_ref().and_then(|index| {
+            let bytes = read(&index.digest);
+            is_whole(&kept, &bytes).then(|| OriginalIndex {
+                media_type: index.media_type.clone(),
+                bytes,
+            })
+        });
+        let original = Original {
+            layers: layers(&manifest),
+            bytes: manifest,
+            media_type: kept.manifest.media_type.clone(),
+            index,
         };
         Ok(Some(Beside {
             repo: self,
-            image: id,
-            original: Original {
-                layers: layers(&manifest),
-                bytes: manifest,
-                media_type: kept.manifest.media_type.clone(),
-                index,
-            },
             kept,
+            documents,
+            original,
         }))
     }
 }
@@ -152,9 +150,9 @@ impl Beside<'_> {
     }
 
     /// The documents of something: its manifest first.
-    pub fn documents(&self, of: &Referrer) -> Result<Vec<Vec<u8>>> {
-        let read = |digest| self.repo.kept_document(&self.image, digest);
-        of.documents.iter().map(read).collect()
+    fn documents<'b>(&'b self, of: &'b Referrer) -> impl Iterator<Item = &'b [u8]> {
+        let found = of.documents.iter().map(|digest| self.documents.get(digest));
+        found.map(|bytes| bytes.map_or(&[][..], Vec::as_slice))
     }
 
     /// What a tag leads to: the index, or else the manifest; with what it is.
@@ -170,7 +168,7 @@ impl Beside<'_> {
         let (going, mut carried) = self.going();
         for of in going.iter().filter(|of| of.subject.is_none()) {
             let manifest = self.bring(client, of)?;
-            client.put_manifest(&of.digest.to_string(), MANIFEST, &manifest)?;
+            client.put_manifest(&of.digest.to_string(), MANIFEST, manifest)?;
         }
         // What refers to something comes after it.
         let original = &self.original;
@@ -185,11 +183,11 @@ impl Beside<'_> {
             match &of.tag {
                 None => {
                     let manifest = self.bring(client, of)?;
-                    client.attach(&manifest, &of.artifact_type, subject, false)?;
+                    client.attach(manifest, &of.artifact_type, subject, false)?;
                 }
                 Some(tag) if self.is_free(client, tag, of)? => {
                     let manifest = self.bring(client, of)?;
-                    client.put_manifest(tag, MANIFEST, &manifest)?;
+                    client.put_manifest(tag, MANIFEST, manifest)?;
                 }
                 Some(_) => {
                     carried.carried -= 1;
@@ -206,7 +204,7 @@ impl Beside<'_> {
         let Some(there) = client.tagged_artifact(tag)? else {
             return Ok(true);
         };
-        let own = layers(&self.repo.kept_document(&self.image, &of.digest)?);
+        let own = layers(self.documents(of).next().unwrap_or_default());
         let mut there = there.layers.iter();
         Ok(there.all(|layer| own.contains(&layer.blob.digest)))
     }
@@ -215,22 +213,21 @@ impl Beside<'_> {
     pub fn write(&self, writer: &mut ImageWriter) -> Result<Carried> {
         let (going, carried) = self.going();
         for of in going {
-            let documents = self.documents(of)?;
-            let Some((manifest, blobs)) = documents.split_first() else {
-                continue;
-            };
+            let mut documents = self.documents(of);
+            let manifest = documents.next().unwrap_or_default();
+            let blobs: Vec<&[u8]> = documents.collect();
             let listed = (of.subject).map(|_| (of.artifact_type.as_str(), of.tag.as_deref()));
-            writer.oci_referrer(blobs, (manifest, MANIFEST), listed)?;
+            writer.oci_referrer(&blobs, (manifest, MANIFEST), listed)?;
         }
         Ok(carried)
     }
 
     /// Brings the blobs of something; its manifest.
-    fn bring(&self, client: &Client, of: &Referrer) -> Result<Vec<u8>> {
-        let mut documents = self.documents(of)?.into_iter();
+    fn bring<'b>(&'b self, client: &Client, of: &'b Referrer) -> Result<&'b [u8]> {
+        let mut documents = self.documents(of);
         let manifest = documents.next().unwrap_or_default();
         for blob in documents {
-            chunks::put(self.repo, client, &blob)?;
+            chunks::put(self.repo, client, blob)?;
         }
         Ok(manifest)
     }
