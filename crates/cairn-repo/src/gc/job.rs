@@ -143,6 +143,7 @@ impl Gc<'_> {
                 self.repo.collected_without(all, &whole, policy)
             })?;
         job.report.add(&outcome);
+        job.report.referrer_bytes = crate::referrers::stray_bytes(self.repo)?;
         if job.still_over_bytes > job.report.freed_bytes {
             job.for_room = self.least_used(job.still_over_bytes - job.report.freed_bytes)?;
         }

@@ -58,8 +58,7 @@ impl GcPlan<'_> {
         let would = gc::forecast(&self.gc.repo.store, &self.packs, &self.marks)?;
         let mut report = GcReport::default();
         report.add(&would);
-        let strays = crate::referrers::strays(self.gc.repo)?;
-        report.referrer_bytes = strays.iter().map(|(_, bytes)| bytes).sum();
+        report.referrer_bytes = crate::referrers::stray_bytes(self.gc.repo)?;
         Ok(report)
     }
 

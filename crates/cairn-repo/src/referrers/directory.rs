@@ -217,7 +217,7 @@ fn check_one(repo: &Repo, image: &Digest, documents: bool) -> Result<()> {
 }
 
 /// What belongs to no image any more, and what was never finished; with the bytes of each.
-pub(crate) fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
+fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
     let all = repo.layout().referrers();
     let entries = match std::fs::read_dir(&all) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -238,6 +238,11 @@ pub(crate) fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
         }
     }
     Ok(found)
+}
+
+/// Bytes of the strays.
+pub(crate) fn stray_bytes(repo: &Repo) -> Result<u64> {
+    Ok(strays(repo)?.iter().map(|(_, bytes)| bytes).sum())
 }
 
 /// Removes the strays; their bytes.

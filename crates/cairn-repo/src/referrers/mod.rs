@@ -18,7 +18,7 @@ use crate::report;
 
 pub(crate) use carry::Beside;
 pub use carry::Carried;
-pub(crate) use directory::{check, strays, sweep};
+pub(crate) use directory::{check, stray_bytes, sweep};
 pub(crate) use fetch::fetch;
 
 /// Something that refers to an image, or stands beside it in its index.
