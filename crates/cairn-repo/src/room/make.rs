@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gc::{Gc, GcOptions, JobReport};
 use crate::repo::Repo;
 use crate::retention::Decision;
@@ -13,8 +13,9 @@ const TRIES: usize = 12;
 const BEYOND: u64 = 50;
 /// Work of which it is not known how much it needs is taken to need this many times what it wrote.
 const GUESS: u64 = 2;
-/// How long packs are waited for that another process still relies on.
+/// How long others are waited for while nothing changes, and in all.
 const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_MAX: Duration = Duration::from_secs(600);
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Repo {
@@ -48,37 +49,44 @@ impl Gc<'_> {
     /// and then nothing was removed for it.
     fn make_room_for(&self, wrote: u64, needs: Option<u64>) -> Result<bool> {
         let guess = wrote.saturating_mul(GUESS);
-        let begun = Instant::now();
+        let mut waiting = Waiting::new();
         let mut freed = 0;
-        let mut removed = Vec::new();
         loop {
             self.repo.watch().check()?;
             let missing = self.repo.room.missing(needs.unwrap_or(guess))?;
             if missing == 0 {
                 return Ok(true);
             }
-            let (bytes, waiting) = self.free(missing)?;
+            let (bytes, packs_wait) = self.free(missing)?;
             freed += bytes;
-            if self.repo.room.missing(needs.unwrap_or(guess))? == 0 {
+            let missing = self.repo.room.missing(needs.unwrap_or(guess))?;
+            if missing == 0 {
                 return Ok(true);
             }
-            if waiting && begun.elapsed() < PATIENCE {
-                // Whoever keeps them is done at some time, or lets go of them to make room, too.
+            // Whoever keeps packs is done at some time, or lets go of them to make room, too.
+            if packs_wait && waiting.goes_on(missing) {
                 std::thread::sleep(PAUSE);
                 continue;
             }
             let least = self.repo.room.missing(needs.unwrap_or(wrote))?;
             let more = self.images_for(missing, least)?;
-            if more.is_empty() && self.others_write() && begun.elapsed() < PATIENCE {
-                // What they wrote so far is theirs, or nobody's soon.
+            // What others wrote so far is theirs, or nobody's soon.
+            if more.is_empty() && self.others_write() && waiting.goes_on(missing) {
                 std::thread::sleep(PAUSE);
                 continue;
             }
             if more.is_empty() {
                 return Ok(freed > 0 && needs.is_none());
             }
-            removed.extend(self.remove_for_room(more)?);
-            tracing::info!(images = removed.len(), "images were removed to make room");
+            let removed = self.remove_for_room(more)?;
+            tracing::info!(images = removed, "images were removed to make room");
+            // Others were quicker, or use them by now: what is there now is looked at anew.
+            if removed == 0 {
+                if !waiting.goes_on(missing) {
+                    return Ok(false);
+                }
+                std::thread::sleep(PAUSE);
+            }
         }
     }
 
@@ -117,15 +125,34 @@ impl Gc<'_> {
         }
     }
 
-    fn remove_for_room(&self, mut images: Vec<Decision>) -> Result<Vec<Decision>> {
+    /// Removes these images; how many went.
+    fn remove_for_room(&self, mut images: Vec<Decision>) -> Result<usize> {
         self.carry_out(&mut images)?;
-        images.retain(|image| image.remove);
-        match images.is_empty() {
-            // All of them are used by now.
-            true => Err(Error::Invalid(
-                "no image can be removed to make room".to_owned(),
-            )),
-            false => Ok(images),
+        Ok(images.iter().filter(|image| image.remove).count())
+    }
+}
+
+/// Waits for others as long as something changes.
+struct Waiting {
+    begun: Instant,
+    changed: Instant,
+    missing: u64,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self {
+            begun: Instant::now(),
+            changed: Instant::now(),
+            missing: 0,
         }
+    }
+
+    /// True while it is worth it: `missing` bytes are missing now.
+    fn goes_on(&mut self, missing: u64) -> bool {
+        if missing != self.missing {
+            (self.missing, self.changed) = (missing, Instant::now());
+        }
+        self.changed.elapsed() < PATIENCE && self.begun.elapsed() < PATIENCE_MAX
     }
 }
