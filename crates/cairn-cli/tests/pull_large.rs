@@ -258,7 +258,7 @@ fn a_pull_that_is_killed_again_and_again_publishes_nothing_wrong_and_fetches_lit
     let proxy = Proxy::start(Some(&registry), move |asked| {
         match asked.is_blob() && cuts.lock().unwrap().below(5) == 0 {
             true => Act::CutBody(100_000),
-            false => Act::Slowly(1 << 14, Duration::from_millis(8)),
+            false => Act::Slowly(1 << 12, Duration::from_millis(2)),
         }
     });
     let reference = format!("{}/a:1", proxy.host());

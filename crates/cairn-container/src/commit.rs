@@ -70,10 +70,10 @@ pub fn commit(
             "container {name} is starting or exiting; try again"
         )));
     }
-    let frozen = state
-        .is_running()
-        .then(|| cairn_runtime::freeze(&directory))
-        .transpose()?;
+    let frozen = match state.is_running() {
+        true => Some(cairn_runtime::freeze(&directory).map_err(refused)?),
+        false => None,
+    };
     let options = CommitOptions {
         name: options.name,
         author: options.author,
@@ -97,4 +97,12 @@ pub fn commit(
 /// True where it is the image's document that cannot be had, and trying again changes nothing.
 fn is_lost(error: &cairn_repo::Error) -> bool {
     matches!(error.class(), Class::Corrupt | Class::NotFound)
+}
+
+/// What the monitor says is of the container's state, not of the command line.
+fn refused(error: cairn_runtime::Error) -> Error {
+    match error {
+        cairn_runtime::Error::Invalid(why) => Error::Refused(why),
+        error => error.into(),
+    }
 }

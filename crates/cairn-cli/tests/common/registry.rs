@@ -383,7 +383,7 @@ impl Shared {
                     Act::Pass => self.pass(out, &header, &body)?,
                     Act::Slowly(part, pause) => {
                         // Little is on its way, so that a client that dies has taken nearly all that is counted.
-                        rustix::net::sockopt::set_socket_send_buffer_size(&client, 1 << 14)?;
+                        rustix::net::sockopt::set_socket_send_buffer_size(&client, 1 << 12)?;
                         out.write_all(header.as_bytes())?;
                         for part in body.chunks(part) {
                             out.write_all(part)?;

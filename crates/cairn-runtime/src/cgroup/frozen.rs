@@ -23,12 +23,11 @@ impl Frozen {
     /// Freezes the container, whose process 1 is `pid`; fails where it cannot be sure that it stands
     /// still.
     pub fn freeze(group: &str, pid: i32) -> Result<Self> {
-        let cannot = || Error::Step {
-            step: "pause the container".into(),
-            source: std::io::Error::new(
-                std::io::ErrorKind::Unsupported,
-                "it has no version 2 control group; stop it first",
-            ),
+        let cannot = || {
+            Error::Invalid(
+                "the container cannot be paused (it has no version 2 control group); stop it first"
+                    .into(),
+            )
         };
         let unified = hierarchies().iter().find(|h| h.unified);
         let path = unified.ok_or_else(cannot)?.root.join(group);
