@@ -195,6 +195,10 @@ impl Repo {
     /// # Errors
     /// Where a manifest cannot be read.
     pub fn details(&self, files: usize) -> Result<Details> {
+        self.unless_changed(|| self.details_once(files))
+    }
+
+    fn details_once(&self, files: usize) -> Result<Details> {
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
         let sums = Sums::new(self, &moment.index, &table)?;

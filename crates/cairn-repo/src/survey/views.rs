@@ -40,6 +40,10 @@ impl Repo {
     /// # Errors
     /// Where the image that is asked for is not there, or a manifest cannot be read.
     pub fn breakdown(&self, ask: &Ask) -> Result<Breakdown> {
+        self.unless_changed(|| self.breakdown_once(ask))
+    }
+
+    fn breakdown_once(&self, ask: &Ask) -> Result<Breakdown> {
         if ask.by == By::Head {
             return self.view_of_heads();
         }
