@@ -3,12 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree};
+use cairn_layer::{OverlayAttributes, Tree};
 use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId};
-use cairn_store::{Feeder, Store};
 
 use super::head::overlay_head;
-use super::stack::{self, Stack, overlay};
+use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::detached::{Refused, Users, map_ids};
 use crate::erofs::write_image;
@@ -127,20 +126,5 @@ impl<M: MountImage> Room for M {
             users,
         };
         overlay(&stack).map_err(refused)
-    }
-
-    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
-        stack::start_head(store, upper, root, OverlayAttributes::Trusted)
-    }
-
-    fn read_head(
-        &self,
-        store: &Store,
-        head: &Path,
-        parent: &Tree,
-        feeder: Feeder,
-        limits: Limits,
-    ) -> Result<Scanned> {
-        stack::read_head(store, head, parent, feeder, limits)
     }
 }

@@ -16,7 +16,7 @@ mod stack;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use cairn_layer::{Limits, Scanned, Tree};
+use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree};
 use cairn_model::{Driver, Meta, MountPlan, TreeId};
 use cairn_store::{Feeder, Store};
 
@@ -80,7 +80,10 @@ pub(crate) trait Room {
     fn mount(&self, plan: &Self::Plan, users: Users<'_>) -> Result<OwnedFd>;
 
     /// Gives the empty directory `upper` of a new head the attributes of `root`'s root directory.
-    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()>;
+    /// Unless a driver says otherwise, the head is an upper of overlayfs, written by root.
+    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
+        stack::start_head(store, upper, root, OverlayAttributes::Trusted)
+    }
 
     /// Reads what was changed in the head directory `head` over `parent`.
     fn read_head(
@@ -90,7 +93,9 @@ pub(crate) trait Room {
         parent: &Tree,
         feeder: Feeder,
         limits: Limits,
-    ) -> Result<Scanned>;
+    ) -> Result<Scanned> {
+        stack::read_head(store, head, parent, feeder, limits)
+    }
 }
 
 /// Finds or makes what `driver` needs for the tree `id`. `tree` is asked for only when something has to be

@@ -4,9 +4,9 @@
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree, checkout_for_overlay};
+use cairn_layer::{OverlayAttributes, Tree, checkout_for_overlay};
 use cairn_model::{Driver, StackPlan, TreeId};
-use cairn_store::{Feeder, Store};
+use cairn_store::Store;
 
 use super::head::overlay_head;
 use super::stack::{self, Stack};
@@ -116,16 +116,5 @@ impl Room for Overlay {
 
     fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
         stack::start_head(store, upper, root, self.0)
-    }
-
-    fn read_head(
-        &self,
-        store: &Store,
-        head: &Path,
-        parent: &Tree,
-        feeder: Feeder,
-        limits: Limits,
-    ) -> Result<Scanned> {
-        stack::read_head(store, head, parent, feeder, limits)
     }
 }

@@ -7,16 +7,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use cairn_layer::{Limits, OverlayAttributes, Scanned, Tree};
+use cairn_layer::{OverlayAttributes, Tree};
 use cairn_model::{BlobId, Content, Driver, Kind, Meta, PackPlan, Piece, TreeId};
-use cairn_store::{Disk, Feeder, NewStore, Store};
+use cairn_store::{Disk, NewStore, Store};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::mount::MountAttrFlags;
 
 use super::erofs::Erofs;
 use super::head::overlay_head;
 use super::images::{MountImage, put_points};
-use super::stack::{self, Stack, overlay};
+use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
 use crate::detached::{Context, Refused, Users, map_ids};
@@ -150,21 +150,6 @@ impl Room for Packs {
             users,
         };
         overlay(&stack).map_err(refused)
-    }
-
-    fn start_head(&self, store: &Store, upper: &Path, root: &Tree) -> Result<()> {
-        stack::start_head(store, upper, root, OverlayAttributes::Trusted)
-    }
-
-    fn read_head(
-        &self,
-        store: &Store,
-        head: &Path,
-        parent: &Tree,
-        feeder: Feeder,
-        limits: Limits,
-    ) -> Result<Scanned> {
-        stack::read_head(store, head, parent, feeder, limits)
     }
 }
 
