@@ -6,4 +6,7 @@ use std::fmt;
 pub trait Room: fmt::Debug + Send + Sync {
     /// Takes room for this many bytes; why not, where there is none.
     fn take(&self, bytes: u64) -> Result<(), String>;
+
+    /// Told that the system had none left all the same; the words for it.
+    fn ran_out(&self) -> String;
 }

@@ -21,6 +21,7 @@ const WRITERS: u64 = 8;
 const BELIEVED: Duration = Duration::from_secs(5);
 /// The most that is left free on a disk without a limit, for what has to be written to remove anything.
 const FLOOR_BYTES: u64 = 8 << 20;
+const FULL: &str = "the disk is full";
 
 /// Asked before content is written.
 #[derive(Debug)]
@@ -116,7 +117,7 @@ impl Guard {
         let free = free.saturating_sub(floor);
         let limit = match self.retention.free_min {
             Some(_) => "the disk would have less free than gc.min-free",
-            None => "the disk is full",
+            None => FULL,
         };
         let Some(max) = self.retention.used_max else {
             return Ok((free, limit));
@@ -153,5 +154,12 @@ impl Room for Guard {
         }
         state.left = (room / WRITERS).min(STEP_BYTES).saturating_sub(bytes);
         Ok(())
+    }
+
+    fn ran_out(&self) -> String {
+        let mut state = self.state();
+        state.refused = true;
+        state.left = 0;
+        FULL.to_owned()
     }
 }

@@ -153,9 +153,12 @@ impl Ingest {
         );
         let mut output = lock(&self.shared.output);
         if let Some(pack) = output.pack.take() {
+            let staged = pack
+                .finish()
+                .and_then(|pack| stage(&self.shared.disk, pack));
             output
                 .staged
-                .push(stage(&self.shared.disk, pack.finish()?)?);
+                .push(staged.map_err(|e| self.shared.out_of_room(e))?);
         }
         Ok(Prepared {
             packs: std::mem::take(&mut output.staged),

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cairn_model::{BlobId, PackId, Watch};
+use cairn_model::{BlobId, PackId, Watch, is_full};
 
 use super::in_flight::InFlight;
 use super::stats::IngestStats;
@@ -88,6 +88,11 @@ impl Shared {
             return Ok(());
         };
         self.take_room(slots.len(), records.len())?;
+        self.write(lease, slots, records)
+            .map_err(|e| self.out_of_room(e))
+    }
+
+    fn write(&self, lease: &Lease, slots: &[Slot], records: &[u8]) -> Result<()> {
         let mut output = lock(&self.output);
         let pack = match &mut output.pack {
             Some(pack) => pack,
@@ -115,6 +120,16 @@ impl Shared {
         };
         let taken = room.take(bytes as u64 + blobs as u64 * LISTED_BYTES);
         taken.map_err(|why| Error::NoRoom { why })
+    }
+
+    /// A disk that is full although there was room just now, as others write too, is no room.
+    pub fn out_of_room(&self, error: Error) -> Error {
+        match (&self.room, &error) {
+            (Some(room), Error::Io { source, .. }) if is_full(source) => Error::NoRoom {
+                why: room.ran_out(),
+            },
+            _ => error,
+        }
     }
 
     /// True where the base has a blob.
