@@ -1,10 +1,13 @@
 //! What refers to an image comes along on request, and goes on where the manifest stays the same.
 
 mod common;
+#[path = "common/keys.rs"]
+mod keys;
 #[path = "common/registry.rs"]
 mod registry;
 
 use common::{Cairn, noise, sha256};
+use keys::key_pair;
 use registry::{Act, Proxy, Registry};
 use serde_json::{Value, json};
 
@@ -304,34 +307,12 @@ fn an_index_whose_attestations_are_here_goes_along() {
     again.ok(&["import", archive]);
     assert_eq!(again.image_names().len(), 1);
     // What the tag leads to is signed, and found by who verifies.
-    let (key, public) = key_pair(&cairn);
+    let (key, public) = key_pair(&cairn, "own");
     let signed = format!("{}/signed:1", registry.host());
     cairn.ok(&["push", &from, &signed, "--sign-by", &key]);
     cairn.ok(&["verify", &signed, "--key", &public]);
     cairn.ok(&["push", &from, &signed]);
     cairn.ok(&["verify", &signed, "--key", &public]);
-}
-
-/// A key pair of OpenSSL's.
-fn key_pair(cairn: &Cairn) -> (String, String) {
-    let path = |name: &str| cairn.path(name).to_str().unwrap().to_owned();
-    let (key, public) = (path("own.key"), path("own.pub"));
-    let curve = "ec_paramgen_curve:P-256";
-    let made = [
-        "genpkey",
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        curve,
-        "-out",
-        &key,
-    ];
-    let shown = ["pkey", "-in", &key, "-pubout", "-out", &public];
-    for args in [&made[..], &shown] {
-        let done = std::process::Command::new("openssl").args(args).output();
-        assert!(done.unwrap().status.success());
-    }
-    (key, public)
 }
 
 /// A registry that says anything: what it lists is passed over where it is not what it should be, and a pull goes on.

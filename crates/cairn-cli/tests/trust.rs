@@ -1,16 +1,18 @@
 //! Signatures of images and policies: cosign's form, checked by OpenSSL, and no yes to what is not understood.
 
 mod common;
+#[path = "common/keys.rs"]
+mod keys;
 #[path = "common/registry.rs"]
 mod registry;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::OnceLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::{Cairn, has, noise, sha256};
+use keys::{key_pair, openssl};
 use registry::{Act, Asked, Proxy, Registry};
 use serde_json::{Value, json};
 
@@ -21,30 +23,6 @@ macro_rules! registry {
             _ => skip!("docker-registry, skopeo or openssl is not installed"),
         }
     };
-}
-
-fn openssl(args: &[&str]) -> bool {
-    let output = Command::new("openssl").args(args).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-/// A key pair that OpenSSL makes.
-fn key_pair(cairn: &Cairn, name: &str) -> (String, String) {
-    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-    let key = text(cairn.path(&format!("{name}.key")));
-    let public = text(cairn.path(&format!("{name}.pub")));
-    let curve = "ec_paramgen_curve:P-256";
-    assert!(openssl(&[
-        "genpkey",
-        "-algorithm",
-        "EC",
-        "-pkeyopt",
-        curve,
-        "-out",
-        &key
-    ]));
-    assert!(openssl(&["pkey", "-in", &key, "-pubout", "-out", &public]));
-    (key, public)
 }
 
 /// A repository with the image `app:1`, pushed to a registry as `REPOSITORY:1`; the digest of its manifest.

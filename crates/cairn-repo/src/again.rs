@@ -11,17 +11,21 @@ use crate::rows;
 const TRIES: usize = 5;
 
 impl Repo {
-    /// Reads, and reads again where something was missing that a removal meanwhile explains.
-    pub(super) fn unless_changed<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
-        let now =
-            || -> Result<Vec<Layer>> { self.store.db().read(|rows: &dyn Rows| rows::layers(rows)) };
-        let mut tries = 0;
-        loop {
-            let before = now()?;
+    /// Reads, and reads again where something was missing, as long as layers come and go meanwhile.
+    pub(crate) fn unless_changed<T>(&self, read: impl Fn() -> Result<T>) -> Result<T> {
+        let mut known: Option<Vec<Layer>> = None;
+        for _ in 0..TRIES {
             match read() {
-                Err(e) if e.is_corruption() && tries < TRIES && now()? != before => tries += 1,
+                Err(e) if e.is_corruption() => {
+                    let now = self.store.db().read(|rows: &dyn Rows| rows::layers(rows))?;
+                    if known.as_ref() == Some(&now) {
+                        return Err(e);
+                    }
+                    known = Some(now);
+                }
                 done => return done,
             }
         }
+        read()
     }
 }

@@ -64,6 +64,7 @@
 //! Long work reports to, and is ended by, the [`Watch`] in [`Options`]. Errors are sorted by their
 //! [`Class`](cairn_model::Class). More in `docs/library.md`.
 
+mod again;
 mod backup;
 mod check;
 mod chunks;

@@ -56,6 +56,10 @@ impl Repo {
     /// What keeps the object that `text` names: an image, a container, a snapshot, or else a layer or blob by the
     /// first digits of its id.
     pub fn why(&self, text: &str) -> Result<Vec<Why>> {
+        self.unless_changed(|| self.why_once(text))
+    }
+
+    fn why_once(&self, text: &str) -> Result<Vec<Why>> {
         let graph = self.graph()?;
         match self.images().find(text) {
             Ok(image) => return Ok(vec![graph.image(&image)]),

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use cairn_image::Packed;
-use cairn_model::{Watch, clock};
+use cairn_model::{Timestamp, Watch, clock};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -57,8 +57,7 @@ impl ContentStore {
         }
         let is_new = upload.reference.is_empty();
         if is_new {
-            let now = clock::timestamp();
-            upload.reference = format!("cairn-diff-{}.{}", now.secs, now.nanos);
+            upload.reference = own_name(clock::timestamp());
         }
         let mut client = ContentClient::new(channel);
         let bring = bring(&mut client, &mut upload, watch);
@@ -80,12 +79,17 @@ impl ContentStore {
     }
 }
 
+/// A name that no other write or lease has.
+fn own_name(now: Timestamp) -> String {
+    format!("cairn-diff-{}.{}", now.secs, now.nanos)
+}
+
 /// A lease that ends by itself.
 async fn lease(channel: &Channel, caller: &Caller) -> Result<String, Status> {
     let now = clock::timestamp();
     let expires = clock::rfc3339(now.secs + KEPT_SECS);
     let create = CreateRequest {
-        id: format!("cairn-diff-{}.{}", now.secs, now.nanos),
+        id: own_name(now),
         labels: [(EXPIRES.to_owned(), expires)].into(),
     };
     let mut client = LeasesClient::new(channel.clone());
@@ -126,9 +130,7 @@ async fn bring(
         let data = next(&mut upload.packed.file)?;
         let offset = at;
         at += data.len() as u64;
-        write
-            .send(message(WriteAction::Write, offset, data))
-            .await?;
+        write.send(message(WriteAction::Write, offset, data)).await;
         write.answered(at).await?;
     }
     let commit = WriteContentRequest {
@@ -136,7 +138,7 @@ async fn bring(
         labels: upload.labels.clone(),
         ..message(WriteAction::Commit, at, Vec::new())
     };
-    write.send(commit).await?;
+    write.send(commit).await;
     write.answered(at).await
 }
 
@@ -168,10 +170,9 @@ fn next(file: &mut File) -> Result<Vec<u8>, Status> {
 }
 
 impl Write {
-    async fn send(&self, message: WriteContentRequest) -> Result<(), Status> {
+    async fn send(&self, message: WriteContentRequest) {
         // Where nobody takes it the answer says why.
         let _ = self.requests.send(message).await;
-        Ok(())
     }
 
     /// Waits until all bytes up to here are taken.

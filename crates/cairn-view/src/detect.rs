@@ -1,6 +1,8 @@
 //! Which driver works here: found by really mounting a tiny view, and remembered until the next boot.
 
+use std::fmt::Display;
 use std::path::Path;
+use std::str::FromStr;
 
 use cairn_model::Driver;
 use cairn_sys::IdMap;
@@ -14,6 +16,8 @@ use crate::verified::boot_id;
 
 /// Longest file that says which driver works, bytes.
 const REMEMBERED_BYTES_MAX: u64 = 200;
+/// File that says whether the driver packs works.
+const PACKS: &str = "driver-packs";
 
 /// What a trial of the drivers gave.
 #[derive(Debug)]
@@ -48,26 +52,35 @@ impl Views {
         if !rustix::process::geteuid().is_root() {
             return Ok(Driver::Copy);
         }
-        let boot = boot_id().unwrap_or_default();
         // In a user namespace other drivers work than outside, and one repository may be used from both.
         let name = match IdMap::of_this_process().is_full() {
             true => "driver",
             false => "driver-user",
         };
-        let remembered = self.directory().join(name);
-        let text = read_checked(&remembered, REMEMBERED_BYTES_MAX).unwrap_or_default();
-        if let Some((known_boot, driver)) = String::from_utf8_lossy(&text).split_once(' ')
-            && !boot.is_empty()
-            && known_boot == boot
-            && let Ok(driver) = driver.parse()
-        {
+        if let Some(driver) = self.recall(name) {
             return Ok(driver);
         }
         let driver = self.trial(heads).driver;
         tracing::debug!(%driver, "driver chosen by trial");
-        // It is only remembered to save the next trial.
-        let _ = write_checked(&remembered, format!("{boot} {driver}").as_bytes());
+        self.remember(name, driver);
         Ok(driver)
+    }
+
+    /// What was found out since the machine started.
+    fn recall<T: FromStr>(&self, name: &str) -> Option<T> {
+        let text = read_checked(&self.directory().join(name), REMEMBERED_BYTES_MAX)?;
+        let text = String::from_utf8_lossy(&text);
+        let (boot, answer) = text.split_once(' ')?;
+        let same = !boot.is_empty() && boot_id().is_some_and(|now| now == boot);
+        same.then(|| answer.parse().ok()).flatten()
+    }
+
+    /// Remembers an answer until the next boot.
+    fn remember(&self, name: &str, answer: impl Display) {
+        let boot = boot_id().unwrap_or_default();
+        let text = format!("{boot} {answer}");
+        // It is only remembered to save the next trial.
+        let _ = write_checked(&self.directory().join(name), text.as_bytes());
     }
 
     /// Tries the drivers, best first, until one works.
@@ -94,20 +107,13 @@ impl Views {
         if never(Driver::Packs).is_some() {
             return false;
         }
-        let boot = boot_id().unwrap_or_default();
-        let remembered = self.directory().join("driver-packs");
-        let text = read_checked(&remembered, REMEMBERED_BYTES_MAX).unwrap_or_default();
-        let answers = [true, false].map(|works| (works, format!("{boot} {works}")));
-        if let Some((works, _)) = answers.iter().find(|(_, words)| words.as_bytes() == text)
-            && !boot.is_empty()
-        {
-            return *works;
+        if let Some(works) = self.recall(PACKS) {
+            return works;
         }
-        let tried = self.try_one(Driver::Packs, heads);
-        tracing::debug!(works = tried.is_ok(), "driver packs tried");
-        // It is only remembered to save the next trial.
-        let _ = write_checked(&remembered, format!("{boot} {}", tried.is_ok()).as_bytes());
-        tried.is_ok()
+        let works = self.try_one(Driver::Packs, heads).is_ok();
+        tracing::debug!(works, "driver packs tried");
+        self.remember(PACKS, works);
+        works
     }
 
     /// Tries one driver.

@@ -9,11 +9,10 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 use tonic::{Code, Status};
 
 use crate::common::{is_root, sha256};
-use crate::containerd::{Containerd, archive, can_run};
+use crate::containerd::{Containerd, IMAGE, archive, can_run};
 use crate::diff::{apply, layers, upper, written};
 use crate::server::Server;
 
-const IMAGE: &str = "example.com/app:1";
 const REF: &str = "containerd.io/snapshot.ref";
 const DIFF_ID: &str = "containerd.io/snapshot/diff-id";
 const BELOW: &str = "containerd.io/snapshot/parent-chain-id";
@@ -96,9 +95,7 @@ fn layers_are_unpacked_side_by_side_and_once() {
     if !can_run() {
         skip!("needs root, containerd and runc");
     }
-    let containerd = Containerd::start();
-    let path = archive(&containerd.server.cairn, IMAGE);
-    containerd.ok(&["image", "import", "--no-unpack", path.to_str().unwrap()]);
+    let containerd = Containerd::with_blobs();
     let server = &containerd.server;
     let (descriptors, diff_ids): (Vec<_>, Vec<_>) = layers(&containerd).into_iter().unzip();
     let links = links(diff_ids);

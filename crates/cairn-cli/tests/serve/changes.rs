@@ -7,7 +7,7 @@ use cairn_serve::proto::types::{Descriptor, Mount};
 use tonic::{Code, Request, Status};
 
 use crate::common::sha256;
-use crate::containerd::{Containerd, archive, can_run};
+use crate::containerd::{Containerd, can_run};
 use crate::diff::{apply, client, layers};
 
 const GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -126,9 +126,7 @@ fn a_layer_that_came_in_goes_out_byte_for_byte() {
     if !can_run() {
         skip!("needs root, containerd and runc");
     }
-    let containerd = Containerd::start();
-    let path = archive(&containerd.server.cairn, "example.com/app:1");
-    containerd.ok(&["image", "import", "--no-unpack", path.to_str().unwrap()]);
+    let containerd = Containerd::with_blobs();
     let server = &containerd.server;
     let (layer, diff_id) = layers(&containerd).swap_remove(0);
     let mounts = server.prepare("ns/1/extract-1 a", "").unwrap();

@@ -33,6 +33,14 @@ impl Containerd {
         Self::configured(PLAIN, "")
     }
 
+    /// With the blobs of [`archive`]'s image, none of them unpacked.
+    pub fn with_blobs() -> Self {
+        let containerd = Self::start();
+        let path = archive(&containerd.server.cairn, IMAGE);
+        containerd.ok(&["image", "import", "--no-unpack", path.to_str().unwrap()]);
+        containerd
+    }
+
     /// With its CRI plugin, as far as it works in a container of this kind.
     pub fn with_cri(pause: &str) -> Self {
         let cri = "plugins.\"io.containerd.grpc.v1.cri\"";
@@ -115,7 +123,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-const IMAGE: &str = "example.com/app:1";
+pub const IMAGE: &str = "example.com/app:1";
 
 #[test]
 fn containerd_imports_runs_commits_pushes_pulls_and_forgets() {

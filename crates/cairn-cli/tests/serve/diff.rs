@@ -9,9 +9,7 @@ use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::containerd::{Containerd, archive, can_run};
-
-const IMAGE: &str = "example.com/app:1";
+use crate::containerd::{Containerd, IMAGE, archive, can_run};
 
 pub fn client(containerd: &Containerd) -> DiffClient<Channel> {
     let address = format!("unix://{}", containerd.server.socket().display());
@@ -94,9 +92,7 @@ fn layers_go_from_the_content_store_into_packs_and_no_file_is_written() {
     if !can_run() {
         skip!("needs root, containerd and runc");
     }
-    let containerd = Containerd::start();
-    let path = archive(&containerd.server.cairn, IMAGE);
-    containerd.ok(&["image", "import", "--no-unpack", path.to_str().unwrap()]);
+    let containerd = Containerd::with_blobs();
     let server = &containerd.server;
     let mut parent = String::new();
     for (i, (layer, diff_id)) in layers(&containerd).into_iter().enumerate() {
@@ -126,6 +122,7 @@ fn layers_go_from_the_content_store_into_packs_and_no_file_is_written() {
         .as_array()
         .unwrap()
         .len();
+    let path = archive(&server.cairn, IMAGE);
     server.cairn.ok(&["import", path.to_str().unwrap()]);
     let after = server.cairn.json(&["stats"])["layers"]
         .as_array()
@@ -139,9 +136,7 @@ fn what_is_written_over_an_applied_layer_is_committed_with_it() {
     if !can_run() {
         skip!("needs root, containerd and runc");
     }
-    let containerd = Containerd::start();
-    let path = archive(&containerd.server.cairn, IMAGE);
-    containerd.ok(&["image", "import", "--no-unpack", path.to_str().unwrap()]);
+    let containerd = Containerd::with_blobs();
     let server = &containerd.server;
     let (layer, _) = layers(&containerd).swap_remove(0);
     let mounts = server.prepare("ns/1/extract-1 a", "").unwrap();

@@ -132,10 +132,7 @@ impl Gc<'_> {
             ..JobReport::default()
         };
         let whole: HashSet<Digest> = job.whole_images().into_iter().collect();
-        let policy = match options.all {
-            true => self.repo.options.gc.rewriting_all(),
-            false => self.repo.options.gc,
-        };
+        let policy = self.policy(options);
         // From what is remembered of layers: no manifest is read.
         let (outcome, _) = self
             .repo

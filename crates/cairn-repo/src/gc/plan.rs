@@ -30,10 +30,7 @@ impl<'a> Gc<'a> {
         })?;
         let mut done = HashSet::new();
         self.mark_roots(&mut marks, &roots, &mut done)?;
-        let policy = match options.all {
-            true => self.repo.options.gc.rewriting_all(),
-            false => self.repo.options.gc,
-        };
+        let policy = self.policy(options);
         let policy = GcPolicy {
             new_bytes_max: options.new_bytes_max.unwrap_or(policy.new_bytes_max),
             ..policy
@@ -44,6 +41,16 @@ impl<'a> Gc<'a> {
             marks,
             done,
         })
+    }
+}
+
+impl Gc<'_> {
+    /// Which packs are worth the work.
+    pub(super) fn policy(&self, options: &GcOptions) -> GcPolicy {
+        match options.all {
+            true => self.repo.options.gc.rewriting_all(),
+            false => self.repo.options.gc,
+        }
     }
 }
 

@@ -229,6 +229,10 @@ impl Images<'_> {
 
     /// All that hold a content: layers, then images, snapshots and heads.
     pub fn which(&self, sought: &Sought) -> Result<Vec<Holding>> {
+        self.repo.unless_changed(|| self.which_once(sought))
+    }
+
+    fn which_once(&self, sought: &Sought) -> Result<Vec<Holding>> {
         let mut out = Vec::new();
         let mut in_layers: HashMap<LayerId, Paths> = HashMap::new();
         let layers = self.repo.store.db().read(crate::rows::layers)?;

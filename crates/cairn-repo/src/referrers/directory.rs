@@ -216,8 +216,16 @@ fn check_one(repo: &Repo, image: &Digest, documents: bool) -> Result<()> {
     all.try_for_each(|digest| repo.kept_document(image, &digest).map(drop))
 }
 
-/// What belongs to no image any more, and what was never finished; with the bytes of each.
-fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
+/// A directory that nobody needs.
+struct Stray {
+    path: PathBuf,
+    bytes: u64,
+    /// The image that it was of; none for what was never finished.
+    image: Option<Digest>,
+}
+
+/// What belongs to no image any more, and what was never finished.
+fn strays(repo: &Repo) -> Result<Vec<Stray>> {
     let all = repo.layout().referrers();
     let entries = match std::fs::read_dir(&all) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -227,14 +235,19 @@ fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
     for entry in entries {
         let entry = entry.at("list", &all)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_needed = match format!("sha256:{name}").parse::<Digest>() {
-            Ok(image) => (repo.store.db())
-                .read(|rows| rows::image(rows, &image))?
+        let image = format!("sha256:{name}").parse().ok();
+        let is_needed = match &image {
+            Some(image) => (repo.store.db())
+                .read(|rows| rows::image(rows, image))?
                 .is_some(),
-            Err(_) => is_recent(&entry),
+            None => is_recent(&entry),
         };
         if !is_needed {
-            found.push((entry.path(), bytes_in(&entry.path())));
+            found.push(Stray {
+                bytes: bytes_in(&entry.path()),
+                path: entry.path(),
+                image,
+            });
         }
     }
     Ok(found)
@@ -242,23 +255,22 @@ fn strays(repo: &Repo) -> Result<Vec<(PathBuf, u64)>> {
 
 /// Bytes of the strays.
 pub(crate) fn stray_bytes(repo: &Repo) -> Result<u64> {
-    Ok(strays(repo)?.iter().map(|(_, bytes)| bytes).sum())
+    Ok(strays(repo)?.iter().map(|stray| stray.bytes).sum())
 }
 
 /// Removes the strays; their bytes.
 pub(crate) fn sweep(repo: &Repo) -> Result<u64> {
     let mut bytes = 0;
-    for (path, size) in strays(repo)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let done = match format!("sha256:{name}").parse::<Digest>() {
-            Ok(image) => repo.forget_referrers(&image),
-            Err(_) => std::fs::remove_dir_all(&path).at("remove", &path),
+    for stray in strays(repo)? {
+        let done = match &stray.image {
+            Some(image) => repo.forget_referrers(image),
+            None => std::fs::remove_dir_all(&stray.path).at("remove", &stray.path),
         };
         match done {
             Err(e) if e.class() == Class::NotFound => {}
             done => done?,
         }
-        bytes += size;
+        bytes += stray.bytes;
     }
     Ok(bytes)
 }

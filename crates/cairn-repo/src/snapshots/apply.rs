@@ -67,7 +67,7 @@ impl Snapshots<'_> {
         let Some(head) = self.stat(key)?.head else {
             return Ok(());
         };
-        let root = self.repo.views().root_meta(&self.layers(key)?)?;
+        let root = self.root(key)?;
         self.set_root(&self.repo.heads().dir(&head), &root)
     }
 
@@ -119,7 +119,7 @@ impl Snapshots<'_> {
             return Ok(None);
         };
         let directory = self.repo.heads().dir(head);
-        let root = self.repo.views().root_meta(&self.layers(&snapshot.key)?)?;
+        let root = self.root(&snapshot.key)?;
         if cairn_view::is_full_copy(&directory)
             || !is_untouched(&cairn_view::upper(&directory), &root)?
         {

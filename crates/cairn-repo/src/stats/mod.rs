@@ -180,8 +180,7 @@ impl Stats {
 impl Repo {
     /// Counts everything. Reads metadata only, and takes no lock but for a moment.
     pub fn stats(&self) -> Result<Stats> {
-        let moment = self.moment()?;
-        let table = self.sharing(&moment.roots)?;
+        let (moment, table) = self.counted()?;
         self.stats_by(&moment, &table)
     }
 
@@ -258,12 +257,20 @@ impl Repo {
         gone: &HashSet<SnapshotKey>,
         ask: impl FnOnce(&Removals<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut moment = self.moment()?;
-        let table = self.sharing(&moment.roots)?;
+        let (mut moment, table) = self.counted()?;
         moment.roots.forget(gone);
         let sums = Sums::new(self, &moment.index, &table)?;
         let images = self.images().readable()?;
         ask(&moment.removals(&images, &sums))
+    }
+
+    /// All that statistics are about, and who shares what of it.
+    pub(crate) fn counted(&self) -> Result<(Moment, Table)> {
+        self.unless_changed(|| {
+            let moment = self.moment()?;
+            let table = self.sharing(&moment.roots)?;
+            Ok((moment, table))
+        })
     }
 
     /// All that statistics are about, as it is at one moment.

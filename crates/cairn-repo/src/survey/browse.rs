@@ -90,8 +90,7 @@ impl Repo {
     /// # Errors
     /// Where the repository cannot be read.
     pub fn overview(&self) -> Result<Overview> {
-        let moment = self.moment()?;
-        let table = self.sharing(&moment.roots)?;
+        let (moment, table) = self.counted()?;
         let sums = Sums::new(self, &moment.index, &table)?;
         let images = self.images().readable()?;
         let removals = moment.removals(&images, &sums);
@@ -126,6 +125,10 @@ impl Repo {
     /// # Errors
     /// Where it is not there any more, or a manifest cannot be read.
     pub fn files(&self, of: &FilesOf) -> Result<FileTree> {
+        self.unless_changed(|| self.files_once(of))
+    }
+
+    fn files_once(&self, of: &FilesOf) -> Result<FileTree> {
         let moment = self.moment()?;
         let table = self.sharing(&moment.roots)?;
         let sums = Sums::new(self, &moment.index, &table)?;

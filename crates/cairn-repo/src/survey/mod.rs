@@ -4,7 +4,6 @@
 //! **Invariant:** the rows of a view sum to its total, and totals are the lines of [`Stats`](crate::Stats): each
 //! byte that is stored counts for the row that had it first.
 
-mod again;
 mod ask;
 mod breakdown;
 mod browse;

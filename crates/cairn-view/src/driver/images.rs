@@ -49,6 +49,19 @@ pub(super) fn put_points<E: From<Error>>(
     Ok(())
 }
 
+/// Mounts images with the ids of their users, top first.
+pub(super) fn lowers(
+    mount: &impl MountImage,
+    images: &[PathBuf],
+    users: Users<'_>,
+) -> Result<Vec<OwnedFd>, Refused> {
+    let lower = |image: &PathBuf| {
+        let lower = mount.mount_image(image)?;
+        map_ids(&lower, users, image).map(|()| lower)
+    };
+    images.iter().map(lower).collect()
+}
+
 impl<M: MountImage> Room for M {
     type Plan = ImagePlan;
 
@@ -112,13 +125,8 @@ impl<M: MountImage> Room for M {
 
     fn mount(&self, plan: &ImagePlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(M::DRIVER, e);
-        let images = plan.images.iter().map(|image| {
-            let lower = self.mount_image(image)?;
-            map_ids(&lower, users, image).map(|()| lower)
-        });
-        let lowers = images.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let stack = Stack {
-            lowers: &lowers,
+            lowers: &lowers(self, &plan.images, users).map_err(refused)?,
             data: &plan.data,
             content: None,
             head: plan.head.as_ref(),

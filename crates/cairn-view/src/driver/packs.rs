@@ -15,11 +15,11 @@ use rustix::mount::MountAttrFlags;
 
 use super::erofs::Erofs;
 use super::head::overlay_head;
-use super::images::{MountImage, put_points};
+use super::images::{lowers, put_points};
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
-use crate::detached::{Context, Refused, Users, map_ids};
+use crate::detached::{Context, Refused, Users};
 use crate::error::{At, Error, Result};
 use crate::packed::{PackedView, open_pack};
 
@@ -136,13 +136,8 @@ impl Room for Packs {
         let packs = plan.packs.iter().map(open_pack);
         let packs = packs.collect::<Result<Vec<_>>>()?;
         let content = mount_content(&plan.content, &packs).map_err(refused)?;
-        let images = plan.images.iter().map(|image| {
-            let lower = Erofs.mount_image(image)?;
-            map_ids(&lower, users, image).map(|()| lower)
-        });
-        let lowers = images.collect::<Result<Vec<_>, _>>().map_err(refused)?;
         let stack = Stack {
-            lowers: &lowers,
+            lowers: &lowers(&Erofs, &plan.images, users).map_err(refused)?,
             data: &plan.data,
             content: Some(&content),
             head: plan.head.as_ref(),

@@ -1,6 +1,8 @@
 //! The header of a package as rpm's database has it (rpm.org, "RPM V4 header format"): two lengths, an index of tags,
 //! the data that it points into. All numbers are big-endian.
 
+use super::word;
+
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
 const RELEASE: u32 = 1002;
@@ -21,11 +23,6 @@ const PATH_BYTES_MAX: usize = 4096;
 pub struct Header<'a> {
     index: &'a [u8],
     data: &'a [u8],
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
 impl<'a> Header<'a> {

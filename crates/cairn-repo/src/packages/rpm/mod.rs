@@ -20,6 +20,12 @@ fn name(path: &[u8]) -> Option<&[u8]> {
     PLACES.iter().find_map(|place| path.strip_prefix(*place))
 }
 
+/// A big-endian number of four bytes.
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
 pub(super) fn is_database(path: &[u8]) -> bool {
     name(path) == Some(b"rpmdb.sqlite")
 }

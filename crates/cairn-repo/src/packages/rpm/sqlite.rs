@@ -5,6 +5,8 @@
 //! **Invariant:** every page is looked at once, so that whatever pages say, reading takes no longer than the file is
 //! long.
 
+use super::word;
+
 /// What every database begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const FILE_HEADER_BYTES: usize = 100;
@@ -38,11 +40,6 @@ fn half(bytes: &[u8], at: usize) -> Option<usize> {
     Some(usize::from(u16::from_be_bytes(bytes.try_into().ok()?)))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at.checked_add(4)?)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
-}
-
 /// A number of one to nine bytes, which goes to the front of what is left.
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
@@ -60,8 +57,33 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     Some(value)
 }
 
-/// Columns of a row that are blobs or texts; none for those of other types.
-fn columns(mut row: &[u8]) -> Option<Vec<Option<&[u8]>>> {
+/// A column of a row: the type it has there, and its bytes.
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    kind: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Column<'a> {
+    /// A blob or a text.
+    fn bytes(self) -> Option<&'a [u8]> {
+        (self.kind >= 12).then_some(self.bytes)
+    }
+
+    fn number(self) -> Option<u32> {
+        match self.kind {
+            9 => Some(1),
+            1..=4 => Some(
+                self.bytes
+                    .iter()
+                    .fold(0, |value, byte| value << 8 | u32::from(*byte)),
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn columns(mut row: &[u8]) -> Option<Vec<Column<'_>>> {
     let whole = row;
     let header = usize::try_from(varint(&mut row)?).ok()?;
     let mut types = whole.get(whole.len() - row.len()..header)?;
@@ -77,39 +99,11 @@ fn columns(mut row: &[u8]) -> Option<Vec<Option<&[u8]>>> {
             10 | 11 => return None,
             _ => (kind - 12) / 2,
         };
-        let (value, rest) = values.split_at_checked(usize::try_from(length).ok()?)?;
+        let (bytes, rest) = values.split_at_checked(usize::try_from(length).ok()?)?;
         values = rest;
-        out.push((kind >= 12).then_some(value));
+        out.push(Column { kind, bytes });
     }
     Some(out)
-}
-
-/// The number in a column, for which [`columns`] has none.
-fn number(mut row: &[u8], column: usize) -> Option<u32> {
-    let whole = row;
-    let header = usize::try_from(varint(&mut row)?).ok()?;
-    let mut types = whole.get(whole.len() - row.len()..header)?;
-    let mut at = header;
-    for _ in 0..column {
-        at = at.checked_add(match varint(&mut types)? {
-            kind @ 0..=4 => usize::try_from(kind).ok()?,
-            5 => 6,
-            6 | 7 => 8,
-            8 | 9 => 0,
-            kind => usize::try_from(kind.checked_sub(12)? / 2).ok()?,
-        })?;
-    }
-    let length = match varint(&mut types)? {
-        9 => return Some(1),
-        kind @ 1..=4 => usize::try_from(kind).ok()?,
-        _ => return None,
-    };
-    let bytes = whole.get(at..at.checked_add(length)?)?;
-    Some(
-        bytes
-            .iter()
-            .fold(0, |value, byte| value << 8 | u32::from(*byte)),
-    )
 }
 
 impl<'a> Database<'a> {
@@ -143,11 +137,11 @@ impl<'a> Database<'a> {
         // Rows of the schema: type, name, name of the table, root page, text.
         self.rows(1, &mut |row| {
             let columns = columns(row).unwrap_or_default();
-            let [Some(kind), Some(name), ..] = columns[..] else {
+            let [kind, name, _, page, ..] = columns[..] else {
                 return;
             };
-            if kind == b"table" && name == table {
-                root = number(row, 3);
+            if kind.bytes() == Some(b"table") && name.bytes() == Some(table) {
+                root = page.number();
             }
         });
         root
@@ -157,7 +151,7 @@ impl<'a> Database<'a> {
     pub fn blobs(&self, root: u32, tell: &mut dyn FnMut(&[u8])) -> bool {
         self.rows(root, &mut |row| {
             let columns = columns(row).unwrap_or_default();
-            if let Some(blob) = columns.into_iter().flatten().next() {
+            if let Some(blob) = columns.into_iter().find_map(Column::bytes) {
                 tell(blob);
             }
         })
