@@ -103,7 +103,7 @@ pub fn create(root: &Root, id: &str, creating: &Creating, run: bool) -> Result<u
     let directory = root.make(id)?;
     let mut stored = Stored::new(spec, hooks.started, hooks.stopped);
     let attendance = match run && !creating.connection.detach {
-        true => Some(Attendance::new(stored.spec.process.terminal)?),
+        true => Some(Attendance::new(&mut stored.spec.process)?),
         false => None,
     };
     let (attendance, streams) = match attendance {

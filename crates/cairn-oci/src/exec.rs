@@ -63,13 +63,13 @@ pub fn exec(root: &Root, id: &str, joining: &Joining) -> Result<u8> {
         }
         _ => {}
     }
-    let wanted = wanted(&container, joining)?;
+    let mut wanted = wanted(&container, joining)?;
     joining.connection.check(wanted.terminal)?;
     let (first, _) = container.hold()?;
     let (attendance, streams) = match joining.connection.detach {
         true => (None, Streams::Inherited),
         false => {
-            let (attendance, streams) = Attendance::new(wanted.terminal)?;
+            let (attendance, streams) = Attendance::new(&mut wanted)?;
             (Some(attendance), streams)
         }
     };

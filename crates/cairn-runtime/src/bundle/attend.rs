@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use nix::unistd::Pid;
+use rustix::termios::tcgetwinsize;
 
-use super::Streams;
+use super::{BundleProcess, Streams};
 use crate::error::{Result, Step};
 use crate::exec::relay;
 use crate::monitor::ends::Terminal;
@@ -21,9 +22,13 @@ pub struct Attendance {
 }
 
 impl Attendance {
-    /// Prepares for a process, with a terminal of its own or without; also the end of its streams. From here on
-    /// signals to this process wait, and what is orphaned below it becomes its child.
-    pub fn new(terminal: bool) -> Result<(Self, Streams)> {
+    /// Prepares for a process; also the end of its streams. A terminal of its own is as large as this one's from the
+    /// start. From here on signals to this process wait, and what is orphaned below it becomes its child.
+    pub fn new(process: &mut BundleProcess) -> Result<(Self, Streams)> {
+        let terminal = process.terminal;
+        if let Ok(size) = tcgetwinsize(std::io::stdin()) {
+            process.size = Some((size.ws_row, size.ws_col));
+        }
         cairn_sys::ignore_broken_pipe();
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
             .step("become the reaper of what is started")?;
@@ -39,6 +44,7 @@ impl Attendance {
 
     /// Stays until the process ends; its exit code.
     pub fn stay(self, pid: i32, process: &OwnedFd, terminal: Option<OwnedFd>) -> Result<u8> {
+        // It may have changed meanwhile.
         if let Some(master) = &terminal {
             copy_size(std::io::stdin(), master);
         }
