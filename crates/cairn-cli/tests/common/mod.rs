@@ -200,12 +200,14 @@ impl Cairn {
     /// Makes the journal so long that the database is used, which a short one does without.
     pub fn use_database(&self) {
         let label = |i| format!("--label=long{i}={}", "x".repeat(4000));
-        let labels: Vec<String> = (0..70).map(label).collect();
-        let prepare = ["snapshot", "prepare", "made/the/journal/long"];
-        let labels = labels.iter().map(String::as_str);
-        self.ok(&prepare.into_iter().chain(labels).collect::<Vec<_>>());
+        let labels: Vec<String> = (0..380).map(label).collect();
+        for key in ["long/1", "long/2", "long/3"] {
+            let prepare = ["snapshot", "prepare", key];
+            let labels = labels.iter().map(String::as_str);
+            self.ok(&prepare.into_iter().chain(labels).collect::<Vec<_>>());
+        }
         // The next command finds it long.
-        self.ok(&["snapshot", "label", "made/the/journal/long", "owner=test"]);
+        self.ok(&["snapshot", "label", "long/1", "owner=test"]);
         assert!(self.root().join("db/db").exists());
     }
 

@@ -92,7 +92,9 @@ fn layers_go_from_the_content_store_into_packs_and_no_file_is_written() {
     if !can_run() {
         skip!("needs root, containerd and runc");
     }
-    let containerd = Containerd::with_blobs();
+    let containerd = Containerd::start();
+    let path = archive(&containerd.server.cairn, IMAGE);
+    containerd.ok(&["image", "import", "--no-unpack", path.to_str().unwrap()]);
     let server = &containerd.server;
     let mut parent = String::new();
     for (i, (layer, diff_id)) in layers(&containerd).into_iter().enumerate() {
@@ -122,7 +124,6 @@ fn layers_go_from_the_content_store_into_packs_and_no_file_is_written() {
         .as_array()
         .unwrap()
         .len();
-    let path = archive(&server.cairn, IMAGE);
     server.cairn.ok(&["import", path.to_str().unwrap()]);
     let after = server.cairn.json(&["stats"])["layers"]
         .as_array()

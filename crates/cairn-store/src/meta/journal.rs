@@ -3,6 +3,7 @@
 //! Its bytes are described at the head of `record.rs`.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +92,10 @@ impl Journal {
 
     pub fn len(&self) -> u64 {
         self.file.len()
+    }
+
+    pub fn file(&self) -> &File {
+        self.file.file()
     }
 
     pub fn disk(&self) -> &Disk {

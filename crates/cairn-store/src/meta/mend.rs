@@ -37,6 +37,8 @@ impl Db {
     /// database that does not open for another reason is no damage.
     pub fn verify(&self) -> Result<usize> {
         let mut gate = self.gate();
+        // What this process remembers is not what is checked.
+        gate.forget();
         let session = self.take(&mut gate)?;
         let path = session.journal_path();
         let content = journal::read(&path)?;
@@ -80,7 +82,7 @@ impl Db {
         match self.verify() {
             Ok(_) => {}
             Err(Error::Database { .. }) => {
-                self.gate().session = None;
+                self.gate().forget();
                 let _lock = self.lock()?;
                 self.drop_sled()?;
                 out.done
@@ -106,7 +108,7 @@ impl Db {
         between: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let mut gate = self.gate();
-        gate.session = None;
+        gate.forget();
         let _lock = self.lock()?;
         let path = self.journal_path();
         let before = journal::read(&path).map_or_else(|_| Mark::default(), |content| content.mark);
@@ -127,7 +129,7 @@ impl Db {
 
     fn salvage(&self, out: &mut DbRepair) -> Result<()> {
         let mut gate = self.gate();
-        gate.session = None;
+        gate.forget();
         let _lock = self.lock()?;
         let path = self.journal_path();
         let mut remains = Remains::default();

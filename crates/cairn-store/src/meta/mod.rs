@@ -10,16 +10,20 @@
 //! Rows of what does not outlive the machine anyway are in a file of their own (`boot_rows`), without a sync.
 //!
 //! sled allows one process at a time, so every use takes the repository lock, opens it, works for
-//! milliseconds, and closes it.
+//! milliseconds, and closes it. An opening of sled costs more than its use, so rows come from the journal alone where
+//! that is short, and a process that uses the database again remembers them (`known`): then a transaction is one
+//! record at the journal's end.
 
 mod boot_rows;
 mod db;
 mod engine;
 mod gate;
 mod journal;
+mod known;
 mod lock;
 mod mend;
 mod mirror;
+mod opening;
 mod record;
 mod rows;
 mod salvage;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::boot_rows::BootRows;
 use super::engine::{self, Trouble};
 use super::journal::{self, AllRows, Journal, Mark};
+use super::known::Known;
 use super::lock::RepositoryLock;
 use super::record::Changes;
 use super::rows::Rows;
@@ -145,6 +146,19 @@ impl Session {
         }
     }
 
+    /// What a later use of this process need not read again.
+    pub fn into_known(self) -> Option<Known> {
+        let file = self.journal.as_ref()?.file();
+        match self.base.replace(Base::Memory(AllRows::new())) {
+            Base::Memory(rows) => Known::of(rows, self.mark, file),
+            Base::Sled(db) => {
+                engine::close(db);
+                None
+            }
+            Base::Lost(_) => None,
+        }
+    }
+
     /// Bytes of all rows.
     pub fn rows_bytes(&self) -> Result<u64> {
         let bytes = |key: usize, value: usize| (key + value) as u64;
@@ -190,13 +204,45 @@ impl Rows for Session {
     }
 
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-        let lasting = self.scan_lasting(prefix)?;
-        let passing = scan(self.passing.rows(), prefix);
-        if passing.is_empty() {
-            return Ok(lasting);
-        }
-        let all: AllRows = lasting.into_iter().chain(passing).collect();
-        Ok(all.into_iter().collect())
+        Ok(joined(
+            self.scan_lasting(prefix)?,
+            scan(self.passing.rows(), prefix),
+        ))
+    }
+}
+
+type RowList = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Rows of both, in their order; those of `passing` count.
+fn joined(lasting: RowList, passing: RowList) -> RowList {
+    if passing.is_empty() {
+        return lasting;
+    }
+    let all: AllRows = lasting.into_iter().chain(passing).collect();
+    all.into_iter().collect()
+}
+
+/// Rows of the journal, and those that end with this boot.
+pub struct Both<'a> {
+    pub lasting: &'a AllRows,
+    pub passing: &'a AllRows,
+}
+
+impl Rows for Both<'_> {
+    fn is_until_boot(&self, key: &[u8]) -> bool {
+        self.passing.contains_key(key)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let row = self.passing.get(key).or_else(|| self.lasting.get(key));
+        Ok(row.cloned())
+    }
+
+    fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+        Ok(joined(
+            scan(self.lasting, prefix),
+            scan(self.passing, prefix),
+        ))
     }
 }
 
