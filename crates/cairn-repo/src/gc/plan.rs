@@ -37,7 +37,7 @@ impl<'a> Gc<'a> {
         };
         Ok(GcPlan {
             gc: *self,
-            packs: gc::plan(&packs, marks.index(), &marks, policy),
+            packs: gc::Packs::new(&packs, marks.index()).plan(&marks, policy),
             marks,
             done,
         })

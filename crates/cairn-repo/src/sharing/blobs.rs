@@ -51,9 +51,7 @@ impl<'a> Blobs<'a> {
 
     /// The number of a blob.
     pub fn find(&self, id: &BlobId) -> Option<usize> {
-        let key = blob_key(id);
-        let at = self.table.blobs.binary_search_by(|(k, _)| k.cmp(&key));
-        at.ok()
+        self.table.find(&blob_key(id))
     }
 
     /// Bytes of the blob with this number.

@@ -1,7 +1,6 @@
 //! Whole files among groups: how many bytes are left when equal files count once, before chunks are compared.
 
-use std::collections::HashSet;
-
+use super::set::Holders;
 use super::sums::Sums;
 use super::table::{Group, Role};
 
@@ -23,8 +22,8 @@ impl<'a> Files<'a> {
     }
 
     /// Content of the files of these holders, equal ones once.
-    pub fn of(&self, holders: &HashSet<u32>) -> u64 {
-        self.sum(|group| holders.contains(&group.holder))
+    pub fn of(&self, holders: &Holders) -> u64 {
+        self.sum(|group| holders.contains(group.holder))
     }
 
     /// Content of the files of all that are there, equal ones once.

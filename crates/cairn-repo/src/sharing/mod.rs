@@ -10,14 +10,17 @@
 //! derived: one that is lost, damaged or of another version is made anew.
 
 mod blobs;
+mod cells;
 mod file;
 mod files;
 mod kept;
+mod set;
 mod sums;
 mod table;
 mod update;
 
 pub(crate) use blobs::Blobs;
 pub(crate) use files::Files;
+pub(crate) use set::Holders;
 pub(crate) use sums::{Owner, Sum, Sums};
 pub(crate) use table::{Count, Table};

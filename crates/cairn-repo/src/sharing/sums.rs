@@ -1,15 +1,16 @@
 //! What the groups of a table come to in packs, as they lie there now.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::OnceLock;
 
 use cairn_layer::Layer;
 use cairn_model::PackId;
-use cairn_store::gc::{Live, LiveRecords};
+use cairn_store::gc::Live;
 use cairn_store::{Index, Location, Store, StreamRef};
 
+use super::cells::{Cells, Parts};
 use super::kept::{self, Cell, Counted, Key};
+use super::set::Holders;
 use super::table::{BlobKey, Group, NONE, Table};
 use super::update::{blob_key, key_of_document, key_of_layer};
 use crate::error::Result;
@@ -58,30 +59,14 @@ impl Owner {
 
 /// What the groups of a table come to.
 pub(crate) struct Sums<'a> {
+    store: &'a Store,
     table: &'a Table,
     index: &'a Index,
     counted: Counted,
     /// By group: anybody there needs it; it is content of somebody there.
     alive: Vec<(bool, bool)>,
-    /// Of each pack its records, once somebody asked for them.
-    records: OnceLock<HashMap<PackId, Vec<Record>>>,
+    parts: Parts,
     numbers: HashMap<super::table::HolderKey, u32>,
-}
-
-/// A record of a pack whose blob is in the table.
-#[derive(Debug, Clone, Copy)]
-struct Record {
-    offset: u32,
-    bytes: u64,
-    group: u32,
-}
-
-/// What is left of packs when some groups are taken away.
-pub(crate) struct Cells<'a> {
-    sums: &'a Sums<'a>,
-    /// By group: it is needed.
-    needed: Vec<bool>,
-    packs: HashMap<PackId, Live>,
 }
 
 /// Moves to the first location that is not before `key`, and tells it if it is that of the blob.
@@ -141,7 +126,7 @@ fn missing(key: &BlobKey) -> crate::error::Error {
 impl<'a> Sums<'a> {
     /// What the groups of the table come to. Where it was counted before on the same table and index, that is taken;
     /// else every blob is looked up in `index`, and in that of the base.
-    pub fn new(repo: &Repo, index: &'a Index, table: &'a Table) -> Result<Self> {
+    pub fn new(repo: &'a Repo, index: &'a Index, table: &'a Table) -> Result<Self> {
         let alive = table.fold((false, false), |(alive, content), group| {
             let own = table.is_alive(group);
             (alive || own, content || own && group.role.is_content())
@@ -165,38 +150,27 @@ impl<'a> Sums<'a> {
             }
         };
         Ok(Self {
+            parts: Parts::new(&counted.cells, alive.iter().map(|(alive, _)| *alive)),
+            store: &repo.store,
             counted,
             alive,
-            records: OnceLock::new(),
             numbers,
             table,
             index,
         })
     }
 
-    /// Records of packs of this repository by their offsets. Read once, however much is asked.
-    fn records(&self) -> cairn_store::Result<&HashMap<PackId, Vec<Record>>> {
-        if let Some(records) = self.records.get() {
-            return Ok(records);
-        }
-        let mut records: HashMap<PackId, Vec<Record>> = HashMap::new();
-        let mut blobs = self.table.blobs.iter().peekable();
-        for location in self.index.locations()? {
-            let location = location?;
-            let key = blob_key(&location.slot.id);
-            while blobs.next_if(|(other, _)| *other < key).is_some() {}
-            if let Some((_, group)) = blobs.peek().filter(|(other, _)| *other == key) {
-                records.entry(location.pack).or_default().push(Record {
-                    offset: location.slot.offset,
-                    bytes: location.slot.record_bytes(),
-                    group: *group,
-                });
-            }
-        }
-        for of_pack in records.values_mut() {
-            of_pack.sort_unstable_by_key(|record| record.offset);
-        }
-        Ok(self.records.get_or_init(|| records))
+    pub(super) fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Of each group, whether anybody there needs it.
+    pub(super) fn is_needed(&self) -> impl Iterator<Item = bool> {
+        self.alive.iter().map(|(alive, _)| *alive)
     }
 
     pub(super) fn table(&self) -> &'a Table {
@@ -258,8 +232,8 @@ impl<'a> Sums<'a> {
     }
 
     /// How many of these holders are layers.
-    pub fn layers_among(&self, holders: &HashSet<u32>) -> usize {
-        let is_layer = |number: &&u32| self.table.holders[**number as usize].is_layer;
+    pub fn layers_among(&self, holders: &Holders) -> usize {
+        let is_layer = |number: &u32| self.table.holders[*number as usize].is_layer;
         holders.iter().filter(is_layer).count()
     }
 
@@ -316,16 +290,16 @@ impl<'a> Sums<'a> {
     }
 
     /// Bytes in packs of what these holders have and nobody else.
-    pub fn only_of(&self, holders: &HashSet<u32>) -> u64 {
-        let stays = self.fold(false, |stays, holder| stays || !holders.contains(&holder));
+    pub fn only_of(&self, holders: &Holders) -> u64 {
+        let stays = self.fold(false, |stays, holder| stays || !holders.contains(holder));
         self.sum_of(|group| self.alive[group].0 && !stays[group])
             .stored
     }
 
     /// Of each group, whether one of these holders has it.
-    pub fn held_by(&self, holders: &HashSet<u32>) -> Vec<bool> {
+    pub fn held_by(&self, holders: &Holders) -> Vec<bool> {
         self.table.fold(false, |above, group| {
-            above || holders.contains(&group.holder)
+            above || holders.contains(group.holder)
         })
     }
 
@@ -345,23 +319,8 @@ impl<'a> Sums<'a> {
     }
 
     /// What would be in the packs if these holders were gone.
-    pub fn without(&'a self, gone: &HashSet<u32>) -> Cells<'a> {
-        let stays = |group: &Group| self.table.is_alive(group) && !gone.contains(&group.holder);
-        let needed = self.table.fold(false, |above, group| above || stays(group));
-        let mut packs: HashMap<PackId, Live> = HashMap::new();
-        for of_pack in self.counted.cells.chunk_by(|a, b| a.pack == b.pack) {
-            let mut sum = Live::default();
-            for cell in of_pack.iter().filter(|cell| needed[cell.group as usize]) {
-                sum.blobs += cell.live.blobs;
-                sum.bytes += cell.live.bytes;
-            }
-            packs.insert(of_pack[0].pack, sum);
-        }
-        Cells {
-            packs,
-            sums: self,
-            needed,
-        }
+    pub fn without(&'a self, gone: &Holders) -> Cells<'a> {
+        Cells::without(self, gone)
     }
 }
 
@@ -421,26 +380,5 @@ fn sum(found: &Location) -> Sum {
         blobs: 1,
         stored: u64::from(found.slot.stored),
         raw: u64::from(found.slot.raw),
-    }
-}
-
-impl LiveRecords for Cells<'_> {
-    fn live(&self, pack: &PackId) -> Live {
-        self.packs.get(pack).copied().unwrap_or_default()
-    }
-
-    fn sizes(&self, packs: &HashSet<PackId>) -> cairn_store::Result<Vec<u64>> {
-        if packs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let records = self.sums.records()?;
-        let mut packs: Vec<&PackId> = packs.iter().collect();
-        packs.sort_unstable();
-        let of_packs = packs
-            .into_iter()
-            .filter_map(|pack| records.get(pack))
-            .flatten();
-        let needed = of_packs.filter(|record| self.needed[record.group as usize]);
-        Ok(needed.map(|record| record.bytes).collect())
     }
 }

@@ -228,6 +228,13 @@ impl Table {
         holders(self) == holders(other) && a.len() == b.len() && a.iter().zip(&b).all(same)
     }
 
+    /// The number of a blob.
+    pub(super) fn find(&self, key: &BlobKey) -> Option<usize> {
+        self.blobs
+            .binary_search_by(|(other, _)| other.cmp(key))
+            .ok()
+    }
+
     pub(super) fn is_alive(&self, group: &Group) -> bool {
         self.holders[group.holder as usize].alive
     }

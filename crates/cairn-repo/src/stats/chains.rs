@@ -8,7 +8,7 @@ use cairn_model::LayerId;
 use crate::error::Result;
 use crate::gc::Roots;
 use crate::images::Image;
-use crate::sharing::Sums;
+use crate::sharing::{Holders, Sums};
 
 /// Something that is kept: its name and its layers.
 pub(crate) type Chain = (String, Vec<LayerId>);
@@ -53,7 +53,7 @@ pub(crate) fn chains(roots: &Roots, images: &[Image]) -> Result<Vec<Chain>> {
 /// it, counts once, like a chain of its own.
 pub(crate) struct Chained {
     /// Holders of each chain, then of each layer that is in none.
-    pub holders: Vec<HashSet<u32>>,
+    pub holders: Vec<Holders>,
     /// How often each layer of the roots counts, in their order.
     pub times: Vec<u64>,
     /// Content, each layer as often as it counts.
@@ -82,7 +82,7 @@ impl Chained {
                 holders.push(number.into_iter().collect());
             }
         }
-        let of_chain = |(_, layers): &Chain| -> HashSet<u32> {
+        let of_chain = |(_, layers): &Chain| -> Holders {
             let known = layers.iter().filter_map(|id| of_id.get(id));
             known.flatten().copied().collect()
         };

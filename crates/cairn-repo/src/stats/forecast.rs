@@ -1,22 +1,21 @@
 //! What `cairn rmi NAME && cairn gc` would free, for each image or for several at once: the removal is played through on the rows
 //! that were read, and the collection's own plan and forecast are asked.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::HashSet;
 
-use cairn_layer::Layer;
-use cairn_model::{Digest, LayerId, PackId, SnapshotKey};
-use cairn_snapshot::Kind;
-use cairn_store::{PackInfo, gc};
+use cairn_model::Digest;
+use cairn_store::gc;
 use serde::Serialize;
 
+use super::Moment;
 use super::chains::name;
-use crate::containers::Container;
+use super::links::Links;
 use crate::error::Result;
 use crate::gc::Roots;
 use crate::images::Image;
-use crate::import::IMPORTED;
 use crate::repo::Repo;
-use crate::sharing::Sums;
+use crate::sharing::{Holders, Sums};
 
 /// What the removal of some images would free.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -52,17 +51,19 @@ pub struct RefusedRemoval {
 pub(crate) struct Removals<'a> {
     pub roots: &'a Roots,
     pub images: &'a [Image],
-    pub containers: &'a [Container],
-    pub packs: &'a [(PackId, PackInfo)],
     pub sums: &'a Sums<'a>,
-    pub outlook: &'a gc::Outlook,
+    links: Links<'a>,
+    packs: gc::Packs,
+    outlook: &'a gc::Outlook,
+    /// What a collection would free without any.
+    anyway: OnceCell<u64>,
 }
 
 impl Repo {
     /// Bytes that the removal of the image's first name, and a collection, would free.
     pub(super) fn freed_by(&self, all: &Removals<'_>, image: &Image) -> Result<u64> {
         if image.names.len() > 1 {
-            return self.freed_without(all, &HashSet::new(), self.options.gc);
+            return self.freed_anyway(all);
         }
         let only = HashSet::from([image.row.id]);
         if all.refusal(image, &only).is_some() {
@@ -85,8 +86,16 @@ impl Repo {
             unneeded_bytes: all.sums.only_of(&holders),
             freed_bytes: freed(&holders, policy)?,
             freed_by_all_bytes: freed(&holders, policy.rewriting_all())?,
-            freed_anyway_bytes: freed(&HashSet::new(), policy)?,
+            freed_anyway_bytes: self.freed_anyway(all)?,
         })
+    }
+
+    fn freed_anyway(&self, all: &Removals<'_>) -> Result<u64> {
+        if let Some(known) = all.anyway.get() {
+            return Ok(*known);
+        }
+        let freed = self.freed_without(all, &Holders::default(), self.options.gc)?;
+        Ok(*all.anyway.get_or_init(|| freed))
     }
 
     /// Bytes that the removal of these images and a collection would free.
@@ -108,20 +117,15 @@ impl Repo {
             .filter(|image| ids.contains(&image.row.id));
         let (gone, _) = all.removable(&wanted.collect::<Vec<_>>());
         let left = all.sums.without(&all.holders_of(&gone)?);
-        let plan = gc::plan(all.packs, all.sums.index(), &left, policy);
+        let plan = all.packs.plan(&left, policy);
         let dead = plan.packs.iter().map(|pack| pack.dead_bytes).sum();
         Ok((all.outlook.forecast(&plan, &left)?, dead))
     }
 
     /// Bytes that a collection would free if these holders were gone.
-    fn freed_without(
-        &self,
-        all: &Removals<'_>,
-        gone: &HashSet<u32>,
-        policy: gc::Policy,
-    ) -> Result<u64> {
+    fn freed_without(&self, all: &Removals<'_>, gone: &Holders, policy: gc::Policy) -> Result<u64> {
         let left = all.sums.without(gone);
-        let plan = gc::plan(all.packs, all.sums.index(), &left, policy);
+        let plan = all.packs.plan(&left, policy);
         Ok(freed(&all.outlook.forecast(&plan, &left)?))
     }
 }
@@ -130,7 +134,28 @@ fn freed(would: &gc::Outcome) -> u64 {
     would.removed_bytes.saturating_sub(would.written_bytes)
 }
 
-impl Removals<'_> {
+impl<'a> Removals<'a> {
+    pub fn new(moment: &'a Moment, images: &'a [Image], sums: &'a Sums<'a>) -> Self {
+        Self {
+            links: Links::new(&moment.roots, images, &moment.containers, sums),
+            packs: gc::Packs::new(&moment.packs, &moment.index),
+            roots: &moment.roots,
+            outlook: &moment.outlook,
+            anyway: OnceCell::new(),
+            images,
+            sums,
+        }
+    }
+
+    /// Why the image cannot be removed together with those that are `gone`.
+    pub(super) fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
+        self.links.refusal(image, gone)
+    }
+
+    fn holders_of(&self, images: &HashSet<Digest>) -> Result<Holders> {
+        self.links.holders_of(images, self.sums)
+    }
+
     /// Those of the images that can be removed together, and why the others cannot.
     fn removable(&self, wanted: &[&Image]) -> (HashSet<Digest>, Vec<RefusedRemoval>) {
         let mut gone: HashSet<Digest> = wanted.iter().map(|image| image.row.id).collect();
@@ -145,98 +170,5 @@ impl Removals<'_> {
             all_refused.push(RefusedRemoval { image, why });
         }
         (gone, all_refused)
-    }
-
-    /// Why the image cannot be removed together with those that are `gone`; as [`Images::remove`] decides.
-    pub(super) fn refusal(&self, image: &Image, gone: &HashSet<Digest>) -> Option<String> {
-        if image.keep.pinned {
-            return Some("it is pinned".to_owned());
-        }
-        let user = self
-            .containers
-            .iter()
-            .find(|c| c.image == Some(image.row.id));
-        if let Some(container) = user {
-            return Some(format!("container {} uses it", container.name));
-        }
-        let top = image.row.top.as_ref()?;
-        let mut others = self
-            .images
-            .iter()
-            .filter(|other| !gone.contains(&other.row.id));
-        if others.any(|other| other.row.top.as_ref() == Some(top)) {
-            return None;
-        }
-        let mut children = self
-            .roots
-            .snapshots
-            .iter()
-            .filter(|s| s.parent.as_ref() == Some(top));
-        let child = children.find(|child| child.kind != Kind::Committed)?;
-        Some(format!("snapshot {} is based on it", child.key))
-    }
-
-    /// Snapshots that go with these images: those that an import made and nothing else needs.
-    fn snapshots_of(&self, images: &HashSet<Digest>) -> Result<HashSet<&SnapshotKey>> {
-        let (going, staying): (Vec<&Image>, Vec<&Image>) = self
-            .images
-            .iter()
-            .partition(|image| images.contains(&image.row.id));
-        let needed: HashSet<&SnapshotKey> =
-            staying.iter().filter_map(|i| i.row.top.as_ref()).collect();
-        let mut children: HashMap<&SnapshotKey, usize> = HashMap::new();
-        for parent in self
-            .roots
-            .snapshots
-            .iter()
-            .filter_map(|s| s.parent.as_ref())
-        {
-            *children.entry(parent).or_default() += 1;
-        }
-        let mut gone = HashSet::new();
-        for image in going {
-            for snapshot in self.roots.ancestors(image.row.top.as_ref())? {
-                let key = &snapshot.key;
-                let has_child = children.get(key).is_some_and(|count| *count > 0);
-                if has_child || needed.contains(key) || !snapshot.labels.contains_key(IMPORTED) {
-                    break;
-                }
-                if gone.insert(key)
-                    && let Some(count) = snapshot.parent.as_ref().and_then(|p| children.get_mut(p))
-                {
-                    *count -= 1;
-                }
-            }
-        }
-        Ok(gone)
-    }
-
-    /// Holders that nothing needs once these images are gone.
-    fn holders_of(&self, images: &HashSet<Digest>) -> Result<HashSet<u32>> {
-        let gone = self.snapshots_of(images)?;
-        let stays = self
-            .roots
-            .snapshots
-            .iter()
-            .filter(|s| !gone.contains(&s.key));
-        let needed: HashSet<LayerId> = stays.filter_map(|s| s.layer).collect();
-        let (stay, go): (Vec<&Layer>, Vec<&Layer>) = self
-            .roots
-            .layers
-            .iter()
-            .partition(|layer| needed.contains(&layer.id));
-        let mut holders: HashSet<u32> = go.iter().filter_map(|l| self.sums.layer(l)).collect();
-        // The same entries may be the layers of two tars.
-        for layer in stay {
-            if let Some(number) = self.sums.layer(layer) {
-                holders.remove(&number);
-            }
-        }
-        let going = self
-            .images
-            .iter()
-            .filter(|image| images.contains(&image.row.id));
-        holders.extend(going.filter_map(|image| self.sums.document(&image.row.config)));
-        Ok(holders)
     }
 }

@@ -5,6 +5,7 @@ mod chains;
 mod disk;
 mod forecast;
 mod keepers;
+mod links;
 mod shares;
 
 use std::collections::HashSet;
@@ -20,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::gc::{Roots, roots};
 use crate::images::Image;
 use crate::repo::Repo;
-use crate::sharing::{Count, Files, Sums, Table};
+use crate::sharing::{Count, Files, Holders, Sums, Table};
 pub(crate) use chains::{Chain, Chained, chains, layer_name, name};
 pub(crate) use forecast::Removals;
 pub use forecast::{RefusedRemoval, WhatIf};
@@ -223,7 +224,7 @@ impl Repo {
         for (at, image) in images.iter().enumerate() {
             stats.images[at].freed_bytes = self.freed_by(&removals, image)?;
         }
-        self.count_disk(&sums.without(&HashSet::new()), packs, &mut stats)?;
+        self.count_disk(&sums.without(&Holders::default()), packs, &mut stats)?;
         Ok(stats)
     }
 
@@ -299,14 +300,7 @@ pub(crate) struct Moment {
 
 impl Moment {
     pub fn removals<'a>(&'a self, images: &'a [Image], sums: &'a Sums<'a>) -> Removals<'a> {
-        Removals {
-            roots: &self.roots,
-            images,
-            containers: &self.containers,
-            packs: &self.packs,
-            outlook: &self.outlook,
-            sums,
-        }
+        Removals::new(self, images, sums)
     }
 
     fn chained(&self, chains: &[Chain], sums: &Sums<'_>) -> Chained {

@@ -1,6 +1,6 @@
 //! What one image, layer or snapshot takes, alone and with others.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use cairn_layer::Layer;
 use cairn_model::LayerId;
@@ -8,7 +8,7 @@ use cairn_model::LayerId;
 use super::chains::{Chain, layer_name};
 use super::{Share, Stats};
 use crate::gc::Roots;
-use crate::sharing::{Owner, Sum, Sums};
+use crate::sharing::{Holders, Owner, Sum, Sums};
 
 /// Directory and index entry of a blob and its record header, bytes.
 const BLOB_OVERHEAD: u64 = 44 + 48 + 16;
@@ -69,7 +69,7 @@ impl Own {
 }
 
 impl Counting<'_> {
-    fn of_chain(&self, chain: &[LayerId]) -> HashSet<u32> {
+    fn of_chain(&self, chain: &[LayerId]) -> Holders {
         let layers = chain.iter().filter_map(|id| self.holders.get(id));
         layers.flatten().copied().collect()
     }
@@ -79,7 +79,7 @@ impl Counting<'_> {
     fn chain_of(&self, chains: &[Chain]) -> HashMap<u32, Owner> {
         let mut owners: HashMap<u32, Owner> = HashMap::new();
         for (number, (_, chain)) in chains.iter().enumerate() {
-            for holder in self.of_chain(chain) {
+            for holder in self.of_chain(chain).iter() {
                 let owner = owners.entry(holder).or_insert(Owner::Nobody);
                 *owner = owner.and(Owner::One(number as u32));
             }
@@ -103,8 +103,8 @@ impl Counting<'_> {
 
     /// What each layer has, in their order.
     fn layers(&self) -> Vec<Own> {
-        let layers: HashSet<u32> = self.holders.values().flatten().copied().collect();
-        let whose = |holder| match layers.contains(&holder) {
+        let layers: Holders = self.holders.values().flatten().copied().collect();
+        let whose = |holder| match layers.contains(holder) {
             true => Owner::One(holder),
             false => Owner::Nobody,
         };

@@ -14,7 +14,7 @@ use super::tree::{FileTree, Nodes};
 use crate::error::{Error, Result};
 use crate::images::Image;
 use crate::repo::Repo;
-use crate::sharing::{Blobs, Sums};
+use crate::sharing::{Blobs, Holders, Sums};
 use crate::stats::{Chained, Stats, chains, layer_name};
 
 /// Files that are told one by one; smaller ones are added up by directory.
@@ -141,8 +141,8 @@ impl Repo {
         let inside: HashSet<LayerId> = inside.collect();
         let rows = moment.roots.layers.iter();
         let holders = rows.filter(|layer| inside.contains(&layer.id));
-        let holders: HashSet<u32> = holders.filter_map(|layer| sums.layer(layer)).collect();
-        let outside = sums.fold(false, |above, holder| above || !holders.contains(&holder));
+        let holders: Holders = holders.filter_map(|layer| sums.layer(layer)).collect();
+        let outside = sums.fold(false, |above, holder| above || !holders.contains(holder));
 
         let (mut paths, mut claims) = (Paths::new(), Claims::new(blobs.len()));
         let mut first: Vec<i32> = Vec::new();

@@ -2,9 +2,9 @@
 
 use super::marks::{Live, LiveRecords};
 use super::outcome::Outcome;
-use super::plan::Plan;
+use super::plan::{PackPlan, Plan};
 use super::policy::Policy;
-use super::round::{Round, copied, free_space, next_round};
+use super::round::{Round, copied, free_space, going, next_round};
 use crate::error::Result;
 use crate::lease::{self, Leases};
 use crate::pack::{self, HEADER, new_pack_bytes};
@@ -43,6 +43,37 @@ impl Outlook {
     }
 }
 
+fn is_full(fill: Live) -> bool {
+    pack::is_full(fill.blobs as usize, HEADER as u64 + fill.bytes)
+}
+
+/// Bytes of the packs into which the reachable records of others are copied. Single records are only asked for where
+/// a pack becomes full among them.
+fn copied_bytes(framed: bool, goes: &[PackPlan], records: &impl LiveRecords) -> Result<u64> {
+    let (mut fill, mut written) = (Live::default(), 0);
+    let mut close = |fill: &mut Live| {
+        let full = std::mem::take(fill);
+        written += new_pack_bytes(framed, full.blobs, full.bytes);
+    };
+    for pack in copied(goes) {
+        let all = fill.and(pack.live());
+        if !is_full(all) {
+            fill = all;
+            continue;
+        }
+        for bytes in records.sizes(&pack.id)? {
+            fill = fill.and(Live { blobs: 1, bytes });
+            if is_full(fill) {
+                close(&mut fill);
+            }
+        }
+    }
+    if fill.blobs > 0 {
+        close(&mut fill);
+    }
+    Ok(written)
+}
+
 fn outcome(outlook: &Outlook, plan: &Plan, records: &impl LiveRecords) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let leases = &outlook.leases;
@@ -54,22 +85,17 @@ fn outcome(outlook: &Outlook, plan: &Plan, records: &impl LiveRecords) -> Result
             outcome.removed_packs += 1;
         }
     }
-    let mut rest = Plan {
-        packs: plan.packs.clone(),
-        retired: Vec::new(),
-        policy: plan.policy,
-    };
-    let written = |fill: Live| new_pack_bytes(outlook.framed, fill.blobs, fill.bytes);
+    let mut rest = going(plan);
     let mut free = outlook.free_bytes;
     loop {
-        let Round { goes, left, needs } = next_round(&rest, free);
+        let Round { goes, left, needs } = next_round(rest, &plan.policy, free);
         if goes.is_empty() {
-            (outcome.left_packs, outcome.needs_bytes) = (left, needs);
+            (outcome.left_packs, outcome.needs_bytes) = (left.len(), needs);
             break;
         }
+        rest = left;
         let before = outcome;
-        rest.packs.retain(|pack| !goes.contains_key(&pack.id));
-        for pack in goes.values() {
+        for pack in &goes {
             outcome.dead_blobs += pack.dead_blobs;
             if leases.living > 0 {
                 outcome.waiting_bytes += pack.bytes;
@@ -78,17 +104,7 @@ fn outcome(outlook: &Outlook, plan: &Plan, records: &impl LiveRecords) -> Result
                 outcome.removed_packs += 1;
             }
         }
-        let mut fill = Live::default();
-        for bytes in records.sizes(&copied(&goes))? {
-            fill.blobs += 1;
-            fill.bytes += bytes;
-            if pack::is_full(fill.blobs as usize, HEADER as u64 + fill.bytes) {
-                outcome.written_bytes += written(std::mem::take(&mut fill));
-            }
-        }
-        if fill.blobs > 0 {
-            outcome.written_bytes += written(fill);
-        }
+        outcome.written_bytes += copied_bytes(outlook.framed, &goes, records)?;
         free += outcome.removed_bytes - before.removed_bytes;
         free = free.saturating_sub(outcome.written_bytes - before.written_bytes);
     }

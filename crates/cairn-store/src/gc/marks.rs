@@ -21,6 +21,15 @@ pub struct Live {
 }
 
 impl Live {
+    /// Both together.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            blobs: self.blobs + more.blobs,
+            bytes: self.bytes + more.bytes,
+        }
+    }
+
     /// Bytes of these records without their headers.
     pub fn stored(&self) -> u64 {
         self.bytes - self.blobs * RECORD_HEADER as u64
@@ -32,9 +41,9 @@ pub trait LiveRecords {
     /// What is reachable of a pack.
     fn live(&self, pack: &PackId) -> Live;
 
-    /// Sizes of the records that are reachable in these packs, headers included, in the order of packs and
-    /// of their places in them.
-    fn sizes(&self, packs: &HashSet<PackId>) -> Result<Vec<u64>>;
+    /// Sizes of the records that are reachable in a pack, headers included, in the order of their places. They
+    /// come to what [`LiveRecords::live`] says.
+    fn sizes(&self, pack: &PackId) -> Result<Vec<u64>>;
 }
 
 impl LiveRecords for Marks {
@@ -42,9 +51,9 @@ impl LiveRecords for Marks {
         Self::live(self, pack)
     }
 
-    fn sizes(&self, packs: &HashSet<PackId>) -> Result<Vec<u64>> {
-        let mut slots = self.marked_in(packs)?;
-        slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));
+    fn sizes(&self, pack: &PackId) -> Result<Vec<u64>> {
+        let mut slots = self.marked_in(&HashSet::from([*pack]))?;
+        slots.sort_unstable_by_key(|(_, slot)| slot.offset);
         Ok(slots.iter().map(|(_, slot)| slot.record_bytes()).collect())
     }
 }

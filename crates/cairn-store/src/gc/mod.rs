@@ -1,7 +1,7 @@
 //! Mark and sweep over packs, beside running imports and readers.
 //!
 //! 1. The caller marks every blob that a row reaches, without a lock ([`Marks`]).
-//! 2. [`plan`] decides per pack: keep, drop, or rewrite what is live into a new pack.
+//! 2. [`Packs::plan`] decides per pack: keep, drop, or rewrite what is live into a new pack.
 //! 3. [`apply`] copies (no lock); then, in one short transaction, lets the caller mark what became
 //!    reachable meanwhile, spares packs that hold such blobs, puts the new packs and an index without
 //!    the old ones in the index, and retires the old ones.
@@ -22,7 +22,7 @@ mod sweep;
 pub use forecast::{Outlook, forecast};
 pub use marks::{Live, LiveRecords, Marks};
 pub use outcome::Outcome;
-pub use plan::{Action, PackPlan, Plan, dead_bytes, plan};
+pub use plan::{Action, PackPlan, Packs, Plan, dead_bytes};
 pub use policy::Policy;
 pub use sweep::{adopt_orphans, apply, reap};
 

@@ -41,6 +41,14 @@ pub struct PackPlan {
 }
 
 impl PackPlan {
+    /// What of it is reachable.
+    pub(super) fn live(&self) -> Live {
+        Live {
+            blobs: self.live_blobs,
+            bytes: self.live_bytes,
+        }
+    }
+
     /// Share of its records that is dead, by bytes.
     pub(super) fn dead_share(&self) -> f64 {
         self.dead_bytes as f64 / (self.dead_bytes + self.live_bytes).max(1) as f64
@@ -73,48 +81,61 @@ pub fn dead_bytes(row: &PackInfo, live: Live) -> u64 {
     }
 }
 
-/// Decides what to do with each pack. `rows` are those of the moment at which the marking began, `index` is the
-/// one that was marked.
-pub fn plan(
-    rows: &[(PackId, PackInfo)],
-    index: &Index,
-    records: &impl LiveRecords,
-    policy: Policy,
-) -> Plan {
-    let known: HashSet<PackId> = index.packs().collect();
-    let (mut packs, mut retired) = (Vec::new(), Vec::new());
-    for (id, row) in rows.iter().copied() {
-        if let Some(at) = row.retired {
-            retired.push((id, row.bytes, at));
-        } else if known.contains(&id) {
-            // A pack that came after the marking began is not in question.
-            let live = records.live(&id);
-            packs.push(PackPlan {
-                id,
+/// The packs that collections decide about, as they are at one moment.
+#[derive(Debug)]
+pub struct Packs {
+    /// Those in force, by id.
+    in_force: Vec<(PackId, PackInfo)>,
+    retired: Vec<(PackId, u64, u64)>,
+}
+
+impl Packs {
+    /// `rows` are those of the moment at which the marking began, `index` is the one that was marked.
+    pub fn new(rows: &[(PackId, PackInfo)], index: &Index) -> Self {
+        let known: HashSet<PackId> = index.packs().collect();
+        let (mut in_force, mut retired) = (Vec::new(), Vec::new());
+        for (id, row) in rows.iter().copied() {
+            if let Some(at) = row.retired {
+                retired.push((id, row.bytes, at));
+            } else if known.contains(&id) {
+                // A pack that came after the marking began is not in question.
+                in_force.push((id, row));
+            }
+        }
+        in_force.sort_unstable_by_key(|(id, _)| *id);
+        Self { in_force, retired }
+    }
+
+    /// Decides what to do with each pack.
+    pub fn plan(&self, records: &impl LiveRecords, policy: Policy) -> Plan {
+        let pack = |(id, row): &(PackId, PackInfo)| {
+            let live = records.live(id);
+            PackPlan {
+                id: *id,
                 bytes: row.bytes,
                 live_blobs: live.blobs,
                 live_bytes: live.bytes,
                 dead_blobs: u64::from(row.blobs).saturating_sub(live.blobs),
-                dead_bytes: dead_bytes(&row, live),
+                dead_bytes: dead_bytes(row, live),
                 action: Action::Keep,
-            });
-        }
-    }
-    packs.sort_unstable_by_key(|pack| pack.id);
-    let small = |p: &PackPlan| p.bytes < policy.small_pack_bytes;
-    let many_small = packs.iter().filter(|p| small(p)).count() > policy.small_packs_max;
-    for pack in &mut packs {
-        pack.action = match pack.live_blobs {
-            0 => Action::Drop,
-            _ if pack.dead_share() > policy.dead_share_max || (many_small && small(pack)) => {
-                Action::Rewrite
             }
-            _ => Action::Keep,
         };
-    }
-    Plan {
-        packs,
-        retired,
-        policy,
+        let mut packs: Vec<PackPlan> = self.in_force.iter().map(pack).collect();
+        let small = |p: &PackPlan| p.bytes < policy.small_pack_bytes;
+        let many_small = packs.iter().filter(|p| small(p)).count() > policy.small_packs_max;
+        for pack in &mut packs {
+            pack.action = match pack.live_blobs {
+                0 => Action::Drop,
+                _ if pack.dead_share() > policy.dead_share_max || (many_small && small(pack)) => {
+                    Action::Rewrite
+                }
+                _ => Action::Keep,
+            };
+        }
+        Plan {
+            packs,
+            retired: self.retired.clone(),
+            policy,
+        }
     }
 }

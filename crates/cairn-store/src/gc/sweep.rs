@@ -1,13 +1,13 @@
 //! Carries a plan out, and takes away what was retired.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use cairn_model::PackId;
 
 use super::marks::Marks;
 use super::outcome::Outcome;
 use super::plan::{PackPlan, Plan};
-use super::round::{Round, free_space, live_slots, next_round};
+use super::round::{Round, free_space, going, live_slots, next_round};
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lease;
@@ -30,7 +30,8 @@ pub fn apply<E: From<Error>>(
 ) -> Result<Outcome, E> {
     let _span = tracing::info_span!("sweep").entered();
     let mut outcome = Outcome::default();
-    let Round { goes, left, needs } = next_round(plan, free_space(store, &plan.policy)?);
+    let free = free_space(store, &plan.policy)?;
+    let Round { goes, left, needs } = next_round(going(plan), &plan.policy, free);
     let lease = store.lease()?;
     let fresh = copy_live(store, &lease, &marks, &goes)?;
     catch_up(&mut marks)?;
@@ -41,14 +42,14 @@ pub fn apply<E: From<Error>>(
             remark(txn, &mut marks)?;
             let mut goes = goes;
             // What became reachable while the rest was copied keeps its pack: it was not copied.
-            goes.retain(|id, plan| marks.live(id).blobs == plan.live_blobs);
+            goes.retain(|pack| marks.live(&pack.id).blobs == pack.live_blobs);
             let generation = index.generation() + 1;
-            for (id, pack) in &goes {
+            for pack in &goes {
                 outcome.dead_blobs += pack.dead_blobs;
-                if let Some(row) = PACKS.get(txn, id.as_bytes())? {
+                if let Some(row) = PACKS.get(txn, pack.id.as_bytes())? {
                     PACKS.put(
                         txn,
-                        id.as_bytes(),
+                        pack.id.as_bytes(),
                         &PackRowV1 {
                             retired: Some(generation),
                             ..row
@@ -65,7 +66,7 @@ pub fn apply<E: From<Error>>(
             }
             let mut list = index.list().clone();
             list.generation = generation;
-            list.hidden.extend(goes.keys());
+            list.hidden.extend(goes.iter().map(|pack| pack.id));
             let add = fresh.iter().filter_map(|p| p.segment.clone()).collect();
             Ok((!goes.is_empty() || !fresh.is_empty(), Edit { list, add }))
         },
@@ -82,7 +83,7 @@ pub fn apply<E: From<Error>>(
     Ok(Outcome {
         written_bytes: outcome.written_bytes,
         dead_blobs: outcome.dead_blobs,
-        left_packs: left,
+        left_packs: left.len(),
         needs_bytes: needs,
         ..reaped
     })
@@ -92,7 +93,7 @@ fn copy_live(
     store: &Store,
     lease: &lease::Lease,
     marks: &Marks,
-    goes: &HashMap<PackId, PackPlan>,
+    goes: &[PackPlan],
 ) -> Result<Vec<StagedPack>> {
     let slots = live_slots(marks, goes)?;
     let bytes = slots.iter().map(|(_, slot)| u64::from(slot.stored)).sum();

@@ -66,7 +66,7 @@ pub fn collect(store: &Store) -> Result<Outcome, Error> {
         mark_all(rows, &mut marks)?;
         Ok((marks, gc::pack_rows(rows)?))
     })?;
-    let plan = gc::plan(&packs, marks.index(), &marks, gc::Policy::default());
+    let plan = gc::Packs::new(&packs, marks.index()).plan(&marks, gc::Policy::default());
     gc::apply::<Error>(
         store,
         &plan,
