@@ -26,15 +26,23 @@ impl Repo {
         work: impl Fn() -> Result<T>,
         needs: impl Fn() -> Result<Option<u64>>,
     ) -> Result<T> {
-        let mut tries = 0;
+        let (mut tries, begun) = (0, Instant::now());
         loop {
             let before = self.room.written();
             let done = work();
             let Err(refused) = done else { return done };
-            if !self.room.has_refused() || tries == TRIES {
+            // Others may take what was made for this.
+            let is_last = match self.gc().others_write() {
+                true => begun.elapsed() > PATIENCE_MAX,
+                false => tries >= TRIES,
+            };
+            if !self.room.has_refused() || is_last {
                 return Err(refused);
             }
             tries += 1;
+            if tries > TRIES {
+                std::thread::sleep(PAUSE);
+            }
             let wrote = self.room.written() - before;
             let needs = needs()?.map(|bytes| bytes + bytes / BEYOND);
             if !self.gc().make_room_for(wrote, needs)? {
@@ -69,14 +77,18 @@ impl Gc<'_> {
                 continue;
             }
             let least = self.repo.room.missing(needs.unwrap_or(wrote))?;
+            // While somebody writes, no pack is freed: a look at images says nothing then.
+            let others = self.others_write();
             let more = self.images_for(missing, least)?;
-            // What others wrote so far is theirs, or nobody's soon.
-            if more.is_empty() && self.others_write() && waiting.goes_on(missing) {
+            if more.is_empty() {
+                let changed = self.repo.room.missing(needs.unwrap_or(guess))? != missing;
+                // What others wrote so far is theirs, or nobody's soon.
+                let is_open = others || changed || self.others_write();
+                if !is_open || !waiting.goes_on(missing) {
+                    return Ok(freed > 0 && needs.is_none());
+                }
                 std::thread::sleep(PAUSE);
                 continue;
-            }
-            if more.is_empty() {
-                return Ok(freed > 0 && needs.is_none());
             }
             let removed = self.remove_for_room(more)?;
             tracing::info!(images = removed, "images were removed to make room");

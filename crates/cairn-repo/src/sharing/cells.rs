@@ -9,7 +9,6 @@ use super::kept::Cell;
 use super::set::Holders;
 use super::sums::Sums;
 use super::table::Group;
-use super::update::blob_key;
 
 /// The parts of groups in packs.
 pub(super) struct Parts {
@@ -88,39 +87,6 @@ impl<'a> Cells<'a> {
             needed,
         }
     }
-
-    /// Sizes of the needed records that the directory of a pack names; none where it does not read.
-    fn listed(&self, pack: &PackId) -> Option<Vec<u64>> {
-        let directory = self.sums.store().pack(pack).ok()?.directory().ok()?;
-        let table = self.sums.table();
-        let mut sizes = Vec::new();
-        for slot in directory.slots {
-            let known = table.find(&blob_key(&slot.id));
-            if known.is_some_and(|number| self.is_needed[table.blobs[number].1 as usize]) {
-                sizes.push(slot.record_bytes());
-            }
-        }
-        Some(sizes)
-    }
-
-    /// The same from the index, all of which is read for it.
-    fn indexed(&self, pack: &PackId) -> cairn_store::Result<Vec<u64>> {
-        let table = self.sums.table();
-        let mut blobs = table.blobs.iter().peekable();
-        let mut records = Vec::new();
-        for location in self.sums.index().locations()? {
-            let location = location?;
-            let key = blob_key(&location.slot.id);
-            while blobs.next_if(|(other, _)| *other < key).is_some() {}
-            let known = blobs.peek().filter(|(other, _)| *other == key);
-            let is_needed = known.is_some_and(|(_, group)| self.is_needed[*group as usize]);
-            if location.pack == *pack && is_needed {
-                records.push((location.slot.offset, location.slot.record_bytes()));
-            }
-        }
-        records.sort_unstable();
-        Ok(records.into_iter().map(|(_, bytes)| bytes).collect())
-    }
 }
 
 impl LiveRecords for Cells<'_> {
@@ -130,14 +96,8 @@ impl LiveRecords for Cells<'_> {
     }
 
     fn sizes(&self, pack: &PackId) -> cairn_store::Result<Vec<u64>> {
-        let live = self.live(pack);
-        let is_right = |sizes: &Vec<u64>| {
-            sizes.len() as u64 == live.blobs && sizes.iter().sum::<u64>() == live.bytes
-        };
-        // A blob that two packs have is in one of them by the index.
-        match self.listed(pack).filter(is_right) {
-            Some(sizes) => Ok(sizes),
-            None => self.indexed(pack),
-        }
+        let records = self.sums.records()?.of(pack).iter();
+        let needed = records.filter(|record| self.is_needed[record.group as usize]);
+        Ok(needed.map(|record| u64::from(record.bytes)).collect())
     }
 }

@@ -15,10 +15,10 @@ use cairn_store::gc::Live;
 use super::sums::Sum;
 
 const MAGIC: &[u8; 8] = b"CAIRNSUM";
-const HEADER: usize = 48;
+pub(super) const HEADER: usize = 48;
 const GROUP: usize = 48;
 const CELL: usize = 36;
-const TRAILER: usize = 32;
+pub(super) const TRAILER: usize = 32;
 
 /// What the sums of groups were counted on.
 pub(super) type Key = [u8; 32];
@@ -41,14 +41,44 @@ pub(super) struct Counted {
     pub cells: Vec<Cell>,
 }
 
-pub(super) fn encode(counted: &Counted, key: &Key) -> Vec<u8> {
-    let bytes = HEADER + counted.own.len() * GROUP + counted.cells.len() * CELL + TRAILER;
-    let mut out = Vec::with_capacity(bytes);
-    out.extend_from_slice(MAGIC);
-    for count in [counted.own.len(), counted.cells.len()] {
+/// The header of a file with so many things of two kinds, and room for `bytes` behind it.
+pub(super) fn begin(magic: &[u8; 8], counts: [usize; 2], key: &Key, bytes: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER + bytes + TRAILER);
+    out.extend_from_slice(magic);
+    for count in counts {
         out.extend_from_slice(&(count as u32).to_le_bytes());
     }
     out.extend_from_slice(key);
+    out
+}
+
+/// The file with its trailer.
+pub(super) fn sealed(mut out: Vec<u8>) -> Vec<u8> {
+    out.extend_from_slice(blake3::hash(&out).as_bytes());
+    out
+}
+
+/// Counts and bytes of a file that was sealed with this key.
+pub(super) fn opened<'a>(
+    magic: &[u8; 8],
+    key: &Key,
+    bytes: &'a [u8],
+) -> Option<([usize; 2], &'a [u8])> {
+    let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER)?)?;
+    let (header, rest) = body.split_at_checked(HEADER)?;
+    let is_ours = header[..8] == *magic && header[16..] == *key;
+    if !is_ours || *blake3::hash(body).as_bytes() != hash {
+        return None;
+    }
+    Some((
+        [word(header, 8)? as usize, word(header, 12)? as usize],
+        rest,
+    ))
+}
+
+pub(super) fn encode(counted: &Counted, key: &Key) -> Vec<u8> {
+    let counts = [counted.own.len(), counted.cells.len()];
+    let mut out = begin(MAGIC, counts, key, counts[0] * GROUP + counts[1] * CELL);
     for (own, below) in counted.own.iter().zip(&counted.below) {
         for sum in [own, below] {
             for word in [sum.blobs, sum.stored, sum.raw] {
@@ -63,11 +93,10 @@ pub(super) fn encode(counted: &Counted, key: &Key) -> Vec<u8> {
             out.extend_from_slice(&word.to_le_bytes());
         }
     }
-    out.extend_from_slice(blake3::hash(&out).as_bytes());
-    out
+    sealed(out)
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
@@ -98,15 +127,9 @@ fn cell(bytes: &[u8]) -> Option<Cell> {
 
 /// What was counted on this key for so many groups, unless the bytes say anything else.
 pub(super) fn decode(bytes: &[u8], key: &Key, groups: usize) -> Option<Counted> {
-    let (body, hash) = bytes.split_at_checked(bytes.len().checked_sub(TRAILER)?)?;
-    let (header, rest) = body.split_at_checked(HEADER)?;
-    let is_ours = header[..8] == *MAGIC && header[16..] == *key;
-    if !is_ours || word(header, 8)? as usize != groups {
-        return None;
-    }
+    let ([found, of_cells], rest) = opened(MAGIC, key, bytes)?;
     let (sums, cells) = rest.split_at_checked(groups.checked_mul(GROUP)?)?;
-    let is_whole = (word(header, 12)? as usize).checked_mul(CELL)? == cells.len();
-    if !is_whole || *blake3::hash(body).as_bytes() != hash {
+    if found != groups || of_cells.checked_mul(CELL)? != cells.len() {
         return None;
     }
     let column = |at: usize| sums.chunks_exact(GROUP).map(move |group| sum(group, at));

@@ -14,6 +14,7 @@ mod cells;
 mod file;
 mod files;
 mod kept;
+mod records;
 mod set;
 mod sums;
 mod table;

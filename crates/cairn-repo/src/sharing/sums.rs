@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use cairn_layer::Layer;
 use cairn_model::PackId;
@@ -10,6 +11,7 @@ use cairn_store::{Index, Location, Store, StreamRef};
 
 use super::cells::{Cells, Parts};
 use super::kept::{self, Cell, Counted, Key};
+use super::records::Records;
 use super::set::Holders;
 use super::table::{BlobKey, Group, NONE, Table};
 use super::update::{blob_key, key_of_document, key_of_layer};
@@ -59,13 +61,16 @@ impl Owner {
 
 /// What the groups of a table come to.
 pub(crate) struct Sums<'a> {
-    store: &'a Store,
+    repo: &'a Repo,
+    key: Option<Key>,
     table: &'a Table,
     index: &'a Index,
     counted: Counted,
     /// By group: anybody there needs it; it is content of somebody there.
     alive: Vec<(bool, bool)>,
     parts: Parts,
+    /// Read where somebody asks for them.
+    records: OnceLock<Records>,
     numbers: HashMap<super::table::HolderKey, u32>,
 }
 
@@ -151,7 +156,9 @@ impl<'a> Sums<'a> {
         };
         Ok(Self {
             parts: Parts::new(&counted.cells, alive.iter().map(|(alive, _)| *alive)),
-            store: &repo.store,
+            records: OnceLock::new(),
+            repo,
+            key,
             counted,
             alive,
             numbers,
@@ -160,8 +167,27 @@ impl<'a> Sums<'a> {
         })
     }
 
-    pub(super) fn store(&self) -> &'a Store {
-        self.store
+    /// Records of the packs of this repository.
+    pub(super) fn records(&self) -> cairn_store::Result<&Records> {
+        if let Some(known) = self.records.get() {
+            return Ok(known);
+        }
+        let path = self.repo.layout().index().join("records");
+        let kept = |key: Key| {
+            let bytes = std::fs::read(&path).ok()?;
+            Records::decode(&bytes, &key, self.table.groups.len())
+        };
+        let records = match self.key.and_then(kept) {
+            Some(records) => records,
+            None => {
+                let found = Records::find(self.index, self.table)?;
+                if let Some(key) = self.key {
+                    self.repo.keep_derived(&path, &found.encode(&key));
+                }
+                found
+            }
+        };
+        Ok(self.records.get_or_init(|| records))
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -214,11 +240,6 @@ impl<'a> Sums<'a> {
                 true => join(above, group.holder),
                 false => above,
             })
-    }
-
-    /// The index that was looked in.
-    pub fn index(&self) -> &Index {
-        self.index
     }
 
     /// Number of the holder that a layer is.
