@@ -7,6 +7,8 @@ still be there), `rm` the removal of all snapshots until they are gone, `disk` w
 prepare and remove snapshots at once (tests/contract/examples/latency.rs), by way of containerd and, for Cairn, at its own
 socket: medians and 99th percentiles.
 """
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -30,19 +32,31 @@ address = "{0}/ttrpc.sock"
 [proxy_plugins.cairn]
 type = "snapshot"
 address = "{0}/cairn.sock"
+[proxy_plugins.cairn-packs]
+type = "snapshot"
+address = "{0}/cairn-packs.sock"
 """
+# Our servers, each with a repository of its own: options before the command, and for the making of that.
+SERVERS = {"cairn": ([], []), "cairn-packs": (["--driver", "packs"], ["--frames"])}
+SNAPSHOTTERS = ["overlayfs", "native", *SERVERS]
+# The same, asked by our own client as differs, too.
+DIFFERS = {"differ": ([], []), "differ-packs": (["--driver", "packs"], ["--frames"])}
 
 
 class Node:
-    """A containerd and a server of ours, with directories of their own."""
+    """A containerd and servers of ours, with directories of their own."""
 
     def __init__(self, program, place):
         self.place = place
         with open(os.path.join(place, "config.toml"), "w") as out:
             out.write(CONFIG.format(place))
-        self.repository = os.path.join(place, "repository")
-        serve = [program, "--root", self.repository, "serve", "--address", f"{place}/cairn.sock", "--state", f"{place}/views"]
-        self.server = subprocess.Popen(serve)
+        self.servers = []
+        for name, (options, made_with) in {**SERVERS, **DIFFERS}.items():
+            own = [program, "--root", os.path.join(place, name)]
+            subprocess.run([*own, "init", *made_with], check=True, stdout=subprocess.DEVNULL)
+            serve = [*own, *options, "serve", "--address", f"{place}/{name}.sock", "--state", f"{place}/views",
+                     "--containerd", f"{place}/containerd.sock"]
+            self.servers.append(subprocess.Popen(serve))
         log = open(os.path.join(place, "containerd.log"), "w")
         self.containerd = subprocess.Popen(["containerd", "-c", f"{place}/config.toml"], stdout=log, stderr=log)
         until(lambda: self.try_ctr("version").returncode == 0)
@@ -63,13 +77,31 @@ class Node:
 
     def socket(self, snapshotter):
         """Where a snapshotter answers by itself."""
-        return f"{self.place}/cairn.sock" if snapshotter == "cairn" else None
+        return f"{self.place}/{snapshotter}.sock" if snapshotter in {**SERVERS, **DIFFERS} else None
 
     def unpack(self, snapshotter, manifest):
         start = time.monotonic()
         # The option of the command itself: that of `snapshot` does not reach it.
         self.ctr("snapshot", "unpack", "--snapshotter", snapshotter, manifest)
         return time.monotonic() - start
+
+    def layers(self, manifest):
+        """Media type, digest, size and chain id of each layer, lowest first."""
+        manifest = json.loads(self.ctr("content", "get", manifest))
+        config = json.loads(self.ctr("content", "get", manifest["config"]["digest"]))
+        chain, lines = None, []
+        for layer, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"]):
+            both = f"{chain} {diff_id}".encode()
+            chain = f"sha256:{hashlib.sha256(both).hexdigest()}" if chain else diff_id
+            lines.append(f"{layer['mediaType']} {layer['digest']} {layer['size']} {chain}")
+        return "\n".join(lines)
+
+    def apply(self, snapshotter, manifest, client):
+        """Seconds for unpacking by our differ."""
+        done = subprocess.run([client, self.socket(snapshotter), "default"], input=self.layers(manifest), capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"unpack: {done.stderr.strip()[-500:]}")
+        return float(done.stdout.split()[0])
 
     def snapshots(self, snapshotter):
         return [line.split()[0] for line in self.ctr("snapshot", "--snapshotter", snapshotter, "ls").splitlines()[1:]]
@@ -85,12 +117,12 @@ class Node:
         return time.monotonic() - start
 
     def size(self, snapshotter):
-        if snapshotter == "cairn":
-            return disk_bytes(self.repository)
+        if snapshotter in {**SERVERS, **DIFFERS}:
+            return disk_bytes(os.path.join(self.place, snapshotter))
         return disk_bytes(f"{self.place}/root/io.containerd.snapshotter.v1.{snapshotter}")
 
     def close(self):
-        for child in (self.containerd, self.server):
+        for child in (self.containerd, *self.servers):
             child.send_signal(signal.SIGTERM)
             child.wait()
         for repository in os.scandir(f"{self.place}/views"):
@@ -129,9 +161,15 @@ def measure(node, snapshotter, manifests):
     return figures
 
 
+def measure_differ(node, snapshotter, manifests, client):
+    times = [node.apply(snapshotter, manifest, client) for manifest in manifests]
+    figures = {"first": times[0], "next": statistics.mean(times[1:] or [0]), "disk": node.size(snapshotter) / MEGABYTE}
+    return {**figures, "again": sum(node.apply(snapshotter, manifest, client) for manifest in manifests), "rm": 0}
+
+
 def containerd(program, archives, rounds, scratch, client):
-    """Prints the table; `client` is the program that measures calls, if it is built."""
-    rows = {"overlayfs": [], "native": [], "cairn": []}
+    """Prints the table; `client` is the program that measures calls, if it is built, beside that which asks our differ."""
+    rows = {name: [] for name in [*SNAPSHOTTERS, *(DIFFERS if client else [])]}
     for _ in range(rounds):
         place = tempfile.mkdtemp(dir=scratch)
         node = Node(program, place)
@@ -139,10 +177,13 @@ def containerd(program, archives, rounds, scratch, client):
             for archive in archives:
                 node.ctr("image", "import", "--no-unpack", archive)
             manifests = node.manifests()
-            for snapshotter, all_figures in rows.items():
-                all_figures.append(measure(node, snapshotter, manifests))
+            for snapshotter in SNAPSHOTTERS:
+                rows[snapshotter].append(measure(node, snapshotter, manifests))
             if client:
-                calls(node, rows, manifests[-1], client)
+                unpack = os.path.join(os.path.dirname(client), "unpack")
+                for name in DIFFERS:
+                    rows[name].append(measure_differ(node, name, manifests, unpack))
+                calls(node, client)
         finally:
             node.close()
             shutil.rmtree(place)
@@ -154,14 +195,14 @@ def containerd(program, archives, rounds, scratch, client):
         print(f"{snapshotter:12}" + "".join(f"{median:12.2f}" for median in medians))
 
 
-def calls(node, snapshotters, manifest, client):
-    print(f"\n{'ms':20}{'prepare':>10}{'p99':>8}{'remove':>10}{'p99':>8}")
-    for snapshotter in snapshotters:
-        node.unpack(snapshotter, manifest)
-        sockets = {snapshotter: f"{node.place}/containerd.sock", f"{snapshotter} itself": node.socket(snapshotter)}
-        for name, socket in sockets.items():
-            for clients in (1, 8) if socket else ():
-                times = latency(client, socket, snapshotter, "", clients, 100)
-                numbers = times["prepare"] + times["remove"]
-                print(f"{name} x{clients}".ljust(20) + "".join(f"{n:{w}.2f}" for n, w in zip(numbers, (10, 8, 10, 8))))
-        node.drop(snapshotter)
+def calls(node, client):
+    print(f"\n{'ms':24}{'prepare':>10}{'p99':>8}{'remove':>10}{'p99':>8}")
+    # A containerd removes what its snapshotters have and it does not know: our own sockets are asked where it has none.
+    sockets = {name: f"{node.place}/containerd.sock" for name in SNAPSHOTTERS}
+    sockets.update({name: node.socket(name) for name in DIFFERS})
+    for name, socket in sockets.items():
+        for clients in (1, 8):
+            times = latency(client, socket, name, "", clients, 100)
+            numbers = times["prepare"] + times["remove"]
+            label = f"{name}{' itself' if name in DIFFERS else ''} x{clients}"
+            print(label.ljust(24) + "".join(f"{n:{w}.2f}" for n, w in zip(numbers, (10, 8, 10, 8))))

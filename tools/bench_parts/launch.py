@@ -85,16 +85,30 @@ def bwrap(tree, place):
     return Peer("bwrap", lambda n: ["bwrap", *options, "/bin/begun"])
 
 
+# podman's usual ones, and those it takes from the host, are above what a machine may allow.
+PODMAN_LIMITS = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
+
+
+def podman_command(place):
+    """podman with directories of its own."""
+    return ["podman", "--root", os.path.join(place, "podman"), "--runroot", os.path.join(place, "podman-run"),
+            "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc"]
+
+
+def wait_for_socket(address):
+    for _ in range(200):
+        if os.path.exists(address):
+            break
+        time.sleep(0.05)
+
+
 def podman(tree, place):
-    own = ["podman", "--root", os.path.join(place, "podman"), "--runroot", os.path.join(place, "podman-run"),
-           "--cgroup-manager", "cgroupfs", "--events-backend", "none", "--runtime", "runc"]
+    own = podman_command(place)
     archive = os.path.join(place, "tree.tar")
     quiet(["tar", "-C", tree, "-cf", archive, "."])
     quiet([*own, "import", archive, "bench"])
     os.unlink(archive)
-    # Its usual ones, and those it takes from the host, are above what a machine may allow.
-    limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"]
-    return Peer("podman", lambda n: [*own, "run", "--rm", "--network", "none", *limits, "bench", "/bin/begun"])
+    return Peer("podman", lambda n: [*own, "run", "--rm", "--network", "none", *PODMAN_LIMITS, "bench", "/bin/begun"])
 
 
 def containerd(tree, place):
@@ -103,10 +117,7 @@ def containerd(tree, place):
     address = os.path.join(own, "socket")
     daemon = subprocess.Popen(["containerd", "--root", os.path.join(own, "root"), "--state", os.path.join(own, "state"),
                                "--address", address], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(200):
-        if os.path.exists(address):
-            break
-        time.sleep(0.05)
+    wait_for_socket(address)
     ctr = ["ctr", "--address", address]
     archive = os.path.join(place, "image.tar")
     quiet([os.environ["BENCH_CAIRN"], "export", "bench", "-o", archive])

@@ -333,3 +333,36 @@ fn a_foreground_container_can_be_watched_and_a_killed_monitor_is_told() {
     assert!(String::from_utf8_lossy(&seen.stderr).contains("monitor was killed"));
     cairn.ok(&["rm", "-f", "c"]);
 }
+
+#[test]
+fn a_container_that_is_started_again_is_left_by_detach_keys_too() {
+    if !is_root() {
+        skip!("needs root");
+    }
+    let cairn = shell();
+    let script = "echo first; while read line; do echo got-$line; done; exit 6";
+    let command = ["shell", "/bin/sh", "-c", script];
+    cairn.ok(&[&["create", "-it", "--name", "c"][..], &command].concat());
+    let start = ["start", "-ai", "--detach-keys", "ctrl-x", "c"];
+    let (screen, mut child) = on_screen(&cairn, &start);
+    eventually("nothing of its output is missed", || screen.shows("first"));
+    screen.types(b"one\n");
+    eventually("it answers", || screen.shows("got-one"));
+    screen.types(b"\x18");
+    assert_eq!(ended(&mut child), Some(0));
+    eventually("it says so", || screen.shows("still running"));
+    assert_eq!(status(&cairn), "running");
+    let (_, mut child) = on_screen(&cairn, &start);
+    assert_eq!(ended(&mut child), Some(2), "it runs already");
+    let (screen, mut child) = on_screen(&cairn, &["attach", "c"]);
+    attached(&child);
+    screen.types(b"\x04");
+    assert_eq!(ended(&mut child), Some(6));
+    // Keys are typed at a terminal, and the container has to have one.
+    cairn.fails(&start, 2, "not a terminal");
+    cairn.ok(&["create", "--name", "plain", "shell", "/bin/sh"]);
+    let plain = ["start", "-ai", "--detach-keys", "ctrl-x", "plain"];
+    let (screen, mut child) = on_screen(&cairn, &plain);
+    assert_eq!(ended(&mut child), Some(2));
+    eventually("it says why", || screen.shows("not made with -it"));
+}

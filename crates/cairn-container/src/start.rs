@@ -18,6 +18,11 @@ impl Prepared {
         &self.name
     }
 
+    /// True where it has a terminal and keeps its standard input open.
+    pub fn is_interactive(&self) -> bool {
+        self.spec.terminal && self.spec.interactive
+    }
+
     /// Its id.
     pub fn id(&self) -> &str {
         &self.id

@@ -163,6 +163,36 @@ fn can_be_lost(lost: &str, long: bool) {
     store.db().verify().unwrap();
 }
 
+/// Packs below `root` that this process has open though they are unlinked: their space is not free.
+fn held_packs(root: &Path) -> usize {
+    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let links = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    links
+        .filter(|link| {
+            link.starts_with(root) && link.to_string_lossy().ends_with(".pack (deleted)")
+        })
+        .count()
+}
+
+#[test]
+fn a_pack_that_was_read_gives_its_space_back_when_it_is_collected() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let other = open(dir.path());
+    let ids = put(&store, "a", 0..50);
+    for reader in [&store, &other] {
+        reader.reload_index().unwrap();
+        assert_eq!(reader.get(&ids[3]).unwrap(), blob(3));
+    }
+    remove(&store, "a").unwrap();
+    collect(&store).unwrap();
+    assert_eq!(store.pack_rows().unwrap().len(), 0, "it is collected");
+    // What another process has open goes as soon as that looks at the index.
+    assert_eq!(held_packs(dir.path()), 1);
+    other.reload_index().unwrap();
+    assert_eq!(held_packs(dir.path()), 0);
+}
+
 #[test]
 fn a_missing_blob_stops_the_sweep() {
     let dir = tempfile::tempdir().unwrap();

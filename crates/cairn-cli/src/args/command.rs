@@ -206,6 +206,9 @@ pub enum Command {
         /// With -a, keep standard input open
         #[arg(short, long, requires = "attach")]
         interactive: bool,
+        /// With -ai, keys that leave the container running: characters or ctrl-KEY, with commas
+        #[arg(long, value_name = "KEYS", requires = "interactive")]
+        detach_keys: Option<String>,
     },
     /// Connect to the standard streams of a running container
     #[command(after_help = "Example:\n  cairn attach --detach-keys ctrl-x shell")]

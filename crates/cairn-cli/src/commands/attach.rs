@@ -10,16 +10,27 @@ use crate::output::{self, Usage};
 
 /// `cairn attach`
 pub fn attach(env: &Env, args: &Attach) -> Result<u8> {
-    let keys = match &args.detach_keys {
-        Some(text) => DetachKeys::parse(text).map_err(|e| Usage(e.to_string()))?,
-        None => DetachKeys::default(),
-    };
+    let keys = args.detach_keys.as_deref().map(keys).transpose()?;
+    let keys = keys.unwrap_or_default();
     let name = &args.container;
     let repo = env.open()?;
     let found = Attaching::find(&repo, name, !args.no_stdin, keys, args.sig_proxy)?;
     // From here on nothing holds the database.
     drop(repo);
     outcome(found.attach()?, name)
+}
+
+fn keys(text: &str) -> Result<DetachKeys> {
+    Ok(DetachKeys::parse(text).map_err(|e| Usage(e.to_string()))?)
+}
+
+/// The keys that leave what has this process's terminal.
+pub fn keys_at_terminal(text: &str) -> Result<DetachKeys> {
+    let keys = keys(text)?;
+    match std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        true => Ok(keys),
+        false => Err(Usage("--detach-keys: standard input is not a terminal".into()).into()),
+    }
 }
 
 /// The exit code of a client of container `name`, or the words for why it has none.

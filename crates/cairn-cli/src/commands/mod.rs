@@ -254,7 +254,11 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
             containers,
             attach,
             interactive,
-        } => return start::start(&env, &containers, attach, interactive),
+            detach_keys,
+        } => {
+            let attach = attach.then_some((interactive, detach_keys.as_deref()));
+            return start::start(&env, &containers, attach);
+        }
         Command::Restart { containers, time } => return start::restart(&env, &containers, time),
         Command::Attach(args) => return attach::attach(&env, &args),
         Command::Exec(args) => return exec::exec(&env, args),

@@ -84,14 +84,10 @@ fn detach_keys(args: &Run) -> Result<Option<DetachKeys>> {
     let Some(text) = args.detach_keys.as_deref().filter(|_| !args.detach) else {
         return Ok(None);
     };
-    let keys = DetachKeys::parse(text).map_err(|e| Usage(e.to_string()))?;
     if !(args.interactive && args.tty) {
         return Err(Usage("--detach-keys needs -it: keys are typed at a terminal".into()).into());
     }
-    if !std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        return Err(Usage("--detach-keys: standard input is not a terminal".into()).into());
-    }
-    Ok(Some(keys))
+    attach::keys_at_terminal(text).map(Some)
 }
 
 /// A container of an image that is pulled where it has to be.

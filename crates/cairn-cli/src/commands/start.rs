@@ -4,27 +4,37 @@ use anyhow::Result;
 use cairn_container::{self as container, Interrupts};
 use cairn_repo::Repo;
 
-use super::Env;
 use super::stop::{patience, told};
+use super::{Env, attach};
 use crate::output::Usage;
 
-/// `cairn start`
-pub fn start(env: &Env, names: &[String], attach: bool, interactive: bool) -> Result<u8> {
-    let interrupts = Interrupts::watch(env.root.clone())?;
-    let repo = env.open()?;
-    if !attach {
-        let started = all(&repo, names, &interrupts);
+/// `cairn start`; in the foreground with `attach`: whether with standard input, and the keys that leave it.
+pub fn start(env: &Env, names: &[String], attach: Option<(bool, Option<&str>)>) -> Result<u8> {
+    let Some((interactive, keys)) = attach else {
+        let interrupts = Interrupts::watch(env.root.clone())?;
+        let started = all(&env.open()?, names, &interrupts);
         return told(env, "started", started);
-    }
+    };
     let [name] = names else {
         return Err(Usage("-a takes one container".into()).into());
     };
-    match container::again(&repo, name, false, interactive)? {
-        None => Err(Usage(format!("container {name} is running already")).into()),
-        Some(prepared) => {
-            // From here on nothing holds the database.
-            drop(repo);
-            Err(prepared.become_monitor(&interrupts).into())
+    let keys = keys.map(attach::keys_at_terminal).transpose()?;
+    let interrupts = Interrupts::watch(env.root.clone())?;
+    let repo = env.open()?;
+    // One can leave only what goes on without this process.
+    let Some(prepared) = container::again(&repo, name, keys.is_some(), interactive)? else {
+        return Err(Usage(format!("container {name} is running already")).into());
+    };
+    // From here on nothing holds the database.
+    drop(repo);
+    match keys {
+        None => Err(prepared.become_monitor(&interrupts).into()),
+        Some(keys) if prepared.is_interactive() => {
+            attach::outcome(prepared.start_attached(&interrupts, keys)?, name)
+        }
+        Some(_) => {
+            let why = format!("--detach-keys: container {name} was not made with -it");
+            Err(Usage(why).into())
         }
     }
 }

@@ -106,7 +106,7 @@ impl GcPlan<'_> {
 
 impl GcReport {
     pub(super) fn add(&mut self, outcome: &gc::Outcome) {
-        self.freed_bytes += outcome.removed_bytes.saturating_sub(outcome.written_bytes);
+        self.freed_bytes += outcome.freed_bytes();
         self.removed_packs += outcome.removed_packs;
         self.written_bytes += outcome.written_bytes;
         self.dead_blobs += outcome.dead_blobs;

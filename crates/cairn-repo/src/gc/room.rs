@@ -6,7 +6,7 @@ use cairn_model::Digest;
 
 use super::Gc;
 use crate::error::{At, Result};
-use crate::files::disk_bytes;
+use crate::files::disk_bytes_of;
 use crate::retention::{Candidate, Decision, decide};
 
 use crate::time;
@@ -22,7 +22,7 @@ impl Gc<'_> {
         let disk = rustix::fs::statvfs(root)
             .map_err(std::io::Error::from)
             .at("stat", root)?;
-        let used = disk_bytes(root, self.repo.watch())?;
+        let used = disk_bytes_of(root, |_| true, self.repo.watch())?;
         Ok(retention.missing(used, disk.f_bavail * disk.f_frsize))
     }
 

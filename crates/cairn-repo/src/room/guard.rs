@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use cairn_model::Watch;
 use cairn_store::Room;
-use cairn_store::layout::{Part, TOP_LEVEL};
+use cairn_store::layout::Part;
 use rustix::fs::statvfs;
 
 use crate::error::{At, Result};
-use crate::files::disk_bytes;
+use crate::files::disk_bytes_of;
 use crate::retention::Retention;
 
 /// Bytes that may be written before the disk is looked at again. Of what is left only a part is given out at a
@@ -98,11 +98,7 @@ impl Guard {
     /// What the repository takes on the disk.
     fn used(&self, state: &mut State) -> Result<u64> {
         let many = |part| matches!(part, Part::Cache | Part::Heads | Part::Volumes);
-        let sum = |slow: bool| -> Result<u64> {
-            let places = TOP_LEVEL.iter().filter(|place| many(place.part) == slow);
-            let places = places.map(|place| self.root.join(place.name));
-            places.map(|path| disk_bytes(&path, &self.watch)).sum()
-        };
+        let sum = |slow: bool| disk_bytes_of(&self.root, |part| many(part) == slow, &self.watch);
         let slow = match state.believed {
             Some((since, bytes)) if since.elapsed() < BELIEVED => bytes,
             _ => sum(true)?,

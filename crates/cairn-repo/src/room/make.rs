@@ -26,16 +26,14 @@ impl Repo {
         work: impl Fn() -> Result<T>,
         needs: impl Fn() -> Result<Option<u64>>,
     ) -> Result<T> {
-        let (mut tries, begun) = (0, Instant::now());
+        let (mut tries, mut others, begun) = (0, false, Instant::now());
         loop {
             let before = self.room.written();
             let done = work();
             let Err(refused) = done else { return done };
             // Others may take what was made for this.
-            let is_last = match self.gc().others_write() {
-                true => begun.elapsed() > PATIENCE_MAX,
-                false => tries >= TRIES,
-            };
+            others |= self.gc().others_write();
+            let is_last = tries >= TRIES && !(others && begun.elapsed() < PATIENCE_MAX);
             if !self.room.has_refused() || is_last {
                 return Err(refused);
             }
@@ -77,13 +75,11 @@ impl Gc<'_> {
                 continue;
             }
             let least = self.repo.room.missing(needs.unwrap_or(wrote))?;
-            // While somebody writes, no pack is freed: a look at images says nothing then.
-            let others = self.others_write();
-            let more = self.images_for(missing, least)?;
+            let (more, may_be_more) = self.images_for(missing, least)?;
             if more.is_empty() {
                 let changed = self.repo.room.missing(needs.unwrap_or(guess))? != missing;
                 // What others wrote so far is theirs, or nobody's soon.
-                let is_open = others || changed || self.others_write();
+                let is_open = may_be_more || changed || self.others_write();
                 if !is_open || !waiting.goes_on(missing) {
                     return Ok(freed > 0 && needs.is_none());
                 }
@@ -121,19 +117,21 @@ impl Gc<'_> {
     }
 
     /// The images to remove so that `wanted` bytes are freed, or all that may go where that frees `least`; none
-    /// where it would not help, or where there are no limits that ask for it.
-    fn images_for(&self, wanted: u64, least: u64) -> Result<Vec<Decision>> {
+    /// where it would not help, or where there are no limits that ask for it. Also whether it may help later: while
+    /// somebody else writes, no pack is freed.
+    fn images_for(&self, wanted: u64, least: u64) -> Result<(Vec<Decision>, bool)> {
         if !self.repo.options.retention.has_limits() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), false));
         }
         let images = self.least_used(wanted)?;
         let ids = images.iter().map(|image| image.id).collect();
-        let freed = self
+        let policy = self.repo.options.gc;
+        let (would, _) = self
             .repo
-            .with_removals(|all| self.repo.freed_together(all, &ids))?;
-        match freed >= least {
-            true => Ok(images),
-            false => Ok(Vec::new()),
+            .with_removals(|all| self.repo.collected_without(all, &ids, policy))?;
+        match would.freed_bytes() >= least {
+            true => Ok((images, false)),
+            false => Ok((Vec::new(), would.waiting_bytes > 0)),
         }
     }
 

@@ -101,7 +101,7 @@ impl Repo {
     /// Bytes that the removal of these images and a collection would free.
     pub(crate) fn freed_together(&self, all: &Removals<'_>, ids: &HashSet<Digest>) -> Result<u64> {
         let (would, _) = self.collected_without(all, ids, self.options.gc)?;
-        Ok(freed(&would))
+        Ok(would.freed_bytes())
     }
 
     /// What a collection would come to once these images are gone, and how many bytes of packs would be dead then.
@@ -126,12 +126,8 @@ impl Repo {
     fn freed_without(&self, all: &Removals<'_>, gone: &Holders, policy: gc::Policy) -> Result<u64> {
         let left = all.sums.without(gone);
         let plan = all.packs.plan(&left, policy);
-        Ok(freed(&all.outlook.forecast(&plan, &left)?))
+        Ok(all.outlook.forecast(&plan, &left)?.freed_bytes())
     }
-}
-
-fn freed(would: &gc::Outcome) -> u64 {
-    would.removed_bytes.saturating_sub(would.written_bytes)
 }
 
 impl<'a> Removals<'a> {

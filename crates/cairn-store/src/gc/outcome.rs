@@ -18,3 +18,10 @@ pub struct Outcome {
     /// Bytes that have to be free for one of these, where that is what is missing.
     pub needs_bytes: Option<u64>,
 }
+
+impl Outcome {
+    /// Bytes by which the packs became less.
+    pub fn freed_bytes(&self) -> u64 {
+        self.removed_bytes.saturating_sub(self.written_bytes)
+    }
+}

@@ -152,6 +152,7 @@ pub fn reap(store: &Store) -> Result<Outcome> {
     // which the next collection removes, never a file that nothing names.
     for id in &gone {
         store.disk().unlink(&store.pack_path(id))?;
+        store.let_go_of(id);
     }
     outcome.removed_bytes += lease::bury(&root, store.disk(), &leases)?;
     if !gone.is_empty() {

@@ -1,6 +1,6 @@
 //! Packs that are open, a few at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cairn_model::{Class, PackId};
@@ -53,6 +53,15 @@ impl OpenPacks {
     /// Lets go of a pack.
     pub fn forget(&self, id: &PackId) {
         self.opened().remove(id);
+    }
+
+    /// Lets go of all packs but those that `stays` says.
+    pub fn retain(&self, stays: impl FnOnce() -> HashSet<PackId>) {
+        let mut opened = self.opened();
+        if !opened.is_empty() {
+            let stays = stays();
+            opened.retain(|id, _| stays.contains(id));
+        }
     }
 
     fn opened(&self) -> MutexGuard<'_, HashMap<PackId, Arc<PackReader>>> {

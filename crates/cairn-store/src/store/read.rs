@@ -25,7 +25,17 @@ impl Store {
         let before = self.index();
         let fresh = Arc::new(Index::open(&self.index_dir(), Some(&before))?);
         *self.0.index.write().unwrap_or_else(PoisonError::into_inner) = fresh.clone();
+        if fresh.generation() != before.generation() {
+            // One that is unlinked gives its space back when nobody has it open any more.
+            let in_force = fresh.packs().filter(|id| !fresh.hidden().contains(id));
+            self.0.packs.retain(|| in_force.collect());
+        }
         Ok(fresh)
+    }
+
+    /// Closes a pack if it is open.
+    pub(crate) fn let_go_of(&self, id: &PackId) {
+        self.0.packs.forget(id);
     }
 
     /// An open pack.
