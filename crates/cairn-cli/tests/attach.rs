@@ -141,6 +141,18 @@ fn detach_keys_leave_a_terminal_that_can_be_taken_up_again() {
     );
 }
 
+/// A command in the foreground that says first, and answers: it is left by its key, and the container `c` goes on.
+fn is_left_by_ctrl_x(cairn: &Cairn, command: &[&str]) {
+    let (screen, mut child) = on_screen(cairn, command);
+    eventually("nothing of its output is missed", || screen.shows("first"));
+    screen.types(b"one\n");
+    eventually("it answers", || screen.shows("got-one"));
+    screen.types(b"\x18");
+    assert_eq!(ended(&mut child), Some(0));
+    eventually("it says so", || screen.shows("still running"));
+    assert_eq!(status(cairn), "running");
+}
+
 #[test]
 fn a_container_in_the_foreground_is_left_by_detach_keys_too() {
     if !is_root() {
@@ -150,14 +162,7 @@ fn a_container_in_the_foreground_is_left_by_detach_keys_too() {
     let run = ["run", "-it", "--name", "c", "--detach-keys", "ctrl-x"];
     let script = "echo first; while read line; do echo got-$line; done; exit 6";
     let command = ["shell", "/bin/sh", "-c", script];
-    let (screen, mut child) = on_screen(&cairn, &[&run[..], &command].concat());
-    eventually("nothing of its output is missed", || screen.shows("first"));
-    screen.types(b"one\n");
-    eventually("it answers", || screen.shows("got-one"));
-    screen.types(b"\x18");
-    assert_eq!(ended(&mut child), Some(0));
-    eventually("it says so", || screen.shows("still running"));
-    assert_eq!(status(&cairn), "running");
+    is_left_by_ctrl_x(&cairn, &[&run[..], &command].concat());
     let (screen, mut child) = on_screen(&cairn, &["attach", "c"]);
     attached(&child);
     screen.types(b"\x04");
@@ -344,14 +349,7 @@ fn a_container_that_is_started_again_is_left_by_detach_keys_too() {
     let command = ["shell", "/bin/sh", "-c", script];
     cairn.ok(&[&["create", "-it", "--name", "c"][..], &command].concat());
     let start = ["start", "-ai", "--detach-keys", "ctrl-x", "c"];
-    let (screen, mut child) = on_screen(&cairn, &start);
-    eventually("nothing of its output is missed", || screen.shows("first"));
-    screen.types(b"one\n");
-    eventually("it answers", || screen.shows("got-one"));
-    screen.types(b"\x18");
-    assert_eq!(ended(&mut child), Some(0));
-    eventually("it says so", || screen.shows("still running"));
-    assert_eq!(status(&cairn), "running");
+    is_left_by_ctrl_x(&cairn, &start);
     let (_, mut child) = on_screen(&cairn, &start);
     assert_eq!(ended(&mut child), Some(2), "it runs already");
     let (screen, mut child) = on_screen(&cairn, &["attach", "c"]);

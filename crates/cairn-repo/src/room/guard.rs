@@ -17,6 +17,8 @@ use crate::retention::Retention;
 /// time, since others may write, too.
 const STEP_BYTES: u64 = 8 << 20;
 const WRITERS: u64 = 8;
+/// A limit is given out in at least so many steps.
+const STEPS_MIN: u64 = 512;
 /// How long it is believed what views, heads and volumes take: they have many files.
 const BELIEVED: Duration = Duration::from_secs(5);
 /// The most that is left free on a disk without a limit, for what has to be written to remove anything.
@@ -148,7 +150,12 @@ impl Room for Guard {
             state.refused = true;
             return Err(limit.to_owned());
         }
-        state.left = (room / WRITERS).min(STEP_BYTES).saturating_sub(bytes);
+        // What one is given others do not see until it is written.
+        let step = self
+            .retention
+            .used_max
+            .map_or(STEP_BYTES, |max| STEP_BYTES.min(max / STEPS_MIN));
+        state.left = (room / WRITERS).min(step).saturating_sub(bytes);
         Ok(())
     }
 
