@@ -84,21 +84,30 @@ impl Guard {
         Ok(over.max(short))
     }
 
-    /// Bytes that are free, and that are to stay so.
-    fn disk(&self) -> Result<(u64, u64)> {
+    /// Bytes that are free, and those of all there are.
+    fn free(&self) -> Result<(u64, u64)> {
         let found = statvfs(&self.root).at("stat", &self.root)?;
         // Of some file systems, ramfs among them, nothing is known.
-        if found.f_blocks == 0 {
-            return Ok((u64::MAX, 0));
+        Ok(match found.f_blocks {
+            0 => (u64::MAX, 0),
+            all => (found.f_bavail * found.f_frsize, all * found.f_frsize),
+        })
+    }
+
+    /// Bytes that are free, and that are to stay so.
+    fn disk(&self) -> Result<(u64, u64)> {
+        let (free, all) = self.free()?;
+        if all == 0 {
+            return Ok((free, 0));
         }
-        let all = found.f_blocks * found.f_frsize;
         let floor = FLOOR_BYTES.min(all / 64);
         let wanted = self.retention.free_min.unwrap_or(0).max(floor);
-        Ok((found.f_bavail * found.f_frsize, wanted))
+        Ok((free, wanted))
     }
 
     /// What the repository takes on the disk.
     fn used(&self, state: &mut State) -> Result<u64> {
+        let (before, _) = self.free()?;
         let many = |part| matches!(part, Part::Cache | Part::Heads | Part::Volumes);
         let sum = |slow: bool| disk_bytes_of(&self.root, |part| many(part) == slow, &self.watch);
         let slow = match state.believed {
@@ -106,7 +115,10 @@ impl Guard {
             _ => sum(true)?,
         };
         state.believed.get_or_insert((Instant::now(), slow));
-        Ok(slow + sum(false)?)
+        let fast = sum(false)?;
+        // A walk takes its time: what was written meanwhile it may have missed.
+        let written = before.saturating_sub(self.free()?.0);
+        Ok(slow + fast + written)
     }
 
     /// Bytes that may be written now, and the limit that says so.
