@@ -78,7 +78,7 @@ impl Records {
         let counts = [self.packs.len(), self.records.len()];
         let mut out = begin(MAGIC, counts, key, counts[0] * PACK + counts[1] * RECORD);
         let mut packs: Vec<_> = self.packs.iter().collect();
-        packs.sort_unstable_by_key(|(_, range)| range.start);
+        packs.sort_unstable_by_key(|(_, range)| (range.start, range.end));
         for (pack, range) in packs {
             out.extend_from_slice(pack.as_bytes());
             out.extend_from_slice(&(range.len() as u32).to_le_bytes());
