@@ -41,6 +41,7 @@ SERVERS = {"cairn": ([], []), "cairn-packs": (["--driver", "packs"], ["--frames"
 SNAPSHOTTERS = ["overlayfs", "native", *SERVERS]
 # The same, asked by our own client as differs, too.
 DIFFERS = {"differ": ([], []), "differ-packs": (["--driver", "packs"], ["--frames"])}
+OURS = {**SERVERS, **DIFFERS}
 
 
 class Node:
@@ -51,7 +52,7 @@ class Node:
         with open(os.path.join(place, "config.toml"), "w") as out:
             out.write(CONFIG.format(place))
         self.servers = []
-        for name, (options, made_with) in {**SERVERS, **DIFFERS}.items():
+        for name, (options, made_with) in OURS.items():
             own = [program, "--root", os.path.join(place, name)]
             subprocess.run([*own, "init", *made_with], check=True, stdout=subprocess.DEVNULL)
             serve = [*own, *options, "serve", "--address", f"{place}/{name}.sock", "--state", f"{place}/views",
@@ -77,7 +78,7 @@ class Node:
 
     def socket(self, snapshotter):
         """Where a snapshotter answers by itself."""
-        return f"{self.place}/{snapshotter}.sock" if snapshotter in {**SERVERS, **DIFFERS} else None
+        return f"{self.place}/{snapshotter}.sock" if snapshotter in OURS else None
 
     def unpack(self, snapshotter, manifest):
         start = time.monotonic()
@@ -117,7 +118,7 @@ class Node:
         return time.monotonic() - start
 
     def size(self, snapshotter):
-        if snapshotter in {**SERVERS, **DIFFERS}:
+        if snapshotter in OURS:
             return disk_bytes(os.path.join(self.place, snapshotter))
         return disk_bytes(f"{self.place}/root/io.containerd.snapshotter.v1.{snapshotter}")
 

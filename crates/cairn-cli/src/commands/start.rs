@@ -10,8 +10,8 @@ use crate::output::Usage;
 
 /// `cairn start`; in the foreground with `attach`: whether with standard input, and the keys that leave it.
 pub fn start(env: &Env, names: &[String], attach: Option<(bool, Option<&str>)>) -> Result<u8> {
+    let interrupts = Interrupts::watch(env.root.clone())?;
     let Some((interactive, keys)) = attach else {
-        let interrupts = Interrupts::watch(env.root.clone())?;
         let started = all(&env.open()?, names, &interrupts);
         return told(env, "started", started);
     };
@@ -19,7 +19,6 @@ pub fn start(env: &Env, names: &[String], attach: Option<(bool, Option<&str>)>) 
         return Err(Usage("-a takes one container".into()).into());
     };
     let keys = keys.map(attach::keys_at_terminal).transpose()?;
-    let interrupts = Interrupts::watch(env.root.clone())?;
     let repo = env.open()?;
     // One can leave only what goes on without this process.
     let Some(prepared) = container::again(&repo, name, keys.is_some(), interactive)? else {

@@ -39,7 +39,7 @@ impl<'a> Blobs<'a> {
                 },
                 Place::Nowhere => Size::default(),
             };
-            Ok(())
+            Ok::<_, cairn_store::Error>(())
         })?;
         Ok(Self { table, sizes })
     }

@@ -14,11 +14,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use cairn_model::PackId;
-use cairn_store::Index;
+use cairn_store::{Index, Store};
 
 use super::kept::{Key, begin, opened, sealed, word};
+use super::sums::{Place, locate};
 use super::table::Table;
-use super::update::blob_key;
 
 const MAGIC: &[u8; 8] = b"CAIRNREC";
 const PACK: usize = 20;
@@ -41,22 +41,19 @@ pub(super) struct Records {
 
 impl Records {
     /// Reads them from the index.
-    pub fn find(index: &Index, table: &Table) -> cairn_store::Result<Self> {
+    pub fn find(store: &Store, index: &Index, table: &Table) -> cairn_store::Result<Self> {
         let mut of_packs: BTreeMap<PackId, Vec<(u32, Record)>> = BTreeMap::new();
-        let mut blobs = table.blobs.iter().peekable();
-        for location in index.locations()? {
-            let location = location?;
-            let key = blob_key(&location.slot.id);
-            while blobs.next_if(|(other, _)| *other < key).is_some() {}
-            if let Some((_, group)) = blobs.peek().filter(|(other, _)| *other == key) {
+        locate(store, index, table, |number, place| {
+            if let Place::Here(found) = place {
                 let record = Record {
-                    group: *group,
-                    bytes: u32::try_from(location.slot.record_bytes()).unwrap_or(u32::MAX),
+                    group: table.blobs[number].1,
+                    bytes: u32::try_from(found.slot.record_bytes()).unwrap_or(u32::MAX),
                 };
-                let of_pack = of_packs.entry(location.pack).or_default();
-                of_pack.push((location.slot.offset, record));
+                let of_pack = of_packs.entry(found.pack).or_default();
+                of_pack.push((found.slot.offset, record));
             }
-        }
+            Ok::<_, cairn_store::Error>(())
+        })?;
         let mut out = Self::default();
         for (pack, mut of_pack) in of_packs {
             of_pack.sort_unstable_by_key(|(offset, _)| *offset);

@@ -78,7 +78,7 @@ pub(crate) struct Sums<'a> {
 fn meet(
     locations: &mut std::iter::Peekable<impl Iterator<Item = cairn_store::Result<Location>>>,
     key: &BlobKey,
-) -> Result<Option<Location>> {
+) -> cairn_store::Result<Option<Location>> {
     while let Some(next) = locations.peek() {
         match next {
             Ok(found) if blob_key(&found.slot.id) < *key => drop(locations.next()),
@@ -86,7 +86,7 @@ fn meet(
             _ => break,
         }
     }
-    Ok(locations.next().transpose()?)
+    locations.next().transpose()
 }
 
 /// Where a blob is.
@@ -100,12 +100,12 @@ pub(super) enum Place {
 }
 
 /// Looks up every blob of the table in `index`, and in that of the base; tells their numbers and places.
-pub(super) fn locate(
+pub(super) fn locate<E: From<cairn_store::Error>>(
     store: &Store,
     index: &Index,
     table: &Table,
-    mut tell: impl FnMut(usize, Place) -> Result<()>,
-) -> Result<()> {
+    mut tell: impl FnMut(usize, Place) -> Result<(), E>,
+) -> Result<(), E> {
     let base = store.base().map(|base| base.reload()).transpose()?;
     let below = base.as_ref().map(|index| index.locations()).transpose()?;
     let mut below = below.into_iter().flatten().peekable();
@@ -180,7 +180,7 @@ impl<'a> Sums<'a> {
         let records = match self.key.and_then(kept) {
             Some(records) => records,
             None => {
-                let found = Records::find(self.index, self.table)?;
+                let found = Records::find(&self.repo.store, self.index, self.table)?;
                 if let Some(key) = self.key {
                     self.repo.keep_derived(&path, &found.encode(&key));
                 }
