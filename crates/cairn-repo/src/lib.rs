@@ -79,6 +79,7 @@ mod history;
 mod images;
 mod import;
 mod notes;
+mod optimize;
 mod origins;
 mod orphans;
 mod packages;
@@ -123,6 +124,7 @@ pub use import::{
     Estimate, EstimatedFile, EstimatedImage, EstimatedLayer, ImportOptions, Imported, NameLeftOut,
     PullOptions, Pulled, Renamed,
 };
+pub use optimize::{OptimizeOptions, OptimizeReport};
 pub use orphans::Orphan;
 pub use packages::{Package, PackageManager};
 pub use push::{Packing, PushOptions, Pushed};

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use cairn_model::{Kind as EntryKind, LayerId, SnapshotKey, path_display};
+use cairn_model::{BlobId, Kind as EntryKind, LayerId, SnapshotKey, path_display};
 use cairn_snapshot::Kind;
 use serde::Serialize;
 
@@ -133,6 +133,33 @@ impl Repo {
             let all = ways.entry(blob).or_default();
             all.extend(with_file.take(WAYS_MAX.saturating_sub(all.len())));
         };
+        let is_sought = |id: &BlobId| id.hex().starts_with(digits);
+        let index = self.store.reload_index()?;
+        // What a blob is the difference from, where that is sought.
+        let reference = |id: &BlobId| -> Result<Option<BlobId>> {
+            if index.list().recoded == 0 {
+                return Ok(None);
+            }
+            let found = index.find(id)?.and_then(|at| at.slot.codec.reference());
+            Ok(found.filter(is_sought))
+        };
+        // The blob itself, and what it is the difference from.
+        let mut note_both = |id: &BlobId, above: &[Vec<Step>], file: Option<&Step>| {
+            if is_sought(id) {
+                note(step("blob", id.hex()), above.to_vec(), file.cloned());
+            }
+            let Some(other) = reference(id)? else {
+                return Ok::<_, Error>(());
+            };
+            let mut above = above.to_vec();
+            above.iter_mut().for_each(|way| way.extend(file.cloned()));
+            note(
+                step("blob", other.hex()),
+                above,
+                Some(step("blob", id.hex())),
+            );
+            Ok(())
+        };
         for layer in graph.roots.layers.iter().chain(&graph.roots.unreferenced) {
             self.watch().check()?;
             let mut above = graph.ways_to_layer(&layer.id);
@@ -144,40 +171,27 @@ impl Repo {
                 .for_each(|way| way.push(step("layer", &name)));
             for stream in std::iter::once(&layer.manifest).chain(&layer.framing) {
                 for id in self.store.stream_blobs(stream)? {
-                    if id.hex().starts_with(digits) {
-                        note(step("blob", id.hex()), above.clone(), None);
-                    }
+                    note_both(&id, &above, None)?;
                 }
             }
             for entry in layer.read_entries(&self.store)? {
                 let EntryKind::File(content) = &entry.kind else {
                     continue;
                 };
-                let is_sought = |id: &cairn_model::BlobId| id.hex().starts_with(digits);
-                let found: HashSet<_> = content
-                    .blobs()
-                    .map(|(id, _)| id)
-                    .filter(is_sought)
-                    .collect();
-                for id in found {
-                    let path = format!("/{}", path_display(&entry.path));
-                    note(
-                        step("blob", id.hex()),
-                        above.clone(),
-                        Some(step("file", path)),
-                    );
+                let blobs: HashSet<BlobId> = content.blobs().map(|(id, _)| id).collect();
+                let file = step("file", format!("/{}", path_display(&entry.path)));
+                for id in blobs {
+                    note_both(&id, &above, Some(&file))?;
                 }
             }
         }
         for image in &graph.images {
             for id in self.store.stream_blobs(&image.row.config)? {
-                if id.hex().starts_with(digits) {
-                    let mut above = graph.image(image).ways;
-                    above
-                        .iter_mut()
-                        .for_each(|way| way.push(step("image", image.row.id)));
-                    note(step("blob", id.hex()), above, None);
-                }
+                let mut above = graph.image(image).ways;
+                above
+                    .iter_mut()
+                    .for_each(|way| way.push(step("image", image.row.id)));
+                note_both(&id, &above, None)?;
             }
         }
         let mut found: Vec<Why> = ways

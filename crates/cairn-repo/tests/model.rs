@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn_crash_model::Failing;
-use cairn_repo::{GcOptions, Repo};
+use cairn_repo::{GcOptions, OptimizeOptions, Repo};
 use cairn_snapshot::Snapshotter;
 use cairn_store::{Disk, ScrubOptions};
 use common::Files;
@@ -26,6 +26,8 @@ enum Step {
     /// A name goes, of an import or of a commit.
     Remove(u64, bool),
     Collect,
+    /// What is stored is recompressed.
+    Optimize,
     /// The repository is dropped and opened again.
     Restart,
     /// The step is tried while one operation of the disk fails, and everything is dropped.
@@ -38,6 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..TREES).prop_map(Step::Commit),
         3 => (0..TREES, any::<bool>()).prop_map(|(n, committed)| Step::Remove(n, committed)),
         2 => Just(Step::Collect),
+        2 => Just(Step::Optimize),
         1 => Just(Step::Restart),
     ];
     let crash = (simple.clone(), 0_usize..60);
@@ -66,7 +69,7 @@ fn expected(model: &Model, step: &Step) -> Model {
             }
         }
         Step::Remove(n, committed) => drop(next.remove(&name(*n, *committed))),
-        Step::Collect | Step::Restart => {}
+        Step::Collect | Step::Optimize | Step::Restart => {}
         Step::Crash(inner, _) => return expected(model, inner),
     }
     next
@@ -93,6 +96,7 @@ fn perform(repo: &Repo, trees: &Path, step: &Step) -> cairn_repo::Result<()> {
             }
         }
         Step::Collect => drop(repo.gc().run(&GcOptions::default())?),
+        Step::Optimize => drop(repo.optimize(&OptimizeOptions::default())?),
         Step::Restart | Step::Crash(..) => {}
     }
     Ok(())

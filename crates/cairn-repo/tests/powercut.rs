@@ -1,4 +1,4 @@
-//! Power is cut after every operation of import, commit, removal, collection and repair: whatever the
+//! Power is cut after every operation of import, commit, removal, collection, recompression and repair: whatever the
 //! disk then holds opens, holds what was acknowledged, and checks sound.
 
 mod common;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cairn_crash_model::{Failing, Recording, images};
-use cairn_repo::{GcOptions, Repo};
+use cairn_repo::{GcOptions, OptimizeOptions, Repo};
 use cairn_snapshot::Snapshotter;
 use cairn_store::{Disk, ScrubOptions};
 use common::Files;
@@ -67,6 +67,9 @@ impl Scenario<'_> {
         self.tell();
         self.remove("app:0")?;
         self.repo.gc().run(&GcOptions::default())?;
+        self.tell();
+        let done = self.repo.optimize(&OptimizeOptions::default())?;
+        assert!(done.differences > 0 && done.complete, "{done:?}");
         self.tell();
         self.import(3)?;
         self.promises.snapshots.clear();

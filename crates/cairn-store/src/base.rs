@@ -20,7 +20,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::format::{self, Format};
 use crate::index::{Index, Location};
 use crate::layout::Layout;
-use crate::pack::{OpenPacks, PackDirectory, PackReader};
+use crate::pack::{ContentOf, OpenPacks, PackDirectory, PackReader};
 use crate::place::read_format;
 
 /// The base of an open repository.
@@ -77,6 +77,14 @@ impl Base {
     /// One of its packs.
     pub fn pack(&self, id: &PackId) -> Result<Arc<PackReader>> {
         self.packs.get(id).map_err(|e| self.wrap(e))
+    }
+
+    /// Content of one of its blobs that others are differences from.
+    pub fn content(&self, id: &BlobId) -> Result<Vec<u8>> {
+        let found = self.find(id)?.ok_or(Error::MissingBlob(*id))?;
+        let pack = self.pack(&found.pack)?;
+        let nothing: ContentOf<'_> = &|other| Err(Error::MissingBlob(*other));
+        pack.blob(&found.slot, &mut Vec::new(), nothing)
     }
 
     /// Its packs that are found.

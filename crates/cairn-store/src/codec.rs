@@ -89,6 +89,11 @@ pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T> {
         .map_err(|e| bad(e.to_string()))
 }
 
+/// The version that the envelope in `bytes` says it has, of whatever type.
+pub(crate) fn version(bytes: &[u8]) -> Option<u8> {
+    bytes.get(3).copied()
+}
+
 /// True where `bytes` are one whole envelope, of whatever type.
 pub fn is_whole(bytes: &[u8]) -> bool {
     enveloped(bytes) == Some(bytes.len())

@@ -26,8 +26,11 @@ pub const BASE: &str = "base";
 /// New blobs are stored as zstd frames with a checksum of their own, see [`crate::Codec::Frame`].
 pub const FRAMES: &str = "frames";
 
+/// Blobs may be stored as differences from others, see [`crate::Codec::Delta`].
+pub const DELTAS: &str = "deltas";
+
 /// Features that this program knows.
-pub const FEATURES: [&str; 2] = [BASE, FRAMES];
+pub const FEATURES: [&str; 3] = [BASE, FRAMES, DELTAS];
 
 /// What is known of a repository's format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -45,6 +45,8 @@ kinds! {
     STATE = 3, Some(b'g'), "store state";
     /// When a pack was found whole.
     VERIFIED = 4, Some(b'v'), "verified row";
+    /// That the blobs of a pack were recompressed.
+    OPTIMIZED = 5, Some(b'z'), "optimized row";
     /// A snapshot.
     SNAPSHOT = 10, Some(b's'), "snapshot row";
     /// A label of a snapshot.

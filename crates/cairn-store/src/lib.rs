@@ -26,6 +26,7 @@
 mod base;
 mod chunk;
 pub mod codec;
+mod compress;
 mod disk;
 mod error;
 mod format;
@@ -36,6 +37,7 @@ pub mod kinds;
 pub mod layout;
 mod lease;
 mod meta;
+pub mod optimize;
 mod os;
 mod pack;
 mod place;
@@ -58,8 +60,8 @@ pub use lease::Lease;
 pub use meta::{AllRows, Db, DbRepair, LockWatch, Notice, Rows, Table, Txn, journal_rows};
 pub use os::{boot_id, lower_priority, random};
 pub use pack::{
-    BLOB_BYTES_MAX, Codec, Directory, PackBytes, PackDirectory, PackReader, PackSource, Packed,
-    Slot, is_checksum_cut, pack_bytes, salvage,
+    BLOB_BYTES_MAX, Codec, ContentOf, Directory, PackBytes, PackDirectory, PackReader, PackSource,
+    Packed, Slot, is_checksum_cut, pack_bytes, salvage,
 };
 pub use place::{can_write, require, restore_format};
 pub use room::Room;

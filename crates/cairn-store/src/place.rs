@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::format::{BASE, FORMAT, FRAMES, Fault, Format};
+use crate::format::{BASE, DELTAS, FORMAT, FRAMES, Fault, Format};
 use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
 use crate::pack::{Codec, PackDirectory, PackSource};
@@ -95,12 +95,12 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
         };
         found = true;
         // Without the feature an older program would take these blobs for damage.
-        if directory
-            .slots
-            .iter()
-            .any(|slot| slot.codec == Codec::Frame)
-        {
-            format.requires.insert(FRAMES);
+        for slot in &directory.slots {
+            match slot.codec {
+                Codec::Frame => drop(format.requires.insert(FRAMES)),
+                Codec::Delta(_) => drop(format.requires.insert(DELTAS)),
+                Codec::Plain | Codec::Zstd => {}
+            }
         }
     }
     if !found

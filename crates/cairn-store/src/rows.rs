@@ -18,6 +18,9 @@ pub(crate) const STATE: Table<StateV1> = Table::new();
 /// When packs were read and found whole, by id.
 pub(crate) const VERIFIED: Table<VerifiedV1> = Table::new();
 
+/// Packs whose blobs were recompressed, by id.
+pub(crate) const OPTIMIZED: Table<OptimizedV1> = Table::new();
+
 /// What the database knows of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackInfo {
@@ -25,6 +28,8 @@ pub struct PackInfo {
     pub bytes: u64,
     /// Number of blobs.
     pub blobs: u32,
+    /// Index generation that brought it.
+    pub created: u64,
     /// Index generation that retired it: no longer found, unlinked when no older lease lives.
     pub retired: Option<u64>,
 }
@@ -65,6 +70,17 @@ impl Stored for VerifiedV1 {
     const KIND: Kind = kinds::VERIFIED;
 }
 
+/// That a pack holds what was recompressed.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct OptimizedV1 {
+    /// Bytes of records that were left as they were, because views read them in place or the time was up.
+    pub left_bytes: u64,
+}
+
+impl Stored for OptimizedV1 {
+    const KIND: Kind = kinds::OPTIMIZED;
+}
+
 /// All packs and their rows.
 pub fn pack_rows(rows: &dyn Rows) -> Result<Vec<(PackId, PackInfo)>> {
     let found = PACKS.scan(rows, [])?;
@@ -76,12 +92,13 @@ pub fn pack_rows(rows: &dyn Rows) -> Result<Vec<(PackId, PackInfo)>> {
             let PackRowV1 {
                 bytes,
                 blobs,
+                created,
                 retired,
-                ..
             } = row;
             let info = PackInfo {
                 bytes,
                 blobs,
+                created,
                 retired,
             };
             Ok((id, info))

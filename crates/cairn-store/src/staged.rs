@@ -54,12 +54,12 @@ pub fn stage(disk: &Disk, pack: FinishedPack) -> Result<StagedPack> {
     })
 }
 
-/// Leaves out of `pack` what `stored` has by now, because somebody else stored the same meanwhile. The
-/// packs relied upon instead are added to `relied_on`. `None` where nothing of the pack is left.
+/// Leaves out of `pack` what `stored`, a part of the index `all`, has by now, because somebody else stored the same
+/// meanwhile. The packs relied upon instead are added to `relied_on`. `None` where nothing of the pack is left.
 pub fn drop_stored(
     disk: &Disk,
     pack: StagedPack,
-    stored: &Index,
+    (stored, all): (&Index, &Index),
     relied_on: &mut HashSet<PackId>,
 ) -> Result<Option<StagedPack>> {
     let Some(new) = &pack.segment else {
@@ -69,7 +69,7 @@ pub fn drop_stored(
     for entry in Segment::open(&new.path)?.entries() {
         let (_, slot) = entry?;
         match stored.find(&slot.id)? {
-            Some(found) => drop(relied_on.insert(found.pack)),
+            Some(found) => relied_on.extend(all.packs_of(&found)?),
             None => keep.push(slot),
         }
     }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use cairn_crash_model::{Failing, Recording, images};
 use cairn_model::BlobId;
 use cairn_store::gc::Marks;
+use cairn_store::optimize::Known;
 use cairn_store::{Disk, Error, ScrubOptions, Store, scrub};
 use common::{NOTES, mark_all};
 
@@ -20,9 +21,25 @@ use common::{NOTES, mark_all};
 const IMAGES_MAX: usize = 12;
 
 fn blob(i: u32) -> Vec<u8> {
+    if i >= VERSIONS.start {
+        let mut noise = vec![0; 5000];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(i % 1000).to_le_bytes());
+        hasher.finalize_xof().fill(&mut noise);
+        noise.extend(i.to_le_bytes());
+        return noise;
+    }
     blake3::hash(&i.to_le_bytes())
         .as_bytes()
         .repeat(20 + i as usize % 30)
+}
+
+/// Numbers of blobs that are noise, and of the same with a little changed.
+const VERSIONS: std::ops::Range<u32> = 1000..1004;
+const LATER_VERSIONS: std::ops::Range<u32> = 2000..2004;
+
+fn put_versions(store: &Store, name: &str, version: usize) -> Result<(), Error> {
+    put(store, name, [VERSIONS, LATER_VERSIONS][version].clone())
 }
 
 fn put(store: &Store, name: &str, range: std::ops::Range<u32>) -> Result<(), Error> {
@@ -60,6 +77,20 @@ fn scenario(
     put(&store, "d", 0..10)?;
     promises.insert("d", 0..10);
     told(&promises, None);
+    collect(&store)?;
+    // Content of which all is the difference from something, then less of what that is.
+    put_versions(&store, "old", 0)?;
+    promises.insert("old", VERSIONS);
+    told(&promises, None);
+    put_versions(&store, "new", 1)?;
+    promises.insert("new", LATER_VERSIONS);
+    told(&promises, None);
+    let done = common::optimize(&store, Known::default())?;
+    assert!(done.differences > 0, "{done:?}");
+    told(&promises, None);
+    promises.remove("old");
+    told(&promises, None);
+    common::remove(&store, "old")?;
     collect(&store)
 }
 

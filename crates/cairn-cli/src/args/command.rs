@@ -12,7 +12,7 @@ use super::images::{
 };
 use super::listing::Listing;
 use super::oci::Oci;
-use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Stats, age_or_never};
+use super::repository::{AgeOrNever, Check, Config, GC_HELP, Gc, Optimize, Stats, age_or_never};
 use super::run::Run;
 use super::serve::Serve;
 use super::snapshots::Snapshot;
@@ -361,6 +361,9 @@ pub enum Command {
     /// Delete what rules and limits say, and unreferenced data, and reclaim disk space
     #[command(after_help = GC_HELP)]
     Gc(Gc),
+    /// Recompress stored data, and store similar files as differences from each other
+    #[command(after_help = super::repository::OPTIMIZE_HELP)]
+    Optimize(Optimize),
     /// Protect images from removal, by gc and by rmi
     #[command(after_help = "Example:\n  cairn pin example/base:1")]
     Pin {
@@ -487,6 +490,7 @@ impl Command {
                 | Self::Mount { .. }
                 | Self::Stats(_)
                 | Self::Gc(_)
+                | Self::Optimize(_)
                 | Self::Check(_)
                 | Self::Backup { .. }
                 | Self::Restore { .. }

@@ -34,7 +34,7 @@ pub use images::{
 pub use listing::Listing;
 pub use oci::{LogForm, Oci, OciCli, OciCreate, OciExec, OciUpdate};
 pub use quick::{is_version, quickly};
-pub use repository::{AgeOrNever, Check, Config, Gc, Show, Stats, ViewBy};
+pub use repository::{AgeOrNever, Check, Config, Gc, Optimize, Show, Stats, ViewBy};
 pub use run::Run;
 pub use serve::Serve;
 pub use snapshots::Snapshot;

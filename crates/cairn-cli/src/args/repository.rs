@@ -50,9 +50,36 @@ pub struct Gc {
     /// Use processors and disks only when nothing else does
     #[arg(long)]
     pub idle: bool,
+    /// Then recompress what is left, as "cairn optimize" does, as far as the time allows
+    #[arg(long)]
+    pub optimize: bool,
     /// Write figures of the repository to this file, for Prometheus
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
+}
+
+/// What stands below the help of `optimize`.
+pub const OPTIMIZE_HELP: &str = "\
+It runs at low priority and takes many times as long as the import did. What was recompressed once is not looked at
+again. Files that views of the driver packs read in place stay as they are. Programs older than this command cannot
+read the repository afterwards.
+
+Examples:
+  cairn optimize
+  cairn optimize --for 10m --idle";
+
+/// Arguments of `optimize`.
+#[derive(Debug, Args)]
+pub struct Optimize {
+    /// Show how much there is to recompress, without doing it
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Stop after about this time, for example 10m; the next one goes on
+    #[arg(long = "for", value_name = "TIME", value_parser = units::duration)]
+    pub time: Option<Duration>,
+    /// Use processors and disks only when nothing else does
+    #[arg(long)]
+    pub idle: bool,
 }
 
 /// A time from now, or none.

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use cairn_repo::{Decision, GcOptions, GcReport, JobReport, Repo, Retention};
+use cairn_repo::{Decision, GcOptions, GcReport, JobReport, OptimizeReport, Repo, Retention};
 use cairn_sys::Scheduling;
 use serde::Serialize;
 
-use super::{Env, events};
+use super::{Env, events, optimize};
 use crate::args::Gc;
 use crate::output::{self, Table, size};
 use crate::progress::Bar;
@@ -26,6 +26,9 @@ struct Collected<'a> {
     removed_groups: usize,
     #[serde(flatten)]
     job: &'a JobReport,
+    /// What was recompressed, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    optimized: Option<OptimizeReport>,
 }
 
 /// `cairn gc`
@@ -44,13 +47,14 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     }
     let without_effect = options.retention.contradictions();
     let repo = Repo::open(&env.root, options)?;
+    let until = args.time.and_then(|time| begun.checked_add(time));
     let bar = Bar::new("collecting");
     env.watch.report_to(bar.clone());
     let job = repo.gc().job(&GcOptions {
         dry_run: args.dry_run,
         prune_cache: args.prune_cache,
         all: args.all,
-        until: args.time.and_then(|time| begun.checked_add(time)),
+        until,
         ..GcOptions::default()
     });
     drop(bar);
@@ -69,11 +73,16 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     if !args.dry_run {
         events::gc(&repo, job.freed_bytes());
     }
+    let optimized = match args.optimize {
+        true => Some(optimize::run(env, &repo, args.dry_run, until)?),
+        false => None,
+    };
     if env.json {
         return Ok(output::report(&Collected {
             dry_run: args.dry_run,
             removed_groups: groups,
             job: &job,
+            optimized,
         })?);
     }
     match args.dry_run {
@@ -82,11 +91,14 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     }
     print_collected(&job.report, args.dry_run);
     print_end(&job);
+    if let Some(report) = &optimized {
+        optimize::print(report, args.dry_run);
+    }
     Ok(())
 }
 
 /// Lets everything else on this machine go first. Where that is refused, the job is done all the same.
-fn give_way() {
+pub(super) fn give_way() {
     let idle = Scheduling {
         policy: SCHED_IDLE,
         ..Scheduling::default()

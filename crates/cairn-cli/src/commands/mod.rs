@@ -25,6 +25,7 @@ mod listing;
 mod login;
 mod logs;
 pub mod oci;
+mod optimize;
 mod pause;
 mod port;
 mod ps;
@@ -291,6 +292,7 @@ pub fn dispatch(cli: Cli, watch: Watch, caller: Caller) -> Result<u8> {
         Command::Unmount { target, lazy } => snapshots::unmount(&env, &target, lazy),
         Command::Events(args) => events::events(&env, &args),
         Command::Gc(args) => gc::gc(&env, args),
+        Command::Optimize(args) => optimize::optimize(&env, &args),
         Command::Pin { images } => return keep::pin(&env, &images),
         Command::Unpin { images } => return keep::unpin(&env, &images),
         Command::Expire { after, images } => return keep::expire(&env, after, &images),

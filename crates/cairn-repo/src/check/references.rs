@@ -69,7 +69,7 @@ fn leads_somewhere(all: &AllRows, kind: kinds::Kind, rest: &[u8]) -> Sound {
         Some((&rest[..at], &rest[at + 1..]))
     };
     match kind {
-        kinds::PACK | kinds::VERIFIED if rest.len() == 16 => Ok(()),
+        kinds::PACK | kinds::VERIFIED | kinds::OPTIMIZED if rest.len() == 16 => Ok(()),
         kinds::STATE if rest.is_empty() => Ok(()),
         kinds::KNOWN_TREE => Ok(()),
         kinds::LAYER if matches!(rest.len(), 32 | 64) => Ok(()),

@@ -143,7 +143,8 @@ impl Check<'_> {
         if let Some(pack) = opened {
             let ingest = self.repo.store.ingest()?;
             let mut feeder = ingest.feeder();
-            count = salvage::<Error>(&pack, |content| {
+            let content_of = |id: &BlobId| self.repo.store.get(id);
+            count = salvage::<Error>(&pack, &content_of, |content| {
                 feeder.put(&content)?;
                 Ok(())
             })?;

@@ -137,7 +137,7 @@ fn check(places: &[Place], packs: &[Pack]) -> Result<(), &'static str> {
             Codec::Plain => place.stored == place.raw,
             Codec::Zstd => place.stored <= place.raw.saturating_add(FRAME_BYTES_MAX),
             // A matter of packs; elsewhere it goes as what it holds.
-            Codec::Frame => false,
+            Codec::Frame | Codec::Delta(_) => false,
         };
         if !fits || place.raw as usize > BLOB_BYTES_MAX {
             return Err("the lengths of a blob cannot be right");
@@ -178,7 +178,7 @@ fn place_out(place: &Place) -> BlobV1 {
         offset: place.offset,
         stored: place.stored,
         raw: place.raw,
-        codec: place.codec as u8,
+        codec: place.codec.number(),
     }
 }
 

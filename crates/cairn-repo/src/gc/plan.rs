@@ -3,10 +3,12 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use cairn_store::Txn;
 use cairn_store::gc::{self, Marks, PackPlan, Policy as GcPolicy};
+use cairn_store::optimize::Optimizer;
 
 use super::mark::LayerKey;
-use super::{Collector, Gc, GcOptions, GcReport, roots};
+use super::{Collector, Gc, GcOptions, GcReport, Roots, roots};
 use crate::error::{Error, Result};
 use crate::rows;
 
@@ -16,6 +18,7 @@ pub struct GcPlan<'a> {
     gc: Gc<'a>,
     packs: gc::Plan,
     marks: Marks,
+    roots: Roots,
     /// Layers that are marked.
     done: HashSet<LayerKey>,
 }
@@ -39,12 +42,25 @@ impl<'a> Gc<'a> {
             gc: *self,
             packs: gc::Packs::new(&packs, marks.index()).plan(&marks, policy),
             marks,
+            roots,
             done,
         })
     }
 }
 
 impl Gc<'_> {
+    /// How much may be copied: new packs do not take the repository over the limit that it is kept below.
+    pub(crate) fn room_for_copies(&self) -> Result<GcPolicy> {
+        let policy = self.repo.options.gc;
+        let Some(max) = self.repo.options.retention.used_max else {
+            return Ok(policy);
+        };
+        Ok(GcPolicy {
+            new_bytes_max: max.saturating_sub(self.used_bytes()?),
+            ..policy
+        })
+    }
+
     /// Which packs are worth the work.
     pub(super) fn policy(&self, options: &GcOptions) -> GcPolicy {
         match options.all {
@@ -69,13 +85,44 @@ impl GcPlan<'_> {
         Ok(report)
     }
 
+    /// What is marked.
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// What keeps blobs.
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
     /// Carries out as much as fits into one round; true where another one should follow.
     pub(super) fn apply(self, _only: &Collector, report: &mut GcReport) -> Result<bool> {
+        let outcome = self.carry_out(Work::Collect)?;
+        report.add(&outcome);
+        // A round that freed nothing would be followed by the same one.
+        Ok(outcome.left_packs > 0 && outcome.removed_packs > 0)
+    }
+
+    /// Recompresses the next packs in place of collecting; none where nothing is left to do.
+    pub(crate) fn optimize(
+        self,
+        _only: &Collector,
+        optimizer: &mut Optimizer<'_>,
+        policy: &GcPolicy,
+    ) -> Result<Option<gc::Outcome>> {
+        let mut any = true;
+        let work = Work::Optimize(optimizer, policy, &mut any);
+        let outcome = self.carry_out(work)?;
+        Ok(any.then_some(outcome))
+    }
+
+    fn carry_out(self, work: Work<'_, '_>) -> Result<gc::Outcome> {
         let Self {
             gc,
             packs,
             marks,
             done,
+            ..
         } = self;
         let store = &gc.repo.store;
         // What is about to be unlinked is decided by the index, so it has to be sound.
@@ -87,7 +134,7 @@ impl GcPlan<'_> {
             marks.refresh(store)?;
             gc.mark_roots(marks, &now, &mut done.borrow_mut())
         };
-        let outcome = gc::apply::<Error>(store, &packs, marks, catch_up, |txn, marks| {
+        let remark = |txn: &mut Txn<'_>, marks: &mut Marks| {
             let now = roots(txn)?;
             gc.mark_roots(marks, &now, &mut done.borrow_mut())?;
             for layer in &now.unreferenced {
@@ -97,11 +144,23 @@ impl GcPlan<'_> {
                 }
             }
             crate::import::forget_trees(txn)
-        })?;
-        report.add(&outcome);
-        // A round that freed nothing would be followed by the same one.
-        Ok(outcome.left_packs > 0 && outcome.removed_packs > 0)
+        };
+        match work {
+            Work::Collect => gc::apply::<Error>(store, &packs, marks, catch_up, remark),
+            Work::Optimize(optimizer, policy, any) => {
+                let outcome = optimizer.round::<Error>(marks, policy, catch_up, remark)?;
+                *any = outcome.is_some();
+                Ok(outcome.unwrap_or_default())
+            }
+        }
     }
+}
+
+/// What is done with the packs of a plan.
+enum Work<'o, 's> {
+    Collect,
+    /// False is set where there was nothing to do.
+    Optimize(&'o mut Optimizer<'s>, &'o GcPolicy, &'o mut bool),
 }
 
 impl GcReport {

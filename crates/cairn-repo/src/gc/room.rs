@@ -22,8 +22,13 @@ impl Gc<'_> {
         let disk = rustix::fs::statvfs(root)
             .map_err(std::io::Error::from)
             .at("stat", root)?;
-        let used = disk_bytes_of(root, |_| true, self.repo.watch())?;
+        let used = self.used_bytes()?;
         Ok(retention.missing(used, disk.f_bavail * disk.f_frsize))
+    }
+
+    /// Bytes that the repository takes on its disk.
+    pub(super) fn used_bytes(&self) -> Result<u64> {
+        disk_bytes_of(self.repo.root(), |_| true, self.repo.watch())
     }
 
     /// The images to remove so that `bytes` are freed, those that were used least lately first; all that may go

@@ -1,7 +1,7 @@
 //! The table in a file, which is derived from layers and never trusted further than its checksum.
 //!
 //! ```text
-//! header   32  "CAIRNSHR" version:u32 holders:u32 groups:u32 files:u32 blobs:u64
+//! header   40  "CAIRNSHR" version:u32 holders:u32 groups:u32 files:u32 blobs:u64 recoded:u64
 //! holder   64  key:32 holes:u64 repeated:u64 distinct:u64 alive:u32 layer:u32
 //! group     8  above:u32 holder<<2|role:u32             (none above: all ones)
 //! blob     20  first 16 bytes of the id, group:u32      (sorted)
@@ -13,8 +13,8 @@
 use super::table::{Count, Group, Holder, NONE, Role, Table};
 
 const MAGIC: &[u8; 8] = b"CAIRNSHR";
-const VERSION: u32 = 2;
-const HEADER: usize = 32;
+const VERSION: u32 = 3;
+const HEADER: usize = 40;
 const HOLDER: usize = 64;
 const GROUP: usize = 8;
 const BLOB: usize = 20;
@@ -39,7 +39,9 @@ pub(super) fn encode(table: &Table) -> Vec<u8> {
     {
         out.extend_from_slice(&word.to_le_bytes());
     }
-    out.extend_from_slice(&(table.blobs.len() as u64).to_le_bytes());
+    for word in [table.blobs.len() as u64, table.recoded] {
+        out.extend_from_slice(&word.to_le_bytes());
+    }
     for holder in &table.holders {
         encode_holder(holder, &mut out);
     }
@@ -146,6 +148,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Table> {
         groups: all(groups, GROUP, decode_group)?,
         blobs: all(blobs, BLOB, blob)?,
         files: all(files, FILE, file)?,
+        recoded: long(header, 32)?,
         hash: None,
     };
     is_sound(&table).then_some(table)
@@ -174,7 +177,10 @@ mod tests {
     use super::*;
 
     fn table() -> Table {
-        let mut table = Table::default();
+        let mut table = Table {
+            recoded: 8,
+            ..Table::default()
+        };
         for n in 0..3_u8 {
             table.holders.push(Holder {
                 key: [n; 32],
@@ -196,10 +202,10 @@ mod tests {
     #[test]
     fn golden_bytes() {
         let bytes = encode(&table());
-        assert_eq!(bytes.len(), 32 + 3 * 64 + 11 * 8 + 6 * 20 + 2 * 28 + 32);
+        assert_eq!(bytes.len(), 40 + 3 * 64 + 11 * 8 + 6 * 20 + 2 * 28 + 32);
         assert_eq!(decode(&bytes), Some(table()));
         let hash = blake3::hash(&bytes).to_hex();
-        assert_eq!(&hash[..16], "98ecf9b1ee88aea9");
+        assert_eq!(&hash[..16], "37afea7ffbb65b7a");
     }
 
     #[test]

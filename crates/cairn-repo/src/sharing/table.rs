@@ -46,7 +46,7 @@ pub(super) struct Group {
 /// What a blob is to a holder. Of several, the last counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Role {
-    /// A part of its manifest or framing, or its document.
+    /// A part of its manifest or framing, its document, or what only serves for others to be differences from.
     Metadata,
     /// A part of files.
     Chunk,
@@ -72,6 +72,8 @@ pub(crate) struct Table {
     pub(super) blobs: Vec<(BlobKey, u32)>,
     /// Files of several pieces; any other has the key of its only blob.
     pub(super) files: Vec<Pieced>,
+    /// What the index said of when blobs last became differences from others.
+    pub(super) recoded: u64,
     /// Of the file that has it; none for one that is not kept.
     pub(super) hash: Option<[u8; 32]>,
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_layer::Layer;
 use cairn_model::{BlobId, Content, Kind};
-use cairn_store::StreamRef;
+use cairn_store::{Index, StreamRef};
 use cairn_sys::threads;
 
 use super::file;
@@ -37,6 +37,20 @@ impl Contents {
         for id in ids {
             self.blobs.entry(id).or_insert(Role::Metadata);
         }
+    }
+
+    /// Adds what the blobs are differences from: as long as these are needed, so is that.
+    fn add_references(&mut self, index: &Index) -> Result<()> {
+        if index.list().recoded == 0 {
+            return Ok(());
+        }
+        let mut others = Vec::new();
+        for id in self.blobs.keys() {
+            let found = index.find(id)?;
+            others.extend(found.and_then(|found| found.slot.codec.reference()));
+        }
+        self.add_metadata(others);
+        Ok(())
     }
 
     fn add_file(&mut self, content: &Content) {
@@ -141,6 +155,16 @@ impl Repo {
 
     /// True where something changed.
     fn bring_up(&self, table: &mut Table, roots: &Roots) -> Result<bool> {
+        let index = self.store.reload_index()?;
+        let recoded = index.list().recoded;
+        let mut changed = table.recoded != recoded;
+        if changed {
+            // Blobs that layers hold may be differences from others than before.
+            *table = Table {
+                recoded,
+                ..Table::default()
+            };
+        }
         let layers = roots
             .layers
             .iter()
@@ -150,7 +174,6 @@ impl Repo {
             .iter()
             .map(|d| (key_of_document(d), Source::Document(d)));
         let mut wanted: HashMap<HolderKey, Source<'_>> = layers.chain(documents).collect();
-        let mut changed = false;
         for holder in &mut table.holders {
             let alive = wanted.remove(&holder.key).is_some();
             changed |= holder.alive != alive;
@@ -158,7 +181,7 @@ impl Repo {
         }
         let mut missing: Vec<_> = wanted.into_iter().collect();
         missing.sort_unstable_by_key(|(key, _)| *key);
-        changed |= self.add_holders(table, &missing)?;
+        changed |= self.add_holders(table, &missing, &index)?;
         let removed = table.holders.iter().filter(|holder| !holder.alive).count();
         if removed > REMOVED_MAX && removed > (table.holders.len() - removed) / 4 {
             table.compact();
@@ -167,9 +190,18 @@ impl Repo {
         Ok(changed)
     }
 
-    fn add_holders(&self, table: &mut Table, sources: &[(HolderKey, Source<'_>)]) -> Result<bool> {
+    fn add_holders(
+        &self,
+        table: &mut Table,
+        sources: &[(HolderKey, Source<'_>)],
+        index: &Index,
+    ) -> Result<bool> {
         let read = threads::map(threads::cores(), sources, |(_, source)| {
-            self.contents(source)
+            let mut contents = self.contents(source)?;
+            if let Some(contents) = &mut contents {
+                contents.add_references(index)?;
+            }
+            Ok::<_, crate::Error>(contents)
         })?;
         let (mut new, mut new_files): (Vec<New>, Vec<NewFile>) = (Vec::new(), Vec::new());
         for ((key, source), contents) in sources.iter().zip(read) {

@@ -45,7 +45,7 @@ pub fn encode_record(id: &BlobId, blob: &Packed) -> Vec<u8> {
     let mut out = Vec::with_capacity(RECORD_HEADER + blob.payload.len());
     out.extend_from_slice(id.as_bytes());
     out.extend_from_slice(&(blob.payload.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(blob.raw | (blob.codec as u32) << 24).to_le_bytes());
+    out.extend_from_slice(&(blob.raw | u32::from(blob.codec.number()) << 24).to_le_bytes());
     out.extend_from_slice(&blob.payload);
     out
 }

@@ -44,6 +44,9 @@ pub fn files(number: u64) -> Files {
     );
     files.insert("own".into(), content(1000 + number, 1500));
     files.insert("empty".into(), Vec::new());
+    let mut alike = content(7, 2500);
+    alike.extend(number.to_le_bytes());
+    files.insert("alike".into(), alike);
     files
 }
 

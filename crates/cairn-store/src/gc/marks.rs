@@ -94,26 +94,51 @@ impl Marks {
         Ok(())
     }
 
-    /// Marks a blob; says where it is if it was not marked before.
+    /// Marks a blob, and that which it is the difference from; says where it is if it was not marked before.
     pub fn mark(&mut self, id: &BlobId) -> Result<Option<Location>> {
+        let (found, is_new) = self.mark_alone(id)?;
+        // What others are differences from is none itself: there is no further to go.
+        let other = found.and_then(|found| found.slot.codec.reference());
+        if let Some(other) = other {
+            self.mark_alone(&other)?;
+        }
+        Ok(found.filter(|_| is_new))
+    }
+
+    /// Where a blob is, and whether it is marked only now. What was stored after the marking began is not marked, as
+    /// its pack is not in question, and what the base has is nowhere here.
+    fn mark_alone(&mut self, id: &BlobId) -> Result<(Option<Location>, bool)> {
         let Some(found) = self.index.find(id)? else {
-            // Stored after the marking began, or in the base: its pack is not in question.
-            return match &self.newer {
-                Some(newer) if newer.find(id)?.is_some() => Ok(None),
-                _ if self.find_below(id)?.is_some() => Ok(None),
-                _ => Err(Error::MissingBlob(*id)),
-            };
+            let newer = self
+                .newer
+                .as_ref()
+                .map(|newer| newer.find(id))
+                .transpose()?;
+            let newer = newer.flatten();
+            if newer.is_none() && self.find_below(id)?.is_none() {
+                return Err(Error::MissingBlob(*id));
+            }
+            return Ok((newer, false));
         };
         let word = &mut self.bits[found.segment][found.position / 64];
         let bit = 1 << (found.position % 64);
         if *word & bit != 0 {
-            return Ok(None);
+            return Ok((Some(found), false));
         }
         *word |= bit;
         let live = self.live.entry(found.pack).or_default();
         live.blobs += 1;
         live.bytes += found.slot.record_bytes();
-        Ok(Some(found))
+        Ok((Some(found), true))
+    }
+
+    /// True where a blob is marked.
+    pub fn is_marked(&self, id: &BlobId) -> Result<bool> {
+        let Some(found) = self.index.find(id)? else {
+            return Ok(false);
+        };
+        let word = self.bits[found.segment][found.position / 64];
+        Ok(word >> (found.position % 64) & 1 == 1)
     }
 
     /// Where the base has a blob, if it does.
@@ -126,22 +151,6 @@ impl Marks {
             None => base.reload()?.find(id).map_err(|e| base.wrap(e)),
             found => Ok(found),
         }
-    }
-
-    /// Takes the mark of a blob away again, for a forecast of what its loss would do.
-    pub fn unmark(&mut self, id: &BlobId) -> Result<()> {
-        let Some(found) = self.index.find(id)? else {
-            return Ok(());
-        };
-        let word = &mut self.bits[found.segment][found.position / 64];
-        let bit = 1 << (found.position % 64);
-        if *word & bit != 0 {
-            *word &= !bit;
-            let live = self.live.entry(found.pack).or_default();
-            live.blobs -= 1;
-            live.bytes -= found.slot.record_bytes();
-        }
-        Ok(())
     }
 
     /// The index that is marked.

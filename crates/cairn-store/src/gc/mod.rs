@@ -24,6 +24,8 @@ pub use marks::{Live, LiveRecords, Marks};
 pub use outcome::Outcome;
 pub use plan::{Action, PackPlan, Packs, Plan, dead_bytes};
 pub use policy::Policy;
+pub(crate) use round::{free_space, live_slots};
+pub(crate) use sweep::{Fresh, replace};
 pub use sweep::{adopt_orphans, apply, reap};
 
 pub use crate::rows::pack_rows;

@@ -57,7 +57,7 @@ pub(super) fn next_round(going: Vec<PackPlan>, policy: &Policy, free: u64) -> Ro
 
 /// Bytes that new packs may take: what is free, but for a reserve that keeps the disk from filling up to
 /// the last byte.
-pub(super) fn free_space(store: &Store, policy: &Policy) -> Result<u64> {
+pub(crate) fn free_space(store: &Store, policy: &Policy) -> Result<u64> {
     let disk = rustix::fs::statvfs(store.root()).at("stat", store.root())?;
     let reserve = policy.reserve_bytes.min(disk.f_blocks * disk.f_frsize / 16);
     let free = (disk.f_bavail * disk.f_frsize).saturating_sub(reserve);
@@ -70,7 +70,7 @@ pub(super) fn copied(goes: &[PackPlan]) -> impl Iterator<Item = &PackPlan> {
 }
 
 /// What has to be copied before `goes` can go, in the order in which it lies there.
-pub(super) fn live_slots(marks: &Marks, goes: &[PackPlan]) -> Result<Vec<(PackId, Slot)>> {
+pub(crate) fn live_slots(marks: &Marks, goes: &[PackPlan]) -> Result<Vec<(PackId, Slot)>> {
     let copied: HashSet<PackId> = copied(goes).map(|pack| pack.id).collect();
     let mut slots = marks.marked_in(&copied)?;
     slots.sort_unstable_by_key(|(id, slot)| (*id, slot.offset));

@@ -14,7 +14,7 @@ use crate::lease;
 use crate::meta::Txn;
 use crate::os::random;
 use crate::pack::PackWriter;
-use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED, pack_rows};
+use crate::rows::{OPTIMIZED, OptimizedV1, PACKS, PackRowV1, STATE, StateV1, VERIFIED, pack_rows};
 use crate::staged::{StagedPack, stage};
 use crate::store::{Edit, Store, reconcile};
 
@@ -24,16 +24,48 @@ use crate::store::{Edit, Store, reconcile};
 pub fn apply<E: From<Error>>(
     store: &Store,
     plan: &Plan,
-    mut marks: Marks,
+    marks: Marks,
     catch_up: impl FnOnce(&mut Marks) -> Result<(), E>,
     remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
 ) -> Result<Outcome, E> {
     let _span = tracing::info_span!("sweep").entered();
-    let mut outcome = Outcome::default();
     let free = free_space(store, &plan.policy)?;
     let Round { goes, left, needs } = next_round(going(plan), &plan.policy, free);
+    let copy = |lease: &lease::Lease, marks: &Marks| {
+        let packs = copy_live(store, lease, marks, &goes)?;
+        Ok(Fresh {
+            packs,
+            ..Fresh::default()
+        })
+    };
+    let outcome = replace(store, goes.clone(), marks, copy, catch_up, remark)?;
+    Ok(Outcome {
+        left_packs: left.len(),
+        needs_bytes: needs,
+        ..outcome
+    })
+}
+
+/// Packs that take the place of others.
+#[derive(Default)]
+pub(crate) struct Fresh {
+    pub packs: Vec<StagedPack>,
+    /// What is to be remembered of those that were recompressed.
+    pub optimized: Vec<(PackId, OptimizedV1)>,
+}
+
+/// Puts what `copy` makes of the live records of packs in their place, as [`apply`] says.
+pub(crate) fn replace<E: From<Error>>(
+    store: &Store,
+    goes: Vec<PackPlan>,
+    mut marks: Marks,
+    copy: impl FnOnce(&lease::Lease, &Marks) -> Result<Fresh>,
+    catch_up: impl FnOnce(&mut Marks) -> Result<(), E>,
+    remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
+) -> Result<Outcome, E> {
+    let mut outcome = Outcome::default();
     let lease = store.lease()?;
-    let fresh = copy_live(store, &lease, &marks, &goes)?;
+    let fresh = copy(&lease, &marks)?;
     catch_up(&mut marks)?;
     store.db().write_after::<_, E>(
         |txn| {
@@ -57,24 +89,32 @@ pub fn apply<E: From<Error>>(
                     )?;
                 }
             }
-            for pack in &fresh {
+            for pack in &fresh.packs {
                 PACKS.put(txn, pack.id.as_bytes(), &pack.row(generation))?;
                 outcome.written_bytes += pack.bytes;
             }
-            if !goes.is_empty() || !fresh.is_empty() {
+            for (id, row) in &fresh.optimized {
+                OPTIMIZED.put(txn, id.as_bytes(), row)?;
+            }
+            let changes = !goes.is_empty() || !fresh.packs.is_empty();
+            if changes {
                 STATE.put(txn, [], &StateV1 { generation })?;
             }
             let mut list = index.list().clone();
             list.generation = generation;
+            if !fresh.optimized.is_empty() {
+                list.recoded = generation;
+            }
             list.hidden.extend(goes.iter().map(|pack| pack.id));
-            let add = fresh.iter().filter_map(|p| p.segment.clone()).collect();
-            Ok((!goes.is_empty() || !fresh.is_empty(), Edit { list, add }))
+            let add = fresh.packs.iter().filter_map(|p| p.segment.clone());
+            let add = add.collect();
+            Ok((changes, Edit { list, add }))
         },
         |(changed, edit)| {
             if !*changed {
                 return Ok(());
             }
-            Ok(store.install(edit, &fresh)?)
+            Ok(store.install(edit, &fresh.packs)?)
         },
     )?;
     drop(lease);
@@ -83,8 +123,6 @@ pub fn apply<E: From<Error>>(
     Ok(Outcome {
         written_bytes: outcome.written_bytes,
         dead_blobs: outcome.dead_blobs,
-        left_packs: left.len(),
-        needs_bytes: needs,
         ..reaped
     })
 }
@@ -161,6 +199,7 @@ pub fn reap(store: &Store) -> Result<Outcome> {
             for id in &gone {
                 PACKS.delete(txn, id.as_bytes());
                 VERIFIED.delete(txn, id.as_bytes());
+                OPTIMIZED.delete(txn, id.as_bytes());
             }
             Ok(())
         })?;

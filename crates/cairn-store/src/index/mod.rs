@@ -57,6 +57,18 @@ impl Stored for CurrentV2 {
     const VERSION: u8 = 2;
 }
 
+/// The same where blobs were recompressed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct CurrentV3 {
+    current: CurrentV2,
+    recoded: u64,
+}
+
+impl Stored for CurrentV3 {
+    const KIND: Kind = kinds::INDEX_LIST;
+    const VERSION: u8 = 3;
+}
+
 /// What is in force: the content of `CURRENT`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct List {
@@ -66,6 +78,8 @@ pub struct List {
     pub segments: Vec<SegmentId>,
     /// Packs whose entries do not count.
     pub hidden: BTreeSet<PackId>,
+    /// Generation that last changed which blobs are differences from which; 0 where none ever was one.
+    pub recoded: u64,
 }
 
 impl List {
@@ -77,11 +91,18 @@ impl List {
             path,
             source,
         })?;
-        let current: CurrentV2 = codec::decode(&bytes)?;
+        let (current, recoded) = match codec::version(&bytes) {
+            Some(CurrentV3::VERSION) => {
+                let CurrentV3 { current, recoded } = codec::decode(&bytes)?;
+                (current, recoded)
+            }
+            _ => (codec::decode::<CurrentV2>(&bytes)?, 0),
+        };
         Ok(Self {
             generation: current.generation,
             segments: current.segments,
             hidden: current.hidden.into_iter().map(PackId::from_bytes).collect(),
+            recoded,
         })
     }
 
@@ -100,7 +121,11 @@ impl List {
             segments: self.segments.clone(),
             hidden: self.hidden.iter().map(|pack| *pack.as_bytes()).collect(),
         };
-        disk.replace(&index_list(dir), &codec::encode(&current))?;
+        let bytes = match self.recoded {
+            0 => codec::encode(&current),
+            recoded => codec::encode(&CurrentV3 { current, recoded }),
+        };
+        disk.replace(&index_list(dir), &bytes)?;
         let known: HashSet<PathBuf> = self
             .segments
             .iter()
@@ -229,6 +254,16 @@ impl Index {
         Ok(None)
     }
 
+    /// The packs without which the content of a blob does not come back: its own, and that of the blob it is the
+    /// difference from.
+    pub fn packs_of(&self, found: &Location) -> Result<Vec<PackId>> {
+        let mut packs = vec![found.pack];
+        if let Some(other) = found.slot.codec.reference() {
+            packs.extend(self.find(&other)?.map(|other| other.pack));
+        }
+        Ok(packs)
+    }
+
     /// Every pack that some entry points into, hidden ones too.
     pub fn packs(&self) -> impl Iterator<Item = PackId> + '_ {
         self.segments.iter().flat_map(|s| s.packs().iter().copied())
@@ -258,5 +293,13 @@ mod tests {
             "1eca0102250000002900581efb2c0101010101010101010101010101010101010102020202020202020202020202020202"
         );
         assert_eq!(codec::decode::<CurrentV2>(&bytes).unwrap(), current);
+        let recoded = CurrentV3 {
+            current,
+            recoded: 7,
+        };
+        let later = codec::encode(&recoded);
+        assert_eq!(codec::version(&later), Some(3));
+        assert_eq!(later[12..], [&bytes[12..], &[7]].concat());
+        assert_eq!(codec::decode::<CurrentV3>(&later).unwrap(), recoded);
     }
 }

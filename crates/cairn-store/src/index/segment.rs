@@ -5,14 +5,17 @@
 //! entry   48  id:32 pack-number:u32 offset:u32 stored:u32 raw|codec<<24:u32   (sorted by id, pack, offset)
 //! fence    8  the first eight bytes of the id of every 16th entry
 //! tag      1  the ninth byte of the id of each entry
+//! place    4  the number of each entry that is a difference
+//! other   32  the blob that it is the difference from             (as many, in the same order)
 //! packs   16  pack-id, in the order of their numbers
-//! trailer 64  blake3(all before):32 entries:u64 packs:u32 zero:u32 "CAIRNXDI" crc32(trailer[..56]):u32 zero:u32
+//! trailer 64  blake3(all before):32 entries:u64 packs:u32 differences:u32 "CAIRNXDI" crc32(trailer[..56]):u32 zero:u32
 //! ```
 //! A process that looks something up keeps fences and tags in memory, three bytes for two entries: the
 //! fences say in which block of 16 entries an id has to be, the tags that it most likely is not there,
 //! and only where they do not is the block read. Small segments are read whole. So memory stays small
 //! at any number of blobs, and a file that vanishes or does not read is an error, never a signal.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +29,9 @@ use crate::pack::{Slot, array_at, u32_at, u64_at};
 pub(super) const MAGIC: &[u8; 8] = b"CAIRNIDX";
 pub(super) const END_MAGIC: &[u8; 8] = b"CAIRNXDI";
 pub(super) const VERSION: u32 = 2;
+/// Bytes of a place and of what the entry there is the difference from.
+pub(super) const PLACE: usize = 4;
+pub(super) const OTHER: usize = 32;
 pub(super) const HEADER: usize = 16;
 pub(super) const ENTRY: usize = 48;
 pub(super) const TRAILER: usize = 64;
@@ -43,6 +49,7 @@ pub struct Segment {
     file: File,
     packs: Vec<PackId>,
     count: usize,
+    differences: usize,
     tables: OnceLock<Tables>,
     resident: OnceLock<Vec<u8>>,
 }
@@ -51,6 +58,8 @@ pub struct Segment {
 struct Tables {
     fences: Vec<u64>,
     tags: Vec<u8>,
+    /// Entries that are differences.
+    places: Vec<u32>,
 }
 
 /// Byte of an id that stands for it among those of its block.
@@ -85,9 +94,11 @@ impl Segment {
             return Err(bad("its trailer is missing or wrong"));
         }
         let (count, packs) = (u64_at(&trailer, 32) as usize, u32_at(&trailer, 40) as usize);
+        let differences = u32_at(&trailer, 44) as usize;
         let tables = count
             .checked_mul(ENTRY + 1)
-            .and_then(|n| n.checked_add(count.div_ceil(BLOCK) * 8));
+            .and_then(|n| n.checked_add(count.div_ceil(BLOCK) * 8))
+            .and_then(|n| n.checked_add(differences * (PLACE + OTHER)));
         let expected = tables.and_then(|n| n.checked_add(HEADER + packs * 16 + TRAILER));
         if expected != Some(bytes) {
             return Err(bad("its trailer and its length disagree"));
@@ -108,6 +119,7 @@ impl Segment {
             path: path.to_owned(),
             file,
             count,
+            differences,
             resident: OnceLock::new(),
         })
     }
@@ -136,7 +148,8 @@ impl Segment {
         Error::corrupt(format!("index segment {}", self.path.display()), why)
     }
 
-    fn decode(&self, raw: &[u8]) -> Result<(usize, Slot)> {
+    /// An entry from its bytes; `other` is asked where it is a difference.
+    fn decode(&self, raw: &[u8], other: impl FnOnce() -> Result<BlobId>) -> Result<(usize, Slot)> {
         let pack = u32_at(raw, 32) as usize;
         if pack >= self.packs.len() {
             return Err(self.corrupt("an entry names a pack that is not in its list"));
@@ -146,8 +159,32 @@ impl Segment {
             u32_at(raw, 36),
             u32_at(raw, 40),
             u32_at(raw, 44),
+            other,
         )?;
         Ok((pack, slot))
+    }
+
+    /// Where its differences begin, behind the header.
+    fn places_at(&self) -> usize {
+        self.count * (ENTRY + 1) + self.count.div_ceil(BLOCK) * 8
+    }
+
+    /// What some of its differences are the differences from, by their order.
+    fn others(&self, from: usize, count: usize) -> Result<Vec<BlobId>> {
+        let mut bytes = vec![0; count * OTHER];
+        let at = self.places_at() + self.differences * PLACE + from * OTHER;
+        self.read(&mut bytes, at)?;
+        let ids = bytes.chunks_exact(OTHER);
+        Ok(ids.map(|id| BlobId::from_bytes(array_at(id, 0))).collect())
+    }
+
+    /// What the entry with this number is the difference from.
+    fn other(&self, entry: usize) -> Result<BlobId> {
+        let places = &self.tables()?.places;
+        let found = places.binary_search_by(|place| (*place as usize).cmp(&entry));
+        let at =
+            found.map_err(|_| self.corrupt("it lacks what an entry is the difference from"))?;
+        Ok(self.others(at, 1)?[0])
     }
 
     /// Hands `f` the raw entries of one block.
@@ -178,9 +215,16 @@ impl Segment {
         let mut tags = vec![0; self.count];
         self.read(&mut fences, self.count * ENTRY)?;
         self.read(&mut tags, self.count * ENTRY + fences.len())?;
+        let mut places = vec![0; self.differences * PLACE];
+        self.read(&mut places, self.places_at())?;
         let fences = fences.chunks_exact(8);
         let fences = fences.map(|c| u64::from_be_bytes(array_at(c, 0))).collect();
-        Ok(self.tables.get_or_init(|| Tables { fences, tags }))
+        let places = places.chunks_exact(PLACE).map(|c| u32_at(c, 0)).collect();
+        Ok(self.tables.get_or_init(|| Tables {
+            fences,
+            tags,
+            places,
+        }))
     }
 
     fn read(&self, out: &mut [u8], at: usize) -> Result<()> {
@@ -193,7 +237,7 @@ impl Segment {
     /// and its slot.
     pub fn find(&self, id: &BlobId, hidden: &[bool]) -> Result<Option<(usize, PackId, Slot)>> {
         let (wanted, tag) = (fence(id), tag(id));
-        let Tables { fences, tags } = self.tables()?;
+        let Tables { fences, tags, .. } = self.tables()?;
         let after = fences.partition_point(|fence| *fence < wanted);
         // The entries of an id may begin in the block before the first fence that reaches it.
         for block in after.saturating_sub(1)..fences.len() {
@@ -219,7 +263,8 @@ impl Segment {
                     if id_at(i) != id.as_bytes() {
                         return Ok(Some(None));
                     }
-                    let (pack, slot) = self.decode(&raw[i * ENTRY..][..ENTRY])?;
+                    let other = || self.other(block * BLOCK + i);
+                    let (pack, slot) = self.decode(&raw[i * ENTRY..][..ENTRY], other)?;
                     if !hidden.get(pack).copied().unwrap_or(false) {
                         return Ok(Some(Some((block * BLOCK + i, self.packs[pack], slot))));
                     }
@@ -244,7 +289,14 @@ impl Segment {
             next: 0,
             buffer: Vec::new(),
             at: 0,
+            differences: 0,
+            others: VecDeque::new(),
         }
+    }
+
+    /// What its differences are the differences from; one that several are comes several times.
+    pub fn references(&self) -> Result<Vec<BlobId>> {
+        self.others(0, self.differences)
     }
 
     /// Reads it all and checks the checksum, the order and the fences.
@@ -268,8 +320,9 @@ impl Segment {
         if *hasher.finalize().as_bytes() != end {
             return Err(self.corrupt("its checksum does not match"));
         }
-        let Tables { fences, tags } = self.tables()?;
+        let Tables { fences, tags, .. } = self.tables()?;
         let mut last = None;
+        let mut differences = 0;
         for (i, entry) in self.entries().enumerate() {
             let (pack, slot) = entry?;
             let key = (slot.id, self.packs[pack], slot.offset);
@@ -281,6 +334,10 @@ impl Segment {
                 return Err(self.corrupt("a fence or a tag is not that of its entry"));
             }
             last = Some(key);
+            differences += usize::from(slot.codec.reference().is_some());
+        }
+        if differences != self.differences {
+            return Err(self.corrupt("its differences are not those of its entries"));
         }
         Ok(())
     }
@@ -292,6 +349,26 @@ pub struct Entries<'a> {
     next: usize,
     buffer: Vec<u8>,
     at: usize,
+    /// Differences that `others` was read up to, and those of them that did not come yet.
+    differences: usize,
+    others: VecDeque<BlobId>,
+}
+
+impl Entries<'_> {
+    /// What the next difference is the difference from.
+    fn other(&mut self, entry: usize) -> Result<BlobId> {
+        let segment = self.segment;
+        if self.others.is_empty() {
+            let count = (READ_BYTES / OTHER).min(segment.differences - self.differences);
+            self.others = segment.others(self.differences, count)?.into();
+            self.differences += count;
+        }
+        let order = self.differences - self.others.len();
+        let place = segment.tables()?.places.get(order).copied();
+        let id = self.others.pop_front();
+        id.filter(|_| place == Some(entry as u32))
+            .ok_or_else(|| segment.corrupt("its differences are not those of its entries"))
+    }
 }
 
 impl Iterator for Entries<'_> {
@@ -310,10 +387,12 @@ impl Iterator for Entries<'_> {
                 return Some(Err(e));
             }
         }
-        let raw = &self.buffer[self.at..self.at + ENTRY];
+        let mut raw = [0; ENTRY];
+        raw.copy_from_slice(&self.buffer[self.at..self.at + ENTRY]);
+        let entry = self.next;
         self.at += ENTRY;
         self.next += 1;
-        Some(self.segment.decode(raw))
+        Some(self.segment.decode(&raw, || self.other(entry)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::{PackId, SegmentId};
 
-use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, TRAILER, VERSION, fence, tag};
+use super::segment::{BLOCK, END_MAGIC, ENTRY, HEADER, MAGIC, OTHER, TRAILER, VERSION, fence, tag};
 use crate::disk::{Disk, DiskFile};
 use crate::error::Result;
 use crate::os::random;
@@ -22,6 +22,8 @@ pub struct NewSegment {
     pub path: PathBuf,
     /// Number of its entries.
     pub entries: usize,
+    /// Number of those that are differences.
+    pub differences: usize,
 }
 
 /// A segment that is being written.
@@ -32,6 +34,8 @@ pub struct SegmentWriter {
     buffer: Vec<u8>,
     fences: Vec<u8>,
     tags: Vec<u8>,
+    places: Vec<u8>,
+    others: Vec<u8>,
     packs: Vec<PackId>,
     numbers: HashMap<PackId, u32>,
     count: usize,
@@ -55,6 +59,8 @@ impl SegmentWriter {
             buffer,
             fences: Vec::new(),
             tags: Vec::new(),
+            places: Vec::new(),
+            others: Vec::new(),
             packs: Vec::new(),
             numbers: HashMap::new(),
             count: 0,
@@ -74,6 +80,10 @@ impl SegmentWriter {
                 .extend_from_slice(&fence(&slot.id).to_be_bytes());
         }
         self.tags.push(tag(&slot.id));
+        if let Some(other) = slot.codec.reference() {
+            self.places.extend((self.count as u32).to_le_bytes());
+            self.others.extend_from_slice(other.as_bytes());
+        }
         let packs = &mut self.packs;
         let number = *self.numbers.entry(pack).or_insert_with(|| {
             packs.push(pack);
@@ -101,8 +111,9 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<NewSegment> {
         let fences = std::mem::take(&mut self.fences);
         self.buffer.extend_from_slice(&fences);
-        self.buffer
-            .extend_from_slice(&std::mem::take(&mut self.tags));
+        for part in [&self.tags, &self.places, &self.others] {
+            self.buffer.extend_from_slice(part);
+        }
         for pack in &self.packs {
             self.buffer.extend_from_slice(pack.as_bytes());
         }
@@ -111,7 +122,8 @@ impl SegmentWriter {
         trailer.extend_from_slice(self.hasher.finalize().as_bytes());
         trailer.extend_from_slice(&(self.count as u64).to_le_bytes());
         trailer.extend_from_slice(&(self.packs.len() as u32).to_le_bytes());
-        trailer.extend_from_slice(&[0; 4]);
+        let differences = self.others.len() / OTHER;
+        trailer.extend_from_slice(&(differences as u32).to_le_bytes());
         trailer.extend_from_slice(END_MAGIC);
         let crc = crc32fast::hash(&trailer);
         trailer.extend_from_slice(&crc.to_le_bytes());
@@ -122,6 +134,7 @@ impl SegmentWriter {
             id: self.id,
             path: self.file.path().to_owned(),
             entries: self.count,
+            differences,
         })
     }
 }

@@ -10,7 +10,6 @@
 //! What was stored by this ingest is remembered in `seen` until its pack is full, and found through the
 //! pack's own segment afterwards: memory does not grow with the number of new blobs.
 
-mod compress;
 mod feeder;
 mod in_flight;
 mod rehearsal;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cairn_model::BlobId;
 use crossbeam_channel::Receiver;
 
-use super::compress::Compressor;
 use super::feeder::Batch;
 use super::shared::{Shared, lock};
+use crate::compress::Compressor;
 use crate::error::Result;
 use crate::os::lower_priority;
-use crate::pack::{Slot, frame};
+use crate::pack::{Effort, Slot, frame};
 
 /// Works through batches until there are no more senders.
 pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
@@ -72,8 +72,10 @@ impl Worker<'_> {
             let id = BlobId::of(content);
             ids.push(id);
             if let Some(found) = self.shared.index.find(&id)? {
-                if relied_on.last() != Some(&found.pack) {
-                    relied_on.push(found.pack);
+                for pack in self.shared.index.packs_of(&found)? {
+                    if relied_on.last() != Some(&pack) {
+                        relied_on.push(pack);
+                    }
                 }
             } else if !self.shared.is_below(&id)? && self.shared.is_new(&id)? {
                 bytes_new += content.len() as u64;
@@ -100,7 +102,8 @@ impl Worker<'_> {
 
     fn store(&mut self, id: BlobId, content: &[u8]) -> Result<()> {
         let (codec, payload) = self.compressor.pack(content)?;
-        frame(&mut self.records, &id, codec, content.len() as u32, payload);
+        let how = (codec, Effort::Quick);
+        frame(&mut self.records, &id, how, content.len() as u32, payload);
         self.slots.push(Slot {
             id,
             offset: 0,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! header     32  "CAIRNPCK" version:u32 zero:u32 pack-id:16
-//! record     16  0xB10B:u16 codec:u8 zero:u8 stored:u32 raw:u32 id[..4], then `stored` bytes      (many)
+//! record     16  0xB10B:u16 codec:u8 effort:u8 stored:u32 raw:u32 id[..4], then `stored` bytes    (many)
 //! directory  44  id:32 offset:u32 stored:u32 raw|codec<<24:u32                          (one a record)
 //! trailer    64  "CAIRNEND" version:u32 count:u32 directory-offset:u64 blake3(directory):32 crc32:u32 zero:u32
 //! ```
@@ -12,6 +12,7 @@
 //! directory so many that a pack with frames ends with a page. A pack is written under a temporary name,
 //! synced, and renamed; from then on it never changes.
 
+mod codec;
 mod opened;
 mod reader;
 mod salvage;
@@ -23,8 +24,10 @@ use cairn_model::{BlobId, PackId};
 
 use crate::error::{Error, Result};
 
+pub(crate) use codec::REFERENCE;
+pub use codec::{Codec, decompress};
 pub use opened::OpenPacks;
-pub use reader::{Directory, PackReader, Packed};
+pub use reader::{ContentOf, Directory, PackReader, Packed};
 pub use salvage::salvage;
 pub use source::{PackBytes, PackDirectory, PackSource};
 pub use writer::{FinishedPack, PackWriter, frame};
@@ -49,30 +52,6 @@ const END_MAGIC: &[u8; 8] = b"CAIRNEND";
 const RECORD_MAGIC: u16 = 0xB10B;
 const VERSION: u32 = 1;
 
-/// How a blob's bytes are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// As they are.
-    Plain = 0,
-    /// One zstd frame.
-    Zstd = 1,
-    /// One zstd frame with its content checksum, also around what does not get shorter, so that the kernel
-    /// can read it in place and finds damage by itself. In repositories with the feature `frames` only.
-    Frame = 2,
-}
-
-impl Codec {
-    /// The one with this number; none where there is none.
-    pub fn of(number: u8) -> Option<Self> {
-        match number {
-            0 => Some(Self::Plain),
-            1 => Some(Self::Zstd),
-            2 => Some(Self::Frame),
-            _ => None,
-        }
-    }
-}
-
 /// Where in a pack a blob is, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
@@ -94,8 +73,14 @@ impl Slot {
         RECORD_HEADER as u64 + u64::from(self.stored)
     }
 
+    /// True where both are the same but for what they are differences from.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        let place = |slot: &Self| (slot.id, slot.offset, slot.stored, slot.raw_and_codec());
+        place(self) == place(other)
+    }
+
     pub(crate) fn raw_and_codec(&self) -> u32 {
-        self.raw | (self.codec as u32) << 24
+        self.raw | u32::from(self.codec.number()) << 24
     }
 
     pub(crate) fn from_parts(
@@ -103,8 +88,10 @@ impl Slot {
         offset: u32,
         stored: u32,
         raw_and_codec: u32,
+        reference: impl FnOnce() -> Result<BlobId>,
     ) -> Result<Self> {
-        let codec = Codec::of(raw_and_codec.to_le_bytes()[3]).ok_or_else(|| {
+        let codec = Codec::with(raw_and_codec.to_le_bytes()[3], reference)?;
+        let codec = codec.ok_or_else(|| {
             Error::corrupt(
                 format!("directory entry of blob {id}"),
                 "its codec is unknown",
@@ -119,6 +106,33 @@ impl Slot {
         })
     }
 }
+
+/// What the record of a blob says of the work that went into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// It was stored as fast as it came.
+    Quick = 0,
+    /// It was recompressed, see [`crate::optimize`]; there is nothing more to be had.
+    Thorough = 1,
+}
+
+impl Effort {
+    fn of(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Quick),
+            1 => Some(Self::Thorough),
+            _ => None,
+        }
+    }
+
+    /// That of a record as it lies in a pack.
+    pub(crate) fn of_record(record: &[u8]) -> Option<Self> {
+        record.get(EFFORT_AT).and_then(|number| Self::of(*number))
+    }
+}
+
+/// Where in the header of a record its effort is.
+const EFFORT_AT: usize = 3;
 
 /// Bytes of a pack with these many records of these many bytes (headers included) in all.
 pub fn pack_bytes(records: u64, record_bytes: u64) -> u64 {

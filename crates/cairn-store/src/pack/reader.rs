@@ -6,10 +6,14 @@ use std::path::{Path, PathBuf};
 use cairn_model::{BlobId, PackId};
 
 use super::{
-    Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, PackBytes, RECORD_HEADER, RECORD_MAGIC, Slot,
-    TRAILER, VERSION, array_at, u32_at, u64_at,
+    Codec, DIRECTORY_ENTRY, END_MAGIC, Effort, HEADER, MAGIC, PackBytes, RECORD_HEADER,
+    RECORD_MAGIC, REFERENCE, Slot, TRAILER, VERSION, array_at, decompress, u32_at, u64_at,
 };
+use crate::compress::Compressor;
 use crate::error::{Error, IoContext, Result};
+
+/// Gives the content of a blob.
+pub type ContentOf<'a> = &'a dyn Fn(&BlobId) -> Result<Vec<u8>>;
 
 /// A pack's directory: what it holds, in pack order.
 #[derive(Debug, Clone)]
@@ -75,8 +79,8 @@ impl PackReader {
         }
         let header = &out[..RECORD_HEADER];
         let same = header[..2] == RECORD_MAGIC.to_le_bytes()
-            && header[3] == 0
-            && Codec::of(header[2]) == Some(slot.codec)
+            && Effort::of_record(header).is_some()
+            && header[2] == slot.codec.number()
             && u32_at(header, 4) == slot.stored
             && u32_at(header, 8) == slot.raw
             && header[12..16] == slot.id.as_bytes()[..4];
@@ -87,10 +91,34 @@ impl PackReader {
         }
     }
 
-    /// The blob's content, checked against its id.
-    pub fn blob(&self, slot: &Slot, scratch: &mut Vec<u8>) -> Result<Vec<u8>> {
+    /// The blob's content, checked against its id. `content_of` is asked for that of the blob that it is stored as
+    /// a difference from, if it is.
+    pub fn blob(
+        &self,
+        slot: &Slot,
+        scratch: &mut Vec<u8>,
+        content_of: ContentOf<'_>,
+    ) -> Result<Vec<u8>> {
         self.record(slot, scratch)?;
-        let content = decompress(slot, &scratch[RECORD_HEADER..])
+        self.content(slot, &scratch[RECORD_HEADER..], content_of)
+    }
+
+    /// The content of a record's payload.
+    pub(crate) fn content(
+        &self,
+        slot: &Slot,
+        payload: &[u8],
+        content_of: ContentOf<'_>,
+    ) -> Result<Vec<u8>> {
+        let reference = slot.codec.reference().map(|id| match content_of(&id) {
+            Err(Error::MissingBlob(_)) => Err(self.corrupt(format!(
+                "blob {} is stored as a difference from blob {id}, which is in no pack",
+                slot.id
+            ))),
+            done => done,
+        });
+        let reference = reference.transpose()?;
+        let content = decompress(slot, payload, reference.as_deref())
             .ok_or_else(|| self.corrupt(format!("blob {} does not decompress", slot.id)))?;
         if BlobId::of(&content) != slot.id {
             return Err(self.corrupt(format!("the content of blob {} has another hash", slot.id)));
@@ -99,12 +127,18 @@ impl PackReader {
     }
 
     /// The blob as it is stored, its content checked against its id. A frame is given as what programs that
-    /// know no frames can read: it is zstd all the same, or plain content where that is no longer.
-    pub(crate) fn packed(&self, slot: &Slot) -> Result<Packed> {
+    /// know no frames can read: it is zstd all the same, or plain content where that is no longer. A difference is
+    /// compressed anew.
+    pub(crate) fn packed(&self, slot: &Slot, content_of: ContentOf<'_>) -> Result<Packed> {
         let mut record = Vec::new();
-        let content = self.blob(slot, &mut record)?;
+        let content = self.blob(slot, &mut record, content_of)?;
         let raw = slot.raw;
         let (codec, payload) = match slot.codec {
+            Codec::Delta(_) => {
+                let mut compressor = Compressor::default();
+                let (codec, payload) = compressor.pack(&content)?;
+                (codec, payload.to_vec())
+            }
             Codec::Frame if slot.stored >= raw => (Codec::Plain, content),
             codec => {
                 record.drain(..RECORD_HEADER);
@@ -120,6 +154,13 @@ impl PackReader {
             raw,
             payload,
         })
+    }
+
+    /// The blob that the one at this place is the difference from.
+    fn reference(&self, record: u64) -> Result<BlobId> {
+        let mut id = [0; REFERENCE];
+        self.read(&mut id, record + RECORD_HEADER as u64)?;
+        Ok(BlobId::from_bytes(id))
     }
 
     /// The id in the pack's header.
@@ -155,11 +196,13 @@ impl PackReader {
             return Err(self.corrupt("its directory has another hash than its trailer says"));
         }
         let entry = |e: &[u8]| {
+            let at = u32_at(e, 32);
             Slot::from_parts(
                 BlobId::from_bytes(array_at(e, 0)),
-                u32_at(e, 32),
+                at,
                 u32_at(e, 36),
                 u32_at(e, 40),
+                || self.reference(u64::from(at)),
             )
         };
         let slots = directory
@@ -197,19 +240,7 @@ impl Packed {
             raw: self.raw,
             codec: self.codec,
         };
-        decompress(&slot, &self.payload).filter(|content| BlobId::of(content) == *id)
-    }
-}
-
-/// The content of a stored payload; `None` where it does not decompress to the length of `slot`.
-pub fn decompress(slot: &Slot, payload: &[u8]) -> Option<Vec<u8>> {
-    let raw = slot.raw as usize;
-    match slot.codec {
-        Codec::Plain => (payload.len() == raw).then(|| payload.to_vec()),
-        // A checksum that there is, is checked.
-        Codec::Zstd | Codec::Frame => zstd::bulk::decompress(payload, raw)
-            .ok()
-            .filter(|content| content.len() == raw),
+        decompress(&slot, &self.payload, None).filter(|content| BlobId::of(content) == *id)
     }
 }
 
@@ -218,6 +249,8 @@ mod tests {
     use super::super::{PackWriter, frame, salvage};
     use super::*;
     use crate::disk::Disk;
+
+    const NOTHING: ContentOf<'_> = &|id| Err(Error::MissingBlob(*id));
 
     fn sample(dir: &Path) -> (PathBuf, Vec<Vec<u8>>) {
         let contents: Vec<Vec<u8>> = (0..20_usize).map(|i| vec![i as u8; 10 + i * 997]).collect();
@@ -230,7 +263,7 @@ mod tests {
             frame(
                 &mut records,
                 &id,
-                Codec::Zstd,
+                (Codec::Zstd, Effort::Quick),
                 content.len() as u32,
                 &packed,
             );
@@ -258,7 +291,7 @@ mod tests {
         let records: u64 = directory.slots.iter().map(Slot::record_bytes).sum();
         assert_eq!(super::super::pack_bytes(20, records), directory.bytes);
         for (slot, content) in directory.slots.iter().zip(&contents) {
-            assert_eq!(&pack.blob(slot, &mut Vec::new()).unwrap(), content);
+            assert_eq!(&pack.blob(slot, &mut Vec::new(), NOTHING).unwrap(), content);
         }
     }
 
@@ -275,14 +308,14 @@ mod tests {
             let pack = PackReader::open(&path).unwrap();
             let whole = slots
                 .iter()
-                .filter(|slot| pack.blob(slot, &mut Vec::new()).is_ok())
+                .filter(|slot| pack.blob(slot, &mut Vec::new(), NOTHING).is_ok())
                 .count();
             let noticed = pack.directory().is_err() || whole == 19;
             // The header's reserved word, the id in it and the trailer's padding carry no promise.
             let slack = at < HEADER || at >= good.len() - 4;
             assert!(noticed || slack, "byte {at}");
             let mut saved = 0;
-            salvage::<Error>(&pack, |_| {
+            salvage::<Error>(&pack, NOTHING, |_| {
                 saved += 1;
                 Ok(())
             })

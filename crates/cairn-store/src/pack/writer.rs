@@ -6,8 +6,8 @@ use cairn_model::{BlobId, PackId};
 
 use super::sync_ahead::SyncAhead;
 use super::{
-    Codec, DIRECTORY_ENTRY, END_MAGIC, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot, TRAILER,
-    VERSION,
+    Codec, DIRECTORY_ENTRY, END_MAGIC, Effort, HEADER, MAGIC, RECORD_HEADER, RECORD_MAGIC, Slot,
+    TRAILER, VERSION,
 };
 use crate::disk::{Disk, DiskFile};
 use crate::error::{IoContext, Result};
@@ -17,9 +17,15 @@ const WRITEBACK_BYTES: u64 = 8 << 20;
 const SYNC_BYTES: u64 = 16 << 20;
 
 /// Appends the record of one blob to `out`.
-pub fn frame(out: &mut Vec<u8>, id: &BlobId, codec: Codec, raw: u32, payload: &[u8]) {
+pub fn frame(
+    out: &mut Vec<u8>,
+    id: &BlobId,
+    (codec, effort): (Codec, Effort),
+    raw: u32,
+    payload: &[u8],
+) {
     out.extend_from_slice(&RECORD_MAGIC.to_le_bytes());
-    out.extend_from_slice(&[codec as u8, 0]);
+    out.extend_from_slice(&[codec.number(), effort as u8]);
     out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     out.extend_from_slice(&raw.to_le_bytes());
     out.extend_from_slice(&id.as_bytes()[..4]);

@@ -61,7 +61,7 @@ pub(super) fn pack(
         // A copy here is the one that is read, whatever the base's is like.
         let needed = !matches!(own.find(&slot.id), Ok(Some(_)));
         if content && needed {
-            let read = file.blob(slot, &mut scratch);
+            let read = file.blob(slot, &mut scratch, &|other| base.content(other));
             blame(base, &mut out, read.err(), Some(*id), Some(slot.id));
         }
         progress(slot.record_bytes());

@@ -63,14 +63,18 @@ pub(super) fn pack(
         let Ok(found) = index.find(&slot.id) else {
             continue;
         };
+        // What a blob is the difference from is in its record, which may be damaged: the index says what it was.
+        let own = found.filter(|at| at.pack == *id && at.slot.is_at(slot));
+        let slot = own.as_ref().map_or(slot, |at| &at.slot);
         lost += u64::from(match found {
             None => in_force,
-            Some(at) => known && at.pack == *id && at.slot != *slot,
+            Some(at) => known && at.pack == *id && own.is_none(),
         });
         out.blobs += 1;
         out.bytes += slot.record_bytes();
         if content {
-            out.note(slot.id, id, file.blob(slot, &mut scratch).map(drop));
+            let read = file.blob(slot, &mut scratch, &|other| store.reference(other));
+            out.note(slot.id, id, read.map(drop));
             progress(slot.record_bytes());
         }
     }

@@ -98,7 +98,8 @@ impl Store {
         let news = index.without(&prepared.index);
         if !news.is_empty() {
             for pack in std::mem::take(&mut prepared.packs) {
-                let rest = drop_stored(&self.0.disk, pack, &news, &mut prepared.relied_on)?;
+                let rest =
+                    drop_stored(&self.0.disk, pack, (&news, &index), &mut prepared.relied_on)?;
                 prepared.packs.extend(rest);
             }
         }

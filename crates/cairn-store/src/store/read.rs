@@ -8,7 +8,7 @@ use super::Store;
 use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
-use crate::pack::{PackReader, Packed, Slot};
+use crate::pack::{Codec, PackReader, Packed, Slot};
 
 impl Store {
     /// The index as last loaded.
@@ -93,12 +93,29 @@ impl Store {
 
     /// Content of a blob, checked against its id.
     pub fn get(&self, id: &BlobId) -> Result<Vec<u8>> {
-        self.read(id, |pack, slot| pack.blob(slot, &mut Vec::new()))
+        self.read(id, |pack, slot| {
+            pack.blob(slot, &mut Vec::new(), &|other| self.reference(other))
+        })
+    }
+
+    /// Content of a blob that others are differences from, so that it is none itself.
+    pub(crate) fn reference(&self, id: &BlobId) -> Result<Vec<u8>> {
+        self.read(id, |pack, slot| match slot.codec {
+            Codec::Delta(other) => Err(Error::corrupt(
+                format!("blob {id}"),
+                format!("others are differences from it, and it is one from {other}"),
+            )),
+            _ => pack.blob(slot, &mut Vec::new(), &|other| {
+                Err(Error::MissingBlob(*other))
+            }),
+        })
     }
 
     /// A blob as it is stored, its content checked against its id.
     pub fn packed(&self, id: &BlobId) -> Result<Packed> {
-        self.read(id, PackReader::packed)
+        self.read(id, |pack, slot| {
+            pack.packed(slot, &|other| self.reference(other))
+        })
     }
 
     fn read<T>(&self, id: &BlobId, read: impl Fn(&PackReader, &Slot) -> Result<T>) -> Result<T> {

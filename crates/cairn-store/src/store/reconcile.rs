@@ -13,7 +13,7 @@ use crate::index::{Index, List, write_sorted};
 use crate::layout::Layout;
 use crate::meta::Txn;
 use crate::pack::{Directory, PackSource};
-use crate::rows::{PACKS, PackRowV1, STATE, StateV1, VERIFIED};
+use crate::rows::{OPTIMIZED, PACKS, PackRowV1, STATE, StateV1, VERIFIED};
 
 /// Entries that are sorted at a time when the index is made anew.
 const SORT_ENTRIES_MAX: usize = 1 << 19;
@@ -46,6 +46,7 @@ impl Store {
             let index = self.consistent_index(txn)?;
             PACKS.delete(txn, id.as_bytes());
             VERIFIED.delete(txn, id.as_bytes());
+            OPTIMIZED.delete(txn, id.as_bytes());
             let mut list = index.list().clone();
             list.generation += 1;
             let generation = list.generation;
@@ -124,6 +125,11 @@ pub(crate) fn reconcile(
         generation,
         segments: index.list().segments.clone(),
         hidden: known.difference(&live).copied().collect(),
+        // Whoever remembers what is a difference from what looks again.
+        recoded: match index.list().recoded {
+            0 if !add.iter().any(|new| new.differences > 0) => 0,
+            _ => generation,
+        },
     };
     // The list before the row: a crash between leaves two numbers, and this runs again.
     list.put(disk, &directory, &add)?;

@@ -5,6 +5,7 @@
 use cairn_model::BlobId;
 use cairn_store::codec::Stored;
 use cairn_store::gc::{self, Marks, Outcome};
+use cairn_store::optimize::{Known, Optimized, Optimizer};
 use cairn_store::{Error, Rows, Store, Table};
 
 /// The blobs that a name stands for.
@@ -74,4 +75,27 @@ pub fn collect(store: &Store) -> Result<Outcome, Error> {
         |_| Ok(()),
         |txn, marks| mark_all(txn, marks),
     )
+}
+
+/// Recompresses everything that is due.
+pub fn optimize(store: &Store, known: Known) -> Result<Optimized, Error> {
+    gc::adopt_orphans(store)?;
+    let mut optimizer = Optimizer::new(store, known)?;
+    loop {
+        let marks = store.db().read::<_, Error>(|rows| {
+            let mut marks = Marks::new(store)?;
+            mark_all(rows, &mut marks)?;
+            Ok(marks)
+        })?;
+        let policy = gc::Policy::default();
+        let round = optimizer.round::<Error>(
+            marks,
+            &policy,
+            |_| Ok(()),
+            |txn, marks| mark_all(txn, marks),
+        )?;
+        if round.is_none_or(|outcome| outcome.left_packs == 0 || outcome.needs_bytes.is_some()) {
+            return Ok(optimizer.done());
+        }
+    }
 }

@@ -16,6 +16,7 @@
 
 mod places;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -119,6 +120,18 @@ impl Views {
         let whole = is_whole(&self.packed_path(id, META), &list.metadata)
             && is_whole(&self.content_path(id, &list.content), &list.content);
         whole.then_some(list)
+    }
+
+    /// Trees of which there is a view over packs.
+    pub fn packed_trees(&self) -> HashSet<TreeId> {
+        let entries = std::fs::read_dir(self.directory().join("views"));
+        let tree = |entry: std::fs::DirEntry| {
+            let path = entry.path();
+            let is_view = path.extension().is_some_and(|e| e == META);
+            path.file_stem()?.to_str()?.parse().ok().filter(|_| is_view)
+        };
+        let entries = entries.into_iter().flatten().flatten();
+        entries.filter_map(tree).collect()
     }
 
     /// The objects that the view over packs of `id` stands on, where its images are as they were written.
