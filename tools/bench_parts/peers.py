@@ -77,6 +77,16 @@ class Cairn(Tool):
         return disk_bytes(self.env["CAIRN_ROOT"])
 
 
+class CairnLater(Cairn):
+    """The same with `cairn optimize` after each tree, which nobody waits for: its time is not counted."""
+    name = "cairn optimize"
+
+    def store(self, tree, number):
+        took = super().store(tree, number)
+        run([self.program, "optimize"], self.env)
+        return took
+
+
 class Restic(Tool):
     name = "restic"
 
@@ -168,7 +178,7 @@ class TarZstd(Tool):
         return disk_bytes(self.place)
 
 
-TOOLS = [Cairn, Restic, Borg, Casync, TarZstd]
+TOOLS = [Cairn, CairnLater, Restic, Borg, Casync, TarZstd]
 
 
 def binary(tool, program):

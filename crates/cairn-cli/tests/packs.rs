@@ -33,6 +33,14 @@ fn objects(cairn: &Cairn) -> Vec<PathBuf> {
     out
 }
 
+/// What belongs to images of contents, with this extension.
+fn contents(cairn: &Cairn, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(cairn.root().join("cache/contents"));
+    let paths = entries.into_iter().flatten().flatten().map(|e| e.path());
+    let is_sought = |path: &PathBuf| path.extension().is_some_and(|e| e == extension);
+    paths.filter(is_sought).collect()
+}
+
 fn packs(cairn: &Cairn) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(cairn.root().join("packs")).unwrap();
     let mut out: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -153,12 +161,8 @@ fn a_mounted_view_outlives_its_packs_and_the_next_one_is_of_the_new_packs() {
         assert_eq!(survey(place), wanted);
     });
     assert_eq!(shown(&cairn, "kept", survey), wanted);
-    let views = std::fs::read_dir(cairn.root().join("cache/views")).unwrap();
-    let data = views.flatten().filter(|entry| {
-        let name = entry.file_name();
-        name.to_string_lossy().contains(".data-")
-    });
-    assert_eq!(data.count(), 1, "an image of packs that are gone stays");
+    let images = contents(&cairn, "image");
+    assert_eq!(images.len(), 1, "an image of packs that are gone stays");
     assert_eq!(objects(&cairn), Vec::<PathBuf>::new());
 }
 
@@ -218,10 +222,7 @@ fn a_view_over_packs_that_is_damaged_is_found_and_made_anew() {
     cairn.import_dir(&tree, "img");
     let wanted = survey(&tree);
     assert_eq!(shown(&cairn, "img", survey), wanted);
-    let views = cairn.root().join("cache/views");
-    let image = std::fs::read_dir(&views).unwrap().flatten();
-    let mut image = image.filter(|e| e.file_name().to_string_lossy().contains(".data-"));
-    std::fs::write(image.next().unwrap().path(), "nonsense").unwrap();
+    std::fs::write(&contents(&cairn, "image")[0], "nonsense").unwrap();
     let said = cairn.output(&["check", "--full"]);
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert!(said.contains("over packs is damaged"), "{said}");
@@ -278,4 +279,60 @@ fn a_backup_and_a_transfer_of_frames_are_whole() {
     let out = at(&plain, "out");
     plain.ok(&["export", "img", "--format", "dir", "-o", &out]);
     assert_eq!(survey(&plain.path("out")), wanted);
+}
+
+/// Images that are alike share what the kernel read of their files, in containers as in mounts.
+#[test]
+fn containers_of_similar_images_share_contents() {
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
+    let tree = cairn.path("tree");
+    shell_tree(&tree);
+    for n in 0..30 {
+        std::fs::write(tree.join(format!("file{n}")), noise(n, 20_000)).unwrap();
+    }
+    cairn.import_dir(&tree, "one:1");
+    std::fs::write(tree.join("new"), noise(99, 20_000)).unwrap();
+    cairn.import_dir(&tree, "two:1");
+    let shared = || cairn.shared();
+    let run = |image: &str, name: &str| {
+        let script = "cat /file3 >/dev/null; sleep 600";
+        cairn.ok(&["run", "-d", "--name", name, image, "sh", "-c", script]);
+    };
+    run("one:1", "a");
+    run("two:1", "b");
+    let places = shared();
+    assert!((1..=2).contains(&places.len()), "{places:?}");
+    // Both overlays stand on the one that has the file; its name is in the options that the kernel tells.
+    let stands_on = |name: &str| {
+        let pid = cairn.json(&["inspect", name])["pid"].to_string();
+        let table = std::fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+        let root = table
+            .lines()
+            .find(|line| line.contains("- overlay "))
+            .unwrap();
+        let name = |path: &&PathBuf| root.contains(path.file_name().unwrap().to_str().unwrap());
+        places
+            .iter()
+            .filter(name)
+            .cloned()
+            .collect::<Vec<PathBuf>>()
+    };
+    assert!(!stands_on("a").is_empty());
+    assert!(
+        stands_on("a")
+            .iter()
+            .all(|place| stands_on("b").contains(place))
+    );
+    // A collection that empties the cache ends what is mounted for later, and nothing that runs.
+    cairn.ok(&["rm", "-f", "b"]);
+    cairn.ok(&["rmi", "two:1"]);
+    cairn.ok(&["gc", "--prune-cache"]);
+    assert!(shared().iter().all(|place| stands_on("a").contains(place)));
+    cairn.ok(&["exec", "a", "cat", "/file5"]);
+    cairn.ok(&["rm", "-f", "a"]);
+    cairn.ok(&["gc", "--prune-cache"]);
+    assert!(shared().is_empty());
 }

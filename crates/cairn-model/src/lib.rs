@@ -38,7 +38,9 @@ pub use mapped::MappedIds;
 pub use moment::{Moment, NotAMoment};
 pub use name::{NameError, SnapshotKey};
 pub use pattern::is_like;
-pub use plan::{CopyPlan, Driver, Head, ImagePlan, MountPlan, PackFile, PackPlan, StackPlan};
+pub use plan::{
+    CopyPlan, Driver, Head, ImagePlan, MountPlan, PackFile, PackPlan, PackedContents, StackPlan,
+};
 pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};
 pub use watch::{Cancelled, Progress, Transfer, TransferState, Unfinished, Watch};

@@ -93,19 +93,30 @@ pub struct ImagePlan {
     pub head: Option<Head>,
 }
 
-/// Metadata images over an image whose file contents lie in packs.
+/// Metadata images over images whose file contents lie in packs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackPlan {
     /// EROFS images of metadata, topmost first.
     pub images: Vec<PathBuf>,
-    /// EROFS image that says where in the packs the contents of files are.
-    pub content: PathBuf,
-    /// The packs that it names, in its order.
-    pub packs: Vec<PackFile>,
+    /// Where the contents of files are, looked into in this order.
+    pub contents: Vec<PackedContents>,
     /// Directories of objects, for files that are not read from packs.
     pub data: Vec<PathBuf>,
     /// Where writes go; none for a read-only mount.
     pub head: Option<Head>,
+}
+
+/// An EROFS image that says where in packs the contents of files are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedContents {
+    /// The image.
+    pub image: PathBuf,
+    /// The UUID in its superblock.
+    pub uuid: [u8; 16],
+    /// The packs that it names, in its order.
+    pub packs: Vec<PackFile>,
+    /// Where it may be mounted for all who need it. A mount that finds it there shares page cache with them.
+    pub shared: PathBuf,
 }
 
 /// A pack as a mount needs it: the very file that was looked at.

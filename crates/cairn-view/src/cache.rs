@@ -17,6 +17,7 @@ pub(crate) const ROOTS: &str = "roots";
 pub struct Views {
     directory: PathBuf,
     verify: Verify,
+    sharing: Option<PathBuf>,
 }
 
 impl Views {
@@ -25,6 +26,7 @@ impl Views {
         Self {
             directory: directory.to_owned(),
             verify: Verify::default(),
+            sharing: None,
         }
     }
 
@@ -32,6 +34,19 @@ impl Views {
     #[must_use]
     pub fn verified(self, verify: Verify) -> Self {
         Self { verify, ..self }
+    }
+
+    /// The same views; images of contents stay mounted in `place`, so that all views over them have one page cache.
+    #[must_use]
+    pub fn sharing_in(self, place: PathBuf) -> Self {
+        Self {
+            sharing: Some(place),
+            ..self
+        }
+    }
+
+    pub(crate) fn sharing(&self) -> Option<&Path> {
+        self.sharing.as_deref()
     }
 
     pub(crate) fn verify(&self) -> Verify {

@@ -69,6 +69,7 @@ impl Views {
                 }
             }
         }
+        evicted.bytes += self.drop_unneeded_contents();
         let (count, bytes) = self.objects().retain(&objects)?;
         Verified::load(self.directory()).compact(&|id| objects.contains(id))?;
         Ok(Evicted {

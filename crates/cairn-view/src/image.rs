@@ -98,10 +98,10 @@ impl Views {
 
     /// Puts an image in place of whatever is there.
     pub(crate) fn put_image(&self, path: &Path, image: &[u8]) -> Result<()> {
-        let directory = self.directory().join("views");
-        std::fs::create_dir_all(&directory).at("create directory", &directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(&directory)
-            .at("make a temporary file in", &directory)?;
+        let directory = path.parent().unwrap_or(self.directory());
+        std::fs::create_dir_all(directory).at("create directory", directory)?;
+        let mut file =
+            tempfile::NamedTempFile::new_in(directory).at("make a temporary file in", directory)?;
         std::io::Write::write_all(&mut file, image).at("write", path)?;
         remove_other_than_file(path)?;
         file.persist(path)

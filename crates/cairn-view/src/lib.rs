@@ -52,5 +52,6 @@ pub use flat::Flat;
 pub use mount::{attach, is_mountpoint, restrict, unmount};
 pub use mounted::Mounted;
 pub use objects::{Found, ObjectCache};
+pub use packed::place_name;
 pub use sizes::{CacheSizes, ViewSize};
 pub use verify::Verify;

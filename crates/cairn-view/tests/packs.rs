@@ -98,7 +98,11 @@ impl Bench {
     }
 
     fn plan(&self) -> Result<PackPlan, Error> {
-        let id = TreeId::from_bytes([9; 32]);
+        self.plan_of(9)
+    }
+
+    fn plan_of(&self, tree: u8) -> Result<PackPlan, Error> {
+        let id = TreeId::from_bytes([tree; 32]);
         let tree = || Ok::<_, Error>(self.tree.clone());
         match self
             .views
@@ -163,7 +167,7 @@ fn content_of_every_shape_is_read_in_place() {
         &[&short, &zeros, &page, &zeros, &short, &zeros, &tail],
     );
     let plan = bench.plan().unwrap();
-    assert_eq!(plan.packs.len(), 3);
+    assert_eq!(plan.contents[0].packs.len(), 3);
     let place = bench.mounted(plan);
     for (name, wanted) in &bench.files {
         assert!(
@@ -281,8 +285,9 @@ fn a_pack_that_is_cut_gone_or_another_gives_errors_and_never_other_content() {
         bench.file(&format!("f{n}"), &[content]);
     }
     let plan = bench.plan().unwrap();
-    assert_eq!(plan.packs.len(), 1);
-    let path = plan.packs[0].path.clone();
+    let packs = &plan.contents[0].packs;
+    assert_eq!(packs.len(), 1);
+    let path = packs[0].path.clone();
     let good = std::fs::read(&path).unwrap();
 
     // Gone under a mount: it has the file.
@@ -337,7 +342,7 @@ fn images_that_changed_are_made_anew_and_plans_keep_to_their_packs() {
     bench.pack(&[&content]);
     bench.file("f", &[&content]);
     let plan = bench.plan().unwrap();
-    for image in [&plan.images[0], &plan.content] {
+    for image in [&plan.images[0], &plan.contents[0].image] {
         let good = std::fs::read(image).unwrap();
         let mut bad = good.clone();
         bad[good.len() / 2] ^= 1;
@@ -352,4 +357,78 @@ fn images_that_changed_are_made_anew_and_plans_keep_to_their_packs() {
     let made = bench.plan().unwrap();
     let place = bench.mounted(made);
     assert!(std::fs::read(place.join("f")).unwrap() == content);
+}
+
+impl Drop for Bench {
+    /// Ends what views keep mounted.
+    fn drop(&mut self) {
+        let _ = self.views.retain::<Error>(|| Ok(Default::default()));
+    }
+}
+
+/// Objects of the images of contents that a plan stands on.
+fn images(plan: &PackPlan) -> Vec<PathBuf> {
+    plan.contents.iter().map(|of| of.image.clone()).collect()
+}
+
+#[test]
+fn views_of_similar_trees_stand_on_the_same_contents_and_share_what_was_read() {
+    let Some(mut bench) = Bench::new() else {
+        return;
+    };
+    let place = bench._scratch.path().join("shared");
+    bench.views = bench.views.clone().sharing_in(place);
+    let contents: Vec<Vec<u8>> = (0..40).map(|n| text(n, 30_000)).collect();
+    bench.pack(&contents.iter().map(Vec::as_slice).collect::<Vec<_>>());
+    for (n, content) in contents[..30].iter().enumerate() {
+        bench.file(&format!("f{n}"), &[content]);
+    }
+    let first = bench.plan_of(1).unwrap();
+    let place = bench.mounted(first.clone());
+    for (name, wanted) in &bench.files {
+        assert!(std::fs::read(place.join(name)).unwrap() == *wanted);
+    }
+    // The same and ten more, which are all that it has an image of contents for.
+    for (n, content) in contents[30..].iter().enumerate() {
+        bench.file(&format!("more{n}"), &[content]);
+    }
+    let second = bench.plan_of(2).unwrap();
+    assert_eq!(images(&second)[0], images(&first)[0]);
+    assert_eq!(second.contents.len(), 2);
+    let place = bench.mounted(second.clone());
+    // What the first view read is in memory: rot that came since is not seen, but where nothing was read.
+    bench.flip(&contents[3], |bytes| bytes / 2);
+    bench.flip(&contents[33], |bytes| bytes / 2);
+    assert!(std::fs::read(place.join("f3")).unwrap() == contents[3]);
+    assert!(std::fs::read(place.join("more3")).is_err());
+    assert!(std::fs::read(place.join("more4")).unwrap() == contents[34]);
+    // Mounted for one alone there is nothing to be seen in memory.
+    for of in &second.contents {
+        assert!(of.shared.read_dir().unwrap().next().is_some());
+        rustix::mount::unmount(&of.shared, rustix::mount::UnmountFlags::DETACH).unwrap();
+    }
+    let alone = bench.mounted(second);
+    assert!(std::fs::read(alone.join("f3")).is_err());
+    // The view made over a mount keeps it.
+    assert!(std::fs::read(place.join("f3")).unwrap() == contents[3]);
+    // What no view needs goes, and with it what is mounted.
+    let third = bench.plan_of(2).unwrap();
+    assert!(
+        third.contents[0]
+            .shared
+            .read_dir()
+            .unwrap()
+            .next()
+            .is_some()
+    );
+    let keep = || Ok(([TreeId::from_bytes([1; 32])].into(), Default::default()));
+    bench.views.retain::<Error>(keep).unwrap();
+    assert!(third.contents[0].image.exists());
+    assert!(!third.contents[1].image.exists() && !third.contents[1].shared.exists());
+    let shared = third.contents[0].shared.clone();
+    bench
+        .views
+        .retain::<Error>(|| Ok(Default::default()))
+        .unwrap();
+    assert!(!shared.exists());
 }

@@ -44,7 +44,9 @@ impl Ids {
 pub(super) fn packs(report: &PacksReport) -> String {
     match (&report.why_not, report.frames) {
         (Some(why), _) => format!("the driver packs does not work here: {why}"),
-        (None, true) => "the driver packs works here; it is used where it is named".to_owned(),
+        (None, true) => {
+            "the driver packs works here; it is used unless another one is named".to_owned()
+        }
         (None, false) => {
             "the driver packs works here, and needs a repository made by \"cairn init --frames\""
                 .to_owned()

@@ -49,9 +49,11 @@ pub struct PlanLine<'a> {
     objects: Option<&'a PathBuf>,
     /// Directories of objects.
     pub data: &'a [PathBuf],
-    /// The image by which contents are read from packs.
+    /// The first of `contents`.
     pub content: Option<&'a PathBuf>,
-    /// The packs that it names.
+    /// The images by which contents are read from packs.
+    pub contents: Vec<&'a Path>,
+    /// The packs that they name.
     pub packs: Vec<&'a Path>,
     /// Where changes go; none where it is read-only.
     pub head: Option<HeadLine<'a>>,
@@ -79,6 +81,10 @@ impl<'a> From<&'a MountPlan> for PlanLine<'a> {
             MountPlan::Copy(own) if own.writable => (&[][..], &[][..], None),
             MountPlan::Copy(own) => (std::slice::from_ref(&own.directory), &[][..], None),
         };
+        let contents = match plan {
+            MountPlan::Packs(own) => &own.contents[..],
+            _ => &[],
+        };
         let mut head = head.map(|head| HeadLine {
             upper: &head.upper,
             work: Some(&head.work),
@@ -97,13 +103,14 @@ impl<'a> From<&'a MountPlan> for PlanLine<'a> {
             objects: data.first(),
             data,
             content: match plan {
-                MountPlan::Packs(own) => Some(&own.content),
+                MountPlan::Packs(own) => own.contents.first().map(|contents| &contents.image),
                 _ => None,
             },
-            packs: match plan {
-                MountPlan::Packs(own) => own.packs.iter().map(|pack| &*pack.path).collect(),
-                _ => Vec::new(),
-            },
+            contents: contents.iter().map(|of| &*of.image).collect(),
+            packs: contents
+                .iter()
+                .flat_map(|of| of.packs.iter().map(|pack| &*pack.path))
+                .collect(),
             head,
         }
     }

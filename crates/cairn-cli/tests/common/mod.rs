@@ -48,8 +48,11 @@ pub struct Cairn {
 }
 
 impl Drop for Cairn {
-    /// A test that failed leaves no container running.
+    /// A test leaves no contents mounted, and one that failed no container running.
     fn drop(&mut self) {
+        for place in self.shared() {
+            let _ = Command::new("umount").arg("-l").arg(place).output();
+        }
         if !std::thread::panicking() {
             return self.assert_counted();
         }
@@ -121,6 +124,18 @@ impl Cairn {
 
     pub fn root(&self) -> PathBuf {
         self.path("repository")
+    }
+
+    /// Where images of contents of this repository are mounted for all.
+    pub fn shared(&self) -> Vec<PathBuf> {
+        use std::os::unix::fs::MetadataExt;
+        let Ok(meta) = self.root().metadata() else {
+            return Vec::new();
+        };
+        let place = format!("/run/cairn/contents/{:x}-{:x}", meta.dev(), meta.ino());
+        let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 
     pub fn command(&self, args: &[&str]) -> Command {

@@ -89,6 +89,7 @@ impl Check<'_> {
             done.push(self.quarantine(&id)?);
             index = true;
         }
+        self.repo.views().cache().let_go_of_packs(&self.repo.store);
         if index {
             self.repo.store.rebuild_index()?;
             done.push("rebuilt the index from the packs".to_owned());

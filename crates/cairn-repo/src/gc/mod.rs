@@ -134,6 +134,7 @@ impl Gc<'_> {
                 break;
             }
         }
+        self.repo.views().cache().let_go_of_packs(&self.repo.store);
         report.download_bytes = self.sweep_downloads(options.prune_cache)?;
         let swept = crate::referrers::sweep(self.repo);
         report.orphaned_heads = self.finish(&collector)?;

@@ -96,6 +96,7 @@ impl Repo {
                 break;
             }
         }
+        self.views().cache().let_go_of_packs(&self.store);
         let done = optimizer.done();
         self.note_growth("optimize");
         Ok(OptimizeReport {

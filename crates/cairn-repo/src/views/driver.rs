@@ -18,7 +18,7 @@ pub struct DriverReport {
     /// Better ones, and why they do not work.
     #[serde(serialize_with = "refused")]
     pub refused: Vec<(Driver, String)>,
-    /// Whether the driver packs, which is used only where it is named, could be.
+    /// Whether the driver packs, which is used where blobs are frames or where it is named, could be.
     pub packs: PacksReport,
     /// Whether the repository's file system could seal files by fs-verity, which Cairn does not use.
     #[serde(rename = "file_system_has_fs_verity")]
@@ -62,7 +62,7 @@ impl Views<'_> {
             why_not: tried.err().map(words),
             frames: self.repo.store.has_frames(),
         };
-        let (driver, refused) = match self.repo.options.driver {
+        let (driver, refused) = match self.wanted() {
             Some(driver) if driver != Driver::Packs || packs.works => (driver, Vec::new()),
             _ => {
                 let trial = self.cache().trial(&heads);

@@ -5,6 +5,7 @@ mod mounts;
 mod roots;
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use cairn_layer::Layer;
 use cairn_model::{Driver, HeadId, MountPlan, SnapshotKey, TreeId};
@@ -18,6 +19,9 @@ pub use driver::{DriverReport, PacksReport};
 pub(crate) use mounts::MOUNTPOINT;
 pub use mounts::MountOptions;
 pub(crate) use roots::ROOT_BYTES_MAX;
+
+/// Where images of contents are mounted that views share, a directory for each repository.
+const SHARED: &str = "/run/cairn/contents";
 
 /// The views of a repository.
 #[derive(Clone, Copy)]
@@ -36,20 +40,33 @@ impl Views<'_> {
     /// Where they are kept.
     pub(crate) fn cache(&self) -> cairn_view::Views {
         let cache = self.repo.layout().cache();
-        cairn_view::Views::new(&cache).verified(self.repo.options.verify)
+        let views = cairn_view::Views::new(&cache).verified(self.repo.options.verify);
+        // Only root mounts the images that are shared.
+        match cairn_view::place_name(self.repo.root()) {
+            Ok(name) if rustix::process::geteuid().is_root() => {
+                views.sharing_in(Path::new(SHARED).join(name))
+            }
+            _ => views,
+        }
     }
 
-    /// The driver that is forced or, by trying, the best that works here. Where the driver packs is wanted and does
-    /// not work it is another, too: that is a matter of the kernel, not of what the user can change.
+    /// The driver that is forced or, by trying, the best that works here: packs, where blobs are frames. Where the driver
+    /// packs is wanted and does not work it is another, too: that is a matter of the kernel, not of what the user can change.
     pub fn driver(&self) -> Result<Driver> {
         let heads = self.repo.heads().place();
-        match self.repo.options.driver {
+        match self.wanted() {
             Some(Driver::Packs) if !self.cache().can_use_packs(&heads) => {
                 Ok(self.cache().detect(&heads)?)
             }
             Some(driver) => Ok(driver),
             None => Ok(self.cache().detect(&heads)?),
         }
+    }
+
+    /// The driver that is forced, or that the repository was made for.
+    fn wanted(&self) -> Option<Driver> {
+        let made_for = self.repo.store.has_frames().then_some(Driver::Packs);
+        self.repo.options.driver.or(made_for)
     }
 
     /// Trees that active snapshots and views stand on: what of the cache is mounted, or may be at any moment; each as it is,

@@ -128,7 +128,7 @@ impl<M: MountImage> Room for M {
         let stack = Stack {
             lowers: &lowers(self, &plan.images, users).map_err(refused)?,
             data: &plan.data,
-            content: None,
+            contents: &[],
             head: plan.head.as_ref(),
             attributes: OverlayAttributes::Trusted,
             users,

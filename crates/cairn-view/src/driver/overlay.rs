@@ -106,7 +106,7 @@ impl Room for Overlay {
         let stack = Stack {
             lowers: &lowers,
             data: &[],
-            content: None,
+            contents: &[],
             head: plan.head.as_ref(),
             attributes: self.0,
             users,

@@ -1,9 +1,9 @@
-//! The driver `packs`: metadata as in `erofs`, over an image by which the kernel reads contents from the packs
+//! The driver `packs`: metadata as in `erofs`, over images by which the kernel reads contents from the packs
 //! (Linux 6.15). It is only used where it is named, and where [`prove`] finds nothing wrong.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -11,7 +11,6 @@ use cairn_layer::{OverlayAttributes, Tree};
 use cairn_model::{BlobId, Content, Driver, Kind, Meta, PackPlan, Piece, TreeId};
 use cairn_store::{Disk, NewStore, Store};
 use rustix::fs::{Mode, OFlags, openat};
-use rustix::mount::MountAttrFlags;
 
 use super::erofs::Erofs;
 use super::head::overlay_head;
@@ -19,9 +18,9 @@ use super::images::{lowers, put_points};
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
-use crate::detached::{Context, Refused, Users};
+use crate::detached::Users;
 use crate::error::{At, Error, Result};
-use crate::packed::{PackedView, open_pack};
+use crate::packed::{PackedView, open_contents};
 
 /// A file of the sample whose pieces lie in two packs by turns.
 const LONG: &str = "long";
@@ -37,24 +36,10 @@ fn plan(at: Place<'_>, view: PackedView, head: Option<&Path>) -> Result<PackPlan
     let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
     Ok(PackPlan {
         images: vec![view.metadata],
-        content: view.content,
-        packs: view.packs,
+        contents: view.contents,
         data: vec![at.views.objects().directory().to_owned()],
         head: head.transpose()?,
     })
-}
-
-/// Mounts an image of content over the packs that it names, in its order.
-fn mount_content(image: &Path, packs: &[File]) -> Result<OwnedFd, Refused> {
-    let context = Context::open("erofs")?;
-    context.flag("ro")?;
-    context.set("source", image)?;
-    for pack in packs {
-        // The very file that was looked at, whatever has its name by now.
-        let path = format!("/proc/self/fd/{}", pack.as_raw_fd());
-        context.set("device", Path::new(&path))?;
-    }
-    context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
 impl Room for Packs {
@@ -133,13 +118,12 @@ impl Room for Packs {
 
     fn mount(&self, plan: &PackPlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(Driver::Packs, e);
-        let packs = plan.packs.iter().map(open_pack);
-        let packs = packs.collect::<Result<Vec<_>>>()?;
-        let content = mount_content(&plan.content, &packs).map_err(refused)?;
+        let contents = plan.contents.iter().map(open_contents);
+        let contents = contents.collect::<Result<Vec<_>>>()?;
         let stack = Stack {
             lowers: &lowers(&Erofs, &plan.images, users).map_err(refused)?,
             data: &plan.data,
-            content: Some(&content),
+            contents: &contents,
             head: plan.head.as_ref(),
             attributes: OverlayAttributes::Trusted,
             users,

@@ -22,8 +22,8 @@ pub(super) struct Stack<'a> {
     pub lowers: &'a [OwnedFd],
     /// Lowers of which only the data is seen, through redirects of the others.
     pub data: &'a [PathBuf],
-    /// A mount that is one of these, looked into before them.
-    pub content: Option<&'a OwnedFd>,
+    /// Mounts that are such lowers, looked into before them.
+    pub contents: &'a [OwnedFd],
     pub head: Option<&'a Head>,
     /// Where overlayfs keeps its own things.
     pub attributes: OverlayAttributes,
@@ -54,7 +54,7 @@ pub(super) fn overlay(stack: &Stack<'_>) -> Result<OwnedFd, Refused> {
     for lower in stack.lowers {
         context.set_fd("lowerdir+", lower.as_fd())?;
     }
-    if let Some(content) = stack.content {
+    for content in stack.contents {
         context.set_fd("datadir+", content.as_fd())?;
     }
     for directory in stack.data {

@@ -1,43 +1,48 @@
 //! Views whose contents the kernel reads from the packs: nothing is assembled, nothing is stored twice.
 //!
-//! `views/TREE.meta` is the image of metadata that other drivers have, too. `views/TREE.data-HASH` names files
-//! as objects are named, and says where in which packs their content is. What cannot be read this way is an
-//! object as ever, see `places.rs`. `views/TREE.packs` is a checked file (see `checked.rs`): hash and
-//! length of both images, the packs, and the contents that are objects.
+//! `views/TREE.meta` is the image of metadata that other drivers have, too. Below it come images of contents
+//! (`contents.rs`), which views share, and which stay mounted (`shared.rs`). What cannot be read this way is an
+//! object as ever, see `places.rs`. `views/TREE.packs` is a checked file (see `checked.rs`): hash and length of the image
+//! of metadata, the names of the images of contents, and the contents that are objects.
 //!
-//! What is proved, and when: both images, against the list, before each mount. A pack, by its header and
+//! What is proved, and when: all images, against the lists, before each mount. A pack, by its header and
 //! length, when it is opened for the mount, which then holds that very file. Content, by the checksum of its
 //! frame, whenever the kernel decodes the whole of it; damage is an error of the read. With
 //! [`Verify::Always`] every blob of the view is held against its id before each mount.
 //!
-//! A collection may rewrite packs that a mounted view reads; the mount holds them. The next mount finds them
-//! gone and makes the image anew. The name of the second image says which packs it was made for, so that
-//! a plan never meets an image that was made for others.
+//! A collection may rewrite packs that a mounted view reads; the mount holds them. The next view finds them
+//! gone and is made anew. The name of an image of contents says which packs it was made for, so that
+//! a plan never meets one that was made for others.
 
+mod contents;
 mod places;
+mod shared;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use cairn_layer::Tree;
-use cairn_model::{Content, Kind, Meta, PackFile, PackId, TreeId};
+use cairn_model::{BlobId, Content, ObjectId, PackFile, PackId, PackedContents, TreeId};
 use cairn_store::codec::{decode_bare, encode_bare};
 use cairn_store::{PackReader, Store};
+use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Views;
 use crate::checked::{open_regular, read_checked, write_checked};
-use crate::erofs::{Encoded, write_encoded};
 use crate::error::{At, Error, Result};
 use crate::objects::{contents, for_each};
 use crate::verify::{Verify, hash};
+use contents::Named;
 use places::Places;
+
+pub(crate) use shared::open_contents;
+pub use shared::place_name;
 
 /// Extension of images of metadata over packs.
 pub(crate) const META: &str = "meta";
 const LIST: &str = "packs";
-const DATA: &str = "data-";
 /// Longest list, bytes.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 /// A collection may take packs away while a view is made of them.
@@ -49,16 +54,19 @@ type Stamp = ([u8; 32], u64);
 #[derive(Serialize, Deserialize)]
 struct List {
     metadata: Stamp,
-    content: Stamp,
-    packs: Vec<(PackId, u64)>,
+    contents: Vec<TreeId>,
     objects: Vec<Content>,
 }
 
 /// A view that can be mounted.
 pub(crate) struct PackedView {
     pub metadata: PathBuf,
-    pub content: PathBuf,
-    pub packs: Vec<PackFile>,
+    pub contents: Vec<PackedContents>,
+}
+
+fn is_whole_image(path: &Path, wanted: &Stamp) -> bool {
+    let found = open_regular(path).and_then(|mut image| hash(&mut image));
+    found.is_ok_and(|found| found == *wanted)
 }
 
 fn stamp(image: &[u8]) -> Stamp {
@@ -90,36 +98,31 @@ impl Views {
         self.directory().join("views").join(name)
     }
 
-    fn content_path(&self, id: &TreeId, image: &Stamp) -> PathBuf {
-        let (hash, _) = image;
-        let number = u64::from_be_bytes(*hash.first_chunk().unwrap_or(&[0; 8]));
-        self.packed_path(id, &format!("{DATA}{number:016x}"))
-    }
-
-    fn packed_view(&self, store: &Store, id: &TreeId, list: &List) -> PackedView {
-        let file = |(id, bytes): &(PackId, u64)| PackFile {
-            path: store.pack_path(id),
-            id: *id,
-            bytes: *bytes,
-        };
-        PackedView {
-            metadata: self.packed_path(id, META),
-            content: self.content_path(id, &list.content),
-            packs: list.packs.iter().map(file).collect(),
-        }
-    }
-
-    /// The list of a view whose images are as they were written.
-    fn whole_list(&self, id: &TreeId) -> Option<List> {
+    fn list(&self, id: &TreeId) -> Option<List> {
         let bytes = read_checked(&self.packed_path(id, LIST), LIST_BYTES_MAX)?;
-        let list: List = decode_bare(&mut &bytes[..])?;
-        let is_whole = |path: &Path, wanted: &Stamp| {
-            let found = open_regular(path).and_then(|mut image| hash(&mut image));
-            found.is_ok_and(|found| found == *wanted)
-        };
-        let whole = is_whole(&self.packed_path(id, META), &list.metadata)
-            && is_whole(&self.content_path(id, &list.content), &list.content);
-        whole.then_some(list)
+        decode_bare(&mut &bytes[..])
+    }
+
+    /// The list of a view whose images are as they were written, and those of contents.
+    fn whole_list(&self, id: &TreeId) -> Option<(List, Vec<Named>)> {
+        let list = self.list(id)?;
+        if !is_whole_image(&self.packed_path(id, META), &list.metadata) {
+            return None;
+        }
+        let whole = |name: &TreeId| Some((*name, self.whole_contents(name)?));
+        let contents = list.contents.iter().map(whole).collect::<Option<_>>()?;
+        Some((list, contents))
+    }
+
+    /// The view, with its contents mounted for all who need them, where that can be.
+    fn packed_view(&self, store: &Store, id: &TreeId, contents: &[Named]) -> Result<PackedView> {
+        let contents = contents.iter().map(|one| self.packed_contents(store, one));
+        let contents = contents.collect::<Result<Vec<_>>>()?;
+        contents.iter().for_each(|one| self.share(one));
+        Ok(PackedView {
+            metadata: self.packed_path(id, META),
+            contents,
+        })
     }
 
     /// Trees of which there is a view over packs.
@@ -136,7 +139,7 @@ impl Views {
 
     /// The objects that the view over packs of `id` stands on, where its images are as they were written.
     pub fn whole_packed(&self, id: &TreeId) -> Option<Vec<Content>> {
-        self.whole_list(id).map(|list| list.objects)
+        self.whole_list(id).map(|(list, _)| list.objects)
     }
 
     /// The view of the tree `id` over packs, if it is there, whole, and of packs that there are.
@@ -144,17 +147,13 @@ impl Views {
         if self.verify() == Verify::Always {
             return Ok(None);
         }
-        let Some(list) = self.whole_list(id) else {
+        let Some((list, contents)) = self.whole_list(id) else {
             return Ok(None);
         };
-        let view = self.packed_view(store, id, &list);
-        for pack in &view.packs {
-            match open_pack(pack) {
-                Ok(_) => {}
-                Err(Error::PackGone(_)) => return Ok(None),
-                Err(e) => return Err(e),
-            }
-        }
+        let view = match self.packed_view(store, id, &contents) {
+            Err(Error::PackGone(_)) => return Ok(None),
+            done => done?,
+        };
         self.fill_objects(store, &list.objects)?;
         Ok(Some(view))
     }
@@ -177,50 +176,78 @@ impl Views {
         tree: &Tree,
     ) -> Result<PackedView> {
         let files = contents(tree);
+        if self.verify() == Verify::Always {
+            let ids: HashSet<BlobId> = files
+                .iter()
+                .flat_map(|f| f.blobs().map(|(id, _)| id))
+                .collect();
+            let ids: Vec<BlobId> = ids.into_iter().collect();
+            for_each(&ids, |id| Ok(store.get(id).map(drop)?))?;
+        }
         let mut tries = 1..=TRIES;
-        let (places, packs) = loop {
+        let (view, list) = loop {
             let last = tries.next().is_none_or(|n| n == TRIES);
             store.reload_index()?;
-            match find_places(store, &files) {
+            match self.make_from(store, id, &files) {
                 Err(Error::PackGone(_) | Error::Store(cairn_store::Error::MissingPack(_)))
                     if !last => {}
                 done => break done?,
             }
         };
-        if self.verify() == Verify::Always {
-            for_each(&places.blobs, |id| Ok(store.get(id).map(drop)?))?;
-        }
         // Objects first: a list that exists promises that they do.
-        self.fill_objects(store, &places.objects)?;
+        self.fill_objects(store, &list.objects)?;
         let metadata = self.metadata_image(store, id, tree)?;
-        let content = content_image(id, &files, &places.encoded)?;
         let list = List {
             metadata: stamp(&metadata),
-            content: stamp(&content),
-            packs,
-            objects: places.objects,
+            ..list
         };
-        let view = self.packed_view(store, id, &list);
-        self.put_image(&view.content, &content)?;
         write_checked(&self.packed_path(id, LIST), &encode_bare(&list))?;
         // The last to come and the first to go: a view counts as there once it has this.
         self.put_image(&view.metadata, &metadata)?;
-        self.drop_content(id, Some(&view.content));
         Ok(view)
     }
 
-    /// Removes images of content of a tree other than `keep`: they are of packs that are gone.
-    fn drop_content(&self, id: &TreeId, keep: Option<&Path>) {
-        let prefix = format!("{}.{DATA}", id.hex());
-        let entries = std::fs::read_dir(self.directory().join("views"));
-        for entry in entries.into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            if name.as_encoded_bytes().starts_with(prefix.as_bytes())
-                && Some(&*entry.path()) != keep
-            {
-                // It may be gone already, and nothing relies on its being gone.
-                let _ = std::fs::remove_file(entry.path());
-            }
+    /// Contents for these files: those that there are, and one more for what they lack.
+    fn make_from(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        files: &[Content],
+    ) -> Result<(PackedView, List)> {
+        let mut wanted: HashMap<ObjectId, Content> = files
+            .iter()
+            .map(|file| (file.object(), file.clone()))
+            .collect();
+        let mut contents = self.take_contents(store, &mut wanted);
+        let rest: Vec<Content> = wanted.values().cloned().collect();
+        let (places, packs) = find_places(store, &rest)?;
+        if !places.encoded.files.is_empty() {
+            contents.push(self.make_contents(&wanted, &places.encoded, packs)?);
+        }
+        let view = self.packed_view(store, id, &contents)?;
+        let list = List {
+            metadata: Stamp::default(),
+            contents: contents.into_iter().map(|(name, _)| name).collect(),
+            objects: places.objects,
+        };
+        Ok((view, list))
+    }
+
+    /// Removes images of contents that no view has. Nothing may make a view meanwhile. Returns the bytes of what was
+    /// removed.
+    pub(crate) fn drop_unneeded_contents(&self) -> u64 {
+        let lists = self.packed_trees().into_iter();
+        let lists = lists.filter_map(|tree| self.list(&tree));
+        let needed: HashSet<TreeId> = lists.flat_map(|list| list.contents).collect();
+        self.retain_contents(|(name, _)| needed.contains(name))
+    }
+
+    /// Lets go of packs that are gone: of the images of contents that are made of them. Nothing is done where views are
+    /// being made.
+    pub fn let_go_of_packs(&self, store: &Store) {
+        if let Ok(_guard) = self.hold(FlockOperation::NonBlockingLockExclusive) {
+            let is_there = |id: &PackId| store.pack_path(id).exists();
+            self.retain_contents(|(_, list)| list.packs().all(is_there));
         }
     }
 
@@ -229,7 +256,6 @@ impl Views {
             // As above.
             let _ = std::fs::remove_file(self.packed_path(id, extension));
         }
-        self.drop_content(id, None);
     }
 }
 
@@ -246,25 +272,4 @@ fn find_places(store: &Store, files: &[Content]) -> Result<(Places, Vec<(PackId,
         packs.push((*id, *bytes));
     }
     Ok((places, packs))
-}
-
-/// The image that is a directory of objects, as overlayfs looks for them.
-fn content_image(id: &TreeId, files: &[Content], encoded: &Encoded) -> Result<Vec<u8>> {
-    let mut tree = Tree::new();
-    for file in files {
-        let object = file.object();
-        if !encoded.files.contains_key(&object) {
-            continue;
-        }
-        let hex = object.hex();
-        let (directory, name) = hex.split_at(2);
-        if tree.get(directory.as_bytes()).is_none() {
-            tree.insert(directory.as_bytes(), Meta::root(0o755), Kind::Directory)?;
-        }
-        let path = format!("{directory}/{name}");
-        tree.insert(path.as_bytes(), Meta::root(0o444), Kind::File(file.clone()))?;
-    }
-    let mut image = Vec::new();
-    write_encoded(&tree, id, encoded, &mut image)?;
-    Ok(image)
 }

@@ -5,9 +5,9 @@
 //! together by mistake. Any other file becomes an object: one with holes, or with content that was stored
 //! before there were frames.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use cairn_model::{BlobId, Content, PackId, Piece};
+use cairn_model::{Content, PackId, Piece};
 use cairn_store::{Codec, Index, Slot, Store, is_checksum_cut};
 
 use crate::erofs::{
@@ -25,8 +25,6 @@ pub(super) struct Places {
     pub encoded: Encoded,
     /// In the order of the devices.
     pub packs: Vec<PackId>,
-    /// What lies in them of these files.
-    pub blobs: Vec<BlobId>,
     /// Contents that are objects.
     pub objects: Vec<Content>,
 }
@@ -48,19 +46,9 @@ impl Places {
         let index = store.index();
         let mut out = Self::default();
         let mut numbers = HashMap::new();
-        let mut blobs = HashSet::new();
         for content in contents {
             match out.extents_of(store, &index, content, &mut numbers)? {
-                Some(extents) => {
-                    for piece in &content.pieces {
-                        if let Piece::Data { id, .. } = piece
-                            && blobs.insert(*id)
-                        {
-                            out.blobs.push(*id);
-                        }
-                    }
-                    out.encoded.files.insert(content.object(), extents);
-                }
+                Some(extents) => drop(out.encoded.files.insert(content.object(), extents)),
                 None => out.objects.push(content.clone()),
             }
         }
@@ -134,6 +122,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use cairn_model::BlobId;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,213 @@
+//! Images of contents that stay mounted, so that whoever reads a file finds it in the page cache of the others.
+//!
+//! A mount of the same image makes a superblock of its own, with a page cache of its own. Overlays made over one mount
+//! share its superblock, and keep it when the mount goes. So an image of contents is mounted once, in the mount
+//! namespace of whoever needs it first, and overlays stand on that. Where it cannot be, or is gone when an overlay is
+//! made, the overlay gets a mount of its own: all that is lost is memory.
+//!
+//! The mounts are not in the repository, where they would be in the way of whoever counts or removes its files, but
+//! below one directory for all repositories, each by the device and inode of its own. What a repository that is gone
+//! left there goes when another one mounts something.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use cairn_model::{PackedContents, TreeId};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, fstatvfs};
+use rustix::mount::{MountAttrFlags, UnmountFlags};
+
+use super::open_pack;
+use crate::cache::Views;
+use crate::detached::{Context, Refused};
+use crate::error::{At, Error, Result};
+use crate::mount::attach;
+
+/// File that says where the repository of a place is.
+const ROOT: &str = "root";
+/// `f_type` of statfs(2) for EROFS, from linux/magic.h.
+const EROFS: i64 = 0xE0F5_E1E2;
+
+/// Mounts an image of contents over the packs that it names, in its order.
+pub(crate) fn mount_contents(image: &Path, packs: &[File]) -> Result<OwnedFd, Refused> {
+    let context = Context::open("erofs")?;
+    context.flag("ro")?;
+    context.set("source", image)?;
+    for pack in packs {
+        // The very file that was looked at, whatever has its name by now.
+        let path = format!("/proc/self/fd/{}", pack.as_raw_fd());
+        context.set("device", Path::new(&path))?;
+    }
+    context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+}
+
+/// What statfs(2) tells of a file system with this UUID (`uuid_to_fsid` in the kernel).
+fn fsid(uuid: &[u8; 16]) -> u64 {
+    let half = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&uuid[at..at + 8]);
+        u64::from_le_bytes(bytes)
+    };
+    half(0) ^ half(8)
+}
+
+/// The mount that all share, if it is there.
+fn shared(contents: &PackedContents) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(&contents.shared, flags, Mode::empty()).ok()?;
+    let is_erofs = fstatfs(&directory).is_ok_and(|found| found.f_type == EROFS);
+    let is_it = fstatvfs(&directory).is_ok_and(|found| found.f_fsid == fsid(&contents.uuid));
+    (is_erofs && is_it).then_some(directory)
+}
+
+/// The contents as they are mounted for all, or else for this one.
+pub(crate) fn open_contents(contents: &PackedContents) -> Result<OwnedFd> {
+    match shared(contents) {
+        Some(shared) => Ok(shared),
+        None => mount_own(contents),
+    }
+}
+
+fn mount_own(contents: &PackedContents) -> Result<OwnedFd> {
+    let packs = contents.packs.iter().map(open_pack);
+    let packs = packs.collect::<Result<Vec<_>>>()?;
+    mount_contents(&contents.image, &packs).map_err(|e| Error::mount(cairn_model::Driver::Packs, e))
+}
+
+impl Views {
+    /// Where an image of contents is mounted for all; in the cache, where nothing ever is, if nothing is shared.
+    pub(super) fn shared_place(&self, name: &TreeId) -> PathBuf {
+        match self.sharing() {
+            Some(place) => place.join(name.hex()),
+            None => self.contents_path(name, "mount"),
+        }
+    }
+
+    /// Mounts contents for all who need them, unless they are. It is no reason to fail that this cannot be done.
+    pub(super) fn share(&self, contents: &PackedContents) {
+        let Some(place) = self.sharing() else {
+            return;
+        };
+        if shared(contents).is_some() {
+            return;
+        }
+        if let Err(e) = self.share_now(place, contents) {
+            tracing::debug!(error = %e, image = %contents.image.display(), "contents are not shared");
+        }
+    }
+
+    fn share_now(&self, place: &Path, contents: &PackedContents) -> Result<()> {
+        std::fs::create_dir_all(place).at("create directory", place)?;
+        let _only = lock(place)?;
+        // Another was first.
+        if shared(contents).is_some() {
+            return Ok(());
+        }
+        let root = self.directory().parent().unwrap_or(self.directory());
+        let root = root.canonicalize().at("find", root)?;
+        let record = place.join(ROOT);
+        std::fs::write(&record, root.as_os_str().as_encoded_bytes()).at("write", &record)?;
+        let own = &contents.shared;
+        std::fs::create_dir_all(own).at("create directory", own)?;
+        attach(&mount_own(contents)?, own)?;
+        drop_left_behind(place);
+        Ok(())
+    }
+
+    /// Ends the mount that all share; what is mounted over it stays.
+    pub(super) fn unshare(&self, name: &TreeId) {
+        let Some(place) = self.sharing() else {
+            return;
+        };
+        if let Ok(_only) = lock(place) {
+            end(&self.shared_place(name));
+        }
+    }
+}
+
+/// Only one at a time mounts and ends mounts in a place.
+fn lock(place: &Path) -> Result<File> {
+    let path = place.join("lock");
+    let mut options = File::options();
+    options.create(true).write(true).truncate(false);
+    let file = options.open(&path).at("open", &path)?;
+    flock(&file, FlockOperation::LockExclusive).at("lock", &path)?;
+    Ok(file)
+}
+
+/// Ends a mount and removes its directory. Nothing is mounted, or not in this namespace, or there is no directory: then
+/// there is no more to be done.
+fn end(point: &Path) {
+    let _ = rustix::mount::unmount(point, UnmountFlags::NOFOLLOW | UnmountFlags::DETACH);
+    let _ = std::fs::remove_dir(point);
+}
+
+/// The name of the place of a repository: its device and inode.
+pub fn place_name(root: &Path) -> std::io::Result<String> {
+    let meta = root.metadata()?;
+    Ok(format!("{:x}-{:x}", meta.dev(), meta.ino()))
+}
+
+/// Ends what repositories that are gone left in the places beside `place`.
+fn drop_left_behind(place: &Path) {
+    let beside = place
+        .parent()
+        .and_then(|above| std::fs::read_dir(above).ok());
+    for entry in beside.into_iter().flatten().flatten() {
+        let other = entry.path();
+        let Ok(root) = std::fs::read(other.join(ROOT)) else {
+            continue;
+        };
+        let root = PathBuf::from(OsString::from_vec(root));
+        let is_there = place_name(&root).is_ok_and(|name| *name == *entry.file_name());
+        if is_there || other == place {
+            continue;
+        }
+        for point in std::fs::read_dir(&other).into_iter().flatten().flatten() {
+            if point.file_type().is_ok_and(|kind| kind.is_dir()) {
+                end(&point.path());
+            }
+        }
+        // Whatever is left in it, is not ours.
+        for name in [ROOT, "lock"] {
+            let _ = std::fs::remove_file(other.join(name));
+        }
+        let _ = std::fs::remove_dir(&other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_repositories_left_that_are_gone_goes() {
+        let all = tempfile::tempdir().unwrap();
+        let here = tempfile::tempdir().unwrap();
+        let place = |name: &str, root: &Path| {
+            let place = all.path().join(name);
+            std::fs::create_dir_all(place.join("mounted")).unwrap();
+            std::fs::write(place.join(ROOT), root.as_os_str().as_encoded_bytes()).unwrap();
+            place
+        };
+        let name = place_name(here.path()).unwrap();
+        let stays = place(&name, here.path());
+        let gone = place("1-2", Path::new("/nonexistent/repository"));
+        // Another repository is where that one was.
+        let replaced = place("1-3", here.path());
+        drop_left_behind(&stays);
+        assert!(stays.join("mounted").exists());
+        assert!(!gone.exists() && !replaced.exists());
+    }
+
+    #[test]
+    fn the_number_of_a_file_system_is_that_of_its_uuid() {
+        let mut uuid = [0; 16];
+        uuid[0] = 1;
+        uuid[9] = 2;
+        assert_eq!(fsid(&uuid), 0x201);
+    }
+}
