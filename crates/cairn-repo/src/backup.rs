@@ -74,6 +74,9 @@ impl Repo {
         }
         // No collection or repair takes a pack away meanwhile, here or there.
         let _here = self.only_collector()?;
+        if self.store.may_have_deltas()? {
+            target.store.require_deltas()?;
+        }
         let _there = target.only_collector()?;
         let mut report = Backup::default();
         let rows = self.rows_to_keep(&mut report)?;

@@ -68,8 +68,13 @@ pub fn drop_stored(
     let mut keep: Vec<Slot> = Vec::new();
     for entry in Segment::open(&new.path)?.entries() {
         let (_, slot) = entry?;
-        match stored.find(&slot.id)? {
-            Some(found) => relied_on.extend(all.packs_of(&found)?),
+        let found = stored.find(&slot.id)?;
+        match found
+            .map(|found| all.packs_of(&found))
+            .transpose()?
+            .flatten()
+        {
+            Some(packs) => relied_on.extend(packs),
             None => keep.push(slot),
         }
     }

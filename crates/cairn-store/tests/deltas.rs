@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cairn_model::BlobId;
-use cairn_store::gc::Marks;
+use cairn_store::gc::{self, Marks};
 use cairn_store::optimize::{self, Known};
 use cairn_store::{
     Codec, Damage, Disk, Error, Location, NewStore, ScrubOptions, Store, salvage, scrub,
@@ -156,6 +156,62 @@ fn what_differences_need_stays_as_long_as_they_do() {
     remove(&store, "again").unwrap();
     collect(&store).unwrap();
     assert_eq!(packs_bytes(&store), 0);
+}
+
+/// What nobody needs any more may lie on in a pack that is worth keeping, while what it was the difference from is gone.
+#[test]
+fn a_difference_that_outlived_what_it_was_from_is_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(&place.path().join("store"), false);
+    version(&store, 0);
+    optimize(&store, Known::default()).unwrap();
+    put(&store, "keeper", (0..40).map(|i| noise(5000 + i, 40_000))).unwrap();
+    optimize(&store, Known::default()).unwrap();
+    let ids = version(&store, 1);
+    optimize(&store, Known::default()).unwrap();
+    // Both in one pack, of which the differences are a small part.
+    merge(&store, &[find(&store, &ids[0]).pack, keeper_pack(&store)]);
+    assert!(!differences(&store).is_empty());
+    for name in ["version-0", "version-1"] {
+        remove(&store, name).unwrap();
+    }
+    collect(&store).unwrap();
+    let index = store.reload_index().unwrap();
+    let left = ids.iter().find(|id| index.find(id).unwrap().is_some());
+    let left = left.expect("a difference that nobody needs");
+    assert!(!store.has(left).unwrap());
+    assert!(damage(&store).is_empty(), "nobody needs what does not read");
+    // It comes again, as it is.
+    version(&store, 1);
+    assert_reads(&store, &[1]);
+    collect(&store).unwrap();
+    optimize(&store, Known::default()).unwrap();
+    assert_reads(&store, &[1]);
+    assert!(damage(&store).is_empty());
+}
+
+fn keeper_pack(store: &Store) -> cairn_model::PackId {
+    find(store, &BlobId::of(&noise(5000, 40_000))).pack
+}
+
+/// Puts two packs together, as a collection does with many small ones.
+fn merge(store: &Store, packs: &[cairn_model::PackId]) {
+    let (marks, rows) = store
+        .db()
+        .read::<_, Error>(|rows| {
+            let mut marks = Marks::new(store)?;
+            mark_all(rows, &mut marks)?;
+            Ok((marks, gc::pack_rows(rows)?))
+        })
+        .unwrap();
+    let mut plan = gc::Packs::new(&rows, marks.index()).plan(&marks, gc::Policy::default());
+    for pack in &mut plan.packs {
+        if packs.contains(&pack.id) {
+            pack.action = gc::Action::Rewrite;
+        }
+    }
+    let remark = |txn: &mut cairn_store::Txn<'_>, marks: &mut Marks| mark_all(txn, marks);
+    gc::apply::<Error>(store, &plan, marks, |_| Ok(()), remark).unwrap();
 }
 
 /// An import that finds a difference relies on two packs; a collection that retires both beside it must not win.

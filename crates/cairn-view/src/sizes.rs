@@ -32,6 +32,8 @@ pub struct ViewSize {
 pub struct CacheSizes {
     /// Images and flattened trees.
     pub views: HashMap<TreeId, ViewSize>,
+    /// What images of contents take on disk, which views over packs share.
+    pub contents: u64,
     /// What each object takes on disk.
     pub objects: HashMap<ObjectId, u64>,
 }
@@ -87,6 +89,7 @@ impl Views {
     pub fn sizes(&self) -> CacheSizes {
         let mut sizes = CacheSizes {
             objects: self.objects().sizes(),
+            contents: self.contents_bytes(),
             ..CacheSizes::default()
         };
         for name in ["views", "flat", "roots"] {

@@ -50,7 +50,7 @@ pub struct Gc {
     /// Use processors and disks only when nothing else does
     #[arg(long)]
     pub idle: bool,
-    /// Then recompress what is left, as "cairn optimize" does, as far as the time allows
+    /// Then recompress what is left as far as the time allows, as "cairn optimize" does; see its help
     #[arg(long)]
     pub optimize: bool,
     /// Write figures of the repository to this file, for Prometheus

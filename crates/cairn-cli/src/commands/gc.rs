@@ -73,11 +73,12 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     if !args.dry_run {
         events::gc(&repo, job.freed_bytes());
     }
-    let optimized = match args.optimize {
-        true => Some(optimize::run(env, &repo, args.dry_run, until)?),
-        false => None,
+    let optimize = || match args.optimize {
+        true => optimize::run(env, &repo, args.dry_run, until).map(Some),
+        false => Ok(None),
     };
     if env.json {
+        let optimized = optimize()?;
         return Ok(output::report(&Collected {
             dry_run: args.dry_run,
             removed_groups: groups,
@@ -91,7 +92,8 @@ pub fn gc(env: &Env, args: Gc) -> Result<()> {
     }
     print_collected(&job.report, args.dry_run);
     print_end(&job);
-    if let Some(report) = &optimized {
+    // What was removed is told whatever comes of the rest.
+    if let Some(report) = &optimize()? {
         optimize::print(report, args.dry_run);
     }
     Ok(())

@@ -62,7 +62,12 @@ impl Search<'_> {
                 let bad = store.get(id).is_err_and(|e| e.is_corruption());
                 bad.then(|| format!("its pack {pack} is damaged"))
             }
-            _ => None,
+            (None, Ok(_)) => match store.has(id) {
+                Ok(false) => {
+                    Some("what it is stored as the difference from is in no pack".to_owned())
+                }
+                _ => None,
+            },
         }
     }
 

@@ -70,6 +70,8 @@ impl Gc<'_> {
     /// they fit.
     fn within(&self, roots: &Roots, bytes_max: u64) -> Result<Kept> {
         let sizes = self.repo.views().cache().sizes();
+        // What views over packs share goes with the last of them.
+        let bytes_max = bytes_max.saturating_sub(sizes.contents);
         let (trees, objects) = self.of_any_use(roots)?;
         if sizes.of(&trees, &objects) <= bytes_max {
             return Ok((trees, objects));

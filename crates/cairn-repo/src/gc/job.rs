@@ -115,7 +115,8 @@ impl Gc<'_> {
     pub(crate) fn shrink_cache(&self, bytes: u64, job: &mut JobReport) -> Result<()> {
         let cached = self.repo.views().cache().sizes();
         let (views, objects) = (cached.views.values(), cached.objects.values());
-        let cached: u64 = views.map(|view| view.bytes).sum::<u64>() + objects.sum::<u64>();
+        let cached =
+            views.map(|view| view.bytes).sum::<u64>() + objects.sum::<u64>() + cached.contents;
         let evicted = self.evict_to(Some(cached.saturating_sub(bytes)))?;
         job.report.evicted.views += evicted.views;
         job.report.evicted.objects += evicted.objects;

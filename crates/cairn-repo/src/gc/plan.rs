@@ -23,6 +23,9 @@ pub struct GcPlan<'a> {
     done: HashSet<LayerKey>,
 }
 
+/// Bytes of packs that are recompressed at a time, one pack at least: so long others wait who collect, too.
+const RECOMPRESSED_BYTES_MAX: u64 = 64 << 20;
+
 impl<'a> Gc<'a> {
     /// Decides what happens to each pack, and changes nothing.
     pub fn plan(&self, options: &GcOptions) -> Result<GcPlan<'a>> {
@@ -51,7 +54,10 @@ impl<'a> Gc<'a> {
 impl Gc<'_> {
     /// How much may be copied: new packs do not take the repository over the limit that it is kept below.
     pub(crate) fn room_for_copies(&self) -> Result<GcPolicy> {
-        let policy = self.repo.options.gc;
+        let policy = GcPolicy {
+            round_bytes_max: RECOMPRESSED_BYTES_MAX,
+            ..self.repo.options.gc
+        };
         let Some(max) = self.repo.options.retention.used_max else {
             return Ok(policy);
         };

@@ -56,7 +56,7 @@ pub struct OptimizeReport {
 impl Repo {
     /// Recompresses what is stored, and stores blobs as differences from similar ones where that is much shorter.
     pub fn optimize(&self, options: &OptimizeOptions) -> Result<OptimizeReport> {
-        let collector = self.only_collector()?;
+        let mut collector = Some(self.only_collector()?);
         gc::adopt_orphans(&self.store)?;
         let plan = self.gc().plan(&crate::GcOptions::default())?;
         let in_use = self.read_in_place(plan.roots())?;
@@ -65,6 +65,13 @@ impl Repo {
             return Ok(OptimizeReport {
                 due_bytes: due.bytes,
                 complete: due.packs.is_empty(),
+                ..OptimizeReport::default()
+            });
+        }
+        let is_over = || options.until.is_some_and(|until| Instant::now() >= until);
+        if is_over() {
+            return Ok(OptimizeReport {
+                due_bytes: due.bytes,
                 ..OptimizeReport::default()
             });
         }
@@ -78,12 +85,17 @@ impl Repo {
         let mut report = OptimizeReport::default();
         let mut plan = Some(plan);
         while !report.complete && report.needs_bytes.is_none() {
+            // Between two rounds others may collect, back up or repair.
+            let only = match collector.take() {
+                Some(only) => only,
+                None => self.only_collector()?,
+            };
             let plan = match plan.take() {
                 Some(plan) => plan,
                 None => self.gc().plan(&crate::GcOptions::default())?,
             };
             let policy = self.gc().room_for_copies()?;
-            let Some(outcome) = plan.optimize(&collector, &mut optimizer, &policy)? else {
+            let Some(outcome) = plan.optimize(&only, &mut optimizer, &policy)? else {
                 report.complete = true;
                 break;
             };
@@ -91,7 +103,7 @@ impl Repo {
             report.waiting_bytes = outcome.waiting_bytes;
             report.needs_bytes = outcome.needs_bytes;
             report.complete = outcome.left_packs == 0;
-            if options.until.is_some_and(|until| Instant::now() >= until) {
+            if is_over() {
                 report.complete = false;
                 break;
             }
@@ -106,7 +118,7 @@ impl Repo {
             left_blobs: done.left_blobs,
             bytes_before: done.bytes_before,
             bytes_after: done.bytes_after,
-            due_bytes: due.bytes.saturating_sub(done.bytes_before),
+            due_bytes: due.bytes.saturating_sub(done.taken_bytes),
             ..report
         })
     }

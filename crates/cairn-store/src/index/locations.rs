@@ -65,24 +65,32 @@ impl Locations<'_> {
         let Some(id) = heads.map(|(_, _, slot)| slot.id).min() else {
             return Ok(None);
         };
-        let mut found = None;
-        // The youngest segment that has it counts, and in that the first entry.
+        let mut found: Option<Location> = None;
+        let is_alone = |found: &Location| found.slot.codec.reference().is_none();
+        // The youngest segment that has it counts, and in that the first entry; what is no difference before others.
         for (segment, own) in self.segments.iter_mut().enumerate() {
-            let mut first = true;
+            let mut here: Option<Location> = None;
             while let Some((position, pack, slot)) = own.head
                 && slot.id == id
             {
-                if first {
-                    let pack = self.index.segments[segment].packs()[pack];
-                    found = Some(Location {
-                        pack,
-                        slot,
-                        segment,
-                        position,
-                    });
-                    first = false;
+                let location = Location {
+                    pack: self.index.segments[segment].packs()[pack],
+                    slot,
+                    segment,
+                    position,
+                };
+                if here
+                    .as_ref()
+                    .is_none_or(|first| !is_alone(first) && is_alone(&location))
+                {
+                    here = Some(location);
                 }
                 own.advance()?;
+            }
+            if let Some(here) = here
+                && (is_alone(&here) || !found.as_ref().is_some_and(is_alone))
+            {
+                found = Some(here);
             }
         }
         Ok(found)
@@ -119,6 +127,67 @@ mod tests {
         let entries = blobs.map(|i| (PackId::from_bytes([pack; 16]), slot(i)));
         let new = write_sorted(&Disk::default(), dir, entries.collect()).unwrap();
         list.segments.push(new.unwrap().id);
+    }
+
+    #[test]
+    fn a_difference_is_found_only_where_there_is_no_copy_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = |i: u32| BlobId::of(&i.to_le_bytes());
+        let entry = |i: u32, pack: u8, is_difference: bool| {
+            let codec = match is_difference {
+                true => Codec::Delta(id(1000)),
+                false => Codec::Zstd,
+            };
+            let slot = Slot {
+                id: id(i),
+                offset: 32,
+                stored: 40,
+                raw: 50,
+                codec,
+            };
+            (PackId::from_bytes([pack; 16]), slot)
+        };
+        let mut list = List::default();
+        let mut put = |entries: Vec<(PackId, Slot)>| {
+            let new = write_sorted(&Disk::default(), dir.path(), entries).unwrap();
+            list.segments.push(new.unwrap().id);
+        };
+        // In one segment in either order, and in two in either order.
+        put(vec![
+            entry(1, 1, true),
+            entry(1, 2, false),
+            entry(2, 1, false),
+            entry(2, 2, true),
+        ]);
+        put(vec![
+            entry(3, 3, true),
+            entry(4, 3, false),
+            entry(5, 3, true),
+        ]);
+        put(vec![
+            entry(3, 4, false),
+            entry(4, 4, true),
+            entry(5, 4, true),
+        ]);
+        list.put(&Disk::default(), dir.path(), &[]).unwrap();
+        let index = Index::open(dir.path(), None).unwrap();
+        let found = |i: u32| index.find(&id(i)).unwrap().unwrap();
+        for (i, pack) in [(1, 2), (2, 1), (3, 4), (4, 3)] {
+            assert_eq!(found(i).slot.codec, Codec::Zstd, "{i}");
+            assert_eq!(found(i).pack, PackId::from_bytes([pack; 16]), "{i}");
+        }
+        assert_eq!(found(5).pack, PackId::from_bytes([4; 16]));
+        assert_eq!(found(5).slot.codec.reference(), Some(id(1000)));
+        let all: Vec<Location> = index.locations().unwrap().map(Result::unwrap).collect();
+        assert_eq!(all.len(), 5);
+        assert!(all.iter().all(|at| found_again(&index, at)));
+        for segment in index.segments() {
+            segment.verify().unwrap();
+        }
+    }
+
+    fn found_again(index: &Index, at: &Location) -> bool {
+        index.find(&at.slot.id).unwrap().as_ref() == Some(at)
     }
 
     #[test]

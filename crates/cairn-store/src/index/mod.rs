@@ -239,29 +239,35 @@ impl Index {
         self.len() == 0
     }
 
-    /// Where `id` is stored.
+    /// Where `id` is stored. One that is a difference is found only where there is no copy that is none: whichever is
+    /// found must not depend on what else is in the index, for others may be differences from it.
     pub fn find(&self, id: &BlobId) -> Result<Option<Location>> {
+        let mut difference = None;
         for (segment, of) in self.segments.iter().enumerate().rev() {
             if let Some((position, pack, slot)) = of.find(id, &self.masks[segment])? {
-                return Ok(Some(Location {
+                let found = Location {
                     pack,
                     slot,
                     segment,
                     position,
-                }));
+                };
+                if slot.codec.reference().is_none() {
+                    return Ok(Some(found));
+                }
+                difference.get_or_insert(found);
             }
         }
-        Ok(None)
+        Ok(difference)
     }
 
     /// The packs without which the content of a blob does not come back: its own, and that of the blob it is the
-    /// difference from.
-    pub fn packs_of(&self, found: &Location) -> Result<Vec<PackId>> {
-        let mut packs = vec![found.pack];
-        if let Some(other) = found.slot.codec.reference() {
-            packs.extend(self.find(&other)?.map(|other| other.pack));
-        }
-        Ok(packs)
+    /// difference from. None where that is in no pack: nobody needed the difference when it was collected.
+    pub fn packs_of(&self, found: &Location) -> Result<Option<Vec<PackId>>> {
+        let Some(other) = found.slot.codec.reference() else {
+            return Ok(Some(vec![found.pack]));
+        };
+        let other = self.find(&other)?;
+        Ok(other.map(|other| vec![found.pack, other.pack]))
     }
 
     /// Every pack that some entry points into, hidden ones too.

@@ -233,9 +233,10 @@ impl Segment {
             .at("read", &self.path)
     }
 
-    /// First entry of `id` whose pack is not hidden (`hidden` is by pack number): its place, its pack
-    /// and its slot.
+    /// First entry of `id` whose pack is not hidden (`hidden` is by pack number), those that are no differences before
+    /// others: its place, its pack and its slot.
     pub fn find(&self, id: &BlobId, hidden: &[bool]) -> Result<Option<(usize, PackId, Slot)>> {
+        let mut difference = None;
         let (wanted, tag) = (fence(id), tag(id));
         let Tables { fences, tags, .. } = self.tables()?;
         let after = fences.partition_point(|fence| *fence < wanted);
@@ -265,21 +266,27 @@ impl Segment {
                     }
                     let other = || self.other(block * BLOCK + i);
                     let (pack, slot) = self.decode(&raw[i * ENTRY..][..ENTRY], other)?;
-                    if !hidden.get(pack).copied().unwrap_or(false) {
-                        return Ok(Some(Some((block * BLOCK + i, self.packs[pack], slot))));
+                    if hidden.get(pack).copied().unwrap_or(false) {
+                        continue;
                     }
+                    let found = (block * BLOCK + i, self.packs[pack], slot);
+                    if slot.codec.reference().is_none() {
+                        return Ok(Some(Some(found)));
+                    }
+                    difference.get_or_insert(found);
                 }
-                // All entries from `low` on are of this id and hidden, or there is none: the next block
+                // All entries from `low` on are of this id and passed over, or there is none: the next block
                 // may go on.
                 Ok(None)
             })?;
             match found {
-                Ok(Some(decided)) => return Ok(decided),
+                Ok(Some(Some(found))) => return Ok(Some(found)),
+                Ok(Some(None)) => return Ok(difference),
                 Ok(None) => {}
                 Err(e) => return Err(e),
             }
         }
-        Ok(None)
+        Ok(difference)
     }
 
     /// All entries in order.

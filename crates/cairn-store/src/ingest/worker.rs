@@ -71,8 +71,10 @@ impl Worker<'_> {
             start = *end;
             let id = BlobId::of(content);
             ids.push(id);
-            if let Some(found) = self.shared.index.find(&id)? {
-                for pack in self.shared.index.packs_of(&found)? {
+            let found = self.shared.index.find(&id)?;
+            let packs = found.map(|found| self.shared.index.packs_of(&found));
+            if let Some(packs) = packs.transpose()?.flatten() {
+                for pack in packs {
                     if relied_on.last() != Some(&pack) {
                         relied_on.push(pack);
                     }

@@ -21,15 +21,12 @@ use cairn_model::{BlobId, PackId};
 use cairn_sys::threads;
 
 use crate::error::{Error, Result};
-use crate::format::DELTAS;
 use crate::gc::{Fresh, live_slots, replace};
 use crate::gc::{Marks, Outcome, PackPlan, Policy};
-use crate::layout::Layout;
 use crate::lease::Lease;
 use crate::meta::Txn;
 use crate::os::random;
 use crate::pack::{Codec, Effort, PackWriter, RECORD_HEADER, Slot, frame};
-use crate::place::read_format;
 use crate::rows::OptimizedV1;
 use crate::staged::stage;
 use crate::store::Store;
@@ -42,6 +39,8 @@ pub use choose::{Due, due};
 /// Content that is in memory at a time, bytes, and blobs.
 const BATCH_BYTES: u64 = 24 << 20;
 const BATCH_BLOBS: usize = 4096;
+/// Other packs are looked at for a part of the time that there is, one in so many.
+const LOOKING: u32 = 4;
 /// A shorter blob is not worth a difference, which has an id at its front.
 const DIFFERENCE_BYTES_MIN: usize = 256;
 
@@ -56,6 +55,8 @@ pub struct Optimized {
     pub differences: u64,
     /// Blobs that were left as they were: views read them in place, or the time was up.
     pub left_blobs: u64,
+    /// Bytes of those that were recompressed, as they were stored.
+    pub taken_bytes: u64,
     /// Bytes of all these blobs before, as they are stored.
     pub bytes_before: u64,
     /// Bytes of the same now.
@@ -68,6 +69,7 @@ impl AddAssign for Optimized {
         self.blobs += other.blobs;
         self.differences += other.differences;
         self.left_blobs += other.left_blobs;
+        self.taken_bytes += other.taken_bytes;
         self.bytes_before += other.bytes_before;
         self.bytes_after += other.bytes_after;
     }
@@ -106,19 +108,11 @@ struct Item {
 }
 
 impl<'a> Optimizer<'a> {
-    /// Gives the repository the feature `deltas`, and gets to know its blobs. The caller keeps every collection away
-    /// as long as it lives.
+    /// Gives the repository the feature `deltas`.
     pub fn new(store: &'a Store, known: Known) -> Result<Self> {
-        store.db().locked(|| {
-            let mut format = read_format(store.root())?;
-            if format.requires.insert(DELTAS) {
-                let path = Layout::of(store.root()).format();
-                store.disk().replace(&path, format.text().as_bytes())?;
-            }
-            Ok::<_, Error>(())
-        })?;
+        store.require_deltas()?;
         Ok(Self {
-            pairs: Pairs::new(&*store.reload_index()?)?,
+            pairs: Pairs::new(),
             encoder: Encoder::new(store),
             store,
             known,
@@ -133,7 +127,7 @@ impl<'a> Optimizer<'a> {
     }
 
     /// Takes the next packs that are due, as far as they and the new ones fit; none where no pack is left. `catch_up`
-    /// and `remark` are those of [`crate::gc::apply`].
+    /// and `remark` are those of [`crate::gc::apply`]. The caller keeps every collection away meanwhile.
     pub fn round<E: From<Error>>(
         &mut self,
         marks: Marks,
@@ -151,6 +145,7 @@ impl<'a> Optimizer<'a> {
                 ..Outcome::default()
             }));
         }
+        self.pairs.learn(marks.index())?;
         self.look_at_others(&marks, &due)?;
         let mut done = Optimized::default();
         let store = self.store;
@@ -169,7 +164,16 @@ impl<'a> Optimizer<'a> {
         if std::mem::replace(&mut self.has_looked, true) {
             return Ok(());
         }
+        // A part of the time, so that some is left for what it is for.
+        let begun = Instant::now();
+        let until = self
+            .known
+            .until
+            .map(|until| begun + until.saturating_duration_since(begun) / LOOKING);
         for pack in choose::others(self.store, marks, due)? {
+            if until.is_some_and(|until| Instant::now() >= until) {
+                break;
+            }
             let mut slots = live_slots(marks, &[pack])?;
             slots.retain(|(_, slot)| !is_difference(slot));
             let mut rest = &slots[..];
@@ -262,6 +266,7 @@ impl<'a> Optimizer<'a> {
                 }
                 Some(new) => {
                     done.blobs += 1;
+                    done.taken_bytes += stored;
                     self.put(&item, new, out)?
                 }
             };

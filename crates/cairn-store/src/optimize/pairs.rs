@@ -29,18 +29,22 @@ pub(super) struct Pairs {
 }
 
 impl Pairs {
-    /// With what the blobs of an index are differences from.
-    pub fn new(index: &Index) -> Result<Self> {
-        let mut references = HashSet::new();
-        for segment in index.segments() {
-            references.extend(segment.references()?);
-        }
-        Ok(Self {
-            references,
+    /// Nothing known.
+    pub fn new() -> Self {
+        Self {
+            references: HashSet::new(),
             differences: HashMap::new(),
             by_feature: HashMap::new(),
             sketched: Vec::new(),
-        })
+        }
+    }
+
+    /// Gets to know what blobs of an index are differences from.
+    pub fn learn(&mut self, index: &Index) -> Result<()> {
+        for segment in index.segments() {
+            self.references.extend(segment.references()?);
+        }
+        Ok(())
     }
 
     /// Blobs that this one may become the difference from: of those that somebody thinks of, and then of those that
@@ -79,11 +83,9 @@ impl Pairs {
 
     /// A blob that is needed and in this repository, or what it is the difference from.
     fn alone(&self, id: &BlobId, marks: &Marks) -> Result<Option<BlobId>> {
-        if let Some(other) = self.differences.get(id) {
-            return Ok(Some(*other));
-        }
         let found = marks.index().find(id)?;
-        let alone = found.map(|found| found.slot.codec.reference().unwrap_or(*id));
+        let before = found.map(|found| found.slot.codec.reference().unwrap_or(*id));
+        let alone = self.differences.get(id).copied().or(before);
         match alone {
             Some(alone) if marks.is_marked(&alone)? => Ok(Some(alone)),
             _ => Ok(None),

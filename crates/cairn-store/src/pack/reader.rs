@@ -195,6 +195,13 @@ impl PackReader {
         if *blake3::hash(&directory).as_bytes() != array_at::<32>(&trailer, 24) {
             return Err(self.corrupt("its directory has another hash than its trailer says"));
         }
+        let is_within = |e: &[u8]| {
+            let end = u64::from(u32_at(e, 32)) + RECORD_HEADER as u64 + u64::from(u32_at(e, 36));
+            end <= offset
+        };
+        if !directory.chunks_exact(DIRECTORY_ENTRY).all(is_within) {
+            return Err(self.corrupt("its directory points outside its records"));
+        }
         let entry = |e: &[u8]| {
             let at = u32_at(e, 32);
             Slot::from_parts(
@@ -209,12 +216,6 @@ impl PackReader {
             .chunks_exact(DIRECTORY_ENTRY)
             .map(entry)
             .collect::<Result<Vec<_>>>()?;
-        if slots
-            .iter()
-            .any(|s| u64::from(s.offset) + s.record_bytes() > offset)
-        {
-            return Err(self.corrupt("its directory points outside its records"));
-        }
         Ok(Directory { id, slots, bytes })
     }
 }

@@ -73,8 +73,21 @@ pub(super) fn pack(
         out.blobs += 1;
         out.bytes += slot.record_bytes();
         if content {
+            let other = slot.codec.reference();
+            // What it is the difference from was collected, as nobody needed it any more. Whether somebody does is told
+            // with the layers.
+            if other.is_some_and(|other| matches!(store.has(&other), Ok(false))) {
+                continue;
+            }
             let read = file.blob(slot, &mut scratch, &|other| store.reference(other));
-            out.note(slot.id, id, read.map(drop));
+            // Where that is damaged, this is whole.
+            let blamed = match (&read, other) {
+                (Err(e), Some(other)) if is_damage(e) && store.reference(&other).is_err() => {
+                    store.pack_of(&other).unwrap_or(*id)
+                }
+                _ => *id,
+            };
+            out.note(slot.id, &blamed, read.map(drop));
             progress(slot.record_bytes());
         }
     }

@@ -17,11 +17,13 @@ use cairn_model::{PackId, Watch};
 use crate::base::Base;
 use crate::disk::Disk;
 use crate::error::Result;
+use crate::format::DELTAS;
 use crate::index::Index;
 use crate::layout::Layout;
 use crate::lease::Lease;
 use crate::meta::Db;
 use crate::pack::{OpenPacks, PackSource, file_name};
+use crate::place::read_format;
 use crate::reserve;
 use crate::room::Room;
 use crate::rows::{PackInfo, pack_rows};
@@ -96,6 +98,23 @@ impl Store {
     /// True where new blobs are stored as frames with checksums, which the kernel can read in place.
     pub fn has_frames(&self) -> bool {
         self.0.framed
+    }
+
+    /// True where blobs may be stored as differences from others.
+    pub fn may_have_deltas(&self) -> Result<bool> {
+        Ok(read_format(self.root())?.requires.contains(DELTAS))
+    }
+
+    /// Gives the repository the feature `deltas`, which programs have to know to read it from now on.
+    pub fn require_deltas(&self) -> Result<()> {
+        self.db().locked(|| {
+            let mut format = read_format(self.root())?;
+            if format.requires.insert(DELTAS) {
+                let path = Layout::of(self.root()).format();
+                self.disk().replace(&path, format.text().as_bytes())?;
+            }
+            Ok(())
+        })
     }
 
     /// The repository below this one.

@@ -8,7 +8,7 @@ use super::Store;
 use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
-use crate::pack::{Codec, PackReader, Packed, Slot};
+use crate::pack::{Codec, ContentOf, PackReader, Packed, Slot};
 
 impl Store {
     /// The index as last loaded.
@@ -88,19 +88,27 @@ impl Store {
 
     /// True where a blob is here or in the base, by the index as it was loaded last.
     pub fn has(&self, id: &BlobId) -> Result<bool> {
-        Ok(self.loaded(id)?.is_some())
+        let Some(Found { at, base }) = self.loaded(id)? else {
+            return Ok(false);
+        };
+        // A difference whose other blob was collected is nothing.
+        match (at.slot.codec.reference(), base) {
+            (Some(other), None) => Ok(self.loaded(&other)?.is_some()),
+            (Some(other), Some(base)) => Ok(base.find(&other)?.is_some()),
+            (None, _) => Ok(true),
+        }
     }
 
     /// Content of a blob, checked against its id.
     pub fn get(&self, id: &BlobId) -> Result<Vec<u8>> {
-        self.read(id, |pack, slot| {
-            pack.blob(slot, &mut Vec::new(), &|other| self.reference(other))
+        self.read(id, |pack, slot, content_of| {
+            pack.blob(slot, &mut Vec::new(), content_of)
         })
     }
 
     /// Content of a blob that others are differences from, so that it is none itself.
     pub(crate) fn reference(&self, id: &BlobId) -> Result<Vec<u8>> {
-        self.read(id, |pack, slot| match slot.codec {
+        self.read(id, |pack, slot, _| match slot.codec {
             Codec::Delta(other) => Err(Error::corrupt(
                 format!("blob {id}"),
                 format!("others are differences from it, and it is one from {other}"),
@@ -113,12 +121,15 @@ impl Store {
 
     /// A blob as it is stored, its content checked against its id.
     pub fn packed(&self, id: &BlobId) -> Result<Packed> {
-        self.read(id, |pack, slot| {
-            pack.packed(slot, &|other| self.reference(other))
-        })
+        self.read(id, PackReader::packed)
     }
 
-    fn read<T>(&self, id: &BlobId, read: impl Fn(&PackReader, &Slot) -> Result<T>) -> Result<T> {
+    /// Reads a blob with `read`, which is also given who has the content of what it may be the difference from.
+    fn read<T>(
+        &self,
+        id: &BlobId,
+        read: impl Fn(&PackReader, &Slot, ContentOf<'_>) -> Result<T>,
+    ) -> Result<T> {
         // Whatever takes long reads blobs, or stores them.
         self.watch().check()?;
         match self.read_at(&self.locate(id)?, &read) {
@@ -137,12 +148,18 @@ impl Store {
     fn read_at<T>(
         &self,
         found: &Found<'_>,
-        read: impl Fn(&PackReader, &Slot) -> Result<T>,
+        read: impl Fn(&PackReader, &Slot, ContentOf<'_>) -> Result<T>,
     ) -> Result<T> {
         let Found { at, base } = found;
         match base {
-            None => read(&*self.pack(&at.pack)?, &at.slot),
-            Some(base) => read(&*base.pack(&at.pack)?, &at.slot).map_err(|e| base.wrap(e)),
+            None => read(&*self.pack(&at.pack)?, &at.slot, &|other| {
+                self.reference(other)
+            }),
+            // What is in the base is complete in itself.
+            Some(base) => read(&*base.pack(&at.pack)?, &at.slot, &|other| {
+                base.content(other)
+            })
+            .map_err(|e| base.wrap(e)),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{At, Error, Result};
-use crate::packed::{PackedView, open_contents};
+use crate::packed::{PackedView, mount_own, open_contents};
 
 /// A file of the sample whose pieces lie in two packs by turns.
 const LONG: &str = "long";
@@ -118,17 +118,28 @@ impl Room for Packs {
 
     fn mount(&self, plan: &PackPlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(Driver::Packs, e);
-        let contents = plan.contents.iter().map(open_contents);
-        let contents = contents.collect::<Result<Vec<_>>>()?;
-        let stack = Stack {
-            lowers: &lowers(&Erofs, &plan.images, users).map_err(refused)?,
-            data: &plan.data,
-            contents: &contents,
-            head: plan.head.as_ref(),
-            attributes: OverlayAttributes::Trusted,
-            users,
+        let opened = plan.contents.iter().map(open_contents);
+        let (contents, shared): (Vec<_>, Vec<_>) =
+            opened.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let lowers = lowers(&Erofs, &plan.images, users).map_err(refused)?;
+        let over = |contents: &[OwnedFd]| {
+            overlay(&Stack {
+                lowers: &lowers,
+                data: &plan.data,
+                contents,
+                head: plan.head.as_ref(),
+                attributes: OverlayAttributes::Trusted,
+                users,
+            })
         };
-        overlay(&stack).map_err(refused)
+        match over(&contents) {
+            // A mount that others share may have ended just now.
+            Err(_) if shared.contains(&true) => {
+                let own = plan.contents.iter().map(mount_own);
+                over(&own.collect::<Result<Vec<_>>>()?).map_err(refused)
+            }
+            done => done.map_err(refused),
+        }
     }
 }
 

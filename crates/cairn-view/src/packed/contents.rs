@@ -6,6 +6,7 @@
 //! file of an image and its later versions is in one image of contents, and has one page cache.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use cairn_layer::Tree;
@@ -62,6 +63,11 @@ impl Views {
         is_whole_image(&self.contents_path(name, IMAGE), &list.image).then_some(list)
     }
 
+    /// True where there is an image of contents of this name, whole or not.
+    pub(super) fn has_contents(&self, name: &TreeId) -> bool {
+        self.contents_path(name, LIST).exists()
+    }
+
     fn contents_list(&self, name: &TreeId) -> Option<ContentsList> {
         let bytes = read_checked(&self.contents_path(name, LIST), LIST_BYTES_MAX)?;
         decode_bare(&mut &bytes[..])
@@ -94,10 +100,24 @@ impl Views {
 
     /// Names of the images of contents there are, the youngest first.
     pub(super) fn contents_names(&self) -> Vec<TreeId> {
+        self.contents_with(LIST)
+    }
+
+    /// What images of contents take, bytes.
+    pub(crate) fn contents_bytes(&self) -> u64 {
+        let entries = std::fs::read_dir(self.directory().join(CONTENTS));
+        let entries = entries.into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|meta| meta.blocks() * 512)
+            .sum()
+    }
+
+    fn contents_with(&self, extension: &str) -> Vec<TreeId> {
         let entries = std::fs::read_dir(self.directory().join(CONTENTS));
         let named = |entry: std::fs::DirEntry| {
             let path = entry.path();
-            let is_list = path.extension().is_some_and(|e| e == LIST);
+            let is_list = path.extension().is_some_and(|e| e == extension);
             let name = path.file_stem()?.to_str()?.parse().ok()?;
             let made = entry.metadata().ok()?.modified().ok()?;
             is_list.then_some((made, name))
@@ -176,7 +196,8 @@ impl Views {
     /// one stays as it is. Returns the bytes of what was removed.
     pub(super) fn retain_contents(&self, stays: impl Fn(&Named) -> bool) -> u64 {
         let mut bytes = 0;
-        for name in self.contents_names() {
+        // One without a list was not made to its end.
+        for name in self.contents_with(IMAGE) {
             let list = self.contents_list(&name);
             if list.is_some_and(|list| stays(&(name, list))) {
                 continue;

@@ -37,8 +37,8 @@ use crate::verify::{Verify, hash};
 use contents::Named;
 use places::Places;
 
-pub(crate) use shared::open_contents;
 pub use shared::place_name;
+pub(crate) use shared::{mount_own, open_contents};
 
 /// Extension of images of metadata over packs.
 pub(crate) const META: &str = "meta";
@@ -137,9 +137,15 @@ impl Views {
         entries.filter_map(tree).collect()
     }
 
-    /// The objects that the view over packs of `id` stands on, where its images are as they were written.
+    /// The objects that the view over packs of `id` stands on, where its images are as they were written. Contents that
+    /// are gone, with the packs that they were made of, are no damage: whoever needs the view makes them anew.
     pub fn whole_packed(&self, id: &TreeId) -> Option<Vec<Content>> {
-        self.whole_list(id).map(|(list, _)| list.objects)
+        let list = self.list(id)?;
+        let is_whole =
+            |name: &TreeId| !self.has_contents(name) || self.whole_contents(name).is_some();
+        let whole = is_whole_image(&self.packed_path(id, META), &list.metadata)
+            && list.contents.iter().all(is_whole);
+        whole.then_some(list.objects)
     }
 
     /// The view of the tree `id` over packs, if it is there, whole, and of packs that there are.
@@ -218,7 +224,11 @@ impl Views {
             .iter()
             .map(|file| (file.object(), file.clone()))
             .collect();
-        let mut contents = self.take_contents(store, &mut wanted);
+        // What there is may be read from other copies than those that were just looked at.
+        let mut contents = match self.verify() {
+            Verify::Always => Vec::new(),
+            _ => self.take_contents(store, &mut wanted),
+        };
         let rest: Vec<Content> = wanted.values().cloned().collect();
         let (places, packs) = find_places(store, &rest)?;
         if !places.encoded.files.is_empty() {

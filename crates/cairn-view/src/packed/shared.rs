@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cairn_model::{PackedContents, TreeId};
@@ -63,15 +63,17 @@ fn shared(contents: &PackedContents) -> Option<OwnedFd> {
     (is_erofs && is_it).then_some(directory)
 }
 
-/// The contents as they are mounted for all, or else for this one.
-pub(crate) fn open_contents(contents: &PackedContents) -> Result<OwnedFd> {
+/// The contents as they are mounted for all, or else for this one; true where for all. Such a mount may end before an
+/// overlay stands on it.
+pub(crate) fn open_contents(contents: &PackedContents) -> Result<(OwnedFd, bool)> {
     match shared(contents) {
-        Some(shared) => Ok(shared),
-        None => mount_own(contents),
+        Some(shared) => Ok((shared, true)),
+        None => Ok((mount_own(contents)?, false)),
     }
 }
 
-fn mount_own(contents: &PackedContents) -> Result<OwnedFd> {
+/// The contents as they are mounted for nobody else.
+pub(crate) fn mount_own(contents: &PackedContents) -> Result<OwnedFd> {
     let packs = contents.packs.iter().map(open_pack);
     let packs = packs.collect::<Result<Vec<_>>>()?;
     mount_contents(&contents.image, &packs).map_err(|e| Error::mount(cairn_model::Driver::Packs, e))
@@ -100,7 +102,7 @@ impl Views {
     }
 
     fn share_now(&self, place: &Path, contents: &PackedContents) -> Result<()> {
-        std::fs::create_dir_all(place).at("create directory", place)?;
+        make_private(place)?;
         let _only = lock(place)?;
         // Another was first.
         if shared(contents).is_some() {
@@ -111,10 +113,22 @@ impl Views {
         let record = place.join(ROOT);
         std::fs::write(&record, root.as_os_str().as_encoded_bytes()).at("write", &record)?;
         let own = &contents.shared;
-        std::fs::create_dir_all(own).at("create directory", own)?;
+        make_private(own)?;
         attach(&mount_own(contents)?, own)?;
+        self.drop_unknown(place);
         drop_left_behind(place);
         Ok(())
+    }
+
+    /// Ends mounts of images that are not in the cache: of a repository that was where this one is.
+    fn drop_unknown(&self, place: &Path) {
+        let known: Vec<String> = self.contents_names().iter().map(TreeId::hex).collect();
+        for point in points(place) {
+            let name = point.file_name().and_then(|name| name.to_str());
+            if name.is_none_or(|name| !known.iter().any(|known| known == name)) {
+                end(&point);
+            }
+        }
     }
 
     /// Ends the mount that all share; what is mounted over it stays.
@@ -128,11 +142,25 @@ impl Views {
     }
 }
 
+/// Makes a directory and those above it for root alone: images have other people's files, and secrets.
+fn make_private(directory: &Path) -> Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(directory).at("create directory", directory)
+}
+
+/// Directories in a place, on which images are mounted.
+fn points(place: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+    let is_point = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    entries.filter(is_point).map(|entry| entry.path()).collect()
+}
+
 /// Only one at a time mounts and ends mounts in a place.
 fn lock(place: &Path) -> Result<File> {
     let path = place.join("lock");
     let mut options = File::options();
-    options.create(true).write(true).truncate(false);
+    options.create(true).write(true).truncate(false).mode(0o600);
     let file = options.open(&path).at("open", &path)?;
     flock(&file, FlockOperation::LockExclusive).at("lock", &path)?;
     Ok(file)
@@ -166,11 +194,7 @@ fn drop_left_behind(place: &Path) {
         if is_there || other == place {
             continue;
         }
-        for point in std::fs::read_dir(&other).into_iter().flatten().flatten() {
-            if point.file_type().is_ok_and(|kind| kind.is_dir()) {
-                end(&point.path());
-            }
-        }
+        points(&other).iter().for_each(|point| end(point));
         // Whatever is left in it, is not ours.
         for name in [ROOT, "lock"] {
             let _ = std::fs::remove_file(other.join(name));
