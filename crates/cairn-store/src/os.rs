@@ -26,9 +26,8 @@ pub fn boot_id() -> Option<String> {
     READ.get_or_init(read).clone()
 }
 
-/// Lets every other thread of the machine go first (setpriority(2), which on Linux is for one thread):
-/// for threads that only compute, so that a thread that holds the repository lock is not kept waiting for
-/// a processor, and others not for the lock. Where nobody else wants the processor nothing changes.
+/// Lets every other thread of the machine go first (setpriority(2), which on Linux is for one thread): for what nobody
+/// waits for. Where nobody else wants the processor nothing changes.
 pub fn lower_priority() {
     // Advice: without it things are only less smooth.
     let _ = rustix::process::setpriority_process(None, LOWERED_PRIORITY);

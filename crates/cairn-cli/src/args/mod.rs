@@ -64,8 +64,8 @@ const HEADINGS: [(&str, &[&str]); 5] = [
     (
         "Repository",
         &[
-            "init", "config", "stats", "why", "orphans", "events", "gc", "check", "backup",
-            "restore", "serve", "driver", "doctor",
+            "init", "config", "stats", "why", "orphans", "events", "gc", "optimize", "check",
+            "backup", "restore", "serve", "driver", "doctor",
         ],
     ),
     (

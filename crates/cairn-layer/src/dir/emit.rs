@@ -42,7 +42,6 @@ impl HashSink {
         let (sender, full) = sync_channel::<Vec<u8>>(HASH_BLOCKS_AHEAD);
         let (empty, used) = sync_channel(HASH_BLOCKS_AHEAD + 1);
         let thread = threads::start(move || {
-            cairn_store::lower_priority();
             let mut hasher = sha2::Sha256::new();
             for mut block in full {
                 hasher.update(&block);

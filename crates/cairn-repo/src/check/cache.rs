@@ -209,9 +209,10 @@ impl Checking<'_> {
 
     /// Objects that no image present needs, but this layer has.
     fn layer(&mut self, layer: &Layer) -> Result<()> {
-        let Ok(entries) = layer.read_entries(&self.repo.store) else {
+        let entries = match layer.read_entries(&self.repo.store) {
             // A damaged manifest is the packs' matter.
-            return Ok(());
+            Err(e) if e.is_corruption() => return Ok(()),
+            done => done?,
         };
         let contents: Vec<Content> = entries
             .into_iter()

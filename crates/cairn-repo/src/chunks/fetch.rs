@@ -186,12 +186,7 @@ fn batches(spans: &[Span]) -> Vec<&[Span]> {
 
 fn fetch_batch(repo: &Repo, client: &Client, batch: &[Span]) -> Result<()> {
     let ingest = repo.store.ingest()?;
-    let caller = std::thread::current().id();
     let done = threads::for_each(JOBS, batch, |_, span| {
-        // This thread takes the repository's lock afterwards.
-        if std::thread::current().id() != caller {
-            cairn_store::lower_priority();
-        }
         fetch_span(repo, client, &ingest, span)
     });
     // What came before something failed is good.

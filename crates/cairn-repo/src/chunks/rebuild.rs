@@ -19,7 +19,6 @@ pub(crate) fn rebuilt(store: &Store, layer: &Layer) -> io::Result<Box<dyn Read +
     let (tar, pipe) = io::pipe()?;
     let (store, layer) = (store.clone(), *layer);
     let writer = threads::start(move || {
-        cairn_store::lower_priority();
         let mut out = BufWriter::with_capacity(1 << 16, pipe);
         export_layer(&store, &layer, &mut out).map_err(io::Error::other)?;
         out.flush()

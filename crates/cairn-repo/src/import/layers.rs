@@ -43,12 +43,7 @@ impl Import<'_> {
             }
             self.repo.watch().total(image.layers[*i].stored_bytes()?);
         }
-        let caller = std::thread::current().id();
         let read = threads::map(self.jobs, &todo, |i| {
-            // This thread takes the repository's lock afterwards.
-            if std::thread::current().id() != caller {
-                cairn_store::lower_priority();
-            }
             if let Some(rebuilt) = self.rebuild(ingest, &image.layers[*i], *i, diff_ids[*i])? {
                 return Ok(rebuilt);
             }

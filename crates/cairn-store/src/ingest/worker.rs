@@ -9,12 +9,10 @@ use super::feeder::Batch;
 use super::shared::{Shared, lock};
 use crate::compress::Compressor;
 use crate::error::Result;
-use crate::os::lower_priority;
 use crate::pack::{Effort, Slot, frame};
 
 /// Works through batches until there are no more senders.
 pub fn work(shared: &Shared, receiver: &Receiver<Batch>) {
-    lower_priority();
     let mut worker = Worker {
         shared,
         compressor: Compressor::new(shared.framed),
