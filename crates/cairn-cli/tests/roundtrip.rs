@@ -337,7 +337,8 @@ fn round_trip(before: &[Step], after: &[Step]) -> Result<(), TestCaseError> {
         .map(|e| e.unwrap().path().join("upper"))
         .next()
         .unwrap();
-    compare("the copy", &head, &listing(&root))?;
+    let first = listing(&root);
+    compare("the copy", &head, &first)?;
     after.iter().for_each(|step| carry_out(&head, step, true));
     let options = cairn_repo::Options {
         driver: Some("copy".parse().unwrap()),
@@ -403,12 +404,34 @@ fn round_trip(before: &[Step], after: &[Step]) -> Result<(), TestCaseError> {
         let tag = umoci_tag(&cairn.path("oci"));
         let image = image.replace(":two", &format!(":{tag}"));
         let to = cairn.path("bundle");
-        run(Command::new("umoci")
-            .args(["unpack", "--image", &image])
-            .arg(&to))?;
+        let mut umoci = Command::new("umoci");
+        umoci.args(["unpack", "--image", &image]).arg(&to);
+        let unpacked = umoci.env("LC_ALL", "C.UTF-8").output().unwrap();
+        let said = String::from_utf8_lossy(&unpacked.stderr);
+        if !unpacked.status.success() && has_other_kind(&first, &truth) && said.contains(KEEPS) {
+            return Ok(());
+        }
+        prop_assert!(unpacked.status.success(), "{:?}: {}", umoci, said);
         compare("umoci", &to.join("rootfs"), &truth)?;
     }
     Ok(())
+}
+
+/// What umoci 0.4.7 says where a layer puts a pipe, a device or a link in the place of a directory or file that has user
+/// attributes: it gives them to that, too, and the kernel does not let it.
+const KEEPS: &str = "restore xattr metadata";
+
+/// True where something of the first tree is of another kind in the second.
+fn has_other_kind(first: &BTreeMap<Vec<u8>, String>, second: &BTreeMap<Vec<u8>, String>) -> bool {
+    // The mode comes first, octal: what is before four digits of it is the kind.
+    let kind = |text: &String| {
+        let mode = text.split(' ').next().unwrap_or_default();
+        mode[..mode.len().saturating_sub(4)].to_owned()
+    };
+    let other = |(path, text): (&Vec<u8>, &String)| {
+        second.get(path).is_some_and(|now| kind(now) != kind(text))
+    };
+    first.iter().any(other)
 }
 
 /// The name the image has in a layout's index.
