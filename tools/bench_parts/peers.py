@@ -183,7 +183,7 @@ TOOLS = [Cairn, CairnLater, Restic, Borg, Casync, TarZstd]
 
 def binary(tool, program):
     """The program of a tool."""
-    return {"tar | zstd -3": "zstd", "cairn": program}.get(tool.name, tool.name)
+    return {"tar | zstd -3": "zstd", Cairn.name: program, CairnLater.name: program}.get(tool.name, tool.name)
 
 
 def version(tool, program):

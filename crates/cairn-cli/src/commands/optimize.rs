@@ -68,6 +68,20 @@ pub(super) fn print(report: &OptimizeReport, dry_run: bool) {
         println!("nothing to recompress");
         return;
     }
+    if report.packs > 0 {
+        print_done(report);
+    }
+    if let Some(bytes) = report.needs_bytes {
+        output::say(&format!(
+            "the next pack needs {} of free space, below gc.max-used if that is set; free some space and run optimize again",
+            size(bytes)
+        ));
+    } else if !report.complete {
+        println!("stopped when the time was up; run optimize again to go on");
+    }
+}
+
+fn print_done(report: &OptimizeReport) {
     println!(
         "recompressed {} blobs, {} of them as differences from others: {} are now {}",
         report.blobs,
@@ -87,13 +101,5 @@ pub(super) fn print(report: &OptimizeReport, dry_run: bool) {
             "{} cannot be freed while an import is running; run gc when it is done",
             size(report.waiting_bytes)
         );
-    }
-    if let Some(bytes) = report.needs_bytes {
-        output::say(&format!(
-            "the next pack needs {} of free space, below gc.max-used if that is set; free some space and run optimize again",
-            size(bytes)
-        ));
-    } else if !report.complete {
-        println!("stopped when the time was up; run optimize again to go on");
     }
 }
