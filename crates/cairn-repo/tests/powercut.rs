@@ -68,8 +68,8 @@ impl Scenario<'_> {
         self.remove("app:0")?;
         self.repo.gc().run(&GcOptions::default())?;
         self.tell();
-        let done = self.repo.optimize(&OptimizeOptions::default())?;
-        assert!(done.differences > 0 && done.complete, "{done:?}");
+        let report = self.repo.optimize(&OptimizeOptions::default())?;
+        assert!(report.done.differences > 0 && report.complete, "{report:?}");
         self.tell();
         self.import(3)?;
         self.promises.snapshots.clear();

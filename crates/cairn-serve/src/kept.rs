@@ -60,8 +60,8 @@ impl Kept {
     pub fn open(state: &Path, root: &Path) -> Result<Self> {
         check_path(state)?;
         check_path(root)?;
-        let meta = root.metadata().at("look at", root)?;
-        let directory = state.join(format!("{:x}-{:x}", meta.dev(), meta.ino()));
+        let name = cairn_view::place_name(root).at("look at", root)?;
+        let directory = state.join(name);
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder

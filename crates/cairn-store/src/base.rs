@@ -20,7 +20,7 @@ use crate::error::{Error, IoContext, Result};
 use crate::format::{self, Format};
 use crate::index::{Index, Location};
 use crate::layout::Layout;
-use crate::pack::{ContentOf, OpenPacks, PackDirectory, PackReader};
+use crate::pack::{OpenPacks, PackDirectory, PackReader};
 use crate::place::read_format;
 
 /// The base of an open repository.
@@ -82,9 +82,7 @@ impl Base {
     /// Content of one of its blobs that others are differences from.
     pub fn content(&self, id: &BlobId) -> Result<Vec<u8>> {
         let found = self.find(id)?.ok_or(Error::MissingBlob(*id))?;
-        let pack = self.pack(&found.pack)?;
-        let nothing: ContentOf<'_> = &|other| Err(Error::MissingBlob(*other));
-        pack.blob(&found.slot, &mut Vec::new(), nothing)
+        self.pack(&found.pack)?.reference_blob(&found.slot)
     }
 
     /// Its packs that are found.

@@ -113,6 +113,15 @@ impl Compressor {
     }
 }
 
+/// The error of a context that does not compress.
+pub(crate) fn failed(source: std::io::Error) -> Error {
+    Error::Io {
+        action: "compress for",
+        path: "pack".into(),
+        source,
+    }
+}
+
 fn compress(
     context: &mut Option<bulk::Compressor<'static>>,
     level: i32,
@@ -120,11 +129,6 @@ fn compress(
     content: &[u8],
     out: &mut Vec<u8>,
 ) -> Result<()> {
-    let failed = |source| Error::Io {
-        action: "compress for",
-        path: "pack".into(),
-        source,
-    };
     let context = match context {
         Some(context) => context,
         none => {

@@ -54,6 +54,48 @@ pub fn stage(disk: &Disk, pack: FinishedPack) -> Result<StagedPack> {
     })
 }
 
+/// Packs that records are copied into, one after another, in the directory of a lease.
+pub struct Copies<'a> {
+    disk: &'a Disk,
+    directory: &'a Path,
+    pack: Option<PackWriter>,
+}
+
+impl<'a> Copies<'a> {
+    /// Nothing copied yet.
+    pub fn new(disk: &'a Disk, directory: &'a Path) -> Self {
+        Self {
+            disk,
+            directory,
+            pack: None,
+        }
+    }
+
+    /// Appends a record; the pack, if it is full with that.
+    pub fn append(&mut self, slot: &Slot, record: &[u8]) -> Result<Option<StagedPack>> {
+        let pack = match &mut self.pack {
+            Some(pack) => pack,
+            none => none.insert(PackWriter::create(
+                self.disk,
+                self.directory,
+                PackId::from_bytes(random()?),
+            )?),
+        };
+        pack.append(&[*slot], record)?;
+        match pack.is_full() {
+            true => self.close(),
+            false => Ok(None),
+        }
+    }
+
+    /// Ends the pack that is being written, if one is.
+    pub fn close(&mut self) -> Result<Option<StagedPack>> {
+        let pack = self.pack.take();
+        pack.map(|pack| stage(self.disk, pack.finish()?))
+            .transpose()
+    }
+}
+
 /// Leaves out of `pack` what `stored`, a part of the index `all`, has by now, because somebody else stored the same
 /// meanwhile. The packs relied upon instead are added to `relied_on`. `None` where nothing of the pack is left.
 pub fn drop_stored(
@@ -68,13 +110,12 @@ pub fn drop_stored(
     let mut keep: Vec<Slot> = Vec::new();
     for entry in Segment::open(&new.path)?.entries() {
         let (_, slot) = entry?;
-        let found = stored.find(&slot.id)?;
-        match found
-            .map(|found| all.packs_of(&found))
-            .transpose()?
-            .flatten()
-        {
-            Some(packs) => relied_on.extend(packs),
+        let packs = match stored.find(&slot.id)? {
+            Some(found) => all.packs_of(&found)?,
+            None => None,
+        };
+        match packs {
+            Some((own, other)) => relied_on.extend(other.into_iter().chain([own])),
             None => keep.push(slot),
         }
     }

@@ -8,12 +8,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cairn_model::BlobId;
-use cairn_store::gc::{self, Marks};
+use cairn_store::gc;
 use cairn_store::optimize::{self, Known};
 use cairn_store::{
     Codec, Damage, Disk, Error, Location, NewStore, ScrubOptions, Store, salvage, scrub,
 };
-use common::{collect, mark_all, optimize, put, remove};
+use common::{collect, optimize, put, remove};
 
 const HEADER: u64 = 16;
 const BLOBS: u32 = 40;
@@ -196,22 +196,13 @@ fn keeper_pack(store: &Store) -> cairn_model::PackId {
 
 /// Puts two packs together, as a collection does with many small ones.
 fn merge(store: &Store, packs: &[cairn_model::PackId]) {
-    let (marks, rows) = store
-        .db()
-        .read::<_, Error>(|rows| {
-            let mut marks = Marks::new(store)?;
-            mark_all(rows, &mut marks)?;
-            Ok((marks, gc::pack_rows(rows)?))
-        })
-        .unwrap();
-    let mut plan = gc::Packs::new(&rows, marks.index()).plan(&marks, gc::Policy::default());
+    let (marks, mut plan) = common::planned(store).unwrap();
     for pack in &mut plan.packs {
         if packs.contains(&pack.id) {
             pack.action = gc::Action::Rewrite;
         }
     }
-    let remark = |txn: &mut cairn_store::Txn<'_>, marks: &mut Marks| mark_all(txn, marks);
-    gc::apply::<Error>(store, &plan, marks, |_| Ok(()), remark).unwrap();
+    common::carry_out(store, &plan, marks).unwrap();
 }
 
 /// An import that finds a difference relies on two packs; a collection that retires both beside it must not win.
@@ -378,10 +369,7 @@ fn a_reference_that_is_gone_or_a_difference_is_an_error_that_names_it() {
     assert!(error.is_corruption(), "{error}");
     assert!(error.to_string().contains(&format!("{other}")), "{error}");
     // What is needed and gone stops a collection.
-    let marked = store.db().read::<_, Error>(|rows| {
-        let mut marks = Marks::new(&store)?;
-        mark_all(rows, &mut marks)
-    });
+    let marked = common::planned(&store);
     assert!(marked.is_err());
 }
 
@@ -391,12 +379,8 @@ fn what_is_due_is_told_before() {
     let store = open(&place.path().join("store"), false);
     version(&store, 0);
     let due = |store: &Store| {
-        let mut marks = Marks::new(store).unwrap();
-        let marked = store
-            .db()
-            .read::<_, Error>(|rows| mark_all(rows, &mut marks));
-        marked.unwrap();
-        optimize::due(store, &marks, &HashSet::new()).unwrap()
+        let (marks, plan) = common::planned(store).unwrap();
+        optimize::due(store, &plan, marks.index(), &HashSet::new()).unwrap()
     };
     assert_eq!(due(&store).packs.len(), 1);
     assert!(due(&store).bytes > 0);

@@ -14,7 +14,6 @@ use crate::erofs::INLINE_BYTES_MAX;
 use crate::error::Result;
 use crate::flat::Flat;
 use crate::objects::{Found, Look, ObjectCache, for_each};
-use crate::packed::META;
 use crate::verified::Verified;
 use crate::verify::{Fingerprint, Verify};
 
@@ -57,7 +56,8 @@ impl Views {
             .any(|name| self.directory().join(name).exists())
     }
 
-    fn named_in(&self, directory: &str, extension: Option<&str>) -> Vec<TreeId> {
+    /// Trees after which files in a part of the cache are named, sorted.
+    pub(crate) fn named_in(&self, directory: &str, extension: Option<&str>) -> Vec<TreeId> {
         let entries = std::fs::read_dir(self.directory().join(directory));
         let names = entries.into_iter().flatten().flatten();
         let id = |entry: std::fs::DirEntry| {
@@ -81,7 +81,7 @@ impl CacheCheck<'_> {
 
     /// Trees of which there is a view over packs.
     pub fn packed(&self) -> Vec<TreeId> {
-        self.views.named_in("views", Some(META))
+        self.views.packed_trees()
     }
 
     /// Takes a view over packs away; whoever needs it makes it again.

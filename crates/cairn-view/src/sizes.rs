@@ -39,6 +39,11 @@ pub struct CacheSizes {
 }
 
 impl CacheSizes {
+    /// What all views take, with the images of contents that some of them share, and without objects.
+    pub fn views_bytes(&self) -> u64 {
+        self.contents + self.views.values().map(|view| view.bytes).sum::<u64>()
+    }
+
     /// What some of it takes.
     pub fn of(&self, views: &HashSet<TreeId>, objects: &HashSet<ObjectId>) -> u64 {
         let views = views.iter().filter_map(|tree| self.views.get(tree));

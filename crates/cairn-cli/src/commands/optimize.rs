@@ -64,11 +64,11 @@ pub(super) fn print(report: &OptimizeReport, dry_run: bool) {
         }
         return;
     }
-    if report.packs == 0 && report.needs_bytes.is_none() {
+    if report.done.packs == 0 && report.needs_bytes.is_none() {
         println!("nothing to recompress");
         return;
     }
-    if report.packs > 0 {
+    if report.done.packs > 0 {
         print_done(report);
     }
     if let Some(bytes) = report.needs_bytes {
@@ -84,15 +84,15 @@ pub(super) fn print(report: &OptimizeReport, dry_run: bool) {
 fn print_done(report: &OptimizeReport) {
     println!(
         "recompressed {} blobs, {} of them as differences from others: {} are now {}",
-        report.blobs,
-        report.differences,
-        size(report.bytes_before),
-        size(report.bytes_after)
+        report.done.blobs,
+        report.done.differences,
+        size(report.done.bytes_before),
+        size(report.done.bytes_after)
     );
-    if report.left_blobs > 0 {
+    if report.done.left_blobs > 0 {
         println!(
             "left {} blobs as they are: views read them in place, or the time was up",
-            report.left_blobs
+            report.done.left_blobs
         );
     }
     println!("freed {} in packs", size(report.freed_bytes));

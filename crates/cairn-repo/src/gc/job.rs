@@ -114,9 +114,7 @@ impl Gc<'_> {
     /// Makes the cache smaller by this much, as far as it is not in use.
     pub(crate) fn shrink_cache(&self, bytes: u64, job: &mut JobReport) -> Result<()> {
         let cached = self.repo.views().cache().sizes();
-        let (views, objects) = (cached.views.values(), cached.objects.values());
-        let cached =
-            views.map(|view| view.bytes).sum::<u64>() + objects.sum::<u64>() + cached.contents;
+        let cached = cached.views_bytes() + cached.objects.values().sum::<u64>();
         let evicted = self.evict_to(Some(cached.saturating_sub(bytes)))?;
         job.report.evicted.views += evicted.views;
         job.report.evicted.objects += evicted.objects;

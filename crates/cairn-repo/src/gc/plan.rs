@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
+use cairn_model::BlobId;
 use cairn_store::Txn;
 use cairn_store::gc::{self, Marks, PackPlan, Policy as GcPolicy};
-use cairn_store::optimize::Optimizer;
+use cairn_store::optimize::{self, Due, Optimizer};
 
 use super::mark::LayerKey;
 use super::{Collector, Gc, GcOptions, GcReport, Roots, roots};
@@ -91,6 +92,17 @@ impl GcPlan<'_> {
         Ok(report)
     }
 
+    /// What of the packs has to be recompressed, but for blobs that are in use.
+    pub(crate) fn due(&self, in_use: &HashSet<BlobId>) -> Result<Due> {
+        let index = self.marks.index();
+        Ok(optimize::due(
+            &self.gc.repo.store,
+            &self.packs,
+            index,
+            in_use,
+        )?)
+    }
+
     /// What is marked.
     pub(crate) fn marks(&self) -> &Marks {
         &self.marks
@@ -154,7 +166,7 @@ impl GcPlan<'_> {
         match work {
             Work::Collect => gc::apply::<Error>(store, &packs, marks, catch_up, remark),
             Work::Optimize(optimizer, policy, any) => {
-                let outcome = optimizer.round::<Error>(marks, policy, catch_up, remark)?;
+                let outcome = optimizer.round::<Error>(&packs, marks, policy, catch_up, remark)?;
                 *any = outcome.is_some();
                 Ok(outcome.unwrap_or_default())
             }

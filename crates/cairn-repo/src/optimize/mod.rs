@@ -2,13 +2,13 @@
 
 mod guesses;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use cairn_layer::Layer;
 use cairn_model::{BlobId, Kind, PackId};
 use cairn_store::gc;
-use cairn_store::optimize::{self, Due, Known, Optimizer};
+use cairn_store::optimize::{Due, Known, Optimized, Optimizer};
 use serde::Serialize;
 
 use crate::error::Result;
@@ -29,18 +29,9 @@ pub struct OptimizeOptions {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct OptimizeReport {
-    /// Packs that were taken.
-    pub packs: u64,
-    /// Blobs that were recompressed.
-    pub blobs: u64,
-    /// Those of them that are stored as differences from others now.
-    pub differences: u64,
-    /// Blobs that were left as they are: views read them in place, or the time was up.
-    pub left_blobs: u64,
-    /// Bytes of what was looked at before, as stored.
-    pub bytes_before: u64,
-    /// Bytes of the same now.
-    pub bytes_after: u64,
+    /// What was done to which blobs.
+    #[serde(flatten)]
+    pub done: Optimized,
     /// Bytes by which the packs became less, dead blobs included.
     pub freed_bytes: u64,
     /// Bytes of packs that wait for a running command to end.
@@ -60,7 +51,7 @@ impl Repo {
         gc::adopt_orphans(&self.store)?;
         let plan = self.gc().plan(&crate::GcOptions::default())?;
         let in_use = self.read_in_place(plan.roots())?;
-        let due = optimize::due(&self.store, plan.marks(), &in_use)?;
+        let due = plan.due(&in_use)?;
         if options.dry_run || due.packs.is_empty() {
             return Ok(OptimizeReport {
                 due_bytes: due.bytes,
@@ -112,31 +103,18 @@ impl Repo {
         let done = optimizer.done();
         self.note_growth("optimize");
         Ok(OptimizeReport {
-            packs: done.packs,
-            blobs: done.blobs,
-            differences: done.differences,
-            left_blobs: done.left_blobs,
-            bytes_before: done.bytes_before,
-            bytes_after: done.bytes_after,
+            done,
             due_bytes: due.bytes.saturating_sub(done.taken_bytes),
             ..report
         })
     }
 
     /// What the blobs that are due may be similar to: layers that came earlier are the earlier versions.
-    fn similar(
-        &self,
-        plan: &GcPlan<'_>,
-        due: &Due,
-    ) -> Result<std::collections::HashMap<BlobId, Vec<BlobId>>> {
+    fn similar(&self, plan: &GcPlan<'_>, due: &Due) -> Result<HashMap<BlobId, Vec<BlobId>>> {
         let index = plan.marks().index();
         let packs: HashSet<PackId> = due.packs.iter().map(|pack| pack.id).collect();
-        let created: std::collections::HashMap<PackId, u64> = self
-            .store
-            .pack_rows()?
-            .into_iter()
-            .map(|(id, row)| (id, row.created))
-            .collect();
+        let created = plan.packs().iter().map(|pack| (pack.id, pack.created));
+        let created: HashMap<PackId, u64> = created.collect();
         let mut layers: Vec<(u64, Layer)> = Vec::new();
         for layer in &plan.roots().layers {
             let found = index.find(&layer.manifest.id)?;

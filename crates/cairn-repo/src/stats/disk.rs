@@ -53,8 +53,7 @@ impl Repo {
         }
         let cached = self.views().cache().sizes();
         stats.views = cached.views.len() as u64;
-        stats.views_bytes =
-            cached.contents + cached.views.values().map(|view| view.bytes).sum::<u64>();
+        stats.views_bytes = cached.views_bytes();
         stats.objects = cached.objects.len() as u64;
         stats.objects_bytes = cached.objects.values().sum();
         stats.disk = disk_bytes(self.root(), self.watch())?;

@@ -120,12 +120,10 @@ impl Marks {
             }
             return Ok((newer, false));
         };
-        let word = &mut self.bits[found.segment][found.position / 64];
-        let bit = 1 << (found.position % 64);
-        if *word & bit != 0 {
+        if self.has(&found) {
             return Ok((Some(found), false));
         }
-        *word |= bit;
+        self.bits[found.segment][found.position / 64] |= 1 << (found.position % 64);
         let live = self.live.entry(found.pack).or_default();
         live.blobs += 1;
         live.bytes += found.slot.record_bytes();
@@ -134,11 +132,12 @@ impl Marks {
 
     /// True where a blob is marked.
     pub fn is_marked(&self, id: &BlobId) -> Result<bool> {
-        let Some(found) = self.index.find(id)? else {
-            return Ok(false);
-        };
-        let word = self.bits[found.segment][found.position / 64];
-        Ok(word >> (found.position % 64) & 1 == 1)
+        let found = self.index.find(id)?;
+        Ok(found.is_some_and(|found| self.has(&found)))
+    }
+
+    fn has(&self, found: &Location) -> bool {
+        self.bits[found.segment][found.position / 64] >> (found.position % 64) & 1 == 1
     }
 
     /// Where the base has a blob, if it does.

@@ -28,6 +28,8 @@ pub struct PackPlan {
     pub id: PackId,
     /// Length of the file, bytes.
     pub bytes: u64,
+    /// Index generation that brought it.
+    pub created: u64,
     /// Records that are reachable.
     pub live_blobs: u64,
     /// Bytes of these records.
@@ -42,7 +44,7 @@ pub struct PackPlan {
 
 impl PackPlan {
     /// What of it is reachable.
-    pub(super) fn live(&self) -> Live {
+    pub(crate) fn live(&self) -> Live {
         Live {
             blobs: self.live_blobs,
             bytes: self.live_bytes,
@@ -113,6 +115,7 @@ impl Packs {
             PackPlan {
                 id: *id,
                 bytes: row.bytes,
+                created: row.created,
                 live_blobs: live.blobs,
                 live_bytes: live.bytes,
                 dead_blobs: u64::from(row.blobs).saturating_sub(live.blobs),

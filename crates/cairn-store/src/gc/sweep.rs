@@ -12,10 +12,8 @@ use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::lease;
 use crate::meta::Txn;
-use crate::os::random;
-use crate::pack::PackWriter;
 use crate::rows::{OPTIMIZED, OptimizedV1, PACKS, PackRowV1, STATE, StateV1, VERIFIED, pack_rows};
-use crate::staged::{StagedPack, stage};
+use crate::staged::{Copies, StagedPack};
 use crate::store::{Edit, Store, reconcile};
 
 /// Carries out a plan. `catch_up` runs after the copying, which takes long, and may mark what became
@@ -137,30 +135,15 @@ fn copy_live(
     let bytes = slots.iter().map(|(_, slot)| u64::from(slot.stored)).sum();
     store.watch().total(bytes);
     let mut staged = Vec::new();
-    let mut writer: Option<PackWriter> = None;
+    let mut copies = Copies::new(store.disk(), lease.directory());
     let mut record = Vec::new();
     for (id, slot) in slots {
         store.watch().check()?;
         store.pack(&id)?.record(&slot, &mut record)?;
-        let pack = match &mut writer {
-            Some(pack) => pack,
-            none => none.insert(PackWriter::create(
-                store.disk(),
-                lease.directory(),
-                PackId::from_bytes(random()?),
-            )?),
-        };
-        pack.append(&[slot], &record)?;
+        staged.extend(copies.append(&slot, &record)?);
         store.watch().read(u64::from(slot.stored));
-        if pack.is_full()
-            && let Some(pack) = writer.take()
-        {
-            staged.push(stage(store.disk(), pack.finish()?)?);
-        }
     }
-    if let Some(pack) = writer {
-        staged.push(stage(store.disk(), pack.finish()?)?);
-    }
+    staged.extend(copies.close()?);
     Ok(staged)
 }
 

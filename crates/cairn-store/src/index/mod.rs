@@ -262,12 +262,12 @@ impl Index {
 
     /// The packs without which the content of a blob does not come back: its own, and that of the blob it is the
     /// difference from. None where that is in no pack: nobody needed the difference when it was collected.
-    pub fn packs_of(&self, found: &Location) -> Result<Option<Vec<PackId>>> {
+    pub fn packs_of(&self, found: &Location) -> Result<Option<(PackId, Option<PackId>)>> {
         let Some(other) = found.slot.codec.reference() else {
-            return Ok(Some(vec![found.pack]));
+            return Ok(Some((found.pack, None)));
         };
         let other = self.find(&other)?;
-        Ok(other.map(|other| vec![found.pack, other.pack]))
+        Ok(other.map(|other| (found.pack, Some(other.pack))))
     }
 
     /// Every pack that some entry points into, hidden ones too.

@@ -69,10 +69,12 @@ impl Worker<'_> {
             start = *end;
             let id = BlobId::of(content);
             ids.push(id);
-            let found = self.shared.index.find(&id)?;
-            let packs = found.map(|found| self.shared.index.packs_of(&found));
-            if let Some(packs) = packs.transpose()?.flatten() {
-                for pack in packs {
+            let packs = match self.shared.index.find(&id)? {
+                Some(found) => self.shared.index.packs_of(&found)?,
+                None => None,
+            };
+            if let Some((own, other)) = packs {
+                for pack in other.into_iter().chain([own]) {
                     if relied_on.last() != Some(&pack) {
                         relied_on.push(pack);
                     }

@@ -1,13 +1,15 @@
 //! Which packs are recompressed next.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use cairn_model::{BlobId, PackId};
 
 use crate::error::{Error, Result};
-use crate::gc::{Action, Live, Marks, PackPlan, Policy, free_space};
+use crate::gc::{Action, Live, PackPlan, Plan, Policy, free_space};
+use crate::index::Index;
 use crate::pack::pack_bytes;
-use crate::rows::{OPTIMIZED, pack_rows};
+use crate::rows::OPTIMIZED;
 use crate::store::Store;
 
 /// A pack of whose records less than one in so many can be recompressed is not worth the copying, by bytes.
@@ -24,81 +26,62 @@ pub struct Due {
     pub packs: Vec<PackPlan>,
     /// Bytes of their records that can be recompressed.
     pub bytes: u64,
+    /// Those that are not, the youngest first.
+    rest: Vec<PackPlan>,
 }
 
-/// Packs that hold what was not recompressed yet and is not `in_use`. Those without a live blob are left for a
-/// collection.
-pub fn due(store: &Store, marks: &Marks, in_use: &HashSet<BlobId>) -> Result<Due> {
-    let index = marks.index();
+/// Packs that hold what was not recompressed yet and is not `in_use`, of those of a plan that was made over `index`. Those
+/// without a live blob are left for a collection.
+pub fn due(store: &Store, plan: &Plan, index: &Index, in_use: &HashSet<BlobId>) -> Result<Due> {
     let mut used: HashMap<PackId, u64> = HashMap::new();
     for id in in_use {
         if let Some(found) = index.find(id)? {
             *used.entry(found.pack).or_default() += found.slot.record_bytes();
         }
     }
-    let (rows, done) = store
+    let done = store
         .db()
-        .read::<_, Error>(|rows| Ok((pack_rows(rows)?, OPTIMIZED.scan(rows, [])?)))?;
+        .read::<_, Error>(|rows| OPTIMIZED.scan(rows, []))?;
     let done: HashMap<Vec<u8>, u64> = done
         .into_iter()
         .map(|(key, row)| (key, row.left_bytes))
         .collect();
-    let known: HashSet<PackId> = index.packs().collect();
-    let mut found: Vec<(u64, PackPlan)> = Vec::new();
     let mut out = Due::default();
-    for (id, row) in rows {
-        let live = marks.live(&id);
-        if row.retired.is_some() || !known.contains(&id) || live.blobs == 0 {
-            continue;
-        }
-        let left = done.get(&id.as_bytes()[..]).copied();
-        let open = left.unwrap_or(live.bytes);
-        let open = open.saturating_sub(used.get(&id).copied().unwrap_or(0));
-        if open == 0 || open < live.bytes / WORTH {
-            continue;
-        }
-        out.bytes += open;
-        found.push((row.created, plan(id, row.bytes, u64::from(row.blobs), live)));
-    }
-    found.sort_unstable_by_key(|(created, pack)| (*created, pack.id));
-    out.packs = found.into_iter().map(|(_, pack)| pack).collect();
-    Ok(out)
-}
-
-fn plan(id: PackId, bytes: u64, blobs: u64, live: Live) -> PackPlan {
-    PackPlan {
-        id,
-        bytes,
-        live_blobs: live.blobs,
-        live_bytes: live.bytes,
-        dead_blobs: blobs.saturating_sub(live.blobs),
-        dead_bytes: 0,
-        action: Action::Rewrite,
-    }
-}
-
-/// Packs to look for similar blobs in, the oldest first: the youngest of those that are not due.
-pub(super) fn others(store: &Store, marks: &Marks, due: &Due) -> Result<Vec<PackPlan>> {
-    let taken: HashSet<PackId> = due.packs.iter().map(|pack| pack.id).collect();
-    let known: HashSet<PackId> = marks.index().packs().collect();
-    let rows = store.db().read::<_, Error>(|rows| pack_rows(rows))?;
-    let mut rest: Vec<_> = rows
-        .into_iter()
-        .filter(|(id, row)| row.retired.is_none() && known.contains(id) && !taken.contains(id))
-        .collect();
-    rest.sort_unstable_by_key(|(id, row)| (std::cmp::Reverse(row.created), *id));
-    let mut left = LOOKED_AT_MIN.max(due.bytes.saturating_mul(LOOKED_AT));
-    let mut out = Vec::new();
-    for (id, row) in rest {
-        let live = marks.live(&id);
-        let Some(after) = left.checked_sub(live.bytes) else {
-            break;
+    for pack in plan.packs.iter().filter(|pack| pack.live_blobs > 0) {
+        let left = done.get(&pack.id.as_bytes()[..]).copied();
+        let open = left.unwrap_or(pack.live_bytes);
+        let open = open.saturating_sub(used.get(&pack.id).copied().unwrap_or(0));
+        let is_due = open > 0 && open >= pack.live_bytes / WORTH;
+        let among = match is_due {
+            true => &mut out.packs,
+            false => &mut out.rest,
         };
-        left = after;
-        out.push(plan(id, row.bytes, u64::from(row.blobs), live));
+        among.push(PackPlan {
+            action: Action::Rewrite,
+            ..*pack
+        });
+        out.bytes += if is_due { open } else { 0 };
     }
-    out.reverse();
+    out.packs
+        .sort_unstable_by_key(|pack| (pack.created, pack.id));
+    out.rest
+        .sort_unstable_by_key(|pack| (Reverse(pack.created), pack.id));
     Ok(out)
+}
+
+impl Due {
+    /// Packs to look for similar blobs in, the oldest first: the youngest of those that are not due.
+    pub(super) fn others(&self) -> Vec<PackPlan> {
+        let mut left = LOOKED_AT_MIN.max(self.bytes.saturating_mul(LOOKED_AT));
+        let fits = |pack: &&PackPlan| {
+            let after = left.checked_sub(pack.live_bytes);
+            left = after.unwrap_or(0);
+            after.is_some()
+        };
+        let mut out: Vec<PackPlan> = self.rest.iter().take_while(fits).copied().collect();
+        out.reverse();
+        out
+    }
 }
 
 /// As many of them as fit into one round, and the bytes that have to be free for the first where it does not.
@@ -111,11 +94,7 @@ pub(super) fn next(
     let mut all = Live::default();
     let mut goes = Vec::new();
     for pack in &due.packs {
-        let live = Live {
-            blobs: pack.live_blobs,
-            bytes: pack.live_bytes,
-        };
-        let with = all.and(live);
+        let with = all.and(pack.live());
         let fits = with.bytes <= policy.round_bytes_max && with.blobs <= policy.round_blobs_max;
         let needs = pack_bytes(with.blobs, with.bytes);
         if needs > free && goes.is_empty() {

@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use cairn_model::BlobId;
 use zstd::zstd_safe::{CCtx, CParameter, ErrorCode, compress_bound, get_error_name};
 
-use crate::compress::{Compressor, THOROUGH_LEVEL};
-use crate::error::{Error, Result};
+use crate::compress::{Compressor, THOROUGH_LEVEL, failed};
+use crate::error::Result;
 use crate::pack::{Codec, REFERENCE};
 use crate::store::Store;
 
@@ -80,26 +80,19 @@ impl<'a> Encoder<'a> {
 
 /// A frame of `content` with `reference` as its prefix. The window holds both.
 fn difference(content: &[u8], reference: &[u8], level: i32) -> Result<Vec<u8>> {
-    let failed = |code: ErrorCode| Error::Io {
-        action: "compress for",
-        path: "pack".into(),
-        source: std::io::Error::other(get_error_name(code)),
-    };
-    let mut context = CCtx::try_create().ok_or_else(|| Error::Io {
-        action: "compress for",
-        path: "pack".into(),
-        source: std::io::ErrorKind::OutOfMemory.into(),
-    })?;
+    let refused = |code: ErrorCode| failed(std::io::Error::other(get_error_name(code)));
+    let context = CCtx::try_create();
+    let mut context = context.ok_or_else(|| failed(std::io::ErrorKind::OutOfMemory.into()))?;
     let window = (content.len() + reference.len()).max(1).ilog2() + 1;
     let parameters = [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window.max(WINDOW_LOG_MIN)),
     ];
     for parameter in parameters {
-        context.set_parameter(parameter).map_err(failed)?;
+        context.set_parameter(parameter).map_err(refused)?;
     }
-    context.ref_prefix(reference).map_err(failed)?;
+    context.ref_prefix(reference).map_err(refused)?;
     let mut out = Vec::with_capacity(compress_bound(content.len()));
-    context.compress2(&mut out, content).map_err(failed)?;
+    context.compress2(&mut out, content).map_err(refused)?;
     Ok(out)
 }

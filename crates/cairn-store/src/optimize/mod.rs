@@ -19,16 +19,16 @@ use std::time::Instant;
 
 use cairn_model::{BlobId, PackId};
 use cairn_sys::threads;
+use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::gc::{Fresh, live_slots, replace};
-use crate::gc::{Marks, Outcome, PackPlan, Policy};
+use crate::gc::{Marks, Outcome, PackPlan, Plan, Policy};
 use crate::lease::Lease;
 use crate::meta::Txn;
-use crate::os::random;
-use crate::pack::{Codec, Effort, PackWriter, RECORD_HEADER, Slot, frame};
+use crate::pack::{Codec, Effort, RECORD_HEADER, Slot, frame};
 use crate::rows::OptimizedV1;
-use crate::staged::stage;
+use crate::staged::{Copies, StagedPack};
 use crate::store::Store;
 use encode::Encoder;
 use pairs::Pairs;
@@ -45,7 +45,7 @@ const LOOKING: u32 = 4;
 const DIFFERENCE_BYTES_MIN: usize = 256;
 
 /// What was recompressed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Optimized {
     /// Packs that were taken.
     pub packs: u64,
@@ -56,6 +56,7 @@ pub struct Optimized {
     /// Blobs that were left as they were: views read them in place, or the time was up.
     pub left_blobs: u64,
     /// Bytes of those that were recompressed, as they were stored.
+    #[serde(skip)]
     pub taken_bytes: u64,
     /// Bytes of all these blobs before, as they are stored.
     pub bytes_before: u64,
@@ -126,17 +127,18 @@ impl<'a> Optimizer<'a> {
         self.done
     }
 
-    /// Takes the next packs that are due, as far as they and the new ones fit; none where no pack is left. `catch_up`
+    /// Takes the next packs of a plan that are due, as far as they and the new ones fit; none where no pack is left. `catch_up`
     /// and `remark` are those of [`crate::gc::apply`]. The caller keeps every collection away meanwhile.
     pub fn round<E: From<Error>>(
         &mut self,
+        plan: &Plan,
         marks: Marks,
         policy: &Policy,
         catch_up: impl FnOnce(&mut Marks) -> Result<(), E>,
         remark: impl FnOnce(&mut Txn<'_>, &mut Marks) -> Result<(), E>,
     ) -> Result<Option<Outcome>, E> {
         let _span = tracing::info_span!("optimize").entered();
-        let due = choose::due(self.store, &marks, &self.known.in_use)?;
+        let due = choose::due(self.store, plan, marks.index(), &self.known.in_use)?;
         let (goes, needs) = choose::next(self.store, &due, policy)?;
         if goes.is_empty() {
             return Ok(needs.map(|bytes| Outcome {
@@ -170,17 +172,14 @@ impl<'a> Optimizer<'a> {
             .known
             .until
             .map(|until| begun + until.saturating_duration_since(begun) / LOOKING);
-        for pack in choose::others(self.store, marks, due)? {
+        for pack in due.others() {
             if until.is_some_and(|until| Instant::now() >= until) {
                 break;
             }
             let mut slots = live_slots(marks, &[pack])?;
             slots.retain(|(_, slot)| !is_difference(slot));
-            let mut rest = &slots[..];
-            while !rest.is_empty() {
+            for batch in batches(&slots) {
                 self.store.watch().check()?;
-                let (batch, after) = rest.split_at(batch_of(rest));
-                rest = after;
                 let load = |at: &(PackId, Slot)| self.load(at);
                 for item in threads::map(threads::for_items(batch.len()), batch, load)? {
                     self.pairs.stays(item.slot.id, item.sketch.as_ref());
@@ -204,20 +203,16 @@ impl<'a> Optimizer<'a> {
         self.store.watch().total(bytes.sum());
         done.packs = goes.len() as u64;
         let mut out = Output {
-            store: self.store,
-            lease,
-            writer: None,
+            copies: Copies::new(self.store.disk(), lease.directory()),
             left_bytes: 0,
             fresh: Fresh::default(),
         };
-        let mut rest = &slots[..];
-        while !rest.is_empty() {
+        for batch in batches(&slots) {
             self.store.watch().check()?;
-            let (batch, after) = rest.split_at(batch_of(rest));
-            rest = after;
             self.batch(batch, marks, &mut out, done)?;
         }
-        out.close()?;
+        let last = out.copies.close()?;
+        out.add(last);
         Ok(out.fresh)
     }
 
@@ -340,22 +335,26 @@ fn is_difference(slot: &Slot) -> bool {
     slot.codec.reference().is_some()
 }
 
-/// How many of the slots are worked on at once.
-fn batch_of(slots: &[(PackId, Slot)]) -> usize {
-    let mut bytes = 0;
-    let fits = |(_, slot): &&(PackId, Slot)| {
-        bytes += u64::from(slot.raw);
-        bytes <= BATCH_BYTES
-    };
-    let count = slots.iter().take(BATCH_BLOBS).take_while(fits).count();
-    count.max(1)
+/// What is worked on at once, one part after another.
+fn batches(slots: &[(PackId, Slot)]) -> impl Iterator<Item = &[(PackId, Slot)]> {
+    let mut rest = slots;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |(_, slot): &&(PackId, Slot)| {
+            bytes += u64::from(slot.raw);
+            bytes <= BATCH_BYTES
+        };
+        let count = rest.iter().take(BATCH_BLOBS).take_while(fits).count();
+        let (batch, after) = rest.split_at(count.max(1).min(rest.len()));
+        rest = after;
+        (!batch.is_empty()).then_some(batch)
+    })
 }
 
 /// The new packs of a round.
 struct Output<'a> {
-    store: &'a Store,
-    lease: &'a Lease,
-    writer: Option<PackWriter>,
+    copies: Copies<'a>,
+    /// Of the pack that is being written.
     left_bytes: u64,
     fresh: Fresh,
 }
@@ -363,33 +362,22 @@ struct Output<'a> {
 impl Output<'_> {
     /// Appends a record; the slot as it was given.
     fn append(&mut self, slot: &Slot, record: &[u8], is_left: bool) -> Result<Slot> {
-        let pack = match &mut self.writer {
-            Some(pack) => pack,
-            none => none.insert(PackWriter::create(
-                self.store.disk(),
-                self.lease.directory(),
-                PackId::from_bytes(random()?),
-            )?),
-        };
-        pack.append(&[*slot], record)?;
         if is_left {
             self.left_bytes += slot.record_bytes();
         }
-        if pack.is_full() {
-            self.close()?;
-        }
+        let full = self.copies.append(slot, record)?;
+        self.add(full);
         Ok(*slot)
     }
 
-    fn close(&mut self) -> Result<()> {
-        let Some(pack) = self.writer.take() else {
-            return Ok(());
+    fn add(&mut self, pack: Option<StagedPack>) {
+        let Some(pack) = pack else {
+            return;
         };
-        let staged = stage(self.store.disk(), pack.finish()?)?;
         let left_bytes = std::mem::take(&mut self.left_bytes);
-        let row = OptimizedV1 { left_bytes };
-        self.fresh.optimized.push((staged.id, row));
-        self.fresh.packs.push(staged);
-        Ok(())
+        self.fresh
+            .optimized
+            .push((pack.id, OptimizedV1 { left_bytes }));
+        self.fresh.packs.push(pack);
     }
 }

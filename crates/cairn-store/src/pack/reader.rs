@@ -103,6 +103,19 @@ impl PackReader {
         self.content(slot, &scratch[RECORD_HEADER..], content_of)
     }
 
+    /// The content of a blob that others are differences from, so that it is none itself.
+    pub(crate) fn reference_blob(&self, slot: &Slot) -> Result<Vec<u8>> {
+        if let Some(other) = slot.codec.reference() {
+            return Err(Error::corrupt(
+                format!("blob {}", slot.id),
+                format!("others are differences from it, and it is one from {other}"),
+            ));
+        }
+        self.blob(slot, &mut Vec::new(), &|other| {
+            Err(Error::MissingBlob(*other))
+        })
+    }
+
     /// The content of a record's payload.
     pub(crate) fn content(
         &self,

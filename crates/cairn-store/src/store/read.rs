@@ -8,7 +8,7 @@ use super::Store;
 use crate::base::Base;
 use crate::error::{Error, Result};
 use crate::index::{Index, Location};
-use crate::pack::{Codec, ContentOf, PackReader, Packed, Slot};
+use crate::pack::{ContentOf, PackReader, Packed, Slot};
 
 impl Store {
     /// The index as last loaded.
@@ -108,15 +108,7 @@ impl Store {
 
     /// Content of a blob that others are differences from, so that it is none itself.
     pub(crate) fn reference(&self, id: &BlobId) -> Result<Vec<u8>> {
-        self.read(id, |pack, slot, _| match slot.codec {
-            Codec::Delta(other) => Err(Error::corrupt(
-                format!("blob {id}"),
-                format!("others are differences from it, and it is one from {other}"),
-            )),
-            _ => pack.blob(slot, &mut Vec::new(), &|other| {
-                Err(Error::MissingBlob(*other))
-            }),
-        })
+        self.read(id, |pack, slot, _| pack.reference_blob(slot))
     }
 
     /// A blob as it is stored, its content checked against its id.

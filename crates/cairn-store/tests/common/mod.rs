@@ -6,7 +6,7 @@ use cairn_model::BlobId;
 use cairn_store::codec::Stored;
 use cairn_store::gc::{self, Marks, Outcome};
 use cairn_store::optimize::{Known, Optimized, Optimizer};
-use cairn_store::{Error, Rows, Store, Table};
+use cairn_store::{Error, Rows, Store, Table, Txn};
 
 /// The blobs that a name stands for.
 #[derive(serde::Serialize, serde::Deserialize, Debug, PartialEq)]
@@ -58,23 +58,28 @@ pub fn mark_all(rows: &dyn Rows, marks: &mut Marks) -> Result<(), Error> {
     Ok(())
 }
 
-/// One round of collection.
-pub fn collect(store: &Store) -> Result<Outcome, Error> {
-    gc::adopt_orphans(store)?;
-    // Index and rows of one moment.
+/// What is marked, and what a collection would do: index and rows of one moment.
+pub fn planned(store: &Store) -> Result<(Marks, gc::Plan), Error> {
     let (marks, packs) = store.db().read::<_, Error>(|rows| {
         let mut marks = Marks::new(store)?;
         mark_all(rows, &mut marks)?;
         Ok((marks, gc::pack_rows(rows)?))
     })?;
     let plan = gc::Packs::new(&packs, marks.index()).plan(&marks, gc::Policy::default());
-    gc::apply::<Error>(
-        store,
-        &plan,
-        marks,
-        |_| Ok(()),
-        |txn, marks| mark_all(txn, marks),
-    )
+    Ok((marks, plan))
+}
+
+/// Carries out a plan.
+pub fn carry_out(store: &Store, plan: &gc::Plan, marks: Marks) -> Result<Outcome, Error> {
+    let remark = |txn: &mut Txn<'_>, marks: &mut Marks| mark_all(txn, marks);
+    gc::apply::<Error>(store, plan, marks, |_| Ok(()), remark)
+}
+
+/// One round of collection.
+pub fn collect(store: &Store) -> Result<Outcome, Error> {
+    gc::adopt_orphans(store)?;
+    let (marks, plan) = planned(store)?;
+    carry_out(store, &plan, marks)
 }
 
 /// Recompresses everything that is due.
@@ -82,18 +87,10 @@ pub fn optimize(store: &Store, known: Known) -> Result<Optimized, Error> {
     gc::adopt_orphans(store)?;
     let mut optimizer = Optimizer::new(store, known)?;
     loop {
-        let marks = store.db().read::<_, Error>(|rows| {
-            let mut marks = Marks::new(store)?;
-            mark_all(rows, &mut marks)?;
-            Ok(marks)
-        })?;
+        let (marks, plan) = planned(store)?;
         let policy = gc::Policy::default();
-        let round = optimizer.round::<Error>(
-            marks,
-            &policy,
-            |_| Ok(()),
-            |txn, marks| mark_all(txn, marks),
-        )?;
+        let remark = |txn: &mut Txn<'_>, marks: &mut Marks| mark_all(txn, marks);
+        let round = optimizer.round::<Error>(&plan, marks, &policy, |_| Ok(()), remark)?;
         if round.is_none_or(|outcome| outcome.left_packs == 0 || outcome.needs_bytes.is_some()) {
             return Ok(optimizer.done());
         }

@@ -5,6 +5,7 @@
 //! the image. A view takes those that there are as far as they have what it needs, and another one for the rest: so each
 //! file of an image and its later versions is in one image of contents, and has one page cache.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -60,7 +61,11 @@ impl Views {
     /// An image of contents, if it is there and as it was written.
     pub(super) fn whole_contents(&self, name: &TreeId) -> Option<ContentsList> {
         let list = self.contents_list(name)?;
-        is_whole_image(&self.contents_path(name, IMAGE), &list.image).then_some(list)
+        self.is_whole(name, &list).then_some(list)
+    }
+
+    fn is_whole(&self, name: &TreeId, list: &ContentsList) -> bool {
+        is_whole_image(&self.contents_path(name, IMAGE), &list.image)
     }
 
     /// True where there is an image of contents of this name, whole or not.
@@ -98,9 +103,9 @@ impl Views {
         })
     }
 
-    /// Names of the images of contents there are, the youngest first.
+    /// Names of the images of contents there are.
     pub(super) fn contents_names(&self) -> Vec<TreeId> {
-        self.contents_with(LIST)
+        self.named_in(CONTENTS, Some(LIST))
     }
 
     /// What images of contents take, bytes.
@@ -113,19 +118,24 @@ impl Views {
             .sum()
     }
 
-    fn contents_with(&self, extension: &str) -> Vec<TreeId> {
-        let entries = std::fs::read_dir(self.directory().join(CONTENTS));
-        let named = |entry: std::fs::DirEntry| {
-            let path = entry.path();
-            let is_list = path.extension().is_some_and(|e| e == extension);
-            let name = path.file_stem()?.to_str()?.parse().ok()?;
-            let made = entry.metadata().ok()?.modified().ok()?;
-            is_list.then_some((made, name))
+    /// The lists of images of contents, of the youngest ones.
+    fn young_contents(&self) -> Vec<Named> {
+        let made = |name: &TreeId| {
+            let list = self.contents_path(name, LIST).metadata();
+            list.and_then(|list| list.modified()).ok()
         };
-        let entries = entries.into_iter().flatten().flatten();
-        let mut names: Vec<_> = entries.filter_map(named).collect();
-        names.sort_unstable_by(|a, b| b.cmp(a));
-        names.into_iter().map(|(_, name)| name).collect()
+        let mut names = self.contents_names();
+        names.sort_by_cached_key(|name| Reverse(made(name)));
+        let young = names.into_iter().take(LOOKED_AT_MAX);
+        young
+            .filter_map(|name| Some((name, self.contents_list(&name)?)))
+            .collect()
+    }
+
+    /// False for one that is damaged, or of packs that are gone.
+    fn is_usable(&self, store: &Store, named: &Named) -> bool {
+        let (name, list) = named;
+        self.is_whole(name, list) && self.packed_contents(store, named).is_ok()
     }
 
     /// Of the images there are, those that have what is wanted, which is taken out of `wanted`.
@@ -134,16 +144,7 @@ impl Views {
         store: &Store,
         wanted: &mut HashMap<ObjectId, Content>,
     ) -> Vec<Named> {
-        let mut known: Vec<Named> = Vec::new();
-        for name in self.contents_names().into_iter().take(LOOKED_AT_MAX) {
-            // One that is damaged, or of packs that are gone, is of no use.
-            if let Some(list) = self.whole_contents(&name) {
-                let named = (name, list);
-                if self.packed_contents(store, &named).is_ok() {
-                    known.push(named);
-                }
-            }
-        }
+        let mut known = self.young_contents();
         let least = TAKEN_FILES_MIN.max(wanted.len() / TAKEN_SHARE);
         let mut taken = Vec::new();
         while taken.len() + 1 < TAKEN_MAX {
@@ -160,6 +161,9 @@ impl Views {
                 break;
             }
             let named = known.swap_remove(at);
+            if !self.is_usable(store, &named) {
+                continue;
+            }
             for object in &named.1.objects {
                 wanted.remove(object);
             }
@@ -197,7 +201,7 @@ impl Views {
     pub(super) fn retain_contents(&self, stays: impl Fn(&Named) -> bool) -> u64 {
         let mut bytes = 0;
         // One without a list was not made to its end.
-        for name in self.contents_with(IMAGE) {
+        for name in self.named_in(CONTENTS, Some(IMAGE)) {
             let list = self.contents_list(&name);
             if list.is_some_and(|list| stays(&(name, list))) {
                 continue;

@@ -126,15 +126,8 @@ impl Views {
     }
 
     /// Trees of which there is a view over packs.
-    pub fn packed_trees(&self) -> HashSet<TreeId> {
-        let entries = std::fs::read_dir(self.directory().join("views"));
-        let tree = |entry: std::fs::DirEntry| {
-            let path = entry.path();
-            let is_view = path.extension().is_some_and(|e| e == META);
-            path.file_stem()?.to_str()?.parse().ok().filter(|_| is_view)
-        };
-        let entries = entries.into_iter().flatten().flatten();
-        entries.filter_map(tree).collect()
+    pub fn packed_trees(&self) -> Vec<TreeId> {
+        self.named_in("views", Some(META))
     }
 
     /// The objects that the view over packs of `id` stands on, where its images are as they were written. Contents that
