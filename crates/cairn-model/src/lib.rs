@@ -40,6 +40,7 @@ pub use name::{NameError, SnapshotKey};
 pub use pattern::is_like;
 pub use plan::{
     CopyPlan, Driver, Head, ImagePlan, MountPlan, PackFile, PackPlan, PackedContents, StackPlan,
+    ViewImage,
 };
 pub use reference::{ImageRef, Reference};
 pub use text::{is_hidden, printable};

@@ -86,7 +86,7 @@ pub struct Head {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePlan {
     /// EROFS images, topmost first.
-    pub images: Vec<PathBuf>,
+    pub images: Vec<ViewImage>,
     /// Directories of objects, in which the data of a file is looked up one after the other.
     pub data: Vec<PathBuf>,
     /// Where writes go; none for a read-only mount.
@@ -97,7 +97,7 @@ pub struct ImagePlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackPlan {
     /// EROFS images of metadata, topmost first.
-    pub images: Vec<PathBuf>,
+    pub images: Vec<ViewImage>,
     /// Where the contents of files are, looked into in this order.
     pub contents: Vec<PackedContents>,
     /// Directories of objects, for files that are not read from packs.
@@ -106,17 +106,24 @@ pub struct PackPlan {
     pub head: Option<Head>,
 }
 
-/// An EROFS image that says where in packs the contents of files are.
+/// An EROFS image, and where it may be mounted already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewImage {
+    /// The image.
+    pub file: PathBuf,
+    /// The UUID in its superblock.
+    pub uuid: [u8; 16],
+    /// Where it may be mounted for all who need it. A mount that finds it there shares page cache with them.
+    pub shared: Option<PathBuf>,
+}
+
+/// An image that says where in packs the contents of files are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackedContents {
     /// The image.
-    pub image: PathBuf,
-    /// The UUID in its superblock.
-    pub uuid: [u8; 16],
+    pub image: ViewImage,
     /// The packs that it names, in its order.
     pub packs: Vec<PackFile>,
-    /// Where it may be mounted for all who need it. A mount that finds it there shares page cache with them.
-    pub shared: PathBuf,
 }
 
 /// A pack as a mount needs it: the very file that was looked at.

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cairn_model::{ImagePlan, MappedIds, MountPlan, PackPlan, StackPlan, TreeId};
+use cairn_model::{ImagePlan, MappedIds, MountPlan, PackPlan, StackPlan, TreeId, ViewImage};
 use cairn_view::detached::Users;
 use rustix::fs::{FlockOperation, flock};
 
@@ -86,8 +86,8 @@ impl Kept {
 
     /// A directory that shows the view of a plan, without its head, with these ids.
     pub fn lower(&self, plan: &MountPlan, ids: Option<&MappedIds>) -> Result<PathBuf> {
-        let image = |images: &[PathBuf], plan: MountPlan| {
-            let image = images.first().map(PathBuf::as_path);
+        let image = |images: &[ViewImage], plan: MountPlan| {
+            let image = images.first().map(|image| &*image.file);
             let make = |users: Users<'_>| Ok(cairn_view::mount_for(&plan, users)?);
             self.mounted(image.unwrap_or(Path::new("")), ids, make)
         };

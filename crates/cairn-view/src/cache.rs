@@ -36,7 +36,7 @@ impl Views {
         Self { verify, ..self }
     }
 
-    /// The same views; images of contents stay mounted in `place`, so that all views over them have one page cache.
+    /// The same views; images stay mounted in `place`, so that all views over them have one page cache.
     #[must_use]
     pub fn sharing_in(self, place: PathBuf) -> Self {
         Self {

@@ -122,6 +122,14 @@ pub fn map_ids(mount: &OwnedFd, users: Users<'_>, shown: &Path) -> Result<(), Re
     })
 }
 
+/// A mount of what an open directory shows.
+pub fn clone_open(directory: &OwnedFd) -> Result<OwnedFd, Refused> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(directory, "", flags).map_err(|e| Refused::new("open_tree", e))
+}
+
 /// A mount of what `path` shows; `recursive`, with all that is mounted below it.
 pub fn clone(path: &Path, recursive: bool) -> Result<OwnedFd, Refused> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

@@ -65,6 +65,7 @@ impl Views {
                     remove_tree(&path)?;
                 } else {
                     evicted.bytes += entry.metadata().map_or(0, |m| m.len());
+                    self.unshare(&path);
                     std::fs::remove_file(&path).at("remove", &path)?;
                 }
             }

@@ -103,6 +103,8 @@ impl Views {
         let mut file =
             tempfile::NamedTempFile::new_in(directory).at("make a temporary file in", directory)?;
         std::io::Write::write_all(&mut file, image).at("write", path)?;
+        // What is replaced may be damaged.
+        self.unshare(path);
         remove_other_than_file(path)?;
         file.persist(path)
             .map_err(|e| e.error)

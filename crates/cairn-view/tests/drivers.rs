@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use cairn_layer::Tree;
 use cairn_model::{
     BlobId, Content, CopyPlan, ImagePlan, Kind, Meta, MountPlan, Piece, StackPlan, TreeId,
+    ViewImage,
 };
 use cairn_view::{ObjectCache, mount, write_image};
 
@@ -59,8 +60,12 @@ fn what_data_lies_in_two_directories_is_found() {
     let mut image = Vec::new();
     let id = TreeId::from_bytes([3; 32]);
     write_image(&tree, &id, &|_, _| Ok(()), &mut image).unwrap();
-    let images = vec![scratch.path().join("image")];
-    std::fs::write(&images[0], image).unwrap();
+    let images = vec![ViewImage {
+        file: scratch.path().join("image"),
+        uuid: [3; 16],
+        shared: None,
+    }];
+    std::fs::write(&images[0].file, image).unwrap();
     let plan = |data: &[PathBuf]| ImagePlan {
         images: images.clone(),
         data: data.to_vec(),

@@ -7,7 +7,9 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use cairn_layer::Tree;
-use cairn_model::{BlobId, Content, Driver, Kind, Meta, MountPlan, PackPlan, Piece, TreeId};
+use cairn_model::{
+    BlobId, Content, Driver, Kind, Meta, MountPlan, PackPlan, Piece, TreeId, ViewImage,
+};
 use cairn_store::{Disk, NewStore, Store};
 use cairn_view::{Error, Verify, Views, mount};
 
@@ -342,7 +344,7 @@ fn images_that_changed_are_made_anew_and_plans_keep_to_their_packs() {
     bench.pack(&[&content]);
     bench.file("f", &[&content]);
     let plan = bench.plan().unwrap();
-    for image in [&plan.images[0], &plan.contents[0].image] {
+    for image in [&plan.images[0].file, &plan.contents[0].image.file] {
         let good = std::fs::read(image).unwrap();
         let mut bad = good.clone();
         bad[good.len() / 2] ^= 1;
@@ -352,7 +354,7 @@ fn images_that_changed_are_made_anew_and_plans_keep_to_their_packs() {
             assert_eq!(std::fs::read(image).unwrap(), good);
         }
     }
-    let list = plan.images[0].with_extension("packs");
+    let list = plan.images[0].file.with_extension("packs");
     std::fs::write(&list, "nonsense").unwrap();
     let made = bench.plan().unwrap();
     let place = bench.mounted(made);
@@ -368,7 +370,10 @@ impl Drop for Bench {
 
 /// Objects of the images of contents that a plan stands on.
 fn images(plan: &PackPlan) -> Vec<PathBuf> {
-    plan.contents.iter().map(|of| of.image.clone()).collect()
+    plan.contents
+        .iter()
+        .map(|of| of.image.file.clone())
+        .collect()
 }
 
 #[test]
@@ -403,9 +408,10 @@ fn views_of_similar_trees_stand_on_the_same_contents_and_share_what_was_read() {
     assert!(std::fs::read(place.join("more3")).is_err());
     assert!(std::fs::read(place.join("more4")).unwrap() == contents[34]);
     // Mounted for one alone there is nothing to be seen in memory.
-    for of in &second.contents {
-        assert!(of.shared.read_dir().unwrap().next().is_some());
-        rustix::mount::unmount(&of.shared, rustix::mount::UnmountFlags::DETACH).unwrap();
+    let place_of = |image: &ViewImage| image.shared.clone().unwrap();
+    for of in second.contents.iter().map(|of| &of.image) {
+        assert!(place_of(of).read_dir().unwrap().next().is_some());
+        rustix::mount::unmount(place_of(of), rustix::mount::UnmountFlags::DETACH).unwrap();
     }
     let alone = bench.mounted(second);
     assert!(std::fs::read(alone.join("f3")).is_err());
@@ -413,22 +419,20 @@ fn views_of_similar_trees_stand_on_the_same_contents_and_share_what_was_read() {
     assert!(std::fs::read(place.join("f3")).unwrap() == contents[3]);
     // What no view needs goes, and with it what is mounted.
     let third = bench.plan_of(2).unwrap();
-    assert!(
-        third.contents[0]
-            .shared
-            .read_dir()
-            .unwrap()
-            .next()
-            .is_some()
-    );
+    let gone = [&third.images[0], &third.contents[1].image];
+    let stays = &third.contents[0].image;
+    for image in gone.into_iter().chain([stays]) {
+        assert!(place_of(image).read_dir().unwrap().next().is_some());
+    }
     let keep = || Ok(([TreeId::from_bytes([1; 32])].into(), Default::default()));
     bench.views.retain::<Error>(keep).unwrap();
-    assert!(third.contents[0].image.exists());
-    assert!(!third.contents[1].image.exists() && !third.contents[1].shared.exists());
-    let shared = third.contents[0].shared.clone();
+    assert!(stays.file.exists());
+    for image in gone {
+        assert!(!image.file.exists() && !place_of(image).exists());
+    }
     bench
         .views
         .retain::<Error>(|| Ok(Default::default()))
         .unwrap();
-    assert!(!shared.exists());
+    assert!(!place_of(stays).exists());
 }

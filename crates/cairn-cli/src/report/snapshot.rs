@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{Change, ChangeKind};
-use cairn_model::{Driver, MountPlan, path_display};
+use cairn_model::{Driver, MountPlan, ViewImage, path_display};
 use cairn_repo::time;
 use cairn_snapshot::{Labels, Snapshot};
 use serde::Serialize;
@@ -44,13 +44,13 @@ pub struct PlanLine<'a> {
     /// Who carries it out.
     pub driver: Driver,
     /// From the top to the bottom.
-    pub lowers: &'a [PathBuf],
+    pub lowers: Vec<&'a Path>,
     /// The first of `data`.
     objects: Option<&'a PathBuf>,
     /// Directories of objects.
     pub data: &'a [PathBuf],
     /// The first of `contents`.
-    pub content: Option<&'a PathBuf>,
+    pub content: Option<&'a Path>,
     /// The images by which contents are read from packs.
     pub contents: Vec<&'a Path>,
     /// The packs that they name.
@@ -70,16 +70,18 @@ pub struct HeadLine<'a> {
 
 impl<'a> From<&'a MountPlan> for PlanLine<'a> {
     fn from(plan: &'a MountPlan) -> Self {
-        let (lowers, data, head) = match plan {
-            MountPlan::Packs(own) => (&own.images[..], &own.data[..], own.head.as_ref()),
+        let images = |images: &'a [ViewImage]| images.iter().map(|image| &*image.file).collect();
+        let (lowers, data, head): (Vec<&Path>, _, _) = match plan {
+            MountPlan::Packs(own) => (images(&own.images), &own.data[..], own.head.as_ref()),
             MountPlan::Erofs(own) | MountPlan::ErofsLoop(own) => {
-                (&own.images[..], &own.data[..], own.head.as_ref())
+                (images(&own.images), &own.data[..], own.head.as_ref())
             }
             MountPlan::Overlay(own) | MountPlan::OverlayUser(own) => {
-                (&own.lowers[..], &[][..], own.head.as_ref())
+                let lowers = own.lowers.iter().map(PathBuf::as_path);
+                (lowers.collect(), &[][..], own.head.as_ref())
             }
-            MountPlan::Copy(own) if own.writable => (&[][..], &[][..], None),
-            MountPlan::Copy(own) => (std::slice::from_ref(&own.directory), &[][..], None),
+            MountPlan::Copy(own) if own.writable => (Vec::new(), &[][..], None),
+            MountPlan::Copy(own) => (vec![&own.directory], &[][..], None),
         };
         let contents = match plan {
             MountPlan::Packs(own) => &own.contents[..],
@@ -103,10 +105,10 @@ impl<'a> From<&'a MountPlan> for PlanLine<'a> {
             objects: data.first(),
             data,
             content: match plan {
-                MountPlan::Packs(own) => own.contents.first().map(|contents| &contents.image),
+                MountPlan::Packs(own) => own.contents.first().map(|contents| &*contents.image.file),
                 _ => None,
             },
-            contents: contents.iter().map(|of| &*of.image).collect(),
+            contents: contents.iter().map(|of| &*of.image.file).collect(),
             packs: contents
                 .iter()
                 .flat_map(|of| of.packs.iter().map(|pack| &*pack.path))

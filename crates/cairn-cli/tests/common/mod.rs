@@ -132,7 +132,7 @@ impl Cairn {
         let Ok(meta) = self.root().metadata() else {
             return Vec::new();
         };
-        let place = format!("/run/cairn/contents/{:x}-{:x}", meta.dev(), meta.ino());
+        let place = format!("/run/cairn/images/{:x}-{:x}", meta.dev(), meta.ino());
         let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
         let paths = entries.map(|entry| entry.path());
         paths.filter(|path| path.is_dir()).collect()

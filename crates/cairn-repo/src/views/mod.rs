@@ -20,8 +20,8 @@ pub(crate) use mounts::MOUNTPOINT;
 pub use mounts::MountOptions;
 pub(crate) use roots::ROOT_BYTES_MAX;
 
-/// Where images of contents are mounted that views share, a directory for each repository.
-const SHARED: &str = "/run/cairn/contents";
+/// Where images are mounted that views share, a directory for each repository.
+const SHARED: &str = "/run/cairn/images";
 
 /// The views of a repository.
 #[derive(Clone, Copy)]

@@ -1,18 +1,20 @@
 //! What the drivers with metadata images have in common: all but the mount of an image.
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cairn_layer::{OverlayAttributes, Tree};
-use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId};
+use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId, ViewImage};
 
 use super::head::overlay_head;
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
-use crate::detached::{Refused, Users, map_ids};
+use crate::cache::Views;
+use crate::detached::{Refused, Users, clone_open, map_ids};
 use crate::erofs::write_image;
 use crate::error::{At, Error, Result};
 use crate::objects::ObjectCache;
+use crate::shared::shared;
 
 /// A way to mount an image.
 pub(super) trait MountImage {
@@ -22,19 +24,34 @@ pub(super) trait MountImage {
     fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused>;
 }
 
-fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<ImagePlan> {
+fn plan(
+    mount: &impl MountImage,
+    at: Place<'_>,
+    id: &TreeId,
+    head: Option<&Path>,
+) -> Result<ImagePlan> {
     let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
+    let image = at.views.metadata_of(at.views.image_path(id), id);
+    share(mount, at, &image);
     Ok(ImagePlan {
-        images: vec![at.views.image_path(id)],
+        images: vec![image],
         data: vec![at.views.objects().directory().to_owned()],
         head: head.transpose()?,
     })
 }
 
+/// Mounts an image for all who need it, where that can be.
+pub(super) fn share<M: MountImage>(mount: &M, at: Place<'_>, image: &ViewImage) {
+    at.views.share(image, || {
+        let mounted = mount.mount_image(&image.file);
+        mounted.map_err(|e| Error::mount(M::DRIVER, e))
+    });
+}
+
 /// Puts an image of the tree `points`, named `id`, on top of `images`.
 pub(super) fn put_points<E: From<Error>>(
     at: Place<'_>,
-    images: &mut Vec<PathBuf>,
+    images: &mut Vec<ViewImage>,
     id: &TreeId,
     own: &Path,
     points: impl FnOnce() -> Result<Tree, E>,
@@ -45,21 +62,36 @@ pub(super) fn put_points<E: From<Error>>(
     let image = at.views.image_path(id);
     // A copy of the container's own: the one in the cache may be evicted while it runs.
     std::fs::copy(&image, own).at("copy", &image)?;
-    images.insert(0, own.to_owned());
+    let own = ViewImage {
+        shared: None,
+        ..at.views.metadata_of(own.to_owned(), id)
+    };
+    images.insert(0, own);
     Ok(())
 }
 
-/// Mounts images with the ids of their users, top first.
+/// Mounts of images with the ids of their users, top first: those that all share, if `may_share`, or else of their own.
 pub(super) fn lowers(
     mount: &impl MountImage,
-    images: &[PathBuf],
+    images: &[ViewImage],
     users: Users<'_>,
+    may_share: bool,
 ) -> Result<Vec<OwnedFd>, Refused> {
-    let lower = |image: &PathBuf| {
-        let lower = mount.mount_image(image)?;
-        map_ids(&lower, users, image).map(|()| lower)
+    let lower = |image: &ViewImage| {
+        let shared = may_share.then(|| shared(image)).flatten();
+        let lower = match shared {
+            Some(shared) if users.is_none() => return Ok(shared),
+            Some(shared) => clone_open(&shared)?,
+            None => mount.mount_image(&image.file)?,
+        };
+        map_ids(&lower, users, &image.file).map(|()| lower)
     };
     images.iter().map(lower).collect()
+}
+
+/// Makes a mount over those that all share, or, since one of them may have ended just now, over mounts of its own.
+pub(super) fn shared_or_own<E>(over: impl Fn(bool) -> Result<OwnedFd, E>) -> Result<OwnedFd, E> {
+    over(true).or_else(|_| over(false))
 }
 
 impl<M: MountImage> Room for M {
@@ -89,7 +121,7 @@ impl<M: MountImage> Room for M {
         let image = scratch.join("image");
         std::fs::write(&image, bytes).at("write", &image)?;
         Ok(ImagePlan {
-            images: vec![image],
+            images: vec![Views::new(scratch).metadata_of(image, &id)],
             data: vec![objects.directory().to_owned()],
             head: Some(overlay_head(head, OverlayAttributes::Trusted)?),
         })
@@ -97,7 +129,7 @@ impl<M: MountImage> Room for M {
 
     fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<ImagePlan>> {
         let whole = at.views.has_image(at.store, id)?;
-        whole.then(|| plan(at, id, head)).transpose()
+        whole.then(|| plan(self, at, id, head)).transpose()
     }
 
     fn make(
@@ -108,7 +140,7 @@ impl<M: MountImage> Room for M {
         tree: &Tree,
     ) -> Result<ImagePlan> {
         at.views.make_image_for_use(at.store, id, tree)?;
-        plan(at, id, head)
+        plan(self, at, id, head)
     }
 
     fn add_points<E: From<Error>>(
@@ -125,14 +157,16 @@ impl<M: MountImage> Room for M {
 
     fn mount(&self, plan: &ImagePlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(M::DRIVER, e);
-        let stack = Stack {
-            lowers: &lowers(self, &plan.images, users).map_err(refused)?,
-            data: &plan.data,
-            contents: &[],
-            head: plan.head.as_ref(),
-            attributes: OverlayAttributes::Trusted,
-            users,
+        let over = |may_share| {
+            overlay(&Stack {
+                lowers: &lowers(self, &plan.images, users, may_share)?,
+                data: &plan.data,
+                contents: &[],
+                head: plan.head.as_ref(),
+                attributes: OverlayAttributes::Trusted,
+                users,
+            })
         };
-        overlay(&stack).map_err(refused)
+        shared_or_own(over).map_err(refused)
     }
 }

@@ -8,19 +8,20 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cairn_layer::{OverlayAttributes, Tree};
-use cairn_model::{BlobId, Content, Driver, Kind, Meta, PackPlan, Piece, TreeId};
+use cairn_model::{BlobId, Content, Driver, Kind, Meta, PackPlan, PackedContents, Piece, TreeId};
 use cairn_store::{Disk, NewStore, Store};
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::erofs::Erofs;
 use super::head::overlay_head;
-use super::images::{lowers, put_points};
+use super::images::{lowers, put_points, share, shared_or_own};
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{At, Error, Result};
-use crate::packed::{PackedView, mount_own, open_contents};
+use crate::packed::{PackedView, mount_contents};
+use crate::shared::shared;
 
 /// A file of the sample whose pieces lie in two packs by turns.
 const LONG: &str = "long";
@@ -34,6 +35,7 @@ pub(super) struct Packs;
 
 fn plan(at: Place<'_>, view: PackedView, head: Option<&Path>) -> Result<PackPlan> {
     let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
+    share(&Erofs, at, &view.metadata);
     Ok(PackPlan {
         images: vec![view.metadata],
         contents: view.contents,
@@ -118,28 +120,22 @@ impl Room for Packs {
 
     fn mount(&self, plan: &PackPlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(Driver::Packs, e);
-        let opened = plan.contents.iter().map(open_contents);
-        let (contents, shared): (Vec<_>, Vec<_>) =
-            opened.collect::<Result<Vec<_>>>()?.into_iter().unzip();
-        let lowers = lowers(&Erofs, &plan.images, users).map_err(refused)?;
-        let over = |contents: &[OwnedFd]| {
-            overlay(&Stack {
-                lowers: &lowers,
+        shared_or_own(|may_share| {
+            let open = |contents: &PackedContents| {
+                let shared = may_share.then(|| shared(&contents.image)).flatten();
+                shared.map_or_else(|| mount_contents(contents), Ok)
+            };
+            let contents = plan.contents.iter().map(open);
+            let stack = Stack {
+                lowers: &lowers(&Erofs, &plan.images, users, may_share).map_err(refused)?,
                 data: &plan.data,
-                contents,
+                contents: &contents.collect::<Result<Vec<_>>>()?,
                 head: plan.head.as_ref(),
                 attributes: OverlayAttributes::Trusted,
                 users,
-            })
-        };
-        match over(&contents) {
-            // A mount that others share may have ended just now.
-            Err(_) if shared.contains(&true) => {
-                let own = plan.contents.iter().map(mount_own);
-                over(&own.collect::<Result<Vec<_>>>()?).map_err(refused)
-            }
-            done => done.map_err(refused),
-        }
+            };
+            overlay(&stack).map_err(refused)
+        })
     }
 }
 

@@ -7,23 +7,29 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::Tree;
-use cairn_model::{Content, Kind, Meta, ObjectId, PackFile, PackId, PackedContents, TreeId};
+use cairn_model::{
+    Content, Driver, Kind, Meta, ObjectId, PackFile, PackId, PackedContents, TreeId,
+};
 use cairn_store::Store;
 use cairn_store::codec::{decode_bare, encode_bare};
+use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{LIST_BYTES_MAX, Stamp, is_whole_image, open_pack, stamp};
 use crate::cache::Views;
 use crate::checked::{read_checked, write_checked};
+use crate::detached::Context;
 use crate::erofs::{Encoded, write_encoded};
 use crate::error::{Error, Result};
+use crate::shared::uuid_of;
 
 /// Directory of the images, in that of the cache.
-const CONTENTS: &str = "contents";
+pub(crate) const CONTENTS: &str = "contents";
 const IMAGE: &str = "image";
 const LIST: &str = "list";
 /// Images that one view takes. Each is looked into in turn for a file that is opened first.
@@ -45,6 +51,24 @@ pub(crate) struct ContentsList {
 
 /// An image of contents by its name.
 pub(crate) type Named = (TreeId, ContentsList);
+
+/// Mounts an image of contents over the packs that it names, in its order.
+pub(crate) fn mount_contents(contents: &PackedContents) -> Result<OwnedFd> {
+    let packs = contents.packs.iter().map(open_pack);
+    let packs = packs.collect::<Result<Vec<_>>>()?;
+    let mount = || {
+        let context = Context::open("erofs")?;
+        context.flag("ro")?;
+        context.set("source", &contents.image.file)?;
+        for pack in &packs {
+            // The very file that was looked at, whatever has its name by now.
+            let path = format!("/proc/self/fd/{}", pack.as_raw_fd());
+            context.set("device", Path::new(&path))?;
+        }
+        context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+    };
+    mount().map_err(|e| Error::mount(Driver::Packs, e))
+}
 
 fn name_of(packs: &[(PackId, u64)], objects: &[ObjectId]) -> TreeId {
     let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 image of contents v1");
@@ -93,13 +117,10 @@ impl Views {
         packs
             .iter()
             .try_for_each(|pack| open_pack(pack).map(drop))?;
-        let mut uuid = [0; 16];
-        uuid.copy_from_slice(&name.as_bytes()[16..]);
+        let uuid = uuid_of(&name.as_bytes()[16..]);
         Ok(PackedContents {
-            image: self.contents_path(name, IMAGE),
-            uuid,
+            image: self.view_image(self.contents_path(name, IMAGE), uuid),
             packs,
-            shared: self.shared_place(name),
         })
     }
 
@@ -188,8 +209,6 @@ impl Views {
             packs,
             objects,
         };
-        // Of the same name there is at most one that is damaged.
-        self.unshare(&name);
         self.put_image(&self.contents_path(&name, IMAGE), &image)?;
         // The list comes last: an image without one is no image.
         write_checked(&self.contents_path(&name, LIST), &encode_bare(&list))?;
@@ -206,9 +225,9 @@ impl Views {
             if list.is_some_and(|list| stays(&(name, list))) {
                 continue;
             }
-            self.unshare(&name);
             for extension in [LIST, IMAGE] {
                 let path = self.contents_path(&name, extension);
+                self.unshare(&path);
                 bytes += path.metadata().map_or(0, |meta| meta.len());
                 // It may be gone already, and nothing relies on its being gone.
                 let _ = std::fs::remove_file(path);

@@ -1,7 +1,7 @@
 //! Views whose contents the kernel reads from the packs: nothing is assembled, nothing is stored twice.
 //!
 //! `views/TREE.meta` is the image of metadata that other drivers have, too. Below it come images of contents
-//! (`contents.rs`), which views share, and which stay mounted (`shared.rs`). What cannot be read this way is an
+//! (`contents.rs`), which views share; all of them stay mounted (`shared.rs`). What cannot be read this way is an
 //! object as ever, see `places.rs`. `views/TREE.packs` is a checked file (see `checked.rs`): hash and length of the image
 //! of metadata, the names of the images of contents, and the contents that are objects.
 //!
@@ -16,14 +16,13 @@
 
 mod contents;
 mod places;
-mod shared;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use cairn_layer::Tree;
-use cairn_model::{BlobId, Content, ObjectId, PackFile, PackId, PackedContents, TreeId};
+use cairn_model::{BlobId, Content, ObjectId, PackFile, PackId, PackedContents, TreeId, ViewImage};
 use cairn_store::codec::{decode_bare, encode_bare};
 use cairn_store::{PackReader, Store};
 use rustix::fs::FlockOperation;
@@ -37,8 +36,7 @@ use crate::verify::{Verify, hash};
 use contents::Named;
 use places::Places;
 
-pub use shared::place_name;
-pub(crate) use shared::{mount_own, open_contents};
+pub(crate) use contents::{CONTENTS, mount_contents};
 
 /// Extension of images of metadata over packs.
 pub(crate) const META: &str = "meta";
@@ -60,7 +58,7 @@ struct List {
 
 /// A view that can be mounted.
 pub(crate) struct PackedView {
-    pub metadata: PathBuf,
+    pub metadata: ViewImage,
     pub contents: Vec<PackedContents>,
 }
 
@@ -118,9 +116,11 @@ impl Views {
     fn packed_view(&self, store: &Store, id: &TreeId, contents: &[Named]) -> Result<PackedView> {
         let contents = contents.iter().map(|one| self.packed_contents(store, one));
         let contents = contents.collect::<Result<Vec<_>>>()?;
-        contents.iter().for_each(|one| self.share(one));
+        for one in &contents {
+            self.share(&one.image, || mount_contents(one));
+        }
         Ok(PackedView {
-            metadata: self.packed_path(id, META),
+            metadata: self.metadata_of(self.packed_path(id, META), id),
             contents,
         })
     }
@@ -202,7 +202,7 @@ impl Views {
         };
         write_checked(&self.packed_path(id, LIST), &encode_bare(&list))?;
         // The last to come and the first to go: a view counts as there once it has this.
-        self.put_image(&view.metadata, &metadata)?;
+        self.put_image(&view.metadata.file, &metadata)?;
         Ok(view)
     }
 
@@ -256,8 +256,10 @@ impl Views {
 
     pub(crate) fn drop_packed(&self, id: &TreeId) {
         for extension in [META, LIST] {
+            let path = self.packed_path(id, extension);
+            self.unshare(&path);
             // As above.
-            let _ = std::fs::remove_file(self.packed_path(id, extension));
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -1,48 +1,34 @@
-//! Images of contents that stay mounted, so that whoever reads a file finds it in the page cache of the others.
+//! Images that stay mounted, so that whoever reads a file or lists a directory finds it in the page cache of the others.
 //!
 //! A mount of the same image makes a superblock of its own, with a page cache of its own. Overlays made over one mount
-//! share its superblock, and keep it when the mount goes. So an image of contents is mounted once, in the mount
+//! share its superblock, and keep it when the mount goes. So an image is mounted once, in the mount
 //! namespace of whoever needs it first, and overlays stand on that. Where it cannot be, or is gone when an overlay is
 //! made, the overlay gets a mount of its own: all that is lost is memory.
 //!
 //! The mounts are not in the repository, where they would be in the way of whoever counts or removes its files, but
-//! below one directory for all repositories, each by the device and inode of its own. What a repository that is gone
-//! left there goes when another one mounts something.
+//! below one directory for all repositories, each by the device and inode of its own, and in that by the names of the
+//! image's file. What a repository that is gone left there goes when another one mounts something.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cairn_model::{PackedContents, TreeId};
+use cairn_model::{TreeId, ViewImage};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, fstatvfs};
-use rustix::mount::{MountAttrFlags, UnmountFlags};
+use rustix::mount::UnmountFlags;
 
-use super::open_pack;
 use crate::cache::Views;
-use crate::detached::{Context, Refused};
-use crate::error::{At, Error, Result};
+use crate::error::{At, Result};
 use crate::mount::attach;
+use crate::packed::CONTENTS;
 
 /// File that says where the repository of a place is.
 const ROOT: &str = "root";
 /// `f_type` of statfs(2) for EROFS, from linux/magic.h.
 const EROFS: i64 = 0xE0F5_E1E2;
-
-/// Mounts an image of contents over the packs that it names, in its order.
-pub(crate) fn mount_contents(image: &Path, packs: &[File]) -> Result<OwnedFd, Refused> {
-    let context = Context::open("erofs")?;
-    context.flag("ro")?;
-    context.set("source", image)?;
-    for pack in packs {
-        // The very file that was looked at, whatever has its name by now.
-        let path = format!("/proc/self/fd/{}", pack.as_raw_fd());
-        context.set("device", Path::new(&path))?;
-    }
-    context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
-}
 
 /// What statfs(2) tells of a file system with this UUID (`uuid_to_fsid` in the kernel).
 fn fsid(uuid: &[u8; 16]) -> u64 {
@@ -54,67 +40,73 @@ fn fsid(uuid: &[u8; 16]) -> u64 {
     half(0) ^ half(8)
 }
 
-/// The mount that all share, if it is there.
-fn shared(contents: &PackedContents) -> Option<OwnedFd> {
+/// The mount that all share, if it is there. It may end before an overlay stands on it.
+pub(crate) fn shared(image: &ViewImage) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(&contents.shared, flags, Mode::empty()).ok()?;
+    let directory = rustix::fs::open(image.shared.as_ref()?, flags, Mode::empty()).ok()?;
     let is_erofs = fstatfs(&directory).is_ok_and(|found| found.f_type == EROFS);
-    let is_it = fstatvfs(&directory).is_ok_and(|found| found.f_fsid == fsid(&contents.uuid));
+    let is_it = fstatvfs(&directory).is_ok_and(|found| found.f_fsid == fsid(&image.uuid));
     (is_erofs && is_it).then_some(directory)
 }
 
-/// The contents as they are mounted for all, or else for this one; true where for all. Such a mount may end before an
-/// overlay stands on it.
-pub(crate) fn open_contents(contents: &PackedContents) -> Result<(OwnedFd, bool)> {
-    match shared(contents) {
-        Some(shared) => Ok((shared, true)),
-        None => Ok((mount_own(contents)?, false)),
-    }
-}
-
-/// The contents as they are mounted for nobody else.
-pub(crate) fn mount_own(contents: &PackedContents) -> Result<OwnedFd> {
-    let packs = contents.packs.iter().map(open_pack);
-    let packs = packs.collect::<Result<Vec<_>>>()?;
-    mount_contents(&contents.image, &packs).map_err(|e| Error::mount(cairn_model::Driver::Packs, e))
+/// Half of a name, as the UUID of an image.
+pub(crate) fn uuid_of(half: &[u8]) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(half);
+    uuid
 }
 
 impl Views {
-    /// Where an image of contents is mounted for all; in the cache, where nothing ever is, if nothing is shared.
-    pub(super) fn shared_place(&self, name: &TreeId) -> PathBuf {
-        match self.sharing() {
-            Some(place) => place.join(name.hex()),
-            None => self.contents_path(name, "mount"),
+    /// An image of the cache, and where it is mounted for all, if anything is.
+    pub(crate) fn view_image(&self, file: PathBuf, uuid: [u8; 16]) -> ViewImage {
+        ViewImage {
+            shared: self.shared_place(&file),
+            file,
+            uuid,
         }
     }
 
-    /// Mounts contents for all who need them, unless they are. It is no reason to fail that this cannot be done.
-    pub(super) fn share(&self, contents: &PackedContents) {
-        let Some(place) = self.sharing() else {
+    /// The image of metadata of the tree `id` that is in `file`.
+    pub(crate) fn metadata_of(&self, file: PathBuf, id: &TreeId) -> ViewImage {
+        self.view_image(file, uuid_of(&id.as_bytes()[..16]))
+    }
+
+    fn shared_place(&self, file: &Path) -> Option<PathBuf> {
+        Some(self.sharing()?.join(file.file_name()?))
+    }
+
+    /// Mounts an image, by `mount`, for all who need it, unless it is. It is no reason to fail that this cannot be done.
+    pub(crate) fn share(&self, image: &ViewImage, mount: impl FnOnce() -> Result<OwnedFd>) {
+        let (Some(place), Some(own)) = (self.sharing(), &image.shared) else {
             return;
         };
-        if shared(contents).is_some() {
+        if shared(image).is_some() {
             return;
         }
-        if let Err(e) = self.share_now(place, contents) {
-            tracing::debug!(error = %e, image = %contents.image.display(), "contents are not shared");
+        if let Err(e) = self.share_now(place, own, image, mount) {
+            tracing::debug!(error = %e, image = %image.file.display(), "an image is not shared");
         }
     }
 
-    fn share_now(&self, place: &Path, contents: &PackedContents) -> Result<()> {
+    fn share_now(
+        &self,
+        place: &Path,
+        own: &Path,
+        image: &ViewImage,
+        mount: impl FnOnce() -> Result<OwnedFd>,
+    ) -> Result<()> {
         make_private(place)?;
         let _only = lock(place)?;
         // Another was first.
-        if shared(contents).is_some() {
+        if shared(image).is_some() {
             return Ok(());
         }
         let root = self.directory().parent().unwrap_or(self.directory());
         let root = root.canonicalize().at("find", root)?;
         let record = place.join(ROOT);
         std::fs::write(&record, root.as_os_str().as_encoded_bytes()).at("write", &record)?;
-        let own = &contents.shared;
         make_private(own)?;
-        attach(&mount_own(contents)?, own)?;
+        attach(&mount()?, own)?;
         self.drop_unknown(place);
         drop_left_behind(place);
         Ok(())
@@ -122,22 +114,26 @@ impl Views {
 
     /// Ends mounts of images that are not in the cache: of a repository that was where this one is.
     fn drop_unknown(&self, place: &Path) {
-        let known: Vec<String> = self.contents_names().iter().map(TreeId::hex).collect();
         for point in points(place) {
-            let name = point.file_name().and_then(|name| name.to_str());
-            if name.is_none_or(|name| !known.iter().any(|known| known == name)) {
+            let is_known = point.file_name().is_some_and(|name| {
+                let has = |directory| self.directory().join(directory).join(name).exists();
+                ["views", CONTENTS].into_iter().any(has)
+            });
+            if !is_known {
                 end(&point);
             }
         }
     }
 
-    /// Ends the mount that all share; what is mounted over it stays.
-    pub(super) fn unshare(&self, name: &TreeId) {
-        let Some(place) = self.sharing() else {
+    /// Ends the mount of an image that all share; what is mounted over it stays.
+    pub(crate) fn unshare(&self, file: &Path) {
+        let Some((place, own)) = self.sharing().zip(self.shared_place(file)) else {
             return;
         };
-        if let Ok(_only) = lock(place) {
-            end(&self.shared_place(name));
+        if own.exists()
+            && let Ok(_only) = lock(place)
+        {
+            end(&own);
         }
     }
 }
