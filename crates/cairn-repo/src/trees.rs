@@ -46,13 +46,27 @@ pub(crate) fn tree_id(layers: &[Layer]) -> TreeId {
     tree_of(&ids)
 }
 
+/// What names of trees are derived with.
+const TREE: &str = "cairn 2026 tree of layers v1";
+
 /// The same of their ids, lowest first.
 pub(crate) fn tree_of(layers: &[LayerId]) -> TreeId {
-    let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 tree of layers v1");
+    let mut hasher = blake3::Hasher::new_derive_key(TREE);
     for layer in layers {
         hasher.update(layer.as_bytes());
     }
     TreeId::from_bytes(*hasher.finalize().as_bytes())
+}
+
+/// The names of the trees of none of the layers, of the lowest, of the two lowest, and so on.
+pub(crate) fn trees_up_to(layers: &[Layer]) -> Vec<TreeId> {
+    let mut hasher = blake3::Hasher::new_derive_key(TREE);
+    let mut out = vec![tree_of(&[])];
+    for layer in layers {
+        hasher.update(layer.id.as_bytes());
+        out.push(TreeId::from_bytes(*hasher.finalize().as_bytes()));
+    }
+    out
 }
 
 /// The same of a snapshot and all below it, among these; of none, the empty tree's.

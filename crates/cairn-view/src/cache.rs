@@ -11,6 +11,8 @@ use crate::verify::Verify;
 
 /// Attributes of root directories, which the floor above reads and writes.
 pub(crate) const ROOTS: &str = "roots";
+/// Images of contents, over which views lie.
+pub(crate) const CONTENTS: &str = "contents";
 
 /// Views of a repository.
 #[derive(Debug, Clone)]

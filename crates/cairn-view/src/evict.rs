@@ -39,6 +39,7 @@ impl Views {
             return Ok(evicted);
         };
         let (trees, objects) = keep()?;
+        let trees = self.with_bases(trees);
         let aside = format!("{ASIDE}{}-", boot_id().unwrap_or_default());
         for name in ["views", "flat", ROOTS] {
             let Ok(entries) = std::fs::read_dir(self.directory().join(name)) else {

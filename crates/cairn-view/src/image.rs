@@ -4,9 +4,10 @@
 //! that the image refers to. So a mount can tell without reading any layer whether image and objects are
 //! what they were made as, and an object can be made again from the list alone.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::Tree;
+use cairn_layer::{NodeId, Tree};
 use cairn_model::{Content, TreeId};
 use cairn_store::Store;
 use cairn_store::codec::{decode_bare, encode_bare};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Views;
 use crate::checked::{open_regular, read_checked, remove_other_than_file, write_checked};
-use crate::erofs::write_image;
+use crate::erofs::write_metadata;
 use crate::error::{At, Result};
 use crate::objects::{Look, contents};
 use crate::verified::Verified;
@@ -86,7 +87,7 @@ impl Views {
         let objects = contents(tree);
         self.objects().fill(store, &objects, look)?;
         let path = self.image_path(id);
-        let image = self.metadata_image(store, id, tree)?;
+        let image = self.metadata_image(store, id, tree, &HashSet::new())?;
         let list = List {
             image_hash: *blake3::hash(&image).as_bytes(),
             image_bytes: image.len() as u64,
@@ -112,18 +113,19 @@ impl Views {
         Ok(())
     }
 
-    /// The image of metadata of a tree.
+    /// The image of metadata of a tree, with directories that hide what lies below the image.
     pub(crate) fn metadata_image(
         &self,
         store: &Store,
         id: &TreeId,
         tree: &Tree,
+        opaque: &HashSet<NodeId>,
     ) -> Result<Vec<u8>> {
         let mut image = Vec::new();
         let inline = |content: &Content, out: &mut Vec<u8>| {
             Ok(cairn_layer::read_content(store, content, out)?)
         };
-        let left_out = write_image(tree, id, &inline, &mut image)?;
+        let left_out = write_metadata(tree, id, opaque, &inline, &mut image)?;
         if left_out > 0 {
             let words = format!("left out {left_out} extended attributes that a view cannot hold");
             store.db().say(&words);

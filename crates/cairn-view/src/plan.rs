@@ -9,23 +9,24 @@ use cairn_store::Store;
 use crate::cache::Views;
 use crate::driver::{self, Place};
 use crate::error::Result;
+use crate::source::Source;
 
 impl Views {
     /// Makes what `driver` needs to mount the tree `id`, if it is not there yet, and says how to mount
-    /// it under the head directory `head` (read-only without one). `tree` is asked for only when something
+    /// it under the head directory `head` (read-only without one). `source` is asked only when something
     /// has to be made. Where an eviction is under way, calls `wait` before waiting for it.
-    pub fn plan<E: From<crate::Error>>(
+    pub fn plan<S: Source>(
         &self,
         store: &Store,
         driver: Driver,
         id: &TreeId,
         head: Option<&Path>,
         wait: &dyn Fn(),
-        tree: impl FnOnce() -> Result<Tree, E>,
-    ) -> Result<MountPlan, E> {
+        source: &S,
+    ) -> Result<MountPlan, S::Error> {
         let _guard = self.hold_shared(wait)?;
         let at = Place { views: self, store };
-        driver::prepare(driver, at, id, head, tree)
+        driver::prepare(driver, at, id, head, source)
     }
 
     /// `plan` with one more lower layer on top of the others: a small tree of mount points, named `id`,

@@ -17,18 +17,23 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use cairn_model::{TreeId, ViewImage};
-use rustix::fs::{FlockOperation, Mode, OFlags, flock, fstatfs, fstatvfs};
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock, fstatfs, fstatvfs, statx,
+};
 use rustix::mount::UnmountFlags;
 
-use crate::cache::Views;
+use crate::cache::{CONTENTS, Views};
 use crate::error::{At, Result};
 use crate::mount::attach;
-use crate::packed::CONTENTS;
 
 /// File that says where the repository of a place is.
 const ROOT: &str = "root";
 /// `f_type` of statfs(2) for EROFS, from linux/magic.h.
 const EROFS: i64 = 0xE0F5_E1E2;
+/// Asks statx(2) for the unique id of a mount, from linux/stat.h.
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
+/// Mounts of one repository. Every change of a table of mounts costs whoever watches it as much as the table is long.
+const MOUNTS_MAX: usize = 128;
 
 /// What statfs(2) tells of a file system with this UUID (`uuid_to_fsid` in the kernel).
 fn fsid(uuid: &[u8; 16]) -> u64 {
@@ -108,6 +113,7 @@ impl Views {
         make_private(own)?;
         attach(&mount()?, own)?;
         self.drop_unknown(place);
+        drop_oldest(place, MOUNTS_MAX);
         drop_left_behind(place);
         Ok(())
     }
@@ -150,6 +156,22 @@ fn points(place: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
     let is_point = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     entries.filter(is_point).map(|entry| entry.path()).collect()
+}
+
+/// Ends the oldest mounts in a place, until so many are left.
+fn drop_oldest(place: &Path, left: usize) {
+    let age = |point: &PathBuf| {
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        // Ids of mounts that are never given again (Linux 6.8), in the order in which they were made.
+        let mask = StatxFlags::from_bits_retain(STATX_MNT_ID_UNIQUE);
+        statx(rustix::fs::CWD, point, flags, mask).map_or(0, |found| found.stx_mnt_id)
+    };
+    let mut all = points(place);
+    let excess = all.len().saturating_sub(left);
+    if excess > 0 {
+        all.sort_by_cached_key(age);
+        all[..excess].iter().for_each(|point| end(point));
+    }
 }
 
 /// Only one at a time mounts and ends mounts in a place.

@@ -3,6 +3,7 @@
 mod driver;
 mod mounts;
 mod roots;
+mod source;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -109,7 +110,10 @@ impl Views<'_> {
             &tree_id(layers),
             head.as_deref(),
             &|| self.repo.store.db().release(),
-            || self.repo.tree(layers),
+            &source::Layers {
+                views: *self,
+                layers,
+            },
         )
     }
 }

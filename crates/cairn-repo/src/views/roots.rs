@@ -2,28 +2,45 @@
 
 use std::path::PathBuf;
 
-use cairn_layer::Layer;
+use cairn_layer::{Layer, Tree};
 use cairn_model::{Meta, TreeId};
+use cairn_store::codec::{decode_bare, encode_bare};
 
 use super::Views;
 use crate::error::Result;
-use crate::trees::tree_id;
+use crate::trees::trees_up_to;
 
 /// Largest record of a root directory's attributes in the cache, bytes.
 pub(crate) const ROOT_BYTES_MAX: u64 = 8 << 20;
 
 impl Views<'_> {
-    /// Attributes of the root directory that the layers merge to.
+    /// Attributes of the root directory that the layers merge to: those of the highest layer that has it.
     pub(crate) fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
-        let path = self.cache().root_records().join(tree_id(layers).hex());
-        if let Some(bytes) = cairn_view::read_checked(&path, ROOT_BYTES_MAX)
-            && let Some(meta) = cairn_store::codec::decode_bare(&mut &bytes[..])
-        {
-            return Ok(meta);
+        let trees = trees_up_to(layers);
+        let path = |count: usize| self.cache().root_records().join(trees[count].hex());
+        let mut found = None;
+        for count in (0..=layers.len()).rev() {
+            if let Some(bytes) = cairn_view::read_checked(&path(count), ROOT_BYTES_MAX)
+                && let Some(meta) = decode_bare(&mut &bytes[..])
+            {
+                // That of the whole chain need not be written again.
+                if count == layers.len() {
+                    return Ok(meta);
+                }
+                found = Some(meta);
+            } else if let Some(top) = count.checked_sub(1) {
+                self.repo.store.db().release();
+                let entries = layers[top].read_entries(&self.repo.store)?;
+                let root = entries.into_iter().rfind(|entry| entry.path.is_empty());
+                found = root.map(|entry| entry.meta);
+            }
+            if found.is_some() {
+                break;
+            }
         }
-        let tree = self.repo.tree(layers)?;
-        let meta = tree.node(tree.root()).meta.clone();
-        cairn_view::write_checked(&path, &cairn_store::codec::encode_bare(&meta))?;
+        let none = Tree::new();
+        let meta = found.unwrap_or_else(|| none.node(none.root()).meta.clone());
+        cairn_view::write_checked(&path(layers.len()), &encode_bare(&meta))?;
         Ok(meta)
     }
 

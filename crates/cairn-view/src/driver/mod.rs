@@ -23,6 +23,8 @@ use cairn_store::{Feeder, Store};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{Error, Result};
+use crate::small::Small;
+use crate::source::{Over, Source};
 use copy::Copy;
 use erofs::Erofs;
 use erofs_loop::ErofsLoop;
@@ -64,6 +66,22 @@ pub(crate) trait Room {
         tree: &Tree,
     ) -> Result<Self::Plan>;
 
+    /// The view over which a small one can lie, if the tree `id` is below it; none where views are made whole.
+    fn over(&self, _at: Place<'_>, _id: &TreeId) -> Result<Option<Over>> {
+        Ok(None)
+    }
+
+    /// Makes the small view of the tree `id`, where [`over`](Self::over) said that it can be; none where that has changed.
+    fn make_small(
+        &self,
+        _at: Place<'_>,
+        _id: &TreeId,
+        _head: Option<&Path>,
+        _small: &Small,
+    ) -> Result<Option<Self::Plan>> {
+        Ok(None)
+    }
+
     /// `plan` with the tree `points`, named `id`, on top of what is there. What that takes is kept as
     /// `own`, out of reach of evictions.
     fn add_points<E: From<Error>>(
@@ -98,36 +116,41 @@ pub(crate) trait Room {
     }
 }
 
-/// Finds or makes what `driver` needs for the tree `id`. `tree` is asked for only when something has to be
-/// made.
-pub(crate) fn prepare<E: From<Error>>(
+/// Finds or makes what `driver` needs for the tree `id`. `source` is asked only when something has to be made.
+pub(crate) fn prepare<S: Source>(
     driver: Driver,
     at: Place<'_>,
     id: &TreeId,
     head: Option<&Path>,
-    tree: impl FnOnce() -> Result<Tree, E>,
-) -> Result<MountPlan, E> {
+    source: &S,
+) -> Result<MountPlan, S::Error> {
     let _span = tracing::debug_span!("prepare_view").entered();
     at.views.note_use(id);
-    fn with<R: Room, E: From<Error>>(
+    fn with<R: Room, S: Source>(
         room: &R,
         at: Place<'_>,
         id: &TreeId,
         head: Option<&Path>,
-        tree: impl FnOnce() -> Result<Tree, E>,
-    ) -> Result<R::Plan, E> {
-        match room.ready(at, id, head)? {
-            Some(plan) => Ok(plan),
-            None => Ok(room.make(at, id, head, &tree()?)?),
+        source: &S,
+    ) -> Result<R::Plan, S::Error> {
+        if let Some(plan) = room.ready(at, id, head)? {
+            return Ok(plan);
         }
+        if let Some(small) = source.small(&|tree| room.over(at, tree))? {
+            // What it was to lie over may be gone by now.
+            if let Some(plan) = room.make_small(at, id, head, &small)? {
+                return Ok(plan);
+            }
+        }
+        Ok(room.make(at, id, head, &source.tree()?)?)
     }
     Ok(match driver {
-        Driver::Packs => MountPlan::Packs(with(&Packs, at, id, head, tree)?),
-        Driver::Erofs => MountPlan::Erofs(with(&Erofs, at, id, head, tree)?),
-        Driver::ErofsLoop => MountPlan::ErofsLoop(with(&ErofsLoop, at, id, head, tree)?),
-        Driver::Overlay => MountPlan::Overlay(with(&OVERLAY, at, id, head, tree)?),
-        Driver::OverlayUser => MountPlan::OverlayUser(with(&OVERLAY_USER, at, id, head, tree)?),
-        Driver::Copy => MountPlan::Copy(with(&Copy, at, id, head, tree)?),
+        Driver::Packs => MountPlan::Packs(with(&Packs, at, id, head, source)?),
+        Driver::Erofs => MountPlan::Erofs(with(&Erofs, at, id, head, source)?),
+        Driver::ErofsLoop => MountPlan::ErofsLoop(with(&ErofsLoop, at, id, head, source)?),
+        Driver::Overlay => MountPlan::Overlay(with(&OVERLAY, at, id, head, source)?),
+        Driver::OverlayUser => MountPlan::OverlayUser(with(&OVERLAY_USER, at, id, head, source)?),
+        Driver::Copy => MountPlan::Copy(with(&Copy, at, id, head, source)?),
     })
 }
 

@@ -20,14 +20,18 @@ use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{At, Error, Result};
-use crate::packed::{PackedView, mount_contents};
+use crate::packed::{PackedView, Shape, mount_contents};
 use crate::shared::shared;
+use crate::small::Small;
+use crate::source::Over;
 
 /// A file of the sample whose pieces lie in two packs by turns.
 const LONG: &str = "long";
 /// A file of the sample with a flipped bit in its pack.
 const DAMAGED: &str = "damaged";
 const PIECES: u8 = 6;
+/// An image of metadata of fewer bytes is not worth a mount of its own that stays.
+const SHARED_BYTES_MIN: u64 = 64 << 10;
 /// Of the sample's pieces, bytes.
 const PIECE: usize = 30_000;
 
@@ -35,9 +39,14 @@ pub(super) struct Packs;
 
 fn plan(at: Place<'_>, view: PackedView, head: Option<&Path>) -> Result<PackPlan> {
     let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
-    share(&Erofs, at, &view.metadata);
+    for image in &view.metadata {
+        let bytes = image.file.metadata().map_or(0, |meta| meta.len());
+        if bytes >= SHARED_BYTES_MIN {
+            share(&Erofs, at, image);
+        }
+    }
     Ok(PackPlan {
-        images: vec![view.metadata],
+        images: view.metadata,
         contents: view.contents,
         data: vec![at.views.objects().directory().to_owned()],
         head: head.transpose()?,
@@ -103,7 +112,29 @@ impl Room for Packs {
         head: Option<&Path>,
         tree: &Tree,
     ) -> Result<PackPlan> {
-        plan(at, at.views.make_packed(at.store, id, tree)?, head)
+        let view = at.views.make_packed(at.store, id, Shape::Whole(tree))?;
+        let view = view.ok_or_else(|| Error::Mount {
+            driver: Driver::Packs,
+            step: "making the view".into(),
+            hint: String::new(),
+            source: io::ErrorKind::NotFound.into(),
+        })?;
+        plan(at, view, head)
+    }
+
+    fn over(&self, at: Place<'_>, id: &TreeId) -> Result<Option<Over>> {
+        at.views.over(at.store, id)
+    }
+
+    fn make_small(
+        &self,
+        at: Place<'_>,
+        id: &TreeId,
+        head: Option<&Path>,
+        small: &Small,
+    ) -> Result<Option<PackPlan>> {
+        let view = at.views.make_packed(at.store, id, Shape::Small(small))?;
+        view.map(|view| plan(at, view, head)).transpose()
     }
 
     fn add_points<E: From<Error>>(

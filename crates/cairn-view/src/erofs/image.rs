@@ -1,6 +1,6 @@
 //! The image: superblock, inodes with what is inline in them, then blocks of long directories.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
 use cairn_layer::{Node, NodeId, NodeKind, Tree};
@@ -8,6 +8,7 @@ use cairn_model::{Content, ObjectId, TreeId, path_display};
 
 use super::directory::{self, Dirent};
 use super::encoded::{Encoded, Extent};
+use super::xattr::Own;
 use super::{BLOCK, INLINE_BYTES_MAX, xattr};
 use crate::error::{At, Error, Result};
 
@@ -47,8 +48,8 @@ struct Plan<'a> {
 /// Where the content of files is that the image does not hold itself.
 #[derive(Clone, Copy)]
 enum Elsewhere<'a> {
-    /// In a data-only lower, found by overlayfs.
-    Objects,
+    /// In a data-only lower, found by overlayfs; with directories that hide what lies below the image.
+    Objects(&'a HashSet<NodeId>),
     /// In other files, which the kernel reads through the image.
     Extents(&'a Encoded),
 }
@@ -63,10 +64,10 @@ impl<'a> Elsewhere<'a> {
                 let extents = found.ok_or("its content is in no pack")?;
                 Ok((LAYOUT_ENCODED, None, extents))
             }
-            Self::Objects if file.size >= 1 << (12 + CHUNK_BITS) => {
+            Self::Objects(_) if file.size >= 1 << (12 + CHUNK_BITS) => {
                 Err("a file of 8 TiB or more cannot be shown in a view; use --driver copy")
             }
-            Self::Objects => Ok((LAYOUT_CHUNKED, Some(object), &[])),
+            Self::Objects(_) => Ok((LAYOUT_CHUNKED, Some(object), &[])),
         }
     }
 }
@@ -82,8 +83,19 @@ pub fn write_image(
     inline: &InlineContent<'_>,
     out: &mut dyn Write,
 ) -> Result<u64> {
+    write_metadata(tree, id, &HashSet::new(), inline, out)
+}
+
+/// The same with directories that hide what lies below the image in an overlay.
+pub(crate) fn write_metadata(
+    tree: &Tree,
+    id: &TreeId,
+    opaque: &HashSet<NodeId>,
+    inline: &InlineContent<'_>,
+    out: &mut dyn Write,
+) -> Result<u64> {
     let uuid = &id.as_bytes()[..16];
-    write(tree, uuid, inline, Elsewhere::Objects, out)
+    write(tree, uuid, inline, Elsewhere::Objects(opaque), out)
 }
 
 /// Writes an image of `tree`, whose files are all in `encoded`, to `out`.
@@ -110,7 +122,7 @@ fn write(
     let mut place: HashMap<NodeId, usize> = HashMap::new();
     let left_out = collect(inline, tree, elsewhere, &mut plans, &mut place)?;
     let start = match elsewhere {
-        Elsewhere::Objects => INODES_AT,
+        Elsewhere::Objects(_) => INODES_AT,
         Elsewhere::Extents(encoded) => encoded.inodes_at(),
     };
     let end = lay_out(&mut plans, start);
@@ -196,7 +208,13 @@ fn collect<'a>(
             _ => 0,
         };
         let has_user = matches!(node.kind, NodeKind::Directory(_) | NodeKind::File(_));
-        let xattrs = xattr::encode(&node.meta.xattrs, object.as_ref(), has_user);
+        let is_opaque = matches!(elsewhere, Elsewhere::Objects(opaque) if opaque.contains(&id));
+        let own = match &object {
+            Some(object) => Own::Redirect(object),
+            None if is_opaque => Own::Opaque,
+            None => Own::None,
+        };
+        let xattrs = xattr::encode(&node.meta.xattrs, own, has_user);
         left_out += xattrs.left_out;
         place.insert(id, plans.len());
         plans.push(Plan {

@@ -16,8 +16,8 @@ mod xattr;
 pub(crate) use encoded::{
     DEVICES_MAX, Encoded, Extent, FILE_BYTES_MAX, FRAME_BYTES_MAX, may_merge,
 };
-pub(crate) use image::write_encoded;
 pub use image::{InlineContent, write_image};
+pub(crate) use image::{write_encoded, write_metadata};
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 4096;

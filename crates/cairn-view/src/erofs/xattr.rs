@@ -26,21 +26,36 @@ pub struct Encoded {
     pub left_out: u64,
 }
 
+/// What an inode tells overlayfs.
+#[derive(Clone, Copy)]
+pub enum Own<'a> {
+    /// Nothing.
+    None,
+    /// That its content is that of this object.
+    Redirect(&'a ObjectId),
+    /// That the directory does not show what lies below it.
+    Opaque,
+}
+
 /// Encodes the attributes of an inode. Only files and directories have `user.` attributes (xattr(7)): of others
 /// the kernel would list them and not give them out.
-pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], object: Option<&ObjectId>, has_user: bool) -> Encoded {
+pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], own: Own<'_>, has_user: bool) -> Encoded {
     let mut out = vec![0; HEADER];
     let mut left_out = 0;
-    if let Some(object) = object {
-        let hex = object.hex();
-        let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
-        left_out += u64::from(!push(&mut out, b"trusted.overlay.metacopy", b""));
-        left_out += u64::from(!push(
-            &mut out,
-            b"trusted.overlay.redirect",
-            redirect.as_bytes(),
-        ));
-        debug_assert_eq!(left_out, 0);
+    let mut push_own = |name: &[u8], value: &[u8]| {
+        let pushed = push(&mut out, name, value);
+        debug_assert!(pushed);
+        left_out += u64::from(!pushed);
+    };
+    match own {
+        Own::None => {}
+        Own::Redirect(object) => {
+            let hex = object.hex();
+            let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
+            push_own(b"trusted.overlay.metacopy", b"");
+            push_own(b"trusted.overlay.redirect", redirect.as_bytes());
+        }
+        Own::Opaque => push_own(b"trusted.overlay.opaque", b"y"),
     }
     for (name, value) in xattrs {
         let pushed = match name.strip_prefix(b"trusted.overlay.") {
@@ -103,8 +118,11 @@ mod tests {
     fn user_attributes_are_for_files_and_directories() {
         let of = |name: &str| (name.as_bytes().to_vec(), b"value".to_vec());
         let both = [of("user.a"), of("trusted.b")];
-        let (file, link) = (encode(&both, None, true), encode(&both, None, false));
+        let (file, link) = (
+            encode(&both, Own::None, true),
+            encode(&both, Own::None, false),
+        );
         assert_eq!((file.left_out, link.left_out), (0, 1));
-        assert_eq!(link.bytes, encode(&both[1..], None, true).bytes);
+        assert_eq!(link.bytes, encode(&both[1..], Own::None, true).bytes);
     }
 }

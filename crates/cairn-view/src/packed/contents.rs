@@ -21,15 +21,13 @@ use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{LIST_BYTES_MAX, Stamp, is_whole_image, open_pack, stamp};
-use crate::cache::Views;
+use crate::cache::{CONTENTS, Views};
 use crate::checked::{read_checked, write_checked};
 use crate::detached::Context;
 use crate::erofs::{Encoded, write_encoded};
 use crate::error::{Error, Result};
 use crate::shared::uuid_of;
 
-/// Directory of the images, in that of the cache.
-pub(crate) const CONTENTS: &str = "contents";
 const IMAGE: &str = "image";
 const LIST: &str = "list";
 /// Images that one view takes. Each is looked into in turn for a file that is opened first.
@@ -41,7 +39,7 @@ const TAKEN_SHARE: usize = 100;
 const LOOKED_AT_MAX: usize = 64;
 
 /// What an image of contents is, and what of.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ContentsList {
     image: Stamp,
     packs: Vec<(PackId, u64)>,

@@ -15,36 +15,36 @@
 //! a plan never meets one that was made for others.
 
 mod contents;
+mod make;
 mod places;
+mod stack;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use cairn_layer::Tree;
-use cairn_model::{BlobId, Content, ObjectId, PackFile, PackId, PackedContents, TreeId, ViewImage};
-use cairn_store::codec::{decode_bare, encode_bare};
+use cairn_model::{Content, PackFile, PackId, PackedContents, TreeId, ViewImage};
+use cairn_store::codec::decode_bare;
 use cairn_store::{PackReader, Store};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Views;
-use crate::checked::{open_regular, read_checked, write_checked};
+use crate::checked::{open_regular, read_checked};
 use crate::error::{At, Error, Result};
-use crate::objects::{contents, for_each};
+use crate::small::Small;
 use crate::verify::{Verify, hash};
 use contents::Named;
-use places::Places;
+use stack::Place;
 
-pub(crate) use contents::{CONTENTS, mount_contents};
+pub(crate) use contents::mount_contents;
 
 /// Extension of images of metadata over packs.
 pub(crate) const META: &str = "meta";
 const LIST: &str = "packs";
 /// Longest list, bytes.
 const LIST_BYTES_MAX: u64 = 1 << 30;
-/// A collection may take packs away while a view is made of them.
-const TRIES: usize = 3;
 
 /// BLAKE3 and length of an image.
 type Stamp = ([u8; 32], u64);
@@ -54,11 +54,32 @@ struct List {
     metadata: Stamp,
     contents: Vec<TreeId>,
     objects: Vec<Content>,
+    place: Place,
+    /// See `small.rs`.
+    linked: Vec<u64>,
+}
+
+/// What a view is made of.
+#[derive(Clone, Copy)]
+pub(crate) enum Shape<'a> {
+    Whole(&'a Tree),
+    /// Over the view of another tree.
+    Small(&'a Small),
+}
+
+impl Shape<'_> {
+    fn tree(&self) -> &Tree {
+        match self {
+            Self::Whole(tree) => tree,
+            Self::Small(small) => small.tree(),
+        }
+    }
 }
 
 /// A view that can be mounted.
 pub(crate) struct PackedView {
-    pub metadata: ViewImage,
+    /// Topmost first.
+    pub metadata: Vec<ViewImage>,
     pub contents: Vec<PackedContents>,
 }
 
@@ -101,26 +122,22 @@ impl Views {
         decode_bare(&mut &bytes[..])
     }
 
-    /// The list of a view whose images are as they were written, and those of contents.
-    fn whole_list(&self, id: &TreeId) -> Option<(List, Vec<Named>)> {
-        let list = self.list(id)?;
-        if !is_whole_image(&self.packed_path(id, META), &list.metadata) {
-            return None;
-        }
-        let whole = |name: &TreeId| Some((*name, self.whole_contents(name)?));
-        let contents = list.contents.iter().map(whole).collect::<Option<_>>()?;
-        Some((list, contents))
-    }
-
     /// The view, with its contents mounted for all who need them, where that can be.
-    fn packed_view(&self, store: &Store, id: &TreeId, contents: &[Named]) -> Result<PackedView> {
+    fn packed_view<'a>(
+        &self,
+        store: &Store,
+        trees: impl Iterator<Item = &'a TreeId>,
+        contents: &[Named],
+    ) -> Result<PackedView> {
         let contents = contents.iter().map(|one| self.packed_contents(store, one));
         let contents = contents.collect::<Result<Vec<_>>>()?;
         for one in &contents {
             self.share(&one.image, || mount_contents(one));
         }
         Ok(PackedView {
-            metadata: self.metadata_of(self.packed_path(id, META), id),
+            metadata: trees
+                .map(|id| self.metadata_of(self.packed_path(id, META), id))
+                .collect(),
             contents,
         })
     }
@@ -133,12 +150,15 @@ impl Views {
     /// The objects that the view over packs of `id` stands on, where its images are as they were written. Contents that
     /// are gone, with the packs that they were made of, are no damage: whoever needs the view makes them anew.
     pub fn whole_packed(&self, id: &TreeId) -> Option<Vec<Content>> {
-        let list = self.list(id)?;
-        let is_whole =
-            |name: &TreeId| !self.has_contents(name) || self.whole_contents(name).is_some();
-        let whole = is_whole_image(&self.packed_path(id, META), &list.metadata)
-            && list.contents.iter().all(is_whole);
-        whole.then_some(list.objects)
+        let mut objects = Vec::new();
+        for (id, list) in self.stack(id)? {
+            let is_whole =
+                |name: &TreeId| !self.has_contents(name) || self.whole_contents(name).is_some();
+            let whole = is_whole_image(&self.packed_path(&id, META), &list.metadata)
+                && list.contents.iter().all(is_whole);
+            objects.extend(whole.then_some(list.objects)?);
+        }
+        Some(objects)
     }
 
     /// The view of the tree `id` over packs, if it is there, whole, and of packs that there are.
@@ -146,14 +166,15 @@ impl Views {
         if self.verify() == Verify::Always {
             return Ok(None);
         }
-        let Some((list, contents)) = self.whole_list(id) else {
+        let Some((stack, contents)) = self.whole_stack(id) else {
             return Ok(None);
         };
-        let view = match self.packed_view(store, id, &contents) {
+        let view = match self.packed_view(store, stack.iter().map(|(id, _)| id), &contents) {
             Err(Error::PackGone(_)) => return Ok(None),
             done => done?,
         };
-        self.fill_objects(store, &list.objects)?;
+        let objects = stack.into_iter().flat_map(|(_, list)| list.objects);
+        self.fill_objects(store, &objects.collect::<Vec<_>>())?;
         Ok(Some(view))
     }
 
@@ -165,75 +186,6 @@ impl Views {
             return Ok(());
         }
         self.look(|look| self.objects().fill(store, objects, look))
-    }
-
-    /// Makes the view of the tree `id` over packs.
-    pub(crate) fn make_packed(
-        &self,
-        store: &Store,
-        id: &TreeId,
-        tree: &Tree,
-    ) -> Result<PackedView> {
-        let files = contents(tree);
-        if self.verify() == Verify::Always {
-            let ids: HashSet<BlobId> = files
-                .iter()
-                .flat_map(|f| f.blobs().map(|(id, _)| id))
-                .collect();
-            let ids: Vec<BlobId> = ids.into_iter().collect();
-            for_each(&ids, |id| Ok(store.get(id).map(drop)?))?;
-        }
-        let mut tries = 1..=TRIES;
-        let (view, list) = loop {
-            let last = tries.next().is_none_or(|n| n == TRIES);
-            store.reload_index()?;
-            match self.make_from(store, id, &files) {
-                Err(Error::PackGone(_) | Error::Store(cairn_store::Error::MissingPack(_)))
-                    if !last => {}
-                done => break done?,
-            }
-        };
-        // Objects first: a list that exists promises that they do.
-        self.fill_objects(store, &list.objects)?;
-        let metadata = self.metadata_image(store, id, tree)?;
-        let list = List {
-            metadata: stamp(&metadata),
-            ..list
-        };
-        write_checked(&self.packed_path(id, LIST), &encode_bare(&list))?;
-        // The last to come and the first to go: a view counts as there once it has this.
-        self.put_image(&view.metadata.file, &metadata)?;
-        Ok(view)
-    }
-
-    /// Contents for these files: those that there are, and one more for what they lack.
-    fn make_from(
-        &self,
-        store: &Store,
-        id: &TreeId,
-        files: &[Content],
-    ) -> Result<(PackedView, List)> {
-        let mut wanted: HashMap<ObjectId, Content> = files
-            .iter()
-            .map(|file| (file.object(), file.clone()))
-            .collect();
-        // What there is may be read from other copies than those that were just looked at.
-        let mut contents = match self.verify() {
-            Verify::Always => Vec::new(),
-            _ => self.take_contents(store, &mut wanted),
-        };
-        let rest: Vec<Content> = wanted.values().cloned().collect();
-        let (places, packs) = find_places(store, &rest)?;
-        if !places.encoded.files.is_empty() {
-            contents.push(self.make_contents(&wanted, &places.encoded, packs)?);
-        }
-        let view = self.packed_view(store, id, &contents)?;
-        let list = List {
-            metadata: Stamp::default(),
-            contents: contents.into_iter().map(|(name, _)| name).collect(),
-            objects: places.objects,
-        };
-        Ok((view, list))
     }
 
     /// Removes images of contents that no view has. Nothing may make a view meanwhile. Returns the bytes of what was
@@ -262,19 +214,4 @@ impl Views {
             let _ = std::fs::remove_file(path);
         }
     }
-}
-
-/// Where contents are, and that every pack of it can be opened.
-fn find_places(store: &Store, files: &[Content]) -> Result<(Places, Vec<(PackId, u64)>)> {
-    let places = Places::find(store, files)?;
-    let mut packs = Vec::new();
-    for (id, bytes) in places.packs.iter().zip(&places.encoded.devices) {
-        open_pack(&PackFile {
-            path: store.pack_path(id),
-            id: *id,
-            bytes: *bytes,
-        })?;
-        packs.push((*id, *bytes));
-    }
-    Ok((places, packs))
 }

@@ -1,0 +1,131 @@
+//! Views over packs are made here.
+
+use std::collections::{HashMap, HashSet};
+
+use cairn_model::{BlobId, Content, ObjectId, PackFile, PackId, TreeId};
+use cairn_store::Store;
+use cairn_store::codec::encode_bare;
+
+use super::places::Places;
+use super::stack::{Place, Whole};
+use super::{LIST, List, META, PackedView, Shape, Stamp, open_pack, stamp};
+use crate::cache::Views;
+use crate::checked::write_checked;
+use crate::error::{Error, Result};
+use crate::objects::{contents, for_each};
+use crate::small::linked_names;
+use crate::verify::Verify;
+
+/// A collection may take packs away while a view is made of them.
+const TRIES: usize = 3;
+
+impl Views {
+    /// Makes the view of the tree `id` over packs; none where what it was to lie over is gone.
+    pub(crate) fn make_packed(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        shape: Shape<'_>,
+    ) -> Result<Option<PackedView>> {
+        let files = contents(shape.tree());
+        if self.verify() == Verify::Always {
+            let ids: HashSet<BlobId> = files
+                .iter()
+                .flat_map(|f| f.blobs().map(|(id, _)| id))
+                .collect();
+            let ids: Vec<BlobId> = ids.into_iter().collect();
+            for_each(&ids, |id| Ok(store.get(id).map(drop)?))?;
+        }
+        let below = match shape {
+            Shape::Whole(_) => Whole::default(),
+            Shape::Small(small) => match self.whole_stack(small.base()) {
+                Some(below) if !small.covers(below.0.iter().map(|(_, list)| &list.linked[..])) => {
+                    below
+                }
+                _ => return Ok(None),
+            },
+        };
+        let mut tries = 1..=TRIES;
+        let (view, list) = loop {
+            let last = tries.next().is_none_or(|n| n == TRIES);
+            store.reload_index()?;
+            match self.make_from(store, id, &files, &below) {
+                Err(Error::PackGone(_) | Error::Store(cairn_store::Error::MissingPack(_)))
+                    if !last => {}
+                // It may be one of what is below, which is not made anew here.
+                Err(Error::PackGone(_)) if matches!(shape, Shape::Small(_)) => return Ok(None),
+                done => break done?,
+            }
+        };
+        // Objects first: a list that exists promises that they do.
+        self.fill_objects(store, &list.objects)?;
+        let opaque = match shape {
+            Shape::Whole(_) => HashSet::new(),
+            Shape::Small(small) => small.opaque(),
+        };
+        let metadata = self.metadata_image(store, id, shape.tree(), &opaque)?;
+        let list = List {
+            metadata: stamp(&metadata),
+            linked: linked_names(shape.tree()),
+            place: Place::of(shape, below.0.first().map(|(_, list)| &list.place)),
+            ..list
+        };
+        write_checked(&self.packed_path(id, LIST), &encode_bare(&list))?;
+        // The last to come and the first to go: a view counts as there once it has this.
+        self.put_image(&self.packed_path(id, META), &metadata)?;
+        Ok(Some(view))
+    }
+
+    /// Contents for these files: those that there are, and one more for what they lack; with what lies below.
+    fn make_from(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        files: &[Content],
+        (stack, others): &Whole,
+    ) -> Result<(PackedView, List)> {
+        let mut wanted: HashMap<ObjectId, Content> = files
+            .iter()
+            .map(|file| (file.object(), file.clone()))
+            .collect();
+        // What there is may be read from other copies than those that were just looked at.
+        let mut contents = match self.verify() {
+            Verify::Always => Vec::new(),
+            _ => self.take_contents(store, &mut wanted),
+        };
+        let rest: Vec<Content> = wanted.values().cloned().collect();
+        let (places, packs) = find_places(store, &rest)?;
+        if !places.encoded.files.is_empty() {
+            contents.push(self.make_contents(&wanted, &places.encoded, packs)?);
+        }
+        let list = List {
+            metadata: Stamp::default(),
+            contents: contents.iter().map(|(name, _)| *name).collect(),
+            objects: places.objects,
+            place: Place::default(),
+            linked: Vec::new(),
+        };
+        for other in others {
+            if !contents.iter().any(|(name, _)| *name == other.0) {
+                contents.push(other.clone());
+            }
+        }
+        let trees = std::iter::once(id).chain(stack.iter().map(|(id, _)| id));
+        Ok((self.packed_view(store, trees, &contents)?, list))
+    }
+}
+
+/// Where contents are, and that every pack of it can be opened.
+fn find_places(store: &Store, files: &[Content]) -> Result<(Places, Vec<(PackId, u64)>)> {
+    let places = Places::find(store, files)?;
+    let mut packs = Vec::new();
+    for (id, bytes) in places.packs.iter().zip(&places.encoded.devices) {
+        open_pack(&PackFile {
+            path: store.pack_path(id),
+            id: *id,
+            bytes: *bytes,
+        })?;
+        packs.push((*id, *bytes));
+    }
+    Ok((places, packs))
+}

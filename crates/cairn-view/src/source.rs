@@ -1,0 +1,45 @@
+//! Where a tree comes from that a view is made of.
+
+use cairn_layer::Tree;
+use cairn_model::TreeId;
+
+use crate::error::{Error, Result};
+use crate::small::Small;
+
+/// A view that a small one can lie over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Over {
+    /// Its tree: the one that was asked for, or one below it.
+    pub base: TreeId,
+    /// Entries that the layers between may have.
+    pub entries_max: u64,
+}
+
+/// Gives a tree, whole or as what is different from another one.
+pub trait Source {
+    /// Why it cannot.
+    type Error: From<Error>;
+
+    /// The whole tree.
+    fn tree(&self) -> Result<Tree, Self::Error>;
+
+    /// What it has over a tree of which `over` knows a view, if that is little.
+    fn small(
+        &self,
+        _over: &dyn Fn(&TreeId) -> Result<Option<Over>>,
+    ) -> Result<Option<Small>, Self::Error> {
+        Ok(None)
+    }
+}
+
+impl<F, E> Source for F
+where
+    F: Fn() -> Result<Tree, E>,
+    E: From<Error>,
+{
+    type Error = E;
+
+    fn tree(&self) -> Result<Tree, E> {
+        self()
+    }
+}
