@@ -172,7 +172,11 @@ fn what_cannot_be_small_is_whole() {
             3,
             "much is gone, and little is said about it",
         ),
-        ("mkdir a0; echo x > a0/x", 4, "it is the top of its stack"),
+        (
+            "mkdir a0; echo x > a0/0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcd",
+            4,
+            "it is the top of its stack",
+        ),
         (
             "echo y > y",
             4,

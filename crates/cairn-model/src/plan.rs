@@ -174,6 +174,26 @@ pub enum MountPlan {
 }
 
 impl MountPlan {
+    /// The same without what is written over it, where images show all of that.
+    pub fn images_alone(&self) -> Option<Self> {
+        let mut plan = self.clone();
+        match &mut plan {
+            Self::Packs(of) => of.head = None,
+            Self::Erofs(of) | Self::ErofsLoop(of) => of.head = None,
+            _ => return None,
+        }
+        Some(plan)
+    }
+
+    /// The images that it is made of, topmost first.
+    pub fn images(&self) -> &[ViewImage] {
+        match self {
+            Self::Packs(of) => &of.images,
+            Self::Erofs(of) | Self::ErofsLoop(of) => &of.images,
+            _ => &[],
+        }
+    }
+
     /// The driver that carries it out.
     pub fn driver(&self) -> Driver {
         match self {

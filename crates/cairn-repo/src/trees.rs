@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use cairn_layer::{Layer, Tree};
-use cairn_model::{LayerId, SnapshotKey, TreeId};
+use cairn_model::{Entry, LayerId, SnapshotKey, TreeId};
 use cairn_snapshot::{Snapshot, graph};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
 use crate::rows;
+
+/// A layer and its entries.
+pub(crate) type ReadLayer = (LayerId, Vec<Entry>);
 
 impl Repo {
     /// Records of these layers, in one look at the database.
@@ -29,12 +32,20 @@ impl Repo {
 
     /// The tree a chain of layers merges to.
     pub(crate) fn tree(&self, layers: &[Layer]) -> Result<Tree> {
+        self.tree_after(layers, None)
+    }
+
+    /// The same where one of them was read already.
+    pub(crate) fn tree_after(&self, layers: &[Layer], read: Option<ReadLayer>) -> Result<Tree> {
         // This takes long; nobody should wait for it.
         self.store.db().release();
         let mut tree = Tree::new();
         for layer in layers {
             self.watch().check()?;
-            tree.apply(&layer.read_entries(&self.store)?)?;
+            match &read {
+                Some((id, entries)) if *id == layer.id => tree.apply(entries)?,
+                _ => tree.apply(&layer.read_entries(&self.store)?)?,
+            }
         }
         Ok(tree)
     }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cairn_model::{ImagePlan, MappedIds, MountPlan, PackPlan, StackPlan, TreeId, ViewImage};
+use cairn_model::{MappedIds, MountPlan, StackPlan, TreeId};
 use cairn_view::detached::Users;
 use rustix::fs::{FlockOperation, flock};
 
@@ -86,26 +86,18 @@ impl Kept {
 
     /// A directory that shows the view of a plan, without its head, with these ids.
     pub fn lower(&self, plan: &MountPlan, ids: Option<&MappedIds>) -> Result<PathBuf> {
-        let image = |images: &[ViewImage], plan: MountPlan| {
-            let image = images.first().map(|image| &*image.file);
-            let make = |users: Users<'_>| Ok(cairn_view::mount_for(&plan, users)?);
-            self.mounted(image.unwrap_or(Path::new("")), ids, make)
-        };
+        if let (Some(view), [image, ..]) = (plan.images_alone(), plan.images()) {
+            let make = |users: Users<'_>| Ok(cairn_view::mount_for(&view, users)?);
+            return self.mounted(&image.file, ids, make);
+        }
         match (plan, ids) {
-            (MountPlan::Packs(of), _) => {
-                let head = None;
-                let kept = PackPlan { head, ..of.clone() };
-                image(&of.images, MountPlan::Packs(kept))
-            }
-            (MountPlan::Erofs(of), _) => image(&of.images, MountPlan::Erofs(headless(of))),
-            (MountPlan::ErofsLoop(of), _) => image(&of.images, MountPlan::ErofsLoop(headless(of))),
             (MountPlan::Overlay(of) | MountPlan::OverlayUser(of), None) => first(of),
             (MountPlan::Copy(of), None) => Ok(of.directory.clone()),
             (MountPlan::Overlay(of), Some(_)) => {
                 let directory = first(of)?;
                 self.mounted(&directory, ids, |users| bound(&directory, users))
             }
-            (MountPlan::OverlayUser(_) | MountPlan::Copy(_), Some(_)) => Err(Error::Unmapped {
+            _ => Err(Error::Unmapped {
                 path: "a view".into(),
                 source: format!("the driver {} maps no ids", plan.driver()).into(),
             }),
@@ -224,13 +216,6 @@ fn bound(directory: &Path, users: Users<'_>) -> Result<OwnedFd> {
     cairn_view::detached::map_ids(&mount, users, directory).map_err(refused)?;
     cairn_sys::mount_read_only(&mount, false).at("make read-only", directory)?;
     Ok(mount)
-}
-
-fn headless(of: &ImagePlan) -> ImagePlan {
-    ImagePlan {
-        head: None,
-        ..of.clone()
-    }
 }
 
 /// The topmost lower holds all; a second one is there only where overlayfs wants two.

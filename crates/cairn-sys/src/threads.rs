@@ -1,9 +1,10 @@
 //! Work shared out to threads, on as many as the system gives.
 
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, JoinHandle, available_parallelism, scope};
+use std::thread::{Builder, JoinHandle, ScopedJoinHandle, available_parallelism, scope};
 
 /// Threads that can run at once here.
 pub fn cores() -> usize {
@@ -73,6 +74,29 @@ pub fn map<T: Sync, R: Send, E: Send>(
     Ok(taken
         .filter_map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner))
         .collect())
+}
+
+/// Does two things at once, or, where the system gives no thread, one after the other.
+pub fn both<A: Send, B>(first: impl FnOnce() -> A + Send, second: impl FnOnce() -> B) -> (A, B) {
+    // Whoever takes it does it.
+    let todo = Mutex::new(Some(first));
+    let run = || {
+        let first = todo.lock().unwrap_or_else(PoisonError::into_inner).take();
+        first.map(|first| first())
+    };
+    scope(|scope| {
+        let started = Builder::new().spawn_scoped(scope, run);
+        let second = second();
+        let answer = match started.map(ScopedJoinHandle::join) {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => run(),
+        };
+        match answer {
+            Some(first) => (first, second),
+            None => unreachable!("it is done once"),
+        }
+    })
 }
 
 /// Starts a thread; the system may refuse.

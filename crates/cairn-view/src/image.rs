@@ -4,20 +4,21 @@
 //! that the image refers to. So a mount can tell without reading any layer whether image and objects are
 //! what they were made as, and an object can be made again from the list alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{NodeId, Tree};
-use cairn_model::{Content, TreeId};
+use cairn_model::{Content, ObjectId, TreeId};
 use cairn_store::Store;
 use cairn_store::codec::{decode_bare, encode_bare};
+use cairn_sys::threads;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::Views;
 use crate::checked::{open_regular, read_checked, remove_other_than_file, write_checked};
-use crate::erofs::write_metadata;
-use crate::error::{At, Result};
-use crate::objects::{Look, contents};
+use crate::erofs::{INLINE_BYTES_MAX, write_metadata};
+use crate::error::{At, Error, Result};
+use crate::objects::{Look, contents, each_content};
 use crate::verified::Verified;
 use crate::verify::hash;
 
@@ -122,8 +123,10 @@ impl Views {
         opaque: &HashSet<NodeId>,
     ) -> Result<Vec<u8>> {
         let mut image = Vec::new();
+        let tiny = tiny_contents(store, tree)?;
         let inline = |content: &Content, out: &mut Vec<u8>| {
-            Ok(cairn_layer::read_content(store, content, out)?)
+            out.extend(tiny.get(&content.object()).into_iter().flatten());
+            Ok(())
         };
         let left_out = write_metadata(tree, id, opaque, &inline, &mut image)?;
         if left_out > 0 {
@@ -132,4 +135,18 @@ impl Views {
         }
         Ok(image)
     }
+}
+
+/// Contents that an image holds itself, each read once, on all cores.
+fn tiny_contents(store: &Store, tree: &Tree) -> Result<HashMap<ObjectId, Vec<u8>>> {
+    let wanted = each_content(tree, |content| content.size <= INLINE_BYTES_MAX);
+    let count = threads::for_items(wanted.len());
+    let read = |(_, content): &(ObjectId, &Content)| {
+        let mut bytes = Vec::new();
+        cairn_layer::read_content(store, content, &mut bytes)?;
+        Ok::<_, Error>(bytes)
+    };
+    let contents = threads::map(count, &wanted, read)?;
+    let objects = wanted.into_iter().map(|(object, _)| object);
+    Ok(objects.zip(contents).collect())
 }

@@ -46,14 +46,27 @@ pub(crate) struct Look<'a> {
 
 /// Contents of `tree` that objects hold, each once.
 pub(crate) fn contents(tree: &Tree) -> Vec<Content> {
+    let all = each_content(tree, |content| content.size > INLINE_BYTES_MAX);
+    all.into_iter()
+        .map(|(_, content)| content.clone())
+        .collect()
+}
+
+/// Contents of `tree` that are `wanted`, each once, with their objects.
+pub(crate) fn each_content(
+    tree: &Tree,
+    wanted: impl Fn(&Content) -> bool,
+) -> Vec<(ObjectId, &Content)> {
     let mut seen = HashSet::new();
     let mut out = Vec::new();
-    for (_, id) in tree.walk() {
+    for id in tree.ids() {
         if let NodeKind::File(content) = &tree.node(id).kind
-            && content.size > INLINE_BYTES_MAX
-            && seen.insert(content.object())
+            && wanted(content)
         {
-            out.push(content.clone());
+            let object = content.object();
+            if seen.insert(object) {
+                out.push((object, content));
+            }
         }
     }
     out

@@ -127,10 +127,11 @@ fn name(path: &[u8], below: bool) -> u64 {
 /// Names of files that have several, and the directories that they are below.
 pub(crate) fn linked_names(tree: &Tree) -> Vec<u64> {
     let mut names = HashSet::new();
-    for (path, id) in tree.walk() {
-        if tree.node(id).nlink < 2 || is_directory(tree, id) {
-            continue;
-        }
+    let has_more = |id: NodeId| tree.node(id).nlink > 1 && !is_directory(tree, id);
+    if !tree.ids().any(has_more) {
+        return Vec::new();
+    }
+    for (path, _) in tree.walk().into_iter().filter(|(_, id)| has_more(*id)) {
         names.insert(name(&path, false));
         let mut rest = &path[..];
         while let Some((above, _)) = split(rest).filter(|(above, _)| !above.is_empty()) {
@@ -147,11 +148,17 @@ fn is_directory(tree: &Tree, id: NodeId) -> bool {
     matches!(tree.node(id).kind, NodeKind::Directory(_))
 }
 
-/// True where a name in the root could be taken for a directory of objects: overlayfs looks for the object of a file in
-/// the images below its own first.
-pub(crate) fn could_hold_objects(tree: &Tree) -> bool {
-    let is_hex = |name: &[u8]| name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit);
-    tree.children(tree.root()).any(|(name, _)| is_hex(name))
+/// True where overlayfs could take something for an object, or for the end of its search: it looks for the object of a
+/// file, `ab/cdef…`, in the images below its own first.
+pub(crate) fn could_hold_objects(tree: &Tree, opaque: &HashSet<NodeId>) -> bool {
+    let is_hex =
+        |name: &[u8], length| name.len() == length && name.iter().all(u8::is_ascii_hexdigit);
+    tree.children(tree.root())
+        .filter(|(name, _)| is_hex(name, 2))
+        .any(|(_, id)| {
+            let has_object = tree.children(id).any(|(name, _)| is_hex(name, 62));
+            !is_directory(tree, id) || opaque.contains(&id) || has_object
+        })
 }
 
 /// True for entries whose places and links do not depend on what is below them.
@@ -326,12 +333,24 @@ mod tests {
     }
 
     #[test]
-    fn names_of_two_digits_in_the_root_could_be_directories_of_objects() {
+    fn what_could_be_an_object_or_end_the_search_for_one_is_found() {
         let mut tree = Tree::new();
-        tree.insert(b"a/0f", Meta::root(0), Kind::Directory)
-            .unwrap();
-        assert!(!could_hold_objects(&tree));
-        tree.insert(b"0f", Meta::root(0), Kind::Directory).unwrap();
-        assert!(could_hold_objects(&tree));
+        let object = "0123456789abcdef".repeat(4);
+        let mut insert =
+            |path: &str, kind| tree.insert(path.as_bytes(), Meta::root(0), kind).unwrap();
+        insert(&format!("a/0f/{}", &object[2..]), Kind::Directory);
+        insert("0f/file", Kind::Fifo);
+        let none = HashSet::new();
+        assert!(!could_hold_objects(&tree, &none));
+        let opaque = HashSet::from([tree.get(b"0f").unwrap()]);
+        assert!(could_hold_objects(&tree, &opaque));
+        for (path, kind) in [
+            (format!("0f/{}", &object[2..]), Kind::Fifo),
+            ("a0".into(), Kind::Symlink("b".into())),
+        ] {
+            let mut tree = tree.clone();
+            tree.insert(path.as_bytes(), Meta::root(0), kind).unwrap();
+            assert!(could_hold_objects(&tree, &none), "{path}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cairn_layer::{Change, ChangeKind};
-use cairn_model::{Driver, MountPlan, ViewImage, path_display};
+use cairn_model::{Driver, MountPlan, path_display};
 use cairn_repo::time;
 use cairn_snapshot::{Labels, Snapshot};
 use serde::Serialize;
@@ -70,11 +70,11 @@ pub struct HeadLine<'a> {
 
 impl<'a> From<&'a MountPlan> for PlanLine<'a> {
     fn from(plan: &'a MountPlan) -> Self {
-        let images = |images: &'a [ViewImage]| images.iter().map(|image| &*image.file).collect();
+        let images = || plan.images().iter().map(|image| &*image.file).collect();
         let (lowers, data, head): (Vec<&Path>, _, _) = match plan {
-            MountPlan::Packs(own) => (images(&own.images), &own.data[..], own.head.as_ref()),
+            MountPlan::Packs(own) => (images(), &own.data[..], own.head.as_ref()),
             MountPlan::Erofs(own) | MountPlan::ErofsLoop(own) => {
-                (images(&own.images), &own.data[..], own.head.as_ref())
+                (images(), &own.data[..], own.head.as_ref())
             }
             MountPlan::Overlay(own) | MountPlan::OverlayUser(own) => {
                 let lowers = own.lowers.iter().map(PathBuf::as_path);

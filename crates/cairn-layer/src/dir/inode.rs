@@ -66,6 +66,15 @@ pub fn xattrs_of(file: &OwnedFd, path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>>
     )
 }
 
+/// All that a file system keeps of an open directory: mode, owner, time and extended attributes.
+pub fn directory_meta(directory: &OwnedFd, path: &[u8]) -> Result<Meta> {
+    let stat = rustix::fs::fstat(directory).map_err(|e| Error::file("stat", path, e))?;
+    Ok(Meta {
+        xattrs: xattrs_of(directory, path)?,
+        ..meta(&stat)
+    })
+}
+
 /// Extended attributes of a name, which may be a symbolic link or a device.
 pub fn xattrs_at(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let place = proc_path(dir, name);

@@ -23,6 +23,7 @@ pub use commit_copy::commit_copy;
 pub use commit_upper::{Upper, commit_upper};
 pub(crate) use emit::Emitter;
 pub use fingerprint::{Fingerprint, Survey, survey};
+pub use inode::directory_meta;
 pub use overlay_xattr::OverlayAttributes;
 pub use owners::Owners;
 pub use scan::scan;

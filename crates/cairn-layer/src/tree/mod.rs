@@ -84,6 +84,16 @@ impl Tree {
         &mut self.nodes[id].meta
     }
 
+    /// Every name's node, in no order, the root first: quicker than [`walk`](Self::walk) where paths do not matter.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> {
+        let mut stack = vec![ROOT];
+        std::iter::from_fn(move || {
+            let id = stack.pop()?;
+            stack.extend(self.children(id).map(|(_, child)| child));
+            Some(id)
+        })
+    }
+
     /// The names in a directory; empty for anything else.
     pub fn children(&self, id: NodeId) -> impl Iterator<Item = (&[u8], NodeId)> {
         let map = match &self.nodes[id].kind {

@@ -4,6 +4,7 @@ use cairn_layer::{NodeKind, Tree, split};
 use cairn_model::{Kind, Meta, MountPlan, TreeId};
 use cairn_snapshot::Snapshotter;
 
+use super::way::Way;
 use super::{Container, Containers};
 use crate::error::{Error, Result};
 use crate::trees::tree_id;
@@ -43,12 +44,18 @@ impl Containers<'_> {
         let id = TreeId::from_bytes(*hasher.finalize().as_bytes());
         let place = self.dir(&container.id);
         let wait = || repo.store.db().release();
+        let view = plan.images_alone();
+        let points = || {
+            let paths = directories.iter().chain(files);
+            let tree = match view.map(|view| cairn_view::mount(&view)) {
+                Some(Ok(root)) => Way::along(root, paths)?,
+                _ => repo.tree(&layers)?,
+            };
+            mount_points(&tree, directories, files)
+        };
         repo.views()
             .cache()
-            .under_mounts(&repo.store, plan, &id, &place, &wait, || {
-                let tree = repo.tree(&layers)?;
-                mount_points(&tree, directories, files)
-            })
+            .under_mounts(&repo.store, plan, &id, &place, &wait, points)
     }
 }
 

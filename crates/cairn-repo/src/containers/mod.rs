@@ -3,6 +3,7 @@
 mod images;
 mod launch;
 mod rename;
+mod way;
 
 pub(crate) use images::showing;
 

@@ -63,7 +63,7 @@ impl Snapshots<'_> {
             None => Vec::new(),
         };
         let (views, heads) = (self.repo.views(), self.repo.heads());
-        let root = views.root_meta(&layers)?;
+        let (root, read) = views.root_meta_and_layer(&layers)?;
         // Made under a lease, where no collection takes it away; it gets its place in the transaction. One that
         // waits for no disk is made in its place.
         let new = match (kind, passing) {
@@ -88,7 +88,7 @@ impl Snapshots<'_> {
             },
         )?;
         drop(new);
-        match views.plan(&layers, head.as_ref()) {
+        match views.plan_after(&layers, head.as_ref(), read) {
             Ok(plan) => Ok(plan),
             Err(e) => {
                 // A snapshot that cannot be mounted is not left behind; its first error counts.

@@ -5,6 +5,7 @@ mod mounts;
 mod roots;
 mod source;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use cairn_snapshot::{Kind, Snapshot, graph};
 
 use crate::error::{Error, Result};
 use crate::repo::Repo;
-use crate::trees::{tree_id, tree_of, tree_over};
+use crate::trees::{ReadLayer, tree_id, tree_of, tree_over};
 
 pub use driver::{DriverReport, PacksReport};
 pub(crate) use mounts::MOUNTPOINT;
@@ -102,6 +103,16 @@ impl Views<'_> {
 
     /// How to mount these layers, below a head if there is one; the view is made where it is not there.
     pub(crate) fn plan(&self, layers: &[Layer], head: Option<&HeadId>) -> Result<MountPlan> {
+        self.plan_after(layers, head, None)
+    }
+
+    /// The same where one of the layers was read already.
+    pub(crate) fn plan_after(
+        &self,
+        layers: &[Layer],
+        head: Option<&HeadId>,
+        read: Option<ReadLayer>,
+    ) -> Result<MountPlan> {
         let driver = self.driver()?;
         let head = head.map(|head| self.repo.heads().dir(head));
         self.cache().plan(
@@ -113,6 +124,7 @@ impl Views<'_> {
             &source::Layers {
                 views: *self,
                 layers,
+                read: Cell::new(read),
             },
         )
     }

@@ -8,7 +8,7 @@ use cairn_store::codec::{decode_bare, encode_bare};
 
 use super::Views;
 use crate::error::Result;
-use crate::trees::trees_up_to;
+use crate::trees::{ReadLayer, trees_up_to};
 
 /// Largest record of a root directory's attributes in the cache, bytes.
 pub(crate) const ROOT_BYTES_MAX: u64 = 8 << 20;
@@ -16,23 +16,32 @@ pub(crate) const ROOT_BYTES_MAX: u64 = 8 << 20;
 impl Views<'_> {
     /// Attributes of the root directory that the layers merge to: those of the highest layer that has it.
     pub(crate) fn root_meta(&self, layers: &[Layer]) -> Result<Meta> {
+        Ok(self.root_meta_and_layer(layers)?.0)
+    }
+
+    /// The same, with the layer that it was found in, if one was read for it: a view of them has to read it, too.
+    pub(crate) fn root_meta_and_layer(
+        &self,
+        layers: &[Layer],
+    ) -> Result<(Meta, Option<ReadLayer>)> {
         let trees = trees_up_to(layers);
         let path = |count: usize| self.cache().root_records().join(trees[count].hex());
-        let mut found = None;
+        let (mut found, mut read) = (None, None);
         for count in (0..=layers.len()).rev() {
             if let Some(bytes) = cairn_view::read_checked(&path(count), ROOT_BYTES_MAX)
                 && let Some(meta) = decode_bare(&mut &bytes[..])
             {
                 // That of the whole chain need not be written again.
                 if count == layers.len() {
-                    return Ok(meta);
+                    return Ok((meta, None));
                 }
                 found = Some(meta);
             } else if let Some(top) = count.checked_sub(1) {
                 self.repo.store.db().release();
                 let entries = layers[top].read_entries(&self.repo.store)?;
-                let root = entries.into_iter().rfind(|entry| entry.path.is_empty());
-                found = root.map(|entry| entry.meta);
+                let root = entries.iter().rfind(|entry| entry.path.is_empty());
+                found = root.map(|entry| entry.meta.clone());
+                read = Some((layers[top].id, entries));
             }
             if found.is_some() {
                 break;
@@ -41,7 +50,7 @@ impl Views<'_> {
         let none = Tree::new();
         let meta = found.unwrap_or_else(|| none.node(none.root()).meta.clone());
         cairn_view::write_checked(&path(layers.len()), &encode_bare(&meta))?;
-        Ok(meta)
+        Ok((meta, read))
     }
 
     /// Files of the cache that hold attributes of root directories.

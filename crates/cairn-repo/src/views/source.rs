@@ -1,24 +1,28 @@
 //! The tree of layers, for a view to be made of.
 
+use std::cell::Cell;
+
 use cairn_layer::{Layer, Tree};
 use cairn_model::TreeId;
 use cairn_view::{Over, Small, Source};
 
 use super::Views;
 use crate::error::{Error, Result};
-use crate::trees::trees_up_to;
+use crate::trees::{ReadLayer, trees_up_to};
 
 /// Layers, lowest first.
 pub(super) struct Layers<'a> {
     pub views: Views<'a>,
     pub layers: &'a [Layer],
+    /// One of them that was read already.
+    pub read: Cell<Option<ReadLayer>>,
 }
 
 impl Source for Layers<'_> {
     type Error = Error;
 
     fn tree(&self) -> Result<Tree> {
-        self.views.repo.tree(self.layers)
+        self.views.repo.tree_after(self.layers, self.read.take())
     }
 
     /// Over the view of the nearest tree below, by as few layers as can be.

@@ -1,5 +1,7 @@
 //! How the content of a blob is stored, and how it comes back.
 
+use std::cell::RefCell;
+
 use cairn_model::BlobId;
 use zstd::zstd_safe::DCtx;
 
@@ -70,6 +72,11 @@ pub(super) fn reference_of(payload: &[u8]) -> Option<BlobId> {
     payload.first_chunk().map(|id| BlobId::from_bytes(*id))
 }
 
+thread_local! {
+    /// Making one takes longer than to decompress a short blob.
+    static CONTEXT: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
+
 /// The content of a stored payload; `None` where it does not decompress to the length of `slot`. `reference` is the
 /// content of the blob that it is the difference from.
 pub fn decompress(slot: &Slot, payload: &[u8], reference: Option<&[u8]>) -> Option<Vec<u8>> {
@@ -77,9 +84,17 @@ pub fn decompress(slot: &Slot, payload: &[u8], reference: Option<&[u8]>) -> Opti
     match slot.codec {
         Codec::Plain => (payload.len() == raw).then(|| payload.to_vec()),
         // A checksum that there is, is checked.
-        Codec::Zstd | Codec::Frame => zstd::bulk::decompress(payload, raw)
-            .ok()
-            .filter(|content| content.len() == raw),
+        Codec::Zstd | Codec::Frame => {
+            let mut content = Vec::with_capacity(raw);
+            let done = CONTEXT.with_borrow_mut(|context| match context {
+                Some(context) => context.decompress(&mut content, payload),
+                None => {
+                    let made = context.insert(DCtx::try_create().ok_or(0_usize)?);
+                    made.decompress(&mut content, payload)
+                }
+            });
+            (done.is_ok() && content.len() == raw).then_some(content)
+        }
         Codec::Delta(id) => {
             let (own, frame) = payload.split_at_checked(REFERENCE)?;
             let prefix = reference.filter(|_| own == id.as_bytes())?;

@@ -132,12 +132,14 @@ fn write(
         encoded.describe(&mut image);
     }
     for plan in &plans {
+        let encoded;
         let content = match &tree.node(plan.id).kind {
             NodeKind::Directory(_) => {
                 let nid = |id: NodeId| (plans[place[&id]].offset / SLOT) as u64;
-                directory::encode(&dirents(tree, plan, nid))
+                encoded = directory::encode(&dirents(tree, plan, nid));
+                &encoded
             }
-            _ => plan.content.clone(),
+            _ => &plan.content,
         };
         inode(
             &mut image,
@@ -174,24 +176,21 @@ fn collect<'a>(
     place: &mut HashMap<NodeId, usize>,
 ) -> Result<u64> {
     let mut left_out = 0;
-    let mut stack = vec![(Vec::new(), tree.root(), tree.root())];
-    while let Some((path, id, parent)) = stack.pop() {
+    let mut stack = vec![(tree.root(), tree.root())];
+    while let Some((id, parent)) = stack.pop() {
         if place.contains_key(&id) {
             continue;
         }
         let node = tree.node(id);
         let bad = |why| Error::Tree {
-            path: path_display(&path),
+            path: path_of(tree, id),
             why,
         };
         let mut object = None;
         let (mut content, mut layout) = (Vec::new(), LAYOUT_INLINE);
         let mut extents = &[][..];
         let size = match &node.kind {
-            NodeKind::Directory(_) => {
-                let names = names(tree, id);
-                directory::size(&names.iter().map(Vec::as_slice).collect::<Vec<_>>()) as u64
-            }
+            NodeKind::Directory(_) => directory::size(&names(tree, id)) as u64,
             NodeKind::Symlink(target) => {
                 content.clone_from(target);
                 target.len() as u64
@@ -230,13 +229,17 @@ fn collect<'a>(
             in_blocks: 0,
             block: 0,
         });
-        let children: Vec<_> = tree
-            .children(id)
-            .map(|(name, child)| (cairn_layer::join(&path, name), child, id))
-            .collect();
-        stack.extend(children.into_iter().rev());
+        let at = stack.len();
+        stack.extend(tree.children(id).map(|(_, child)| (child, id)));
+        stack[at..].reverse();
     }
     Ok(left_out)
+}
+
+/// The first name of a node, as messages have it.
+fn path_of(tree: &Tree, id: NodeId) -> String {
+    let found = tree.walk().into_iter().find(|(_, other)| *other == id);
+    path_display(&found.unwrap_or_default().0)
 }
 
 /// Gives every inode its offset and every long content its blocks; returns how long the image is.
@@ -282,9 +285,9 @@ fn lay_out(plans: &mut [Plan<'_>], start: usize) -> usize {
     block * BLOCK
 }
 
-fn names(tree: &Tree, id: NodeId) -> Vec<Vec<u8>> {
-    let mut names: Vec<Vec<u8>> = tree.children(id).map(|(name, _)| name.to_vec()).collect();
-    names.extend([b".".to_vec(), b"..".to_vec()]);
+fn names(tree: &Tree, id: NodeId) -> Vec<&[u8]> {
+    let mut names: Vec<&[u8]> = tree.children(id).map(|(name, _)| name).collect();
+    names.extend([&b"."[..], b".."]);
     names.sort_unstable();
     names
 }

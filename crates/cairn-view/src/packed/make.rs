@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use cairn_model::{BlobId, Content, ObjectId, PackFile, PackId, TreeId};
 use cairn_store::Store;
 use cairn_store::codec::encode_bare;
+use cairn_sys::threads;
 
 use super::places::Places;
 use super::stack::{Place, Whole};
@@ -45,35 +46,53 @@ impl Views {
                 _ => return Ok(None),
             },
         };
-        let mut tries = 1..=TRIES;
-        let (view, list) = loop {
-            let last = tries.next().is_none_or(|n| n == TRIES);
-            store.reload_index()?;
-            match self.make_from(store, id, &files, &below) {
-                Err(Error::PackGone(_) | Error::Store(cairn_store::Error::MissingPack(_)))
-                    if !last => {}
-                // It may be one of what is below, which is not made anew here.
-                Err(Error::PackGone(_)) if matches!(shape, Shape::Small(_)) => return Ok(None),
-                done => break done?,
-            }
-        };
-        // Objects first: a list that exists promises that they do.
-        self.fill_objects(store, &list.objects)?;
         let opaque = match shape {
             Shape::Whole(_) => HashSet::new(),
             Shape::Small(small) => small.opaque(),
         };
-        let metadata = self.metadata_image(store, id, shape.tree(), &opaque)?;
+        // Neither needs the other.
+        let (metadata, made) = threads::both(
+            || self.metadata_image(store, id, shape.tree(), &opaque),
+            || self.make_from_packs(store, id, &files, &below),
+        );
+        let (view, list) = match made {
+            // It may be one of what is below, which is not made anew here.
+            Err(Error::PackGone(_)) if matches!(shape, Shape::Small(_)) => return Ok(None),
+            done => done?,
+        };
+        let metadata = metadata?;
+        // Objects first: a list that exists promises that they do.
+        self.fill_objects(store, &list.objects)?;
         let list = List {
             metadata: stamp(&metadata),
             linked: linked_names(shape.tree()),
-            place: Place::of(shape, below.0.first().map(|(_, list)| &list.place)),
+            place: Place::of(shape, &opaque, below.0.first().map(|(_, list)| &list.place)),
             ..list
         };
         write_checked(&self.packed_path(id, LIST), &encode_bare(&list))?;
         // The last to come and the first to go: a view counts as there once it has this.
         self.put_image(&self.packed_path(id, META), &metadata)?;
         Ok(Some(view))
+    }
+
+    /// As [`make_from`](Self::make_from), from the packs that there are now.
+    fn make_from_packs(
+        &self,
+        store: &Store,
+        id: &TreeId,
+        files: &[Content],
+        below: &Whole,
+    ) -> Result<(PackedView, List)> {
+        let mut tries = 1..=TRIES;
+        loop {
+            let last = tries.next().is_none_or(|n| n == TRIES);
+            store.reload_index()?;
+            match self.make_from(store, id, files, below) {
+                Err(Error::PackGone(_) | Error::Store(cairn_store::Error::MissingPack(_)))
+                    if !last => {}
+                done => return done,
+            }
+        }
     }
 
     /// Contents for these files: those that there are, and one more for what they lack; with what lies below.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use cairn_model::{Content, PackId, Piece};
 use cairn_store::{Codec, Index, Slot, Store, is_checksum_cut};
+use cairn_sys::threads;
 
 use crate::erofs::{
     BLOCK, DEVICES_MAX, Encoded, Extent, FILE_BYTES_MAX, FRAME_BYTES_MAX, may_merge,
@@ -40,14 +41,53 @@ fn frame_of(slot: &Slot, length: u32) -> Option<(u64, u32)> {
     readable.then_some((at, slot.stored))
 }
 
+/// A piece of a file.
+struct Frame {
+    pack: PackId,
+    at: u64,
+    stored: u32,
+    len: u32,
+}
+
+/// The frames of a content; none where the kernel must not read one of them, or there is none.
+fn locations(index: &Index, content: &Content) -> Result<Option<Vec<Frame>>> {
+    if content.size > FILE_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut out = Vec::with_capacity(content.pieces.len());
+    for piece in &content.pieces {
+        let Piece::Data { id, len } = piece else {
+            return Ok(None);
+        };
+        let Some(found) = index.find(id)? else {
+            return Ok(None);
+        };
+        let Some((at, stored)) = frame_of(&found.slot, *len) else {
+            return Ok(None);
+        };
+        let (pack, len) = (found.pack, *len);
+        out.push(Frame {
+            pack,
+            at,
+            stored,
+            len,
+        });
+    }
+    Ok(Some(out))
+}
+
 impl Places {
     /// Of these contents.
     pub fn find(store: &Store, contents: &[Content]) -> Result<Self> {
         let index = store.index();
         let mut out = Self::default();
         let mut numbers = HashMap::new();
-        for content in contents {
-            match out.extents_of(store, &index, content, &mut numbers)? {
+        // Looking blobs up takes longest, and each by itself.
+        let found = threads::map(threads::for_items(contents.len()), contents, |content| {
+            locations(&index, content)
+        })?;
+        for (content, found) in contents.iter().zip(found) {
+            match out.extents_of(store, content, found, &mut numbers)? {
                 Some(extents) => drop(out.encoded.files.insert(content.object(), extents)),
                 None => out.objects.push(content.clone()),
             }
@@ -58,25 +98,19 @@ impl Places {
     fn extents_of(
         &mut self,
         store: &Store,
-        index: &Index,
         content: &Content,
+        found: Option<Vec<Frame>>,
         numbers: &mut HashMap<PackId, u32>,
     ) -> Result<Option<Vec<Extent>>> {
-        if content.size > FILE_BYTES_MAX {
+        let Some(found) = found else {
             return Ok(None);
-        }
-        let mut extents = Vec::with_capacity(content.pieces.len());
+        };
+        let mut extents = Vec::with_capacity(found.len());
         let mut start = 0_u64;
-        for piece in &content.pieces {
-            let Piece::Data { id, len } = piece else {
-                return Ok(None);
-            };
-            let Some(found) = index.find(id)? else {
-                return Ok(None);
-            };
-            let Some((at, stored)) = frame_of(&found.slot, *len) else {
-                return Ok(None);
-            };
+        for found in found {
+            let Frame {
+                at, stored, len, ..
+            } = found;
             let device = match numbers.get(&found.pack) {
                 Some(number) => *number,
                 None if self.packs.len() == DEVICES_MAX => return Ok(None),
@@ -93,7 +127,7 @@ impl Places {
                 stored,
                 start: start as u32,
             });
-            start += u64::from(*len);
+            start += u64::from(len);
         }
         let fits = start == content.size && !may_merge(&extents);
         Ok(fits.then_some(extents))

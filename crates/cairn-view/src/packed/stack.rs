@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 
+use cairn_layer::NodeId;
 use cairn_model::TreeId;
 use cairn_store::Store;
 use serde::{Deserialize, Serialize};
@@ -42,7 +43,7 @@ pub(super) type Whole = (Vec<(TreeId, List)>, Vec<Named>);
 
 impl Place {
     /// Of a view that is made over another one, or over none.
-    pub fn of(shape: Shape<'_>, below: Option<&Self>) -> Self {
+    pub fn of(shape: Shape<'_>, opaque: &HashSet<NodeId>, below: Option<&Self>) -> Self {
         let tree = shape.tree();
         let base = match shape {
             Shape::Whole(_) => None,
@@ -51,8 +52,8 @@ impl Place {
         Self {
             base,
             depth: below.map_or(0, |below| below.depth) + 1,
-            entries: tree.walk().len() as u64,
-            is_top: could_hold_objects(tree),
+            entries: tree.ids().count() as u64,
+            is_top: could_hold_objects(tree, opaque),
         }
     }
 }
