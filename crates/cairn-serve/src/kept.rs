@@ -227,6 +227,7 @@ fn first(of: &StackPlan) -> Result<PathBuf> {
 /// The tree, and the file of its image: one that was made anew is another.
 fn name(image: &Path) -> Result<String> {
     let meta = image.metadata().at("look at", image)?;
-    let tree = image.file_stem().unwrap_or_default().to_string_lossy();
+    let name = image.file_name().unwrap_or_default().to_string_lossy();
+    let tree = name.split('.').next().unwrap_or_default();
     Ok(format!("{tree}-{:x}.{:x}", meta.ino(), meta.ctime_nsec()))
 }

@@ -123,7 +123,6 @@ impl CacheCheck<'_> {
         let path = self.views.image_path(id);
         // An image without its list would look damaged.
         for path in [path.clone(), path.with_extension("list")] {
-            self.views.unshare(&path);
             // It may be gone already, and nothing relies on its being gone.
             let _ = std::fs::remove_file(path);
         }

@@ -1,7 +1,7 @@
 //! What leaves the cache: views of trees and objects that nothing refers to any more.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cairn_model::{ObjectId, TreeId};
 use rustix::fs::FlockOperation;
@@ -9,7 +9,7 @@ use rustix::fs::FlockOperation;
 use crate::cache::{ROOTS, Views};
 use crate::error::{At, Result};
 use crate::flat::{ASIDE, disk_bytes};
-use crate::packed::META;
+use crate::packed::{LIST, META};
 use crate::verified::{Verified, boot_id};
 
 /// What [`Views::retain`] removed.
@@ -40,6 +40,10 @@ impl Views {
         };
         let (trees, objects) = keep()?;
         let trees = self.with_bases(trees);
+        let current: HashSet<PathBuf> = trees
+            .iter()
+            .filter_map(|tree| self.current_meta(tree))
+            .collect();
         let aside = format!("{ASIDE}{}-", boot_id().unwrap_or_default());
         for name in ["views", "flat", ROOTS] {
             let Ok(entries) = std::fs::read_dir(self.directory().join(name)) else {
@@ -54,20 +58,21 @@ impl Views {
                     .map(|s| s.to_string_lossy().into_owned())
                     .unwrap_or_default();
                 // What was moved aside in this boot may still be mounted.
-                let is_kept = stem.parse().is_ok_and(|id| trees.contains(&id));
+                let tree = stem.split('.').next().and_then(|tree| tree.parse().ok());
+                let is_old = extension(&path) == META && !current.contains(&path);
+                let is_kept = tree.is_some_and(|id| trees.contains(&id)) && !is_old;
                 if is_kept && !is_going(&path) || stem.starts_with(&aside) {
                     continue;
                 }
-                let is_view =
-                    path.is_dir() || path.extension().is_some_and(|e| e == "erofs" || e == META);
+                let is_view = path.is_dir() || ["erofs", LIST].contains(&extension(&path));
                 evicted.views += u64::from(is_view);
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     evicted.bytes += disk_bytes(&path);
                     remove_tree(&path)?;
                 } else {
                     evicted.bytes += entry.metadata().map_or(0, |m| m.len());
-                    self.unshare(&path);
                     std::fs::remove_file(&path).at("remove", &path)?;
+                    self.unshare(&path);
                 }
             }
         }
@@ -98,7 +103,7 @@ fn is_going(path: &Path) -> bool {
 /// looks whole that is not, nor damaged.
 fn removal_rank(path: &Path) -> u8 {
     match extension(path) {
-        "erofs" | META | "whole" | "user-whole" | "copy-whole" => 0,
+        "erofs" | LIST | "whole" | "user-whole" | "copy-whole" => 0,
         "list" => 2,
         _ => 1,
     }

@@ -4,10 +4,10 @@
 //! that the image refers to. So a mount can tell without reading any layer whether image and objects are
 //! what they were made as, and an object can be made again from the list alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::{NodeId, Tree};
+use cairn_layer::Tree;
 use cairn_model::{Content, ObjectId, TreeId};
 use cairn_store::Store;
 use cairn_store::codec::{decode_bare, encode_bare};
@@ -19,6 +19,7 @@ use crate::checked::{open_regular, read_checked, remove_other_than_file, write_c
 use crate::erofs::{INLINE_BYTES_MAX, write_metadata};
 use crate::error::{At, Error, Result};
 use crate::objects::{Look, contents, each_content};
+use crate::small::Marks;
 use crate::verified::Verified;
 use crate::verify::hash;
 
@@ -88,7 +89,7 @@ impl Views {
         let objects = contents(tree);
         self.objects().fill(store, &objects, look)?;
         let path = self.image_path(id);
-        let image = self.metadata_image(store, id, tree, &HashSet::new())?;
+        let image = self.metadata_image(store, &id.as_bytes()[..16], tree, &Marks::default())?;
         let list = List {
             image_hash: *blake3::hash(&image).as_bytes(),
             image_bytes: image.len() as u64,
@@ -105,22 +106,22 @@ impl Views {
         let mut file =
             tempfile::NamedTempFile::new_in(directory).at("make a temporary file in", directory)?;
         std::io::Write::write_all(&mut file, image).at("write", path)?;
-        // What is replaced may be damaged.
-        self.unshare(path);
         remove_other_than_file(path)?;
         file.persist(path)
             .map_err(|e| e.error)
             .at("put in place", path)?;
+        // What was replaced may be damaged.
+        self.unshare(path);
         Ok(())
     }
 
-    /// The image of metadata of a tree, with directories that hide what lies below the image.
+    /// The image of metadata of a tree, with this UUID; it may lie over others in an overlay.
     pub(crate) fn metadata_image(
         &self,
         store: &Store,
-        id: &TreeId,
+        uuid: &[u8],
         tree: &Tree,
-        opaque: &HashSet<NodeId>,
+        marks: &Marks,
     ) -> Result<Vec<u8>> {
         let mut image = Vec::new();
         let tiny = tiny_contents(store, tree)?;
@@ -128,7 +129,7 @@ impl Views {
             out.extend(tiny.get(&content.object()).into_iter().flatten());
             Ok(())
         };
-        let left_out = write_metadata(tree, id, opaque, &inline, &mut image)?;
+        let left_out = write_metadata(tree, uuid, marks, &inline, &mut image)?;
         if left_out > 0 {
             let words = format!("left out {left_out} extended attributes that a view cannot hold");
             store.db().say(&words);

@@ -55,6 +55,7 @@ pub use flat::Flat;
 pub use mount::{attach, is_mountpoint, restrict, unmount};
 pub use mounted::Mounted;
 pub use objects::{Found, ObjectCache};
+pub use packed::PackedLook;
 pub use shared::place_name;
 pub use sizes::{CacheSizes, ViewSize};
 pub use small::Small;

@@ -16,7 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use cairn_model::{TreeId, ViewImage};
+use cairn_model::ViewImage;
 use rustix::fs::{
     AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock, fstatfs, fstatvfs, statx,
 };
@@ -49,9 +49,12 @@ fn fsid(uuid: &[u8; 16]) -> u64 {
 pub(crate) fn shared(image: &ViewImage) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::open(image.shared.as_ref()?, flags, Mode::empty()).ok()?;
-    let is_erofs = fstatfs(&directory).is_ok_and(|found| found.f_type == EROFS);
-    let is_it = fstatvfs(&directory).is_ok_and(|found| found.f_fsid == fsid(&image.uuid));
-    (is_erofs && is_it).then_some(directory)
+    is_it(&directory, image).then_some(directory)
+}
+
+fn is_it(directory: &OwnedFd, image: &ViewImage) -> bool {
+    let is_erofs = fstatfs(directory).is_ok_and(|found| found.f_type == EROFS);
+    is_erofs && fstatvfs(directory).is_ok_and(|found| found.f_fsid == fsid(&image.uuid))
 }
 
 /// Half of a name, as the UUID of an image.
@@ -69,11 +72,6 @@ impl Views {
             file,
             uuid,
         }
-    }
-
-    /// The image of metadata of the tree `id` that is in `file`.
-    pub(crate) fn metadata_of(&self, file: PathBuf, id: &TreeId) -> ViewImage {
-        self.view_image(file, uuid_of(&id.as_bytes()[..16]))
     }
 
     fn shared_place(&self, file: &Path) -> Option<PathBuf> {
@@ -110,8 +108,15 @@ impl Views {
         let root = root.canonicalize().at("find", root)?;
         let record = place.join(ROOT);
         std::fs::write(&record, root.as_os_str().as_encoded_bytes()).at("write", &record)?;
+        let mounted = mount()?;
+        // Where the kernel does not tell, nobody would find it again.
+        if !is_it(&mounted, image) {
+            return Ok(());
+        }
+        // Of another image, or of one that was damaged.
+        end(own);
         make_private(own)?;
-        attach(&mount()?, own)?;
+        attach(&mounted, own)?;
         self.drop_unknown(place);
         drop_oldest(place, MOUNTS_MAX);
         drop_left_behind(place);

@@ -102,7 +102,7 @@ impl Views {
             for entry in entries.into_iter().flatten().flatten() {
                 let path = entry.path();
                 let stem = path.file_stem().and_then(|stem| stem.to_str());
-                let tree = stem.and_then(|stem| stem.parse().ok());
+                let tree = stem.and_then(|stem| stem.split('.').next()?.parse().ok());
                 let (Some(tree), Ok(meta)) = (tree, entry.metadata()) else {
                     continue;
                 };

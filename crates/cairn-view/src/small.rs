@@ -6,17 +6,26 @@
 //! that were committed are such layers, and what builders make mostly is. Of others the whole tree is merged. So it is
 //! where they cover a name of a file that has several: the image below says how many there are.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cairn_layer::{NodeId, NodeKind, Tree, split};
 use cairn_model::{Entry, Kind, Meta, TreeId};
+
+/// Directories of an image that lies over others in an overlay, of which overlayfs has to be told something.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// They do not show what lies below them.
+    pub opaque: HashSet<NodeId>,
+    /// They have whiteouts, also where nothing lies below them.
+    pub whiteouts: HashSet<NodeId>,
+}
 
 /// What layers change over a tree.
 #[derive(Debug)]
 pub struct Small {
     base: TreeId,
     tree: Tree,
-    opaque: HashSet<Vec<u8>>,
+    opaque: BTreeSet<Vec<u8>>,
     /// What it covers of the tree below, as [`linked_names`] has it.
     covered: HashSet<u64>,
 }
@@ -28,7 +37,7 @@ impl Small {
         let mut out = Self {
             base,
             tree: Tree::new(),
-            opaque: HashSet::new(),
+            opaque: BTreeSet::new(),
             covered: HashSet::new(),
         };
         for entries in layers {
@@ -51,10 +60,16 @@ impl Small {
         &self.tree
     }
 
-    /// Directories that do not show what lies below them.
-    pub(crate) fn opaque(&self) -> HashSet<NodeId> {
-        let nodes = self.opaque.iter().filter_map(|path| self.tree.get(path));
-        nodes.collect()
+    /// Directories of which overlayfs has to be told something.
+    pub(crate) fn marks(&self) -> Marks {
+        let opaque = self.opaque.iter().filter_map(|path| self.tree.get(path));
+        let is_whiteout = |id| self.tree.node(id).kind == NodeKind::CharDevice(0, 0);
+        let has_whiteouts =
+            |id: &NodeId| self.tree.children(*id).any(|(_, child)| is_whiteout(child));
+        Marks {
+            opaque: opaque.collect(),
+            whiteouts: self.tree.ids().filter(has_whiteouts).collect(),
+        }
     }
 
     /// True where a name is covered that one of these lists of [`linked_names`] has.
@@ -72,12 +87,11 @@ impl Small {
                 self.covered.insert(name(path, true));
             }
             let here = self.tree.get(path).map(|id| &self.tree.node(id).kind);
+            let is_other = !matches!(here, Some(NodeKind::Directory(_)) | None);
             match entry.kind {
                 // What a lower layer of these put here covers what is below all of them, and so must this.
-                Kind::Directory => match here {
-                    Some(NodeKind::Directory(_)) | None => {}
-                    Some(_) => drop(self.opaque.insert(path.to_vec())),
-                },
+                Kind::Directory if is_other => drop(self.opaque.insert(path.to_vec())),
+                Kind::Directory => {}
                 Kind::Opaque => {
                     self.forget_opaque(path);
                     self.opaque.insert(path.to_vec());
@@ -105,11 +119,16 @@ impl Small {
 
     /// Of this path, and of all below it.
     fn forget_opaque(&mut self, path: &[u8]) {
-        let is_in = |other: &[u8]| {
-            let rest = other.strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        self.opaque.retain(|other| !is_in(other));
+        self.opaque.remove(path);
+        let below = [path, b"/"].concat();
+        let inner = self.opaque.range(below.clone()..);
+        let inner: Vec<Vec<u8>> = inner
+            .take_while(|other| other.starts_with(&below))
+            .cloned()
+            .collect();
+        for other in inner {
+            self.opaque.remove(&other);
+        }
     }
 }
 
@@ -148,26 +167,21 @@ fn is_directory(tree: &Tree, id: NodeId) -> bool {
     matches!(tree.node(id).kind, NodeKind::Directory(_))
 }
 
-/// True where overlayfs could take something for an object, or for the end of its search: it looks for the object of a
-/// file, `ab/cdef…`, in the images below its own first.
-pub(crate) fn could_hold_objects(tree: &Tree, opaque: &HashSet<NodeId>) -> bool {
-    let is_hex =
-        |name: &[u8], length| name.len() == length && name.iter().all(u8::is_ascii_hexdigit);
-    tree.children(tree.root())
-        .filter(|(name, _)| is_hex(name, 2))
-        .any(|(_, id)| {
-            let has_object = tree.children(id).any(|(name, _)| is_hex(name, 62));
-            !is_directory(tree, id) || opaque.contains(&id) || has_object
-        })
+/// True where a name in the root could be that of a directory of objects: overlayfs looks for the object of a file, `ab/cdef…`,
+/// in the images below its own first, and what it meets on the way there ends its search.
+pub(crate) fn could_hold_objects(tree: &Tree) -> bool {
+    let is_hex = |name: &[u8]| name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit);
+    tree.children(tree.root()).any(|(name, _)| is_hex(name))
 }
 
 /// True for entries whose places and links do not depend on what is below them.
 fn stands_alone(entries: &[Entry]) -> bool {
-    let directories: HashSet<&[u8]> = entries
+    let all: HashSet<&[u8]> = entries
         .iter()
         .filter(|entry| entry.kind == Kind::Directory)
         .map(|entry| &entry.path[..])
         .collect();
+    let mut directories: HashSet<&[u8]> = HashSet::new();
     // Entries by their paths, with whether a hard link can lead there.
     let mut places: HashMap<&[u8], bool> = HashMap::new();
     for entry in entries {
@@ -180,12 +194,20 @@ fn stands_alone(entries: &[Entry]) -> bool {
             }
             return false;
         };
-        let is_reached = above.is_empty() || directories.contains(above);
+        // Directories come from the top down: on the way to one that comes earlier, a link below might be followed.
+        let is_reached = above.is_empty()
+            || match entry.kind {
+                Kind::Directory => directories.contains(above),
+                _ => all.contains(above),
+            };
         let is_linked = match &entry.kind {
             Kind::Hardlink(target) => places.get(&target[..]) == Some(&true),
-            Kind::Opaque => directories.contains(path),
+            Kind::Opaque => all.contains(path),
             _ => true,
         };
+        if entry.kind == Kind::Directory {
+            directories.insert(path);
+        }
         let is_link_target = entry.kind != Kind::Directory;
         let is_new = is_marker || places.insert(path, is_link_target).is_none();
         if !(is_reached && is_linked && is_new) {
@@ -234,9 +256,7 @@ mod tests {
     }
 
     fn opaque_of(small: &Small) -> Vec<&[u8]> {
-        let mut paths: Vec<&[u8]> = small.opaque.iter().map(Vec::as_slice).collect();
-        paths.sort_unstable();
-        paths
+        small.opaque.iter().map(Vec::as_slice).collect()
     }
 
     fn is_whiteout(small: &Small, path: &str) -> bool {
@@ -333,24 +353,12 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_an_object_or_end_the_search_for_one_is_found() {
+    fn names_of_two_digits_in_the_root_could_be_directories_of_objects() {
         let mut tree = Tree::new();
-        let object = "0123456789abcdef".repeat(4);
-        let mut insert =
-            |path: &str, kind| tree.insert(path.as_bytes(), Meta::root(0), kind).unwrap();
-        insert(&format!("a/0f/{}", &object[2..]), Kind::Directory);
-        insert("0f/file", Kind::Fifo);
-        let none = HashSet::new();
-        assert!(!could_hold_objects(&tree, &none));
-        let opaque = HashSet::from([tree.get(b"0f").unwrap()]);
-        assert!(could_hold_objects(&tree, &opaque));
-        for (path, kind) in [
-            (format!("0f/{}", &object[2..]), Kind::Fifo),
-            ("a0".into(), Kind::Symlink("b".into())),
-        ] {
-            let mut tree = tree.clone();
-            tree.insert(path.as_bytes(), Meta::root(0), kind).unwrap();
-            assert!(could_hold_objects(&tree, &none), "{path}");
-        }
+        tree.insert(b"a/0f", Meta::root(0), Kind::Directory)
+            .unwrap();
+        assert!(!could_hold_objects(&tree));
+        tree.insert(b"0f/file", Meta::root(0), Kind::Fifo).unwrap();
+        assert!(could_hold_objects(&tree));
     }
 }

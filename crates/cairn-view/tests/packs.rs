@@ -354,7 +354,7 @@ fn images_that_changed_are_made_anew_and_plans_keep_to_their_packs() {
             assert_eq!(std::fs::read(image).unwrap(), good);
         }
     }
-    let list = plan.images[0].file.with_extension("packs");
+    let list = plan.images[0].file.with_extension("view");
     std::fs::write(&list, "nonsense").unwrap();
     let made = bench.plan().unwrap();
     let place = bench.mounted(made);

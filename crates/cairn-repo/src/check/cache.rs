@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use cairn_layer::Layer;
 use cairn_model::{Content, Kind, ObjectId, TreeId};
 use cairn_store::{Scope, ScrubOptions, Throttle};
-use cairn_view::{CacheCheck, Found, oldest};
+use cairn_view::{CacheCheck, Found, PackedLook, oldest};
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -195,9 +195,10 @@ impl Checking<'_> {
         for id in self.cache.packed() {
             self.repo.watch().check()?;
             self.report.views += 1;
-            match self.repo.views().cache().whole_packed(&id) {
-                Some(objects) => self.objects(&objects, true),
-                None => {
+            match self.repo.views().cache().look_at_packed(&id) {
+                PackedLook::Whole(objects) => self.objects(&objects, true),
+                PackedLook::Orphaned => self.cache.drop_packed(&id),
+                PackedLook::Damaged => {
                     self.cache.drop_packed(&id);
                     let what = format!("an image of view {} over packs is damaged", id.short());
                     self.fault(what, Ok(()));

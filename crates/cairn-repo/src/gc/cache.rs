@@ -76,7 +76,10 @@ impl Gc<'_> {
         if sizes.of(&trees, &objects) <= bytes_max {
             return Ok((trees, objects));
         }
-        let (mut trees, mut objects) = self.in_use(roots)?;
+        let cache = self.repo.views().cache();
+        let (trees, mut objects) = self.in_use(roots)?;
+        // What a view lies over stays as long as it does.
+        let mut trees = cache.with_bases(trees);
         let mut left = bytes_max.saturating_sub(sizes.of(&trees, &objects));
         let mut others: HashMap<TreeId, Vec<Layer>> = HashMap::new();
         for snapshot in &roots.snapshots {
@@ -94,11 +97,13 @@ impl Gc<'_> {
                 self.objects_of(layer, &mut more)?;
             }
             more.retain(|object| !objects.contains(object));
-            let bytes = sizes.of(&HashSet::from([tree]), &more);
+            let mut with_bases = cache.with_bases(HashSet::from([tree]));
+            with_bases.retain(|tree| !trees.contains(tree));
+            let bytes = sizes.of(&with_bases, &more);
             // A large one that does not fit makes room for smaller ones that were used before it.
             if bytes <= left {
                 left -= bytes;
-                trees.insert(tree);
+                trees.extend(with_bases);
                 objects.extend(more);
             }
         }

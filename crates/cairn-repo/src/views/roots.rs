@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cairn_layer::{Layer, Tree};
-use cairn_model::{Meta, TreeId};
+use cairn_model::{Entry, Kind, Meta, TreeId};
 use cairn_store::codec::{decode_bare, encode_bare};
 
 use super::Views;
@@ -12,6 +12,11 @@ use crate::trees::{ReadLayer, trees_up_to};
 
 /// Largest record of a root directory's attributes in the cache, bytes.
 pub(crate) const ROOT_BYTES_MAX: u64 = 8 << 20;
+
+/// True for the directory itself, and not for a marker in it.
+fn is_root(entry: &Entry) -> bool {
+    entry.path.is_empty() && entry.kind == Kind::Directory
+}
 
 impl Views<'_> {
     /// Attributes of the root directory that the layers merge to: those of the highest layer that has it.
@@ -39,7 +44,7 @@ impl Views<'_> {
             } else if let Some(top) = count.checked_sub(1) {
                 self.repo.store.db().release();
                 let entries = layers[top].read_entries(&self.repo.store)?;
-                let root = entries.iter().rfind(|entry| entry.path.is_empty());
+                let root = entries.iter().rfind(|entry| is_root(entry));
                 found = root.map(|entry| entry.meta.clone());
                 read = Some((layers[top].id, entries));
             }

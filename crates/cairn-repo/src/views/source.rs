@@ -46,8 +46,13 @@ impl Source for Layers<'_> {
         }
         let root = self.views.root_meta(self.layers)?;
         self.views.repo.store.db().release();
-        let read = |layer: &Layer| Ok(layer.read_entries(&self.views.repo.store)?);
+        let known = self.read.take();
+        let read = |layer: &Layer| match &known {
+            Some((id, entries)) if *id == layer.id => Ok(entries.clone()),
+            _ => Ok(layer.read_entries(&self.views.repo.store)?),
+        };
         let changed = changed.iter().map(read).collect::<Result<Vec<_>>>()?;
+        self.read.set(known);
         Ok(Small::new(found.base, root, &changed))
     }
 }

@@ -1,7 +1,7 @@
 //! What the drivers with metadata images have in common: all but the mount of an image.
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cairn_layer::{OverlayAttributes, Tree};
 use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId, ViewImage};
@@ -9,12 +9,11 @@ use cairn_model::{BlobId, Content, Driver, ImagePlan, Kind, Meta, Piece, TreeId,
 use super::head::overlay_head;
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
-use crate::cache::Views;
 use crate::detached::{Refused, Users, clone_open, map_ids};
 use crate::erofs::write_image;
 use crate::error::{At, Error, Result};
 use crate::objects::ObjectCache;
-use crate::shared::shared;
+use crate::shared::{shared, uuid_of};
 
 /// A way to mount an image.
 pub(super) trait MountImage {
@@ -24,28 +23,22 @@ pub(super) trait MountImage {
     fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused>;
 }
 
-fn plan(
-    mount: &impl MountImage,
-    at: Place<'_>,
-    id: &TreeId,
-    head: Option<&Path>,
-) -> Result<ImagePlan> {
+/// An image of this tree that is mounted for one alone.
+fn own_image(file: PathBuf, id: &TreeId) -> ViewImage {
+    ViewImage {
+        file,
+        uuid: uuid_of(&id.as_bytes()[..16]),
+        shared: None,
+    }
+}
+
+fn plan(at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<ImagePlan> {
     let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
-    let image = at.views.metadata_of(at.views.image_path(id), id);
-    share(mount, at, &image);
     Ok(ImagePlan {
-        images: vec![image],
+        images: vec![own_image(at.views.image_path(id), id)],
         data: vec![at.views.objects().directory().to_owned()],
         head: head.transpose()?,
     })
-}
-
-/// Mounts an image for all who need it, where that can be.
-pub(super) fn share<M: MountImage>(mount: &M, at: Place<'_>, image: &ViewImage) {
-    at.views.share(image, || {
-        let mounted = mount.mount_image(&image.file);
-        mounted.map_err(|e| Error::mount(M::DRIVER, e))
-    });
 }
 
 /// Puts an image of the tree `points`, named `id`, on top of `images`.
@@ -62,11 +55,7 @@ pub(super) fn put_points<E: From<Error>>(
     let image = at.views.image_path(id);
     // A copy of the container's own: the one in the cache may be evicted while it runs.
     std::fs::copy(&image, own).at("copy", &image)?;
-    let own = ViewImage {
-        shared: None,
-        ..at.views.metadata_of(own.to_owned(), id)
-    };
-    images.insert(0, own);
+    images.insert(0, own_image(own.to_owned(), id));
     Ok(())
 }
 
@@ -87,11 +76,6 @@ pub(super) fn lowers(
         map_ids(&lower, users, &image.file).map(|()| lower)
     };
     images.iter().map(lower).collect()
-}
-
-/// Makes a mount over those that all share, or, since one of them may have ended just now, over mounts of its own.
-pub(super) fn shared_or_own<E>(over: impl Fn(bool) -> Result<OwnedFd, E>) -> Result<OwnedFd, E> {
-    over(true).or_else(|_| over(false))
 }
 
 impl<M: MountImage> Room for M {
@@ -121,7 +105,7 @@ impl<M: MountImage> Room for M {
         let image = scratch.join("image");
         std::fs::write(&image, bytes).at("write", &image)?;
         Ok(ImagePlan {
-            images: vec![Views::new(scratch).metadata_of(image, &id)],
+            images: vec![own_image(image, &id)],
             data: vec![objects.directory().to_owned()],
             head: Some(overlay_head(head, OverlayAttributes::Trusted)?),
         })
@@ -129,7 +113,7 @@ impl<M: MountImage> Room for M {
 
     fn ready(&self, at: Place<'_>, id: &TreeId, head: Option<&Path>) -> Result<Option<ImagePlan>> {
         let whole = at.views.has_image(at.store, id)?;
-        whole.then(|| plan(self, at, id, head)).transpose()
+        whole.then(|| plan(at, id, head)).transpose()
     }
 
     fn make(
@@ -140,7 +124,7 @@ impl<M: MountImage> Room for M {
         tree: &Tree,
     ) -> Result<ImagePlan> {
         at.views.make_image_for_use(at.store, id, tree)?;
-        plan(self, at, id, head)
+        plan(at, id, head)
     }
 
     fn add_points<E: From<Error>>(
@@ -157,16 +141,14 @@ impl<M: MountImage> Room for M {
 
     fn mount(&self, plan: &ImagePlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(M::DRIVER, e);
-        let over = |may_share| {
-            overlay(&Stack {
-                lowers: &lowers(self, &plan.images, users, may_share)?,
-                data: &plan.data,
-                contents: &[],
-                head: plan.head.as_ref(),
-                attributes: OverlayAttributes::Trusted,
-                users,
-            })
+        let stack = Stack {
+            lowers: &lowers(self, &plan.images, users, false).map_err(refused)?,
+            data: &plan.data,
+            contents: &[],
+            head: plan.head.as_ref(),
+            attributes: OverlayAttributes::Trusted,
+            users,
         };
-        shared_or_own(over).map_err(refused)
+        overlay(&stack).map_err(refused)
     }
 }

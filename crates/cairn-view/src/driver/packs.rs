@@ -14,13 +14,13 @@ use rustix::fs::{Mode, OFlags, openat};
 
 use super::erofs::Erofs;
 use super::head::overlay_head;
-use super::images::{lowers, put_points, share, shared_or_own};
+use super::images::{MountImage, lowers, put_points};
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{At, Error, Result};
-use crate::packed::{PackedView, Shape, mount_contents};
+use crate::packed::{PackedLook, PackedView, Shape, mount_contents};
 use crate::shared::shared;
 use crate::small::Small;
 use crate::source::Over;
@@ -42,7 +42,10 @@ fn plan(at: Place<'_>, view: PackedView, head: Option<&Path>) -> Result<PackPlan
     for image in &view.metadata {
         let bytes = image.file.metadata().map_or(0, |meta| meta.len());
         if bytes >= SHARED_BYTES_MIN {
-            share(&Erofs, at, image);
+            at.views.share(image, || {
+                let mounted = Erofs.mount_image(&image.file);
+                mounted.map_err(|e| Error::mount(Driver::Packs, e))
+            });
         }
     }
     Ok(PackPlan {
@@ -89,10 +92,7 @@ impl Room for Packs {
         };
         let id = TreeId::from_bytes([1; 32]);
         let made = self.make(at, &id, Some(head), &tree)?;
-        if views
-            .whole_packed(&id)
-            .is_none_or(|objects| !objects.is_empty())
-        {
+        if !matches!(views.look_at_packed(&id), PackedLook::Whole(objects) if objects.is_empty()) {
             let why = io::Error::other("not all of the sample can be read from its packs");
             return Err(why).at("make a sample in", scratch);
         }
@@ -151,7 +151,7 @@ impl Room for Packs {
 
     fn mount(&self, plan: &PackPlan, users: Users<'_>) -> Result<OwnedFd> {
         let refused = |e| Error::mount(Driver::Packs, e);
-        shared_or_own(|may_share| {
+        let over = |may_share: bool| {
             let open = |contents: &PackedContents| {
                 let shared = may_share.then(|| shared(&contents.image)).flatten();
                 shared.map_or_else(|| mount_contents(contents), Ok)
@@ -166,7 +166,9 @@ impl Room for Packs {
                 users,
             };
             overlay(&stack).map_err(refused)
-        })
+        };
+        // One that all share may have ended just now.
+        over(true).or_else(|_| over(false))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The image: superblock, inodes with what is inline in them, then blocks of long directories.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::Write;
 
 use cairn_layer::{Node, NodeId, NodeKind, Tree};
@@ -11,6 +11,7 @@ use super::encoded::{Encoded, Extent};
 use super::xattr::Own;
 use super::{BLOCK, INLINE_BYTES_MAX, xattr};
 use crate::error::{At, Error, Result};
+use crate::small::Marks;
 
 const SUPERBLOCK_AT: usize = 1024;
 const INODES_AT: usize = SUPERBLOCK_AT + 128;
@@ -48,8 +49,8 @@ struct Plan<'a> {
 /// Where the content of files is that the image does not hold itself.
 #[derive(Clone, Copy)]
 enum Elsewhere<'a> {
-    /// In a data-only lower, found by overlayfs; with directories that hide what lies below the image.
-    Objects(&'a HashSet<NodeId>),
+    /// In a data-only lower, found by overlayfs.
+    Objects(&'a Marks),
     /// In other files, which the kernel reads through the image.
     Extents(&'a Encoded),
 }
@@ -83,19 +84,19 @@ pub fn write_image(
     inline: &InlineContent<'_>,
     out: &mut dyn Write,
 ) -> Result<u64> {
-    write_metadata(tree, id, &HashSet::new(), inline, out)
+    let uuid = &id.as_bytes()[..16];
+    write_metadata(tree, uuid, &Marks::default(), inline, out)
 }
 
-/// The same with directories that hide what lies below the image in an overlay.
+/// The same for an image that may lie over others in an overlay, with this UUID.
 pub(crate) fn write_metadata(
     tree: &Tree,
-    id: &TreeId,
-    opaque: &HashSet<NodeId>,
+    uuid: &[u8],
+    marks: &Marks,
     inline: &InlineContent<'_>,
     out: &mut dyn Write,
 ) -> Result<u64> {
-    let uuid = &id.as_bytes()[..16];
-    write(tree, uuid, inline, Elsewhere::Objects(opaque), out)
+    write(tree, uuid, inline, Elsewhere::Objects(marks), out)
 }
 
 /// Writes an image of `tree`, whose files are all in `encoded`, to `out`.
@@ -207,11 +208,13 @@ fn collect<'a>(
             _ => 0,
         };
         let has_user = matches!(node.kind, NodeKind::Directory(_) | NodeKind::File(_));
-        let is_opaque = matches!(elsewhere, Elsewhere::Objects(opaque) if opaque.contains(&id));
-        let own = match &object {
-            Some(object) => Own::Redirect(object),
-            None if is_opaque => Own::Opaque,
-            None => Own::None,
+        let own = match (&object, elsewhere) {
+            (Some(object), _) => Own::File(object),
+            (None, Elsewhere::Objects(marks)) => Own::Directory {
+                is_opaque: marks.opaque.contains(&id),
+                has_whiteouts: marks.whiteouts.contains(&id),
+            },
+            (None, Elsewhere::Extents(_)) => Own::None,
         };
         let xattrs = xattr::encode(&node.meta.xattrs, own, has_user);
         left_out += xattrs.left_out;

@@ -32,9 +32,15 @@ pub enum Own<'a> {
     /// Nothing.
     None,
     /// That its content is that of this object.
-    Redirect(&'a ObjectId),
-    /// That the directory does not show what lies below it.
-    Opaque,
+    File(&'a ObjectId),
+    /// Of a directory.
+    Directory {
+        /// It does not show what lies below it.
+        is_opaque: bool,
+        /// It has whiteouts. Where nothing lies below a directory, overlayfs takes what is in it as it is, unless an
+        /// origin says that it was merged once.
+        has_whiteouts: bool,
+    },
 }
 
 /// Encodes the attributes of an inode. Only files and directories have `user.` attributes (xattr(7)): of others
@@ -49,13 +55,23 @@ pub fn encode(xattrs: &[(Vec<u8>, Vec<u8>)], own: Own<'_>, has_user: bool) -> En
     };
     match own {
         Own::None => {}
-        Own::Redirect(object) => {
+        Own::File(object) => {
             let hex = object.hex();
             let redirect = format!("/{}/{}", &hex[..2], &hex[2..]);
             push_own(b"trusted.overlay.metacopy", b"");
             push_own(b"trusted.overlay.redirect", redirect.as_bytes());
         }
-        Own::Opaque => push_own(b"trusted.overlay.opaque", b"y"),
+        Own::Directory {
+            is_opaque,
+            has_whiteouts,
+        } => {
+            if is_opaque {
+                push_own(b"trusted.overlay.opaque", b"y");
+            }
+            if has_whiteouts {
+                push_own(b"trusted.overlay.origin", b"");
+            }
+        }
     }
     for (name, value) in xattrs {
         let pushed = match name.strip_prefix(b"trusted.overlay.") {

@@ -8,17 +8,20 @@ use cairn_store::codec::encode_bare;
 use cairn_sys::threads;
 
 use super::places::Places;
-use super::stack::{Place, Whole};
-use super::{LIST, List, META, PackedView, Shape, Stamp, open_pack, stamp};
+use super::stack::{Place, Whole, members};
+use super::{LIST, List, PackedView, Shape, Stamp, meta_uuid, open_pack, stamp};
 use crate::cache::Views;
 use crate::checked::write_checked;
 use crate::error::{Error, Result};
 use crate::objects::{contents, for_each};
-use crate::small::linked_names;
+use crate::small::{Marks, linked_names};
 use crate::verify::Verify;
 
 /// A collection may take packs away while a view is made of them.
 const TRIES: usize = 3;
+
+/// A tree, and the one whose view that of it lies over.
+type Own<'a> = (&'a TreeId, Option<&'a TreeId>);
 
 impl Views {
     /// Makes the view of the tree `id` over packs; none where what it was to lie over is gone.
@@ -46,14 +49,14 @@ impl Views {
                 _ => return Ok(None),
             },
         };
-        let opaque = match shape {
-            Shape::Whole(_) => HashSet::new(),
-            Shape::Small(small) => small.opaque(),
+        let (marks, base) = match shape {
+            Shape::Whole(_) => (Marks::default(), None),
+            Shape::Small(small) => (small.marks(), Some(small.base())),
         };
         // Neither needs the other.
         let (metadata, made) = threads::both(
-            || self.metadata_image(store, id, shape.tree(), &opaque),
-            || self.make_from_packs(store, id, &files, &below),
+            || self.metadata_image(store, &meta_uuid(id, base), shape.tree(), &marks),
+            || self.make_from_packs(store, (id, base), &files, &below),
         );
         let (view, list) = match made {
             // It may be one of what is below, which is not made anew here.
@@ -61,17 +64,18 @@ impl Views {
             done => done?,
         };
         let metadata = metadata?;
-        // Objects first: a list that exists promises that they do.
-        self.fill_objects(store, &list.objects)?;
+        // Objects first: a list that exists promises that they do. Those below may not have been looked at since the boot.
+        let objects = below.0.iter().flat_map(|(_, list)| &list.objects);
+        let objects: Vec<Content> = objects.chain(&list.objects).cloned().collect();
+        self.fill_objects(store, &objects)?;
         let list = List {
             metadata: stamp(&metadata),
             linked: linked_names(shape.tree()),
-            place: Place::of(shape, &opaque, below.0.first().map(|(_, list)| &list.place)),
+            place: Place::of(shape, below.0.first().map(|(_, list)| &list.place)),
             ..list
         };
+        self.put_image(&self.meta_path(id, base), &metadata)?;
         write_checked(&self.packed_path(id, LIST), &encode_bare(&list))?;
-        // The last to come and the first to go: a view counts as there once it has this.
-        self.put_image(&self.packed_path(id, META), &metadata)?;
         Ok(Some(view))
     }
 
@@ -79,7 +83,7 @@ impl Views {
     fn make_from_packs(
         &self,
         store: &Store,
-        id: &TreeId,
+        own: Own<'_>,
         files: &[Content],
         below: &Whole,
     ) -> Result<(PackedView, List)> {
@@ -87,7 +91,7 @@ impl Views {
         loop {
             let last = tries.next().is_none_or(|n| n == TRIES);
             store.reload_index()?;
-            match self.make_from(store, id, files, below) {
+            match self.make_from(store, own, files, below) {
                 Err(Error::PackGone(_) | Error::Store(cairn_store::Error::MissingPack(_)))
                     if !last => {}
                 done => return done,
@@ -99,7 +103,7 @@ impl Views {
     fn make_from(
         &self,
         store: &Store,
-        id: &TreeId,
+        own: Own<'_>,
         files: &[Content],
         (stack, others): &Whole,
     ) -> Result<(PackedView, List)> {
@@ -129,7 +133,7 @@ impl Views {
                 contents.push(other.clone());
             }
         }
-        let trees = std::iter::once(id).chain(stack.iter().map(|(id, _)| id));
+        let trees = std::iter::once(own).chain(members(stack));
         Ok((self.packed_view(store, trees, &contents)?, list))
     }
 }

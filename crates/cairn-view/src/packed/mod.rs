@@ -1,9 +1,10 @@
 //! Views whose contents the kernel reads from the packs: nothing is assembled, nothing is stored twice.
 //!
-//! `views/TREE.meta` is the image of metadata that other drivers have, too. Below it come images of contents
-//! (`contents.rs`), which views share; all of them stay mounted (`shared.rs`). What cannot be read this way is an
-//! object as ever, see `places.rs`. `views/TREE.packs` is a checked file (see `checked.rs`): hash and length of the image
-//! of metadata, the names of the images of contents, and the contents that are objects.
+//! `views/TREE.meta` is the image of metadata that other drivers have, too, `views/TREE.BASE.meta` that of a small view over
+//! another one (`stack.rs`). Below them come images of contents (`contents.rs`), which views share. Those and large images
+//! of metadata stay mounted (`shared.rs`). What cannot be read this way is an object as ever, see `places.rs`.
+//! `views/TREE.view` is a checked file (see `checked.rs`): hash and length of the image of metadata, the names of the
+//! images of contents, the contents that are objects, and what the view lies over. A view is there once it has this.
 //!
 //! What is proved, and when: all images, against the lists, before each mount. A pack, by its header and
 //! length, when it is opened for the mount, which then holds that very file. Content, by the checksum of its
@@ -33,16 +34,17 @@ use serde::{Deserialize, Serialize};
 use crate::cache::Views;
 use crate::checked::{open_regular, read_checked};
 use crate::error::{At, Error, Result};
+use crate::shared::uuid_of;
 use crate::small::Small;
 use crate::verify::{Verify, hash};
 use contents::Named;
-use stack::Place;
+use stack::{Place, members};
 
 pub(crate) use contents::mount_contents;
 
 /// Extension of images of metadata over packs.
 pub(crate) const META: &str = "meta";
-const LIST: &str = "packs";
+pub(crate) const LIST: &str = "view";
 /// Longest list, bytes.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
@@ -111,6 +113,17 @@ pub(crate) fn open_pack(wanted: &PackFile) -> Result<File> {
     Ok(file)
 }
 
+/// What there is of a view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PackedLook {
+    /// Its own images are as they were written; these are its own objects.
+    Whole(Vec<Content>),
+    /// One of them is not.
+    Damaged,
+    /// What it lies over is gone, or was made anew.
+    Orphaned,
+}
+
 impl Views {
     fn packed_path(&self, id: &TreeId, extension: &str) -> PathBuf {
         let name = format!("{}.{extension}", id.hex());
@@ -126,7 +139,7 @@ impl Views {
     fn packed_view<'a>(
         &self,
         store: &Store,
-        trees: impl Iterator<Item = &'a TreeId>,
+        trees: impl Iterator<Item = (&'a TreeId, Option<&'a TreeId>)>,
         contents: &[Named],
     ) -> Result<PackedView> {
         let contents = contents.iter().map(|one| self.packed_contents(store, one));
@@ -136,7 +149,7 @@ impl Views {
         }
         Ok(PackedView {
             metadata: trees
-                .map(|id| self.metadata_of(self.packed_path(id, META), id))
+                .map(|(id, base)| self.view_image(self.meta_path(id, base), meta_uuid(id, base)))
                 .collect(),
             contents,
         })
@@ -144,21 +157,25 @@ impl Views {
 
     /// Trees of which there is a view over packs.
     pub fn packed_trees(&self) -> Vec<TreeId> {
-        self.named_in("views", Some(META))
+        self.named_in("views", Some(LIST))
     }
 
-    /// The objects that the view over packs of `id` stands on, where its images are as they were written. Contents that
-    /// are gone, with the packs that they were made of, are no damage: whoever needs the view makes them anew.
-    pub fn whole_packed(&self, id: &TreeId) -> Option<Vec<Content>> {
-        let mut objects = Vec::new();
-        for (id, list) in self.stack(id)? {
-            let is_whole =
-                |name: &TreeId| !self.has_contents(name) || self.whole_contents(name).is_some();
-            let whole = is_whole_image(&self.packed_path(&id, META), &list.metadata)
-                && list.contents.iter().all(is_whole);
-            objects.extend(whole.then_some(list.objects)?);
+    /// Looks at what the view over packs of `id` has of its own. Contents that are gone, with the packs that they were made
+    /// of, are no damage: whoever needs the view makes them anew.
+    pub fn look_at_packed(&self, id: &TreeId) -> PackedLook {
+        let Some(list) = self.list(id) else {
+            return PackedLook::Damaged;
+        };
+        let is_whole =
+            |name: &TreeId| !self.has_contents(name) || self.whole_contents(name).is_some();
+        let image = self.meta_path(id, list.place.base.as_ref());
+        if !is_whole_image(&image, &list.metadata) || !list.contents.iter().all(is_whole) {
+            return PackedLook::Damaged;
         }
-        Some(objects)
+        match self.stack(id) {
+            Some(_) => PackedLook::Whole(list.objects),
+            None => PackedLook::Orphaned,
+        }
     }
 
     /// The view of the tree `id` over packs, if it is there, whole, and of packs that there are.
@@ -169,7 +186,7 @@ impl Views {
         let Some((stack, contents)) = self.whole_stack(id) else {
             return Ok(None);
         };
-        let view = match self.packed_view(store, stack.iter().map(|(id, _)| id), &contents) {
+        let view = match self.packed_view(store, members(&stack), &contents) {
             Err(Error::PackGone(_)) => return Ok(None),
             done => done?,
         };
@@ -207,11 +224,41 @@ impl Views {
     }
 
     pub(crate) fn drop_packed(&self, id: &TreeId) {
-        for extension in [META, LIST] {
-            let path = self.packed_path(id, extension);
+        let image = self.current_meta(id);
+        // The list first: a view is there as long as it is.
+        for path in [Some(self.packed_path(id, LIST)), image]
+            .into_iter()
+            .flatten()
+        {
+            // It may be gone already, and nothing relies on its being gone.
+            let _ = std::fs::remove_file(&path);
             self.unshare(&path);
-            // As above.
-            let _ = std::fs::remove_file(path);
         }
     }
+
+    /// The image of metadata that the list of a view names.
+    pub(crate) fn current_meta(&self, id: &TreeId) -> Option<PathBuf> {
+        let list = self.list(id)?;
+        Some(self.meta_path(id, list.place.base.as_ref()))
+    }
+
+    /// The image of metadata of a view, whole or over that of `base`: another name for each, so that a plan for
+    /// one never meets another.
+    fn meta_path(&self, id: &TreeId, base: Option<&TreeId>) -> PathBuf {
+        let extension = match base {
+            None => META.to_owned(),
+            Some(base) => format!("{}.{META}", &base.hex()[..16]),
+        };
+        self.packed_path(id, &extension)
+    }
+}
+
+/// The UUID of that image: of a whole one half of the tree's id, as with other drivers.
+fn meta_uuid(id: &TreeId, base: Option<&TreeId>) -> [u8; 16] {
+    let Some(base) = base else {
+        return uuid_of(&id.as_bytes()[..16]);
+    };
+    let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 image of a small view v1");
+    hasher.update(id.as_bytes()).update(base.as_bytes());
+    uuid_of(&hasher.finalize().as_bytes()[..16])
 }

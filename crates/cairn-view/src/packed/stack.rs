@@ -5,13 +5,12 @@
 
 use std::collections::HashSet;
 
-use cairn_layer::NodeId;
 use cairn_model::TreeId;
 use cairn_store::Store;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Named;
-use super::{List, META, Shape, is_whole_image};
+use super::{List, Shape, is_whole_image};
 use crate::cache::Views;
 use crate::error::{Error, Result};
 use crate::small::could_hold_objects;
@@ -41,9 +40,18 @@ pub(super) struct Place {
 /// A view and all that it lies on, topmost first, and the images of contents of all.
 pub(super) type Whole = (Vec<(TreeId, List)>, Vec<Named>);
 
+/// Trees of a stack, each with the one that it lies on.
+pub(super) fn members(
+    stack: &[(TreeId, List)],
+) -> impl Iterator<Item = (&TreeId, Option<&TreeId>)> {
+    stack
+        .iter()
+        .map(|(id, list)| (id, list.place.base.as_ref()))
+}
+
 impl Place {
     /// Of a view that is made over another one, or over none.
-    pub fn of(shape: Shape<'_>, opaque: &HashSet<NodeId>, below: Option<&Self>) -> Self {
+    pub fn of(shape: Shape<'_>, below: Option<&Self>) -> Self {
         let tree = shape.tree();
         let base = match shape {
             Shape::Whole(_) => None,
@@ -53,7 +61,7 @@ impl Place {
             base,
             depth: below.map_or(0, |below| below.depth) + 1,
             entries: tree.ids().count() as u64,
-            is_top: could_hold_objects(tree, opaque),
+            is_top: could_hold_objects(tree),
         }
     }
 }
@@ -85,7 +93,8 @@ impl Views {
         let stack = self.stack(id)?;
         let mut contents: Vec<Named> = Vec::new();
         for (id, list) in &stack {
-            if !is_whole_image(&self.packed_path(id, META), &list.metadata) {
+            let image = self.meta_path(id, list.place.base.as_ref());
+            if !is_whole_image(&image, &list.metadata) {
                 return None;
             }
             for name in &list.contents {
@@ -105,9 +114,11 @@ impl Views {
         let Some((stack, contents)) = self.whole_stack(id) else {
             return Ok(None);
         };
-        match self.packed_view(store, stack.iter().map(|(id, _)| id), &contents) {
-            Err(Error::PackGone(_)) => return Ok(None),
-            done => drop(done?),
+        for one in &contents {
+            match self.packed_contents(store, one) {
+                Err(Error::PackGone(_)) => return Ok(None),
+                done => drop(done?),
+            }
         }
         let (Some((_, top)), Some((lowest, whole))) = (stack.first(), stack.last()) else {
             return Ok(None);
@@ -126,7 +137,7 @@ impl Views {
     }
 
     /// What all of these trees' views lie on, and they themselves.
-    pub(crate) fn with_bases(&self, trees: HashSet<TreeId>) -> HashSet<TreeId> {
+    pub fn with_bases(&self, trees: HashSet<TreeId>) -> HashSet<TreeId> {
         let bases = trees.iter().filter_map(|tree| self.stack(tree));
         let bases: Vec<TreeId> = bases.flatten().map(|(tree, _)| tree).collect();
         trees.into_iter().chain(bases).collect()
