@@ -698,3 +698,33 @@ fn a_multi_platform_index_gives_the_platform_asked_for() {
         Some(2)
     );
 }
+
+#[test]
+fn what_did_not_change_keeps_its_image_id() {
+    let cairn = Cairn::new();
+    let tree = cairn.path("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), noise(1, 5000)).unwrap();
+    let import = |more: &[&str]| {
+        let mut args = vec!["import", tree.to_str().unwrap()];
+        args.extend(more);
+        cairn.json(&args)[0]["id"].clone()
+    };
+    let first = import(&["--name", "a:1"]);
+    assert!(first.is_string(), "{first}");
+    // The date in the document has seconds.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    for more in [
+        &["--name", "a:1"][..],
+        &["--name", "b:1"],
+        &["--name", "a:1", "--read-all"],
+        &[],
+    ] {
+        assert_eq!(import(more), first, "{more:?}");
+    }
+    std::fs::write(tree.join("file"), noise(2, 5000)).unwrap();
+    assert_ne!(import(&["--name", "a:1"]), first);
+    std::fs::write(tree.join("file"), noise(1, 5000)).unwrap();
+    // The file has another time, and so is another.
+    assert_ne!(import(&["--name", "a:1"]), first);
+}

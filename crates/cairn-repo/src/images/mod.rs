@@ -151,12 +151,16 @@ impl Images<'_> {
         Ok((self.load(row, &known)?, name))
     }
 
+    /// The configuration of an image.
+    pub(crate) fn config(&self, row: &ImageRow) -> Result<ImageConfig> {
+        let store = &self.repo.store;
+        Ok(ImageConfig::parse(
+            store.read_stream(&row.config, DOCUMENT_BYTES_MAX)?,
+        )?)
+    }
+
     fn load(&self, row: ImageRow, known: &Known) -> Result<Image> {
-        let config = ImageConfig::parse(
-            self.repo
-                .store
-                .read_stream(&row.config, DOCUMENT_BYTES_MAX)?,
-        )?;
+        let config = self.config(&row)?;
         let layer = |diff_id: &Digest| {
             let gone = || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
             known.layers.get(diff_id).copied().ok_or_else(gone)

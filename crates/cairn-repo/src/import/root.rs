@@ -1,5 +1,6 @@
 //! One root file system, from a tar or a directory, becomes an image of one layer.
 
+use std::cmp::Reverse;
 use std::path::Path;
 
 use cairn_image::{ImageConfig, LayerSource};
@@ -162,15 +163,39 @@ impl Import<'_> {
             .file_name()
             .unwrap_or(path.as_os_str())
             .to_string_lossy();
-        let config = ImageConfig::new(
-            &self.options.platform,
-            &[diff_id],
-            &time::rfc3339_now(),
-            &format!("cairn import {source}"),
-        );
+        let by = format!("cairn import {source}");
+        let made =
+            |created: &str| ImageConfig::new(&self.options.platform, &[diff_id], created, &by);
+        let config = self.same_but_for_date(diff_id, &made)?;
+        let config = config.unwrap_or_else(|| made(&time::rfc3339_now()));
         let names: Vec<ImageRef> = self.options.name.iter().cloned().collect();
         self.repo
             .publish_image(ingest, &config, &[*layer], relied_on, &names)
+    }
+}
+
+impl Import<'_> {
+    /// The document of the image that the same import made before, as `made` makes it with its date: what did not change keeps its
+    /// image id. Of several the one that came last.
+    fn same_but_for_date(
+        &self,
+        diff_id: Digest,
+        made: &dyn Fn(&str) -> ImageConfig,
+    ) -> Result<Option<ImageConfig>> {
+        // The snapshot of a layer without a parent has its name.
+        let top = diff_id.to_string().parse()?;
+        let mut rows = self.repo.store.db().read(|rows| rows::images(rows))?;
+        rows.retain(|row| row.top.as_ref() == Some(&top));
+        rows.sort_unstable_by_key(|row| Reverse(row.imported));
+        for row in rows {
+            // One that cannot be read is somebody else's matter.
+            let known = self.repo.images().config(&row);
+            let same = known.ok().map(|known| made(known.created()));
+            if let Some(same) = same.filter(|same| same.digest() == row.id) {
+                return Ok(Some(same));
+            }
+        }
+        Ok(None)
     }
 }
 
