@@ -105,9 +105,7 @@ impl Views {
             return Ok(());
         }
         let root = self.directory().parent().unwrap_or(self.directory());
-        let root = root.canonicalize().at("find", root)?;
-        let record = place.join(ROOT);
-        std::fs::write(&record, root.as_os_str().as_encoded_bytes()).at("write", &record)?;
+        record_root(place, &root.canonicalize().at("find", root)?)?;
         let mounted = mount()?;
         // Where the kernel does not tell, nobody would find it again.
         if !is_it(&mounted, image) {
@@ -154,6 +152,17 @@ fn make_private(directory: &Path) -> Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(directory).at("create directory", directory)
+}
+
+/// Says where the repository of a place is. Whoever reads it meanwhile finds the one or the other, and never a part.
+fn record_root(place: &Path, root: &Path) -> Result<()> {
+    let (record, wanted) = (place.join(ROOT), root.as_os_str().as_encoded_bytes());
+    if std::fs::read(&record).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    let new = record.with_extension("new");
+    std::fs::write(&new, wanted).at("write", &new)?;
+    std::fs::rename(&new, &record).at("put in place", &record)
 }
 
 /// Directories in a place, on which images are mounted.

@@ -141,7 +141,7 @@ fn a_second_server_is_refused_and_a_dead_ones_socket_taken_over() {
 fn a_client_that_goes_away_leaves_nothing() {
     root!();
     let server = Server::start(&[]);
-    large(&server, "large-base", 4000);
+    large(&server, "large-base", 12_000);
     server.cairn.ok(&["gc", "--prune-cache"]);
     let request = wire::PrepareSnapshotRequest {
         key: "ns/1/gone".into(),

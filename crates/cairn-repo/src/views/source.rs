@@ -53,6 +53,11 @@ impl Source for Layers<'_> {
         };
         let changed = changed.iter().map(read).collect::<Result<Vec<_>>>()?;
         self.read.set(known);
-        Ok(Small::new(found.base, root, &changed))
+        // What a record says of a layer that came from elsewhere need not be so.
+        let count: u64 = changed.iter().map(|entries| entries.len() as u64).sum();
+        let is_small = count <= found.entries_max;
+        Ok(is_small
+            .then(|| Small::new(found.base, root, &changed))
+            .flatten())
     }
 }
