@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use cairn_model::{Digest, ImageRef};
 use cairn_sys::threads;
@@ -21,7 +22,7 @@ use crate::sha256;
 pub enum Compression {
     /// Not; the blob's digest is the diff id.
     None,
-    /// gzip level 6.
+    /// gzip level 5.
     Gzip,
     /// zstd level 3.
     Zstd,
@@ -429,9 +430,11 @@ pub struct Packed {
     pub digest: Digest,
 }
 
+/// Level without another wish: as small as 6 within a thousandth, in three quarters of its time.
+const GZIP_LEVEL: u32 = 5;
+
 /// Compresses a layer into a file without a name in `spool`, in blocks on all processors, the same way each time. Without a
-/// level it is 6 for
-/// gzip and 3 for zstd.
+/// level it is 5 for gzip and 3 for zstd.
 pub fn pack(
     layer: &ExportLayer<'_>,
     compression: Compression,
@@ -445,7 +448,7 @@ pub fn pack(
         bytes: 0,
     };
     let packed = || -> io::Result<Counting<io::BufWriter<File>>> {
-        let compress = move |block: &[u8]| compressed(block, compression, level);
+        let compress = Arc::new(move |block: &[u8]| compressed(block, compression, level));
         let mut out = match compression {
             Compression::None => {
                 let mut out = out;
@@ -474,7 +477,7 @@ fn compressed(block: &[u8], compression: Compression, level: Option<u32>) -> io:
     match compression {
         Compression::None => Ok(block.to_vec()),
         Compression::Gzip => {
-            let level = flate2::Compression::new(level.unwrap_or(6).min(9));
+            let level = flate2::Compression::new(level.unwrap_or(GZIP_LEVEL).min(9));
             let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
             gzip.write_all(block)?;
             gzip.finish()
