@@ -67,7 +67,7 @@ def exported(own, name):
     found = None
     with tarfile.open(fileobj=out.stdout, mode="r|") as archive:
         for member in archive:
-            if member.isfile() and member.name.endswith(("layer.tar", ".tar")) or member.size > MEGABYTE:
+            if member.isfile() and member.name.endswith(".tar"):
                 sha, file = hashlib.sha256(), archive.extractfile(member)
                 while chunk := file.read(CHUNK):
                     sha.update(chunk)

@@ -7,16 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Cairn, is_root, noise, shell_tree, survey};
+use common::{Cairn, framed, noise, shell_tree, shown, survey};
 
 /// A repository under the driver packs with a base image of more than a thousand files; none where that does not work.
 fn with_base() -> Result<Cairn, String> {
-    let cairn = Cairn::new();
-    cairn.ok(&["init", "--frames"]);
-    let told = cairn.json(&["driver"]);
-    if !is_root() || told["packs"]["works"] != true {
-        return Err(told["packs"]["why_not"].to_string());
-    }
+    let cairn = framed()?;
     let tree = cairn.path("tree");
     shell_tree(&tree);
     for n in 0..1050_usize {
@@ -48,20 +43,12 @@ fn images(cairn: &Cairn, image: &str) -> Vec<PathBuf> {
     lowers.map(|path| path.as_str().unwrap().into()).collect()
 }
 
-fn shown<T>(cairn: &Cairn, driver: &str, image: &str, look: impl FnOnce(&Path) -> T) -> T {
-    let place = cairn.path("place");
-    std::fs::create_dir_all(&place).unwrap();
-    let place = place.to_str().unwrap();
-    cairn.ok(&["--driver", driver, "mount", "--suid", "--dev", image, place]);
-    let seen = look(Path::new(place));
-    cairn.ok(&["unmount", place]);
-    seen
-}
-
 /// That the view shows what the whole image of the driver erofs does.
-fn assert_same(cairn: &Cairn, image: &str) {
-    let packs = shown(cairn, "packs", image, survey);
-    let erofs = shown(cairn, "erofs", image, survey);
+fn assert_same(cairn: &mut Cairn, image: &str) {
+    let packs = shown(cairn, image, survey);
+    let with = cairn.driver.replace("erofs");
+    let erofs = shown(cairn, image, survey);
+    cairn.driver = with;
     assert!(packs.len() > 800, "{image}");
     let differ: Vec<_> = packs
         .iter()
@@ -86,7 +73,7 @@ const CHANGES: [&str; 9] = [
 
 #[test]
 fn a_chain_of_commits_shows_what_whole_views_show() {
-    let cairn = match with_base() {
+    let mut cairn = match with_base() {
         Ok(cairn) => cairn,
         Err(why) => skip!("{why}"),
     };
@@ -113,14 +100,14 @@ fn a_chain_of_commits_shows_what_whole_views_show() {
         }
         assert!(own[0].metadata().unwrap().len() < 60_000, "{name}: {own:?}");
         if n < CHANGES.len() || n % 4 == 0 || own.len() < 4 {
-            assert_same(&cairn, name);
+            assert_same(&mut cairn, name);
         }
     }
     // After everything of the cache is gone, the image is whole, and so is the one below, which came later.
     let last = names.last().unwrap();
     cairn.ok(&["gc", "--prune-cache"]);
     assert_eq!(images(&cairn, last).len(), 1);
-    assert_same(&cairn, last);
+    assert_same(&mut cairn, last);
     assert_eq!(images(&cairn, &names[4]).len(), 1);
     let report = cairn.json(&["check", "--full"]);
     assert_eq!(report["sound"], true, "{report}");
@@ -128,7 +115,7 @@ fn a_chain_of_commits_shows_what_whole_views_show() {
 
 #[test]
 fn a_view_that_others_lie_on_stays_and_is_missed_when_it_is_gone() {
-    let cairn = match with_base() {
+    let mut cairn = match with_base() {
         Ok(cairn) => cairn,
         Err(why) => skip!("{why}"),
     };
@@ -154,7 +141,7 @@ fn a_view_that_others_lie_on_stays_and_is_missed_when_it_is_gone() {
     let folded = images(&cairn, "i3");
     assert_eq!(folded.len(), 2);
     assert!(objects.read_dir().unwrap().next().is_some());
-    assert_same(&cairn, "i3");
+    assert_same(&mut cairn, "i3");
     for image in ["i3", "i2"] {
         cairn.ok(&["rmi", image]);
     }
@@ -162,7 +149,7 @@ fn a_view_that_others_lie_on_stays_and_is_missed_when_it_is_gone() {
     // Damage of the lower one is found in both, and both are made anew.
     for damage in [&b"nonsense"[..], b""] {
         std::fs::write(&own[1], damage).unwrap();
-        assert_same(&cairn, "i1");
+        assert_same(&mut cairn, "i1");
     }
     images(&cairn, "i1");
     std::fs::write(&own[1], "nonsense").unwrap();
@@ -171,16 +158,16 @@ fn a_view_that_others_lie_on_stays_and_is_missed_when_it_is_gone() {
     assert!(text.contains("over packs is damaged"), "{text}");
     assert_eq!(report.status.code(), Some(3), "{text}");
     assert_eq!(text.matches("over packs is damaged").count(), 1, "{text}");
-    assert_same(&cairn, "i1");
+    assert_same(&mut cairn, "i1");
     cairn.ok(&["rmi", "i1"]);
-    assert_same(&cairn, "i0");
+    assert_same(&mut cairn, "i0");
     let report = cairn.json(&["check", "--full"]);
     assert_eq!(report["sound"], true, "{report}");
 }
 
 #[test]
 fn what_cannot_be_small_is_whole() {
-    let cairn = match with_base() {
+    let mut cairn = match with_base() {
         Ok(cairn) => cairn,
         Err(why) => skip!("{why}"),
     };
@@ -211,7 +198,7 @@ fn what_cannot_be_small_is_whole() {
         let name = format!("i{}", n + 1);
         change(&cairn, &format!("i{n}"), script, &name);
         assert_eq!(images(&cairn, &name).len(), count, "{why}");
-        assert_same(&cairn, &name);
+        assert_same(&mut cairn, &name);
     }
 }
 

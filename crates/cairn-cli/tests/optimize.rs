@@ -5,7 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Cairn, is_root, noise, survey};
+use common::{Cairn, framed, noise, survey};
 
 const FILES: u64 = 12;
 
@@ -210,13 +210,10 @@ fn time_and_limits_are_kept() {
 /// What views of the driver packs read in place stays; the rest of their files are objects.
 #[test]
 fn views_over_packs_keep_what_they_read() {
-    let mut cairn = Cairn::new();
-    cairn.ok(&["init", "--frames"]);
-    let told = cairn.json(&["driver"]);
-    if !is_root() || told["packs"]["works"] != true {
-        skip!("{}", told["packs"]["why_not"]);
-    }
-    cairn.driver = Some("packs");
+    let cairn = match framed() {
+        Ok(cairn) => cairn,
+        Err(why) => skip!("{why}"),
+    };
     version(&cairn, 0);
     version(&cairn, 1);
     let place = cairn.path("place");

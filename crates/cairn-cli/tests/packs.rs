@@ -7,20 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Cairn, is_root, noise, odd_tree, shell_tree, survey};
-
-/// A repository with frames under the driver packs; none where that does not work.
-fn framed() -> Result<Cairn, String> {
-    let mut cairn = Cairn::new();
-    cairn.ok(&["init", "--frames"]);
-    let told = cairn.json(&["driver"]);
-    if !is_root() || told["packs"]["works"] != true {
-        return Err(told["packs"]["why_not"].to_string());
-    }
-    assert_eq!(told["packs"]["frames"], true);
-    cairn.driver = Some("packs");
-    Ok(cairn)
-}
+use common::{Cairn, framed, noise, odd_tree, shell_tree, shown, survey};
 
 fn objects(cairn: &Cairn) -> Vec<PathBuf> {
     let mut out = Vec::new();
@@ -46,16 +33,6 @@ fn packs(cairn: &Cairn) -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     out.sort();
     out
-}
-
-/// What a mount of the image shows.
-fn shown<T>(cairn: &Cairn, image: &str, look: impl FnOnce(&Path) -> T) -> T {
-    let place = cairn.path("place");
-    std::fs::create_dir_all(&place).unwrap();
-    cairn.ok(&["mount", "--suid", "--dev", image, place.to_str().unwrap()]);
-    let seen = look(&place);
-    cairn.ok(&["unmount", place.to_str().unwrap()]);
-    seen
 }
 
 #[test]

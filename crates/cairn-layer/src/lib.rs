@@ -29,7 +29,7 @@ pub use dir::{
 pub use error::{Error, Result};
 pub use layer::{Layer, LayerWriter, Limits};
 pub use manifest::decode as decode_manifest;
-pub use path::{clean, join, split};
+pub use path::{Met, clean, join, resolve, split};
 pub use tar::{
     Indexed, IndexedKind, TarImport, TarWriter, export_layer, import_tar, index_tar, is_tar_header,
     read_stream, write_tree,

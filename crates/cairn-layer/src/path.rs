@@ -9,6 +9,69 @@ const DEPTH_MAX: usize = 1024;
 /// Bytes of one name.
 const NAME_BYTES_MAX: usize = 255;
 
+/// Symbolic links on the way of one path.
+const SYMLINKS_MAX: usize = 40;
+
+/// What is at a path on the way of another one.
+#[derive(Debug)]
+pub enum Met {
+    /// A directory, or nothing.
+    Way,
+    /// A symbolic link to this target.
+    Link(Vec<u8>),
+    /// Anything else, which nothing leads through.
+    File,
+}
+
+/// The clean path that `path` names inside a root when symbolic links are followed as after chroot(2), also where its
+/// last parts do not exist; `None` for a loop or a path through a file. `at` is asked what has a clean path, for each
+/// on the way, from the top down.
+///
+/// # Errors
+/// Those of `at`.
+pub fn resolve<E>(
+    path: &[u8],
+    mut at: impl FnMut(&[u8]) -> Result<Met, E>,
+) -> Result<Option<Vec<u8>>, E> {
+    let parts = |path: &[u8]| {
+        path.split(|b| *b == b'/')
+            .rev()
+            .map(<[u8]>::to_vec)
+            .collect()
+    };
+    let mut todo: Vec<Vec<u8>> = parts(path);
+    let mut done: Vec<Vec<u8>> = Vec::new();
+    let mut links = 0;
+    while let Some(part) = todo.pop() {
+        match &part[..] {
+            b"" | b"." => continue,
+            b".." => {
+                done.pop();
+                continue;
+            }
+            _ => {}
+        }
+        done.push(part);
+        match at(&done.join(&b'/'))? {
+            Met::Link(target) => {
+                links += 1;
+                if links > SYMLINKS_MAX {
+                    return Ok(None);
+                }
+                done.pop();
+                if target.starts_with(b"/") {
+                    done.clear();
+                }
+                todo.extend(parts(&target));
+            }
+            Met::Way => {}
+            Met::File if todo.iter().all(Vec::is_empty) => {}
+            Met::File => return Ok(None),
+        }
+    }
+    Ok(Some(done.join(&b'/')))
+}
+
 /// The clean form of a path from an archive: no leading or doubled slash, no `.` part; the root is
 /// empty. A `..` takes away the part before it, as text.
 ///

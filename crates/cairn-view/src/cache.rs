@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use cairn_model::TreeId;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::{At, Result};
@@ -13,6 +14,12 @@ use crate::verify::Verify;
 pub(crate) const ROOTS: &str = "roots";
 /// Images of contents, over which views lie.
 pub(crate) const CONTENTS: &str = "contents";
+
+/// The tree that a file of the cache is named after; what comes behind it says what of the tree it is.
+pub(crate) fn tree_named(path: &Path) -> Option<TreeId> {
+    let name = path.file_name()?.to_str()?;
+    name.split('.').next()?.parse().ok()
+}
 
 /// Views of a repository.
 #[derive(Debug, Clone)]

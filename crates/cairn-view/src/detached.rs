@@ -1,6 +1,7 @@
 //! Mounts that are attached nowhere yet (fsopen(2), open_tree(2)): nothing shows or stays when a later step
 //! fails. Also used by whoever builds a root around a view.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -107,6 +108,19 @@ impl Context {
         let mount = fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
         self.check(mount, || "fsmount".to_owned())
     }
+}
+
+/// Mounts an EROFS image read-only, over the files that it names as its devices, in its order.
+pub(crate) fn mount_erofs(image: &Path, devices: &[File]) -> Result<OwnedFd, Refused> {
+    let context = Context::open("erofs")?;
+    context.flag("ro")?;
+    context.set("source", image)?;
+    for device in devices {
+        // The very file that was looked at, whatever has its name by now.
+        let path = format!("/proc/self/fd/{}", device.as_raw_fd());
+        context.set("device", Path::new(&path))?;
+    }
+    context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
 }
 
 /// Shows the ids of a detached mount as `users` maps them. What is on the disk keeps its ids.

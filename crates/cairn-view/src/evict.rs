@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cairn_model::{ObjectId, TreeId};
 use rustix::fs::FlockOperation;
 
-use crate::cache::{ROOTS, Views};
+use crate::cache::{ROOTS, Views, tree_named};
 use crate::error::{At, Result};
 use crate::flat::{ASIDE, disk_bytes};
 use crate::packed::{LIST, META};
@@ -53,15 +53,12 @@ impl Views {
             entries.sort_by_key(|entry| removal_rank(&entry.path()));
             for entry in entries {
                 let path = entry.path();
-                let stem = path
-                    .file_stem()
-                    .map(|s| s.to_string_lossy().into_owned())
-                    .unwrap_or_default();
+                let name = entry.file_name();
                 // What was moved aside in this boot may still be mounted.
-                let tree = stem.split('.').next().and_then(|tree| tree.parse().ok());
+                let is_aside = name.as_encoded_bytes().starts_with(aside.as_bytes());
                 let is_old = extension(&path) == META && !current.contains(&path);
-                let is_kept = tree.is_some_and(|id| trees.contains(&id)) && !is_old;
-                if is_kept && !is_going(&path) || stem.starts_with(&aside) {
+                let is_kept = tree_named(&path).is_some_and(|id| trees.contains(&id)) && !is_old;
+                if is_kept && !is_going(&path) || is_aside {
                     continue;
                 }
                 let is_view = path.is_dir() || ["erofs", LIST].contains(&extension(&path));

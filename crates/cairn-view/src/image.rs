@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Views;
 use crate::checked::{open_regular, read_checked, remove_other_than_file, write_checked};
-use crate::erofs::{INLINE_BYTES_MAX, write_metadata};
+use crate::erofs::{INLINE_BYTES_MAX, metadata_uuid, write_metadata};
 use crate::error::{At, Error, Result};
 use crate::objects::{Look, contents, each_content};
 use crate::small::Marks;
@@ -89,7 +89,7 @@ impl Views {
         let objects = contents(tree);
         self.objects().fill(store, &objects, look)?;
         let path = self.image_path(id);
-        let image = self.metadata_image(store, &id.as_bytes()[..16], tree, &Marks::default())?;
+        let image = self.metadata_image(store, &metadata_uuid(id), tree, &Marks::default())?;
         let list = List {
             image_hash: *blake3::hash(&image).as_bytes(),
             image_bytes: image.len() as u64,

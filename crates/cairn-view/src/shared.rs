@@ -57,13 +57,6 @@ fn is_it(directory: &OwnedFd, image: &ViewImage) -> bool {
     is_erofs && fstatvfs(directory).is_ok_and(|found| found.f_fsid == fsid(&image.uuid))
 }
 
-/// Half of a name, as the UUID of an image.
-pub(crate) fn uuid_of(half: &[u8]) -> [u8; 16] {
-    let mut uuid = [0; 16];
-    uuid.copy_from_slice(half);
-    uuid
-}
-
 impl Views {
     /// An image of the cache, and where it is mounted for all, if anything is.
     pub(crate) fn view_image(&self, file: PathBuf, uuid: [u8; 16]) -> ViewImage {

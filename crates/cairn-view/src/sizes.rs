@@ -7,7 +7,7 @@ use cairn_model::{ObjectId, TreeId};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use rustix::io::Errno;
 
-use crate::cache::Views;
+use crate::cache::{Views, tree_named};
 use crate::flat::disk_bytes;
 
 /// Directory of a file for each tree, whose time is that of the tree's last use.
@@ -101,9 +101,7 @@ impl Views {
             let entries = std::fs::read_dir(self.directory().join(name));
             for entry in entries.into_iter().flatten().flatten() {
                 let path = entry.path();
-                let stem = path.file_stem().and_then(|stem| stem.to_str());
-                let tree = stem.and_then(|stem| stem.split('.').next()?.parse().ok());
-                let (Some(tree), Ok(meta)) = (tree, entry.metadata()) else {
+                let (Some(tree), Ok(meta)) = (tree_named(&path), entry.metadata()) else {
                     continue;
                 };
                 let below = if meta.is_dir() { disk_bytes(&path) } else { 0 };

@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cairn_layer::{NodeId, NodeKind, Tree, split};
-use cairn_model::{Entry, Kind, Meta, TreeId};
+use cairn_model::{Entry, Kind, Meta};
 
 /// Directories of an image that lies over others in an overlay, of which overlayfs has to be told something.
 #[derive(Debug, Default)]
@@ -23,7 +23,6 @@ pub(crate) struct Marks {
 /// What layers change over a tree.
 #[derive(Debug)]
 pub struct Small {
-    base: TreeId,
     tree: Tree,
     opaque: BTreeSet<Vec<u8>>,
     /// What it covers of the tree below, as [`linked_names`] has it.
@@ -31,11 +30,10 @@ pub struct Small {
 }
 
 impl Small {
-    /// What `layers`, lowest first, change over the tree `base`, with `root` as the attributes of the root directory.
+    /// What `layers`, lowest first, change over the tree below them, with `root` as the attributes of the root directory.
     /// None where that depends on what is below.
-    pub fn new(base: TreeId, root: Meta, layers: &[Vec<Entry>]) -> Option<Self> {
+    pub fn new(root: Meta, layers: &[Vec<Entry>]) -> Option<Self> {
         let mut out = Self {
-            base,
             tree: Tree::new(),
             opaque: BTreeSet::new(),
             covered: HashSet::new(),
@@ -48,11 +46,6 @@ impl Small {
         }
         *out.tree.meta_mut(out.tree.root()) = root;
         Some(out)
-    }
-
-    /// The tree that it lies over.
-    pub(crate) fn base(&self) -> &TreeId {
-        &self.base
     }
 
     /// What it has: with a character device 0, 0, which overlayfs takes as a whiteout, where something is gone.
@@ -72,9 +65,9 @@ impl Small {
         }
     }
 
-    /// True where a name is covered that one of these lists of [`linked_names`] has.
-    pub(crate) fn covers<'a>(&self, mut lists: impl Iterator<Item = &'a [u64]>) -> bool {
-        lists.any(|list| list.iter().any(|name| self.covered.contains(name)))
+    /// True where one of these names is covered, of [`linked_names`].
+    pub(crate) fn covers<'a>(&self, mut names: impl Iterator<Item = &'a u64>) -> bool {
+        names.any(|name| self.covered.contains(name))
     }
 
     fn apply(&mut self, entries: &[Entry]) -> Option<()> {
@@ -221,8 +214,6 @@ fn stands_alone(entries: &[Entry]) -> bool {
 mod tests {
     use super::*;
 
-    const BASE: TreeId = TreeId::from_bytes([7; 32]);
-
     fn entry(path: &str, kind: Kind) -> Entry {
         Entry {
             path: path.into(),
@@ -252,7 +243,7 @@ mod tests {
     }
 
     fn small(layers: &[Vec<Entry>]) -> Option<Small> {
-        Small::new(BASE, Meta::root(0o700), layers)
+        Small::new(Meta::root(0o700), layers)
     }
 
     fn opaque_of(small: &Small) -> Vec<&[u8]> {
@@ -334,7 +325,7 @@ mod tests {
         let linked = linked_names(&tree);
         let covers = |entries: &[Entry]| {
             let small = small(&[entries.to_vec()]).unwrap();
-            small.covers([&linked[..]].into_iter())
+            small.covers(linked.iter())
         };
         let (a, b) = (dir("a"), dir("a/b"));
         assert!(!covers(&[

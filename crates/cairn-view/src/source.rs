@@ -4,16 +4,8 @@ use cairn_layer::Tree;
 use cairn_model::TreeId;
 
 use crate::error::{Error, Result};
+use crate::packed::Over;
 use crate::small::Small;
-
-/// A view that a small one can lie over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Over {
-    /// Its tree: the one that was asked for, or one below it.
-    pub base: TreeId,
-    /// Entries that the layers between may have.
-    pub entries_max: u64,
-}
 
 /// Gives a tree, whole or as what is different from another one.
 pub trait Source {
@@ -23,11 +15,11 @@ pub trait Source {
     /// The whole tree.
     fn tree(&self) -> Result<Tree, Self::Error>;
 
-    /// What it has over a tree of which `over` knows a view, if that is little.
+    /// What it has over a tree of which `over` knows a view, and that view, if what it has is little.
     fn small(
         &self,
         _over: &dyn Fn(&TreeId) -> Result<Option<Over>>,
-    ) -> Result<Option<Small>, Self::Error> {
+    ) -> Result<Option<(Over, Small)>, Self::Error> {
         Ok(None)
     }
 }

@@ -20,6 +20,29 @@ macro_rules! skip {
     }};
 }
 
+/// A repository with frames under the driver packs; none where that does not work.
+pub fn framed() -> Result<Cairn, String> {
+    let mut cairn = Cairn::new();
+    cairn.ok(&["init", "--frames"]);
+    let told = cairn.json(&["driver"]);
+    if !is_root() || told["packs"]["works"] != true {
+        return Err(told["packs"]["why_not"].to_string());
+    }
+    assert_eq!(told["packs"]["frames"], true);
+    cairn.driver = Some("packs");
+    Ok(cairn)
+}
+
+/// What a mount of the image shows.
+pub fn shown<T>(cairn: &Cairn, image: &str, look: impl FnOnce(&Path) -> T) -> T {
+    let place = cairn.path("place");
+    std::fs::create_dir_all(&place).unwrap();
+    cairn.ok(&["mount", "--suid", "--dev", image, place.to_str().unwrap()]);
+    let seen = look(&place);
+    cairn.ok(&["unmount", place.to_str().unwrap()]);
+    seen
+}
+
 /// True for root.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()

@@ -4,10 +4,11 @@ mod apply;
 mod diff;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use cairn_model::{Content, Entry, Kind, Meta};
 
-use crate::path::join;
+use crate::path::{Met, join, resolve};
 
 pub use diff::{Change, ChangeKind, diff};
 
@@ -50,7 +51,6 @@ pub struct Tree {
 
 /// The root of every tree.
 pub const ROOT: NodeId = 0;
-const SYMLINKS_MAX: usize = 40;
 
 impl Default for Tree {
     fn default() -> Self {
@@ -123,41 +123,15 @@ impl Tree {
     /// The clean path that `path` names inside the root when symbolic links are followed as after
     /// chroot(2), also where its last parts do not exist; `None` for a loop or a path through a file.
     pub fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let mut todo: Vec<Vec<u8>> = path
-            .split(|b| *b == b'/')
-            .rev()
-            .map(<[u8]>::to_vec)
-            .collect();
-        let mut done: Vec<Vec<u8>> = Vec::new();
-        let mut links = 0;
-        while let Some(part) = todo.pop() {
-            match &part[..] {
-                b"" | b"." => continue,
-                b".." => {
-                    done.pop();
-                    continue;
-                }
-                _ => {}
-            }
-            done.push(part);
-            match self.get(&done.join(&b'/')).map(|id| &self.nodes[id].kind) {
-                Some(NodeKind::Symlink(target)) => {
-                    links += 1;
-                    if links > SYMLINKS_MAX {
-                        return None;
-                    }
-                    done.pop();
-                    if target.starts_with(b"/") {
-                        done.clear();
-                    }
-                    todo.extend(target.split(|b| *b == b'/').rev().map(<[u8]>::to_vec));
-                }
-                Some(NodeKind::Directory(_)) | None => {}
-                Some(_) if todo.iter().all(|part| part.is_empty()) => {}
-                Some(_) => return None,
-            }
-        }
-        Some(done.join(&b'/'))
+        let Ok(found) = resolve(path, |clean| {
+            let met = match self.get(clean).map(|id| &self.nodes[id].kind) {
+                Some(NodeKind::Symlink(target)) => Met::Link(target.clone()),
+                Some(NodeKind::Directory(_)) | None => Met::Way,
+                Some(_) => Met::File,
+            };
+            Ok::<_, Infallible>(met)
+        });
+        found
     }
 
     /// Number of nodes that the root reaches.

@@ -172,9 +172,7 @@ impl Import<'_> {
         self.repo
             .publish_image(ingest, &config, &[*layer], relied_on, &names)
     }
-}
 
-impl Import<'_> {
     /// The document of the image that the same import made before, as `made` makes it with its date: what did not change keeps its
     /// image id. Of several the one that came last.
     fn same_but_for_date(

@@ -29,7 +29,7 @@ impl Source for Layers<'_> {
     fn small(
         &self,
         over: &dyn Fn(&TreeId) -> cairn_view::Result<Option<Over>>,
-    ) -> Result<Option<Small>> {
+    ) -> Result<Option<(Over, Small)>> {
         let mut trees = trees_up_to(self.layers);
         trees.pop();
         // The tree of no layers has nothing to lie over.
@@ -55,9 +55,9 @@ impl Source for Layers<'_> {
         self.read.set(known);
         // What a record says of a layer that came from elsewhere need not be so.
         let count: u64 = changed.iter().map(|entries| entries.len() as u64).sum();
-        let is_small = count <= found.entries_max;
-        Ok(is_small
-            .then(|| Small::new(found.base, root, &changed))
-            .flatten())
+        if count > found.entries_max {
+            return Ok(None);
+        }
+        Ok(Small::new(root, &changed).map(|small| (found, small)))
     }
 }

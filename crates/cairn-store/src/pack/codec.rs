@@ -86,14 +86,14 @@ pub fn decompress(slot: &Slot, payload: &[u8], reference: Option<&[u8]>) -> Opti
         // A checksum that there is, is checked.
         Codec::Zstd | Codec::Frame => {
             let mut content = Vec::with_capacity(raw);
-            let done = CONTEXT.with_borrow_mut(|context| match context {
-                Some(context) => context.decompress(&mut content, payload),
-                None => {
-                    let made = context.insert(DCtx::try_create().ok_or(0_usize)?);
-                    made.decompress(&mut content, payload)
-                }
-            });
-            (done.is_ok() && content.len() == raw).then_some(content)
+            CONTEXT.with_borrow_mut(|context| {
+                let context = match context {
+                    Some(context) => context,
+                    none => none.insert(DCtx::try_create()?),
+                };
+                context.decompress(&mut content, payload).ok()
+            })?;
+            (content.len() == raw).then_some(content)
         }
         Codec::Delta(id) => {
             let (own, frame) = payload.split_at_checked(REFERENCE)?;

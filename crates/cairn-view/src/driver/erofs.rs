@@ -4,10 +4,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use cairn_model::Driver;
-use rustix::mount::MountAttrFlags;
 
 use super::images::MountImage;
-use crate::detached::{Context, Refused};
+use crate::detached::{Refused, mount_erofs};
 
 pub(super) struct Erofs;
 
@@ -15,9 +14,6 @@ impl MountImage for Erofs {
     const DRIVER: Driver = Driver::Erofs;
 
     fn mount_image(&self, image: &Path) -> Result<OwnedFd, Refused> {
-        let context = Context::open("erofs")?;
-        context.flag("ro")?;
-        context.set("source", image)?;
-        context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
+        mount_erofs(image, &[])
     }
 }

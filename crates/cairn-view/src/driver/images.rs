@@ -10,10 +10,10 @@ use super::head::overlay_head;
 use super::stack::{Stack, overlay};
 use super::{Place, Room, SAMPLE};
 use crate::detached::{Refused, Users, clone_open, map_ids};
-use crate::erofs::write_image;
+use crate::erofs::{metadata_uuid, write_image};
 use crate::error::{At, Error, Result};
 use crate::objects::ObjectCache;
-use crate::shared::{shared, uuid_of};
+use crate::shared::shared;
 
 /// A way to mount an image.
 pub(super) trait MountImage {
@@ -27,7 +27,7 @@ pub(super) trait MountImage {
 fn own_image(file: PathBuf, id: &TreeId) -> ViewImage {
     ViewImage {
         file,
-        uuid: uuid_of(&id.as_bytes()[..16]),
+        uuid: metadata_uuid(id),
         shared: None,
     }
 }

@@ -23,8 +23,9 @@ use cairn_store::{Feeder, Store};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{Error, Result};
+use crate::packed::Over;
 use crate::small::Small;
-use crate::source::{Over, Source};
+use crate::source::Source;
 use copy::Copy;
 use erofs::Erofs;
 use erofs_loop::ErofsLoop;
@@ -77,6 +78,7 @@ pub(crate) trait Room {
         _at: Place<'_>,
         _id: &TreeId,
         _head: Option<&Path>,
+        _over: &Over,
         _small: &Small,
     ) -> Result<Option<Self::Plan>> {
         Ok(None)
@@ -136,11 +138,11 @@ pub(crate) fn prepare<S: Source>(
         if let Some(plan) = room.ready(at, id, head)? {
             return Ok(plan);
         }
-        if let Some(small) = source.small(&|tree| room.over(at, tree))? {
+        if let Some((over, small)) = source.small(&|tree| room.over(at, tree))?
             // What it was to lie over may be gone by now.
-            if let Some(plan) = room.make_small(at, id, head, &small)? {
-                return Ok(plan);
-            }
+            && let Some(plan) = room.make_small(at, id, head, &over, &small)?
+        {
+            return Ok(plan);
         }
         Ok(room.make(at, id, head, &source.tree()?)?)
     }

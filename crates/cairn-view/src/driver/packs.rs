@@ -20,10 +20,9 @@ use super::{Place, Room, SAMPLE};
 use crate::cache::Views;
 use crate::detached::Users;
 use crate::error::{At, Error, Result};
-use crate::packed::{PackedLook, PackedView, Shape, mount_contents};
+use crate::packed::{Over, PackedLook, PackedView, mount_contents};
 use crate::shared::shared;
 use crate::small::Small;
-use crate::source::Over;
 
 /// A file of the sample whose pieces lie in two packs by turns.
 const LONG: &str = "long";
@@ -39,13 +38,16 @@ pub(super) struct Packs;
 
 fn plan(at: Place<'_>, view: PackedView, head: Option<&Path>) -> Result<PackPlan> {
     let head = head.map(|head| overlay_head(head, OverlayAttributes::Trusted));
+    // Whoever comes next finds them mounted, where that can be.
+    for contents in &view.contents {
+        at.views.share(&contents.image, || mount_contents(contents));
+    }
     for image in &view.metadata {
         let bytes = image.file.metadata().map_or(0, |meta| meta.len());
         if bytes >= SHARED_BYTES_MIN {
-            at.views.share(image, || {
-                let mounted = Erofs.mount_image(&image.file);
-                mounted.map_err(|e| Error::mount(Driver::Packs, e))
-            });
+            let refused = |e| Error::mount(Driver::Packs, e);
+            let mount = || Erofs.mount_image(&image.file).map_err(refused);
+            at.views.share(image, mount);
         }
     }
     Ok(PackPlan {
@@ -112,14 +114,7 @@ impl Room for Packs {
         head: Option<&Path>,
         tree: &Tree,
     ) -> Result<PackPlan> {
-        let view = at.views.make_packed(at.store, id, Shape::Whole(tree))?;
-        let view = view.ok_or_else(|| Error::Mount {
-            driver: Driver::Packs,
-            step: "making the view".into(),
-            hint: String::new(),
-            source: io::ErrorKind::NotFound.into(),
-        })?;
-        plan(at, view, head)
+        plan(at, at.views.make_packed(at.store, id, tree)?, head)
     }
 
     fn over(&self, at: Place<'_>, id: &TreeId) -> Result<Option<Over>> {
@@ -131,9 +126,10 @@ impl Room for Packs {
         at: Place<'_>,
         id: &TreeId,
         head: Option<&Path>,
+        over: &Over,
         small: &Small,
     ) -> Result<Option<PackPlan>> {
-        let view = at.views.make_packed(at.store, id, Shape::Small(small))?;
+        let view = at.views.make_small_packed(at.store, id, over, small)?;
         view.map(|view| plan(at, view, head)).transpose()
     }
 
@@ -167,8 +163,15 @@ impl Room for Packs {
             };
             overlay(&stack).map_err(refused)
         };
-        // One that all share may have ended just now.
-        over(true).or_else(|_| over(false))
+        let contents = plan.contents.iter().map(|contents| &contents.image);
+        let may_share = contents
+            .chain(&plan.images)
+            .any(|image| image.shared.is_some());
+        match over(may_share) {
+            // One that all share may have ended just now.
+            Err(_) if may_share => over(false),
+            done => done,
+        }
     }
 }
 

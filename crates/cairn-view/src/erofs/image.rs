@@ -76,6 +76,29 @@ impl<'a> Elsewhere<'a> {
 /// Gives the content of a tiny file.
 pub type InlineContent<'a> = dyn Fn(&Content, &mut Vec<u8>) -> Result<()> + 'a;
 
+/// The UUID of the image of a tree.
+pub(crate) fn metadata_uuid(id: &TreeId) -> [u8; 16] {
+    half(&id.as_bytes()[..16])
+}
+
+/// The UUID of an image of contents: another than that of metadata, which lies above it in the same overlay.
+pub(crate) fn contents_uuid(name: &TreeId) -> [u8; 16] {
+    half(&name.as_bytes()[16..])
+}
+
+/// The UUID of a small image of the tree `id` over the view of `base`.
+pub(crate) fn small_uuid(id: &TreeId, base: &TreeId) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 image of a small view v1");
+    hasher.update(id.as_bytes()).update(base.as_bytes());
+    half(&hasher.finalize().as_bytes()[..16])
+}
+
+fn half(bytes: &[u8]) -> [u8; 16] {
+    let mut uuid = [0; 16];
+    uuid.copy_from_slice(bytes);
+    uuid
+}
+
 /// Writes the image of `tree` to `out`. `inline` is asked for the contents that the image itself holds.
 /// Returns how many extended attributes no image can hold and are not in it.
 pub fn write_image(
@@ -84,8 +107,8 @@ pub fn write_image(
     inline: &InlineContent<'_>,
     out: &mut dyn Write,
 ) -> Result<u64> {
-    let uuid = &id.as_bytes()[..16];
-    write_metadata(tree, uuid, &Marks::default(), inline, out)
+    let uuid = metadata_uuid(id);
+    write_metadata(tree, &uuid, &Marks::default(), inline, out)
 }
 
 /// The same for an image that may lie over others in an overlay, with this UUID.
@@ -106,10 +129,15 @@ pub(crate) fn write_encoded(
     encoded: &Encoded,
     out: &mut dyn Write,
 ) -> Result<()> {
-    // Another than that of the metadata, which lies above it in the same overlay.
-    let uuid = &id.as_bytes()[16..];
     let none = |_: &Content, _: &mut Vec<u8>| Ok(());
-    write(tree, uuid, &none, Elsewhere::Extents(encoded), out).map(drop)
+    write(
+        tree,
+        &contents_uuid(id),
+        &none,
+        Elsewhere::Extents(encoded),
+        out,
+    )
+    .map(drop)
 }
 
 fn write(

@@ -17,7 +17,7 @@ pub(crate) use encoded::{
     DEVICES_MAX, Encoded, Extent, FILE_BYTES_MAX, FRAME_BYTES_MAX, may_merge,
 };
 pub use image::{InlineContent, write_image};
-pub(crate) use image::{write_encoded, write_metadata};
+pub(crate) use image::{contents_uuid, metadata_uuid, small_uuid, write_encoded, write_metadata};
 
 /// Bytes of a block.
 pub(crate) const BLOCK: usize = 4096;

@@ -7,9 +7,9 @@
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cairn_layer::Tree;
 use cairn_model::{
@@ -17,16 +17,14 @@ use cairn_model::{
 };
 use cairn_store::Store;
 use cairn_store::codec::{decode_bare, encode_bare};
-use rustix::mount::MountAttrFlags;
 use serde::{Deserialize, Serialize};
 
 use super::{LIST_BYTES_MAX, Stamp, is_whole_image, open_pack, stamp};
 use crate::cache::{CONTENTS, Views};
 use crate::checked::{read_checked, write_checked};
-use crate::detached::Context;
-use crate::erofs::{Encoded, write_encoded};
+use crate::detached::mount_erofs;
+use crate::erofs::{Encoded, contents_uuid, write_encoded};
 use crate::error::{Error, Result};
-use crate::shared::uuid_of;
 
 const IMAGE: &str = "image";
 const LIST: &str = "list";
@@ -39,7 +37,7 @@ const TAKEN_SHARE: usize = 100;
 const LOOKED_AT_MAX: usize = 64;
 
 /// What an image of contents is, and what of.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ContentsList {
     image: Stamp,
     packs: Vec<(PackId, u64)>,
@@ -54,18 +52,7 @@ pub(crate) type Named = (TreeId, ContentsList);
 pub(crate) fn mount_contents(contents: &PackedContents) -> Result<OwnedFd> {
     let packs = contents.packs.iter().map(open_pack);
     let packs = packs.collect::<Result<Vec<_>>>()?;
-    let mount = || {
-        let context = Context::open("erofs")?;
-        context.flag("ro")?;
-        context.set("source", &contents.image.file)?;
-        for pack in &packs {
-            // The very file that was looked at, whatever has its name by now.
-            let path = format!("/proc/self/fd/{}", pack.as_raw_fd());
-            context.set("device", Path::new(&path))?;
-        }
-        context.mount(MountAttrFlags::MOUNT_ATTR_RDONLY)
-    };
-    mount().map_err(|e| Error::mount(Driver::Packs, e))
+    mount_erofs(&contents.image.file, &packs).map_err(|e| Error::mount(Driver::Packs, e))
 }
 
 fn name_of(packs: &[(PackId, u64)], objects: &[ObjectId]) -> TreeId {
@@ -115,9 +102,8 @@ impl Views {
         packs
             .iter()
             .try_for_each(|pack| open_pack(pack).map(drop))?;
-        let uuid = uuid_of(&name.as_bytes()[16..]);
         Ok(PackedContents {
-            image: self.view_image(self.contents_path(name, IMAGE), uuid),
+            image: self.view_image(self.contents_path(name, IMAGE), contents_uuid(name)),
             packs,
         })
     }
@@ -161,7 +147,7 @@ impl Views {
     pub(super) fn take_contents(
         &self,
         store: &Store,
-        wanted: &mut HashMap<ObjectId, Content>,
+        wanted: &mut HashMap<ObjectId, &Content>,
     ) -> Vec<Named> {
         let mut known = self.young_contents();
         let least = TAKEN_FILES_MIN.max(wanted.len() / TAKEN_SHARE);
@@ -194,7 +180,7 @@ impl Views {
     /// Makes an image of contents.
     pub(super) fn make_contents(
         &self,
-        files: &HashMap<ObjectId, Content>,
+        files: &HashMap<ObjectId, &Content>,
         encoded: &Encoded,
         packs: Vec<(PackId, u64)>,
     ) -> Result<Named> {
@@ -246,7 +232,7 @@ impl ContentsList {
 fn contents_image(
     name: &TreeId,
     objects: &[ObjectId],
-    files: &HashMap<ObjectId, Content>,
+    files: &HashMap<ObjectId, &Content>,
     encoded: &Encoded,
 ) -> Result<Vec<u8>> {
     let mut tree = Tree::new();
@@ -260,7 +246,11 @@ fn contents_image(
             tree.insert(directory.as_bytes(), Meta::root(0o755), Kind::Directory)?;
         }
         let path = format!("{directory}/{file_name}");
-        tree.insert(path.as_bytes(), Meta::root(0o444), Kind::File(file.clone()))?;
+        tree.insert(
+            path.as_bytes(),
+            Meta::root(0o444),
+            Kind::File(Content::clone(file)),
+        )?;
     }
     let mut image = Vec::new();
     write_encoded(&tree, name, encoded, &mut image)?;

@@ -24,7 +24,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use cairn_layer::Tree;
 use cairn_model::{Content, PackFile, PackId, PackedContents, TreeId, ViewImage};
 use cairn_store::codec::decode_bare;
 use cairn_store::{PackReader, Store};
@@ -33,14 +32,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cache::Views;
 use crate::checked::{open_regular, read_checked};
+use crate::erofs::{metadata_uuid, small_uuid};
 use crate::error::{At, Error, Result};
-use crate::shared::uuid_of;
-use crate::small::Small;
 use crate::verify::{Verify, hash};
 use contents::Named;
-use stack::{Place, members};
+use stack::Place;
 
 pub(crate) use contents::mount_contents;
+pub use stack::Over;
 
 /// Extension of images of metadata over packs.
 pub(crate) const META: &str = "meta";
@@ -51,7 +50,7 @@ const LIST_BYTES_MAX: u64 = 1 << 30;
 /// BLAKE3 and length of an image.
 type Stamp = ([u8; 32], u64);
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct List {
     metadata: Stamp,
     contents: Vec<TreeId>,
@@ -61,22 +60,8 @@ struct List {
     linked: Vec<u64>,
 }
 
-/// What a view is made of.
-#[derive(Clone, Copy)]
-pub(crate) enum Shape<'a> {
-    Whole(&'a Tree),
-    /// Over the view of another tree.
-    Small(&'a Small),
-}
-
-impl Shape<'_> {
-    fn tree(&self) -> &Tree {
-        match self {
-            Self::Whole(tree) => tree,
-            Self::Small(small) => small.tree(),
-        }
-    }
-}
+/// A tree of a stack, and the one whose view that of it lies over.
+type Member<'a> = (&'a TreeId, Option<&'a TreeId>);
 
 /// A view that can be mounted.
 pub(crate) struct PackedView {
@@ -135,24 +120,19 @@ impl Views {
         decode_bare(&mut &bytes[..])
     }
 
-    /// The view, with its contents mounted for all who need them, where that can be.
-    fn packed_view<'a>(
+    /// How these images of contents are mounted.
+    fn all_packed_contents<'a>(
         &self,
         store: &Store,
-        trees: impl Iterator<Item = (&'a TreeId, Option<&'a TreeId>)>,
-        contents: &[Named],
-    ) -> Result<PackedView> {
-        let contents = contents.iter().map(|one| self.packed_contents(store, one));
-        let contents = contents.collect::<Result<Vec<_>>>()?;
-        for one in &contents {
-            self.share(&one.image, || mount_contents(one));
-        }
-        Ok(PackedView {
-            metadata: trees
-                .map(|(id, base)| self.view_image(self.meta_path(id, base), meta_uuid(id, base)))
-                .collect(),
-            contents,
-        })
+        all: impl IntoIterator<Item = &'a Named>,
+    ) -> Result<Vec<PackedContents>> {
+        let all = all.into_iter();
+        all.map(|one| self.packed_contents(store, one)).collect()
+    }
+
+    fn metadata<'a>(&self, trees: impl Iterator<Item = Member<'a>>) -> Vec<ViewImage> {
+        let image = |(id, base)| self.view_image(self.meta_path(id, base), meta_uuid(id, base));
+        trees.map(image).collect()
     }
 
     /// Trees of which there is a view over packs.
@@ -183,16 +163,18 @@ impl Views {
         if self.verify() == Verify::Always {
             return Ok(None);
         }
-        let Some((stack, contents)) = self.whole_stack(id) else {
+        let Some(stack) = self.whole_stack(id) else {
             return Ok(None);
         };
-        let view = match self.packed_view(store, members(&stack), &contents) {
+        let contents = match self.all_packed_contents(store, &stack.contents) {
             Err(Error::PackGone(_)) => return Ok(None),
             done => done?,
         };
-        let objects = stack.into_iter().flat_map(|(_, list)| list.objects);
-        self.fill_objects(store, &objects.collect::<Vec<_>>())?;
-        Ok(Some(view))
+        self.fill_objects(store, &stack.objects().cloned().collect::<Vec<_>>())?;
+        Ok(Some(PackedView {
+            metadata: self.metadata(stack.members()),
+            contents,
+        }))
     }
 
     fn fill_objects(&self, store: &Store, objects: &[Content]) -> Result<()> {
@@ -253,12 +235,7 @@ impl Views {
     }
 }
 
-/// The UUID of that image: of a whole one half of the tree's id, as with other drivers.
+/// The UUID of that image.
 fn meta_uuid(id: &TreeId, base: Option<&TreeId>) -> [u8; 16] {
-    let Some(base) = base else {
-        return uuid_of(&id.as_bytes()[..16]);
-    };
-    let mut hasher = blake3::Hasher::new_derive_key("cairn 2026 image of a small view v1");
-    hasher.update(id.as_bytes()).update(base.as_bytes());
-    uuid_of(&hasher.finalize().as_bytes()[..16])
+    base.map_or_else(|| metadata_uuid(id), |base| small_uuid(id, base))
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use cairn_model::{Content, PackId, Piece};
+use cairn_model::{Content, ObjectId, PackId, Piece};
 use cairn_store::{Codec, Index, Slot, Store, is_checksum_cut};
 use cairn_sys::threads;
 
@@ -77,19 +77,18 @@ fn locations(index: &Index, content: &Content) -> Result<Option<Vec<Frame>>> {
 }
 
 impl Places {
-    /// Of these contents.
-    pub fn find(store: &Store, contents: &[Content]) -> Result<Self> {
+    /// Of these contents, with their objects.
+    pub fn find(store: &Store, contents: &[(ObjectId, &Content)]) -> Result<Self> {
         let index = store.index();
         let mut out = Self::default();
         let mut numbers = HashMap::new();
         // Looking blobs up takes longest, and each by itself.
-        let found = threads::map(threads::for_items(contents.len()), contents, |content| {
-            locations(&index, content)
-        })?;
-        for (content, found) in contents.iter().zip(found) {
+        let count = threads::for_items(contents.len());
+        let found = threads::map(count, contents, |(_, content)| locations(&index, content))?;
+        for ((object, content), found) in contents.iter().zip(found) {
             match out.extents_of(store, content, found, &mut numbers)? {
-                Some(extents) => drop(out.encoded.files.insert(content.object(), extents)),
-                None => out.objects.push(content.clone()),
+                Some(extents) => drop(out.encoded.files.insert(*object, extents)),
+                None => out.objects.push(Content::clone(content)),
             }
         }
         Ok(out)

@@ -5,16 +5,16 @@
 
 use std::collections::HashSet;
 
-use cairn_model::TreeId;
+use cairn_layer::Tree;
+use cairn_model::{Content, TreeId};
 use cairn_store::Store;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Named;
-use super::{List, Shape, is_whole_image};
+use super::{List, Member, is_whole_image};
 use crate::cache::Views;
 use crate::error::{Error, Result};
 use crate::small::could_hold_objects;
-use crate::source::Over;
 use crate::verify::Verify;
 
 /// Images of metadata in one view.
@@ -37,29 +37,63 @@ pub(super) struct Place {
     pub is_top: bool,
 }
 
-/// A view and all that it lies on, topmost first, and the images of contents of all.
-pub(super) type Whole = (Vec<(TreeId, List)>, Vec<Named>);
+/// A view that a small one can lie over.
+#[derive(Debug)]
+pub struct Over {
+    /// Its tree: the one that was asked for, or one below it.
+    pub base: TreeId,
+    /// Entries that the layers between may have.
+    pub entries_max: u64,
+    /// The view itself.
+    pub(super) stack: Stack,
+}
 
-/// Trees of a stack, each with the one that it lies on.
-pub(super) fn members(
-    stack: &[(TreeId, List)],
-) -> impl Iterator<Item = (&TreeId, Option<&TreeId>)> {
-    stack
-        .iter()
-        .map(|(id, list)| (id, list.place.base.as_ref()))
+/// A view and all that it lies on.
+#[derive(Debug, Default)]
+pub(super) struct Stack {
+    /// Their trees and lists, the topmost first.
+    pub(super) views: Vec<(TreeId, List)>,
+    /// Images of contents of all, each once.
+    pub(super) contents: Vec<Named>,
+}
+
+impl Stack {
+    /// Its trees, each with the one that it lies on.
+    pub(super) fn members(&self) -> impl Iterator<Item = Member<'_>> {
+        let views = self.views.iter();
+        views.map(|(id, list)| (id, list.place.base.as_ref()))
+    }
+
+    /// Contents of all that are objects.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Content> {
+        self.views.iter().flat_map(|(_, list)| &list.objects)
+    }
+
+    /// Names of files with several, see `small.rs`.
+    pub(super) fn linked(&self) -> impl Iterator<Item = &u64> {
+        self.views.iter().flat_map(|(_, list)| &list.linked)
+    }
+
+    /// The lowest view alone.
+    fn lowest(mut self) -> Self {
+        self.views.drain(..self.views.len().saturating_sub(1));
+        let needed: HashSet<TreeId> = self
+            .views
+            .iter()
+            .flat_map(|(_, list)| list.contents.clone())
+            .collect();
+        self.contents.retain(|(name, _)| needed.contains(name));
+        self
+    }
 }
 
 impl Place {
-    /// Of a view that is made over another one, or over none.
-    pub fn of(shape: Shape<'_>, below: Option<&Self>) -> Self {
-        let tree = shape.tree();
-        let base = match shape {
-            Shape::Whole(_) => None,
-            Shape::Small(small) => Some(*small.base()),
-        };
+    /// Of a view that has `tree` itself, over another one or over none.
+    pub fn of(tree: &Tree, over: Option<&Over>) -> Self {
+        let below = over.map_or(0, |over| over.stack.views.len());
         Self {
-            base,
-            depth: below.map_or(0, |below| below.depth) + 1,
+            base: over.map(|over| over.base),
+            depth: below as u32 + 1,
             entries: tree.ids().count() as u64,
             is_top: could_hold_objects(tree),
         }
@@ -89,10 +123,10 @@ impl Views {
     }
 
     /// The same, if all images are as they were written, with those of contents; but not whether their packs are there.
-    pub(super) fn whole_stack(&self, id: &TreeId) -> Option<Whole> {
-        let stack = self.stack(id)?;
+    pub(super) fn whole_stack(&self, id: &TreeId) -> Option<Stack> {
+        let views = self.stack(id)?;
         let mut contents: Vec<Named> = Vec::new();
-        for (id, list) in &stack {
+        for (id, list) in &views {
             let image = self.meta_path(id, list.place.base.as_ref());
             if !is_whole_image(&image, &list.metadata) {
                 return None;
@@ -103,7 +137,7 @@ impl Views {
                 }
             }
         }
-        Some((stack, contents))
+        Some(Stack { views, contents })
     }
 
     /// Where a new view lies over that of the tree `id`, if one can.
@@ -111,28 +145,27 @@ impl Views {
         if self.verify() == Verify::Always {
             return Ok(None);
         }
-        let Some((stack, contents)) = self.whole_stack(id) else {
+        let Some(stack) = self.whole_stack(id) else {
             return Ok(None);
         };
-        for one in &contents {
-            match self.packed_contents(store, one) {
-                Err(Error::PackGone(_)) => return Ok(None),
-                done => drop(done?),
-            }
+        match self.all_packed_contents(store, &stack.contents) {
+            Err(Error::PackGone(_)) => return Ok(None),
+            done => drop(done?),
         }
-        let (Some((_, top)), Some((lowest, whole))) = (stack.first(), stack.last()) else {
+        let Some((_, whole)) = stack.views.last() else {
             return Ok(None);
         };
-        let is_possible = whole.place.entries >= BASE_ENTRIES_MIN
-            && stack.iter().all(|(_, list)| !list.place.is_top);
-        let base = if top.place.depth < DEPTH_MAX {
-            *id
-        } else {
-            *lowest
-        };
-        Ok(is_possible.then_some(Over {
+        let entries = whole.place.entries;
+        let is_possible =
+            entries >= BASE_ENTRIES_MIN && stack.views.iter().all(|(_, list)| !list.place.is_top);
+        let is_full = stack.views.len() >= DEPTH_MAX as usize;
+        let stack = if is_full { stack.lowest() } else { stack };
+        let over = |(base, _): &(TreeId, List)| (*base, entries / SHARE_MAX);
+        let found = stack.views.first().filter(|_| is_possible).map(over);
+        Ok(found.map(|(base, entries_max)| Over {
             base,
-            entries_max: whole.place.entries / SHARE_MAX,
+            entries_max,
+            stack,
         }))
     }
 
