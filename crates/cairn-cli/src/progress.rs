@@ -57,6 +57,10 @@ impl Drop for Bar {
 }
 
 impl cairn_repo::Progress for Bar {
+    fn wants_total(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
     fn total(&self, bytes: u64) {
         self.expect(bytes);
     }

@@ -170,8 +170,9 @@ fn a_directory_with_everything_comes_back_through_every_format() {
         let again = Cairn::new();
         again.ok(&["import", out.to_str().unwrap(), "--name", "odd"]);
         if format != "tar" {
-            let id = |c: &Cairn| c.json(&["images"])[0]["id"].clone();
-            assert_eq!(id(&cairn), id(&again), "{format} keeps the image id");
+            let digest = cairn.json(&["inspect", "odd"])["digest"].clone();
+            let id = again.json(&["images"])[0]["id"].clone();
+            assert_eq!(id, digest, "{format} has the digest that is told");
         }
         let back = again.path("back");
         again.ok(&[
@@ -588,7 +589,9 @@ fn skopeo_and_umoci_take_the_exports() {
         );
         assert_eq!(
             sha256(&config),
-            cairn.json(&["images"])[0]["id"].as_str().unwrap(),
+            cairn.json(&["inspect", "shell:1"])["digest"]
+                .as_str()
+                .unwrap(),
             "{source}"
         );
     }
@@ -632,7 +635,10 @@ fn skopeo_and_umoci_take_the_exports() {
         ],
     );
     let report = cairn.json(&["import", archive2.to_str().unwrap()]);
-    assert_eq!(report[0]["id"], cairn.json(&["inspect", "shell:1"])["id"]);
+    assert_eq!(
+        report[0]["id"],
+        cairn.json(&["inspect", "shell:1"])["digest"]
+    );
 }
 
 /// An index over manifests: the platform decides, and a missing one is named with those there are.

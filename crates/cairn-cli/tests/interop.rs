@@ -265,8 +265,8 @@ fn containerd_pulls_what_cairn_pushed_and_it_is_the_same() {
         containerd.ok(&[&["images", "unmount"], &native[..], &["--rm", at]].concat());
         assert_same(compression, &theirs, &tree(&cairn, "app:1"));
         // It unpacks a layer only where its diff id is the one that the configuration states.
-        let id = cairn.json(&["inspect", "app:1"])["id"].clone();
-        let config = containerd.ok(&["content", "get", id.as_str().unwrap()]);
+        let digest = cairn.json(&["inspect", "app:1"])["digest"].clone();
+        let config = containerd.ok(&["content", "get", digest.as_str().unwrap()]);
         let config: Value = serde_json::from_str(&config).unwrap();
         assert_eq!(config["rootfs"]["diff_ids"], diff_ids(&cairn, "app:1"));
     }

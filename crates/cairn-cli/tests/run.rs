@@ -425,11 +425,11 @@ fn a_changed_container_becomes_an_image_that_runs() {
     // Out, away, and in again: the same image.
     let file = cairn.path("next.tar");
     cairn.ok(&["export", "next:1", "-o", file.to_str().unwrap()]);
-    let id = cairn.json(&["inspect", "next:1"])["id"].clone();
+    let digest = cairn.json(&["inspect", "next:1"])["digest"].clone();
     cairn.ok(&["rmi", "next:1"]);
     cairn.ok(&["gc"]);
     cairn.ok(&["import", file.to_str().unwrap()]);
-    assert_eq!(cairn.json(&["inspect", "next:1"])["id"], id);
+    assert_eq!(cairn.json(&["inspect", "next:1"])["id"], digest);
     cairn.fails(&["rmi", "shell"], 1, "cairn rm work");
     cairn.ok(&["rm", "work"]);
     cairn.ok(&["rmi", "shell"]);

@@ -3,7 +3,7 @@
 //! (OCI image specification, "Image Configuration"; Docker image specification v1.2.) The document is
 //! held as it came; only what is read is typed, so unknown fields survive an edit.
 
-use cairn_model::Digest;
+use cairn_model::{Digest, LayerName};
 use serde::Serialize;
 use serde_json::{Value, json as value};
 
@@ -48,12 +48,24 @@ impl History {
 pub struct ImageConfig {
     bytes: Vec<u8>,
     value: Value,
-    diff_ids: Vec<Digest>,
+    layers: Vec<LayerName>,
 }
 
 impl ImageConfig {
-    /// Reads a document.
+    /// Reads a document that comes from somewhere else: it names layers by their diff ids.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        let config = Self::stored(bytes)?;
+        match config.layers.iter().find(|name| name.is_own()) {
+            Some(own) => Err(Error::invalid(
+                "image configuration",
+                format!("{own} is no diff id: one is sha256: and 64 lower-case hex digits"),
+            )),
+            None => Ok(config),
+        }
+    }
+
+    /// Reads a document of the repository, which may name layers by their own ids.
+    pub fn stored(bytes: Vec<u8>) -> Result<Self> {
         let bad = |why: &str| Error::invalid("image configuration", why);
         let value: Value = json(&bytes, "image configuration")?;
         if !value.is_object() {
@@ -64,29 +76,29 @@ impl ImageConfig {
             .and_then(Value::as_array)
             .cloned()
             .unwrap_or_default();
-        let digest = |id: &Value| id.as_str().unwrap_or_default().parse::<Digest>();
-        let diff_ids = ids
+        let name = |id: &Value| id.as_str().unwrap_or_default().parse::<LayerName>();
+        let layers = ids
             .iter()
-            .map(digest)
+            .map(name)
             .collect::<Result<_, _>>()
             .map_err(|e| bad(&e.to_string()))?;
         let config = Self {
             bytes,
             value,
-            diff_ids,
+            layers,
         };
-        limits::check(&config.container_checked()?, config.diff_ids.len())
+        limits::check(&config.container_checked()?, config.layers.len())
             .map_err(|why| bad(&why))?;
         Ok(config)
     }
 
     /// A document for an image that has none: these layers, this machine's platform.
-    pub fn new(platform: &Platform, diff_ids: &[Digest], created: &str, created_by: &str) -> Self {
-        let history: Vec<Value> = diff_ids
+    pub fn new(platform: &Platform, layers: &[LayerName], created: &str, created_by: &str) -> Self {
+        let history: Vec<Value> = layers
             .iter()
             .map(|_| value!({"created": created, "created_by": created_by}))
             .collect();
-        let ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
+        let ids: Vec<String> = layers.iter().map(LayerName::to_string).collect();
         let value = value!({
             "created": created,
             "architecture": platform.architecture,
@@ -98,7 +110,7 @@ impl ImageConfig {
         Self {
             bytes: value.to_string().into_bytes(),
             value,
-            diff_ids: diff_ids.to_vec(),
+            layers: layers.to_vec(),
         }
     }
 
@@ -117,21 +129,37 @@ impl ImageConfig {
         &self.value
     }
 
-    /// Diff ids of the layers, lowest first.
-    pub fn diff_ids(&self) -> &[Digest] {
-        &self.diff_ids
+    /// Names of the layers, lowest first.
+    pub fn layers(&self) -> &[LayerName] {
+        &self.layers
     }
 
-    /// Chain ids of the layers, lowest first (OCI image specification, "Layer ChainID").
-    pub fn chain_ids(&self) -> Vec<Digest> {
-        let mut out: Vec<Digest> = Vec::with_capacity(self.diff_ids.len());
-        for diff_id in &self.diff_ids {
+    /// Diff ids of the layers, lowest first, of a document that has no other names.
+    pub fn diff_ids(&self) -> Vec<Digest> {
+        self.layers.iter().filter_map(LayerName::diff_id).collect()
+    }
+
+    /// Chain ids of the layers, lowest first (OCI image specification, "Layer ChainID"): of names that are diff ids
+    /// those that all tools have for them, of others what the same rule makes of them.
+    pub fn chain_ids(&self) -> Vec<LayerName> {
+        let mut out: Vec<LayerName> = Vec::with_capacity(self.layers.len());
+        for name in &self.layers {
             out.push(match out.last() {
-                None => *diff_id,
-                Some(below) => sha256(format!("{below} {diff_id}").as_bytes()),
+                None => *name,
+                Some(below) => LayerName::Tar(sha256(format!("{below} {name}").as_bytes())),
             });
         }
         out
+    }
+
+    /// The document with these names for its layers, one for each; everything else as it was.
+    pub fn with_names(&self, layers: &[LayerName]) -> Result<Self> {
+        let mut value = self.value.clone();
+        let names: Vec<String> = layers.iter().map(LayerName::to_string).collect();
+        if let Some(rootfs) = value["rootfs"].as_object_mut() {
+            rootfs.insert("diff_ids".to_owned(), value!(names));
+        }
+        Self::stored(value.to_string().into_bytes())
     }
 
     fn text(&self, field: &str) -> &str {
@@ -179,7 +207,7 @@ impl ImageConfig {
     /// The document with one more layer and one more line of history; everything else as it was.
     pub fn with_layer(
         &self,
-        diff_id: Digest,
+        layer: LayerName,
         history: &History,
         container: Option<&Value>,
     ) -> Result<Self> {
@@ -192,10 +220,7 @@ impl ImageConfig {
             Value::Array(items) => items.push(item),
             other => *other = value!([item]),
         };
-        push(
-            &mut value["rootfs"]["diff_ids"],
-            value!(diff_id.to_string()),
-        );
+        push(&mut value["rootfs"]["diff_ids"], value!(layer.to_string()));
         let line = serde_json::to_value(history).map_err(|e| Error::invalid("history", e))?;
         let line = line.as_object().cloned().unwrap_or_default();
         let line = line
@@ -206,18 +231,18 @@ impl ImageConfig {
         if let Some(container) = container {
             value["config"] = container.clone();
         }
-        Self::parse(value.to_string().into_bytes())
+        Self::stored(value.to_string().into_bytes())
     }
 
     /// The document of this image with the layers above its lowest `keep` replaced by one. The lines of history
     /// that made them stay, without layers, below the one that says what became of them.
-    pub fn flattened(&self, keep: usize, diff_id: Digest, history: &History) -> Result<Self> {
+    pub fn flattened(&self, keep: usize, layer: LayerName, history: &History) -> Result<Self> {
         let mut value = self.value.clone();
         let kept: Vec<String> = self
-            .diff_ids
+            .layers
             .iter()
             .take(keep)
-            .map(Digest::to_string)
+            .map(LayerName::to_string)
             .collect();
         value["rootfs"] = value!({"type": "layers", "diff_ids": kept});
         let mut left = keep;
@@ -236,7 +261,7 @@ impl ImageConfig {
                 fields.insert("empty_layer".into(), value!(true));
             }
         }
-        Self::parse(value.to_string().into_bytes())?.with_layer(diff_id, history, None)
+        Self::stored(value.to_string().into_bytes())?.with_layer(layer, history, None)
     }
 
     /// The document of this image with its layers above `old` put on those of `new`: layers and history of
@@ -244,14 +269,14 @@ impl ImageConfig {
     pub fn on_base(&self, old: &Self, new: &Self, created: &str) -> Result<Self> {
         let mut value = self.value.clone();
         value["created"] = value!(created);
-        let upper = self.diff_ids.iter().skip(old.diff_ids.len());
-        let diff_ids: Vec<String> = new
-            .diff_ids
+        let upper = self.layers.iter().skip(old.layers.len());
+        let names: Vec<String> = new
+            .layers
             .iter()
             .chain(upper)
-            .map(Digest::to_string)
+            .map(LayerName::to_string)
             .collect();
-        value["rootfs"] = value!({"type": "layers", "diff_ids": diff_ids});
+        value["rootfs"] = value!({"type": "layers", "diff_ids": names});
         let lines = |config: &Self| -> Vec<Value> {
             let lines = config.value.get("history").and_then(Value::as_array);
             lines.cloned().unwrap_or_default()
@@ -259,13 +284,15 @@ impl ImageConfig {
         let mut history = lines(new);
         history.extend(lines(self).into_iter().skip(lines(old).len()));
         value["history"] = Value::Array(history);
-        Self::parse(value.to_string().into_bytes())
+        Self::stored(value.to_string().into_bytes())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    use cairn_model::LayerId;
 
     use super::*;
 
@@ -280,7 +307,7 @@ mod tests {
         );
         let more = config
             .with_layer(
-                Digest::from_bytes([1; 32]),
+                LayerName::Tar(Digest::from_bytes([1; 32])),
                 &History {
                     created_by: "me".into(),
                     ..History::default()
@@ -297,10 +324,26 @@ mod tests {
     #[test]
     fn chain_ids_follow_the_specification() {
         let (a, b) = (sha256(b"a"), sha256(b"b"));
-        let config = ImageConfig::new(&Platform::host(), &[a, b], "", "");
+        let names = [LayerName::Tar(a), LayerName::Tar(b)];
+        let config = ImageConfig::new(&Platform::host(), &names, "", "");
+        let both = sha256(format!("{a} {b}").as_bytes());
+        assert_eq!(config.chain_ids(), [names[0], LayerName::Tar(both)]);
+    }
+
+    #[test]
+    fn own_names_stay_here_and_what_takes_their_place_changes_nothing_else() {
+        let own = LayerName::Own(LayerId::from_bytes([7; 32]));
+        let below = LayerName::Tar(sha256(b"a"));
+        let config = ImageConfig::new(&Platform::host(), &[below, own], "now", "by");
+        let again = ImageConfig::stored(config.bytes().to_vec()).unwrap();
+        assert_eq!(again.layers(), [below, own]);
+        let e = ImageConfig::parse(config.bytes().to_vec()).unwrap_err();
+        assert!(e.to_string().contains("is no diff id"), "{e}");
+        let names = [below, LayerName::Tar(sha256(b"b"))];
+        let settled = config.with_names(&names).unwrap();
         assert_eq!(
-            config.chain_ids(),
-            [a, sha256(format!("{a} {b}").as_bytes())]
+            settled,
+            ImageConfig::new(&Platform::host(), &names, "now", "by")
         );
     }
 

@@ -20,7 +20,7 @@ pub fn layer_between(
     feeder: Feeder,
     limits: Limits,
 ) -> Result<Scanned> {
-    let mut emitter = Emitter::new(store, feeder, limits)?;
+    let mut emitter = Emitter::new(store, feeder, limits);
     let mut first: HashMap<NodeId, Vec<u8>> = HashMap::new();
     for (path, id) in changes(old, new) {
         let Some(id) = id else {

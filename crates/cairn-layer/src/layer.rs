@@ -1,11 +1,11 @@
 //! A layer being made: entries whose content is on its way into the store.
 
-use cairn_model::{Content, Digest, Entry, Kind, LayerId, Meta, Piece};
+use cairn_model::{BlobId, Content, Digest, Entry, Kind, LayerId, Meta, Piece};
 use cairn_store::{Feeder, Store, StreamRef, Ticket, put_stream};
 
 use crate::error::{Error, Result};
 use crate::manifest;
-use crate::tar::FramingWriter;
+use crate::tar::{Canonical, FramingWriter};
 
 /// A stored layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,20 @@ pub(crate) enum DraftPiece {
     Hole(u64),
     /// Content that was in the store before.
     Known(Piece),
+}
+
+impl DraftPiece {
+    /// The piece, with the ids of the feeder that it was handed to.
+    pub(crate) fn settle(self, ids: &[BlobId]) -> Piece {
+        match self {
+            Self::Data(ticket, len) => Piece::Data {
+                id: ids[ticket],
+                len,
+            },
+            Self::Hole(len) => Piece::Hole { len },
+            Self::Known(piece) => piece,
+        }
+    }
 }
 
 /// What is kept of the tar of a layer beside its contents.
@@ -132,29 +146,30 @@ impl LayerWriter {
         Ok(())
     }
 
+    /// Gives a file that was pushed without pieces its content.
+    pub(crate) fn fill(&mut self, entry: usize, pieces: Vec<Piece>) {
+        self.entries[entry].1 = pieces.into_iter().map(DraftPiece::Known).collect();
+    }
+
     /// Number of entries so far.
     pub(crate) fn count(&self) -> usize {
         self.entries.len()
     }
 
     /// Waits for the content, stores the manifest and, if there is one, the framing.
-    pub(crate) fn finish_with(mut self, framing: Framing) -> Result<(Layer, Vec<Entry>)> {
+    pub(crate) fn finish_with(
+        mut self,
+        framing: impl FnOnce(&[Entry]) -> Result<Framing>,
+    ) -> Result<(Layer, Vec<Entry>)> {
         let ids = self.feeder.ids()?;
-        let settle = |piece: &DraftPiece| match *piece {
-            DraftPiece::Data(ticket, len) => Piece::Data {
-                id: ids[ticket],
-                len,
-            },
-            DraftPiece::Hole(len) => Piece::Hole { len },
-            DraftPiece::Known(piece) => piece,
-        };
         let mut entries = Vec::with_capacity(self.entries.len());
         for (mut entry, pieces) in self.entries {
             if let Kind::File(content) = &mut entry.kind {
-                content.pieces = pieces.iter().map(settle).collect();
+                content.pieces = pieces.iter().map(|piece| piece.settle(&ids)).collect();
             }
             entries.push(entry);
         }
+        let framing = framing(&entries)?;
         let bytes = manifest::encode(&entries);
         let id = LayerId::from_bytes(*blake3::hash(&bytes).as_bytes());
         let manifest = put_stream(&mut self.feeder, &bytes)?;
@@ -180,7 +195,25 @@ impl LayerWriter {
 
     /// Waits for the content and stores the manifest of a layer that did not come as a tar.
     pub fn finish(self) -> Result<(Layer, Vec<Entry>)> {
-        self.finish_with(Framing::None)
+        self.finish_with(|_| Ok(Framing::None))
+    }
+
+    /// The same, with the framing and the length of the canonical tar that it will have.
+    pub(crate) fn finish_canonical(self) -> Result<(Layer, Vec<Entry>)> {
+        let mut tar_bytes = 0;
+        let (layer, entries) = self.finish_with(|entries| {
+            let shape = Canonical::of(entries)?;
+            tar_bytes = shape.bytes;
+            Ok(match shape.has_maps {
+                true => Framing::Canonical,
+                false => Framing::None,
+            })
+        })?;
+        let layer = Layer {
+            tar_bytes: Some(tar_bytes),
+            ..layer
+        };
+        Ok((layer, entries))
     }
 }
 

@@ -24,7 +24,8 @@ pub use between::layer_between;
 pub use content::{ContentReader, read_content};
 pub use dir::{
     CommitReport, Fingerprint, OverlayAttributes, Owners, Scanned, Survey, Upper, checkout,
-    checkout_for_overlay, commit_copy, commit_upper, directory_meta, scan, survey, write_pieces,
+    checkout_for_overlay, commit_copy, commit_upper, directory_meta, root_of, scan, survey,
+    write_pieces,
 };
 pub use error::{Error, Result};
 pub use layer::{Layer, LayerWriter, Limits};

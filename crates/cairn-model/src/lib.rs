@@ -17,6 +17,7 @@ mod class;
 pub mod clock;
 mod entry;
 mod id;
+mod layer_name;
 mod mapped;
 mod moment;
 mod name;
@@ -34,6 +35,7 @@ pub use id::{
     BlobId, ContainerId, Digest, HeadId, IdError, LayerId, LeaseId, ObjectId, PackId, SegmentId,
     TreeId,
 };
+pub use layer_name::LayerName;
 pub use mapped::MappedIds;
 pub use moment::{Moment, NotAMoment};
 pub use name::{NameError, SnapshotKey};

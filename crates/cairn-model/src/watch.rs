@@ -34,6 +34,10 @@ pub enum TransferState {
 
 /// What is told while long work goes on.
 pub trait Progress: Send + Sync {
+    /// True where somebody looks at how many bytes will be read, so that they are worth counting.
+    fn wants_total(&self) -> bool {
+        true
+    }
     /// Bytes that will be read, as far as known.
     fn total(&self, _bytes: u64) {}
     /// Bytes read.
@@ -116,6 +120,12 @@ impl Watch {
             true => Err(Cancelled),
             false => Ok(()),
         }
+    }
+
+    /// True where somebody looks at the bytes that will be read.
+    pub fn wants_total(&self) -> bool {
+        let progress = self.0.progress.get();
+        progress.is_some_and(|progress| progress.wants_total())
     }
 
     /// More bytes will be read.

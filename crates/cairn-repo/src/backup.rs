@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use cairn_model::PackId;
 use cairn_snapshot::{Kind, graph};
-use cairn_store::{AllRows, Disk, Layout, NewStore, Store, gc, kinds, layout};
+use cairn_store::{AllRows, DELTAS, Disk, Layout, NewStore, OWN_NAMES, Store, gc, kinds, layout};
 use serde::Serialize;
 
 use crate::check::without_dangling;
@@ -74,8 +74,10 @@ impl Repo {
         }
         // No collection or repair takes a pack away meanwhile, here or there.
         let _here = self.only_collector()?;
-        if self.store.may_have_deltas()? {
-            target.store.require_deltas()?;
+        for feature in [DELTAS, OWN_NAMES] {
+            if self.store.requires(feature)? {
+                target.store.require(feature)?;
+            }
         }
         let _there = target.only_collector()?;
         let mut report = Backup::default();

@@ -1,4 +1,5 @@
-//! Which image a manifest or index of a registry leads to, so that a pinned digest finds what was pulled by it.
+//! Which image a manifest or index of a registry leads to, so that a pinned digest finds what was pulled by it; and which
+//! image that was made here has a digest by which others know it.
 //!
 //! A row can be lost; the registry is asked again then.
 
@@ -34,6 +35,19 @@ pub(crate) fn image(rows: &dyn Rows, digest: &Digest) -> Result<Option<ImageRow>
         Some(OriginV1(id)) => rows::image(rows, &Digest::from_bytes(id)),
         None => Ok(None),
     }
+}
+
+/// The images that digests lead to which begin with these hex digits, each once.
+pub(crate) fn by_prefix(rows: &dyn Rows, hex: &str) -> Result<Vec<ImageRow>> {
+    let mut found: Vec<ImageRow> = Vec::new();
+    for (key, OriginV1(id)) in ORIGINS.scan(rows, [])? {
+        let digest = <[u8; 32]>::try_from(key).map(Digest::from_bytes);
+        let begins = digest.is_ok_and(|digest| digest.hex().starts_with(hex));
+        if begins && found.iter().all(|row| *row.id.as_bytes() != id) {
+            found.extend(rows::image(rows, &Digest::from_bytes(id))?);
+        }
+    }
+    Ok(found)
 }
 
 /// Forgets what leads to an image that goes.

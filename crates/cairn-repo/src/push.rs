@@ -119,7 +119,7 @@ impl Images<'_> {
                 "{location} names a digest; an image is pushed to a tag"
             )));
         };
-        let image = self.find(reference)?;
+        let image = self.settled(self.find(reference)?)?;
         let layers = once_each(&image.layers);
         let beside = self.repo.beside(&image)?;
         let mut known = self.known(&layers, options)?;

@@ -1,9 +1,9 @@
 //! Rows of layers, images and tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cairn_layer::Layer;
-use cairn_model::{Digest, ImageRef, LayerId, SnapshotKey};
+use cairn_model::{Digest, ImageRef, LayerId, LayerName, SnapshotKey};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
 use cairn_store::{Rows, StreamRef, Table, Txn};
@@ -52,6 +52,13 @@ impl Stored for DiffV1 {
 }
 
 #[derive(Serialize, Deserialize)]
+struct OwnDiffV1([u8; 32]);
+
+impl Stored for OwnDiffV1 {
+    const KIND: kinds::Kind = kinds::OWN_DIFF;
+}
+
+#[derive(Serialize, Deserialize)]
 struct ImageV1 {
     config: StreamV1,
     top: Option<String>,
@@ -71,6 +78,8 @@ impl Stored for TagV1 {
 
 const LAYERS: Table<LayerV1> = Table::new();
 const DIFFS: Table<DiffV1> = Table::new();
+/// By layer id: the diff id of the layer whose tar is the canonical one, where documents name it by its id.
+const OWN_DIFFS: Table<OwnDiffV1> = Table::new();
 const IMAGES: Table<ImageV1> = Table::new();
 const TAGS: Table<TagV1> = Table::new();
 
@@ -91,8 +100,25 @@ fn corrupt(what: &'static str) -> cairn_store::Error {
     cairn_store::Error::corrupt(what, "its key or a name in it does not parse")
 }
 
-/// Writes a layer's row, and its diff id's if known.
+/// Writes a layer's row, and its diff id's if known. A layer whose tar nobody wanted yet has a row without a diff id
+/// until somebody does.
 pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
+    if let Some(twin) = twin(txn, layer)? {
+        match (twin.diff_id, layer.diff_id) {
+            (Some(known), None) => {
+                return Ok(OWN_DIFFS.put(
+                    txn,
+                    layer.id.as_bytes(),
+                    &OwnDiffV1(*known.as_bytes()),
+                )?);
+            }
+            (None, Some(new)) => {
+                LAYERS.delete(txn, layer_key(&twin));
+                OWN_DIFFS.put(txn, layer.id.as_bytes(), &OwnDiffV1(*new.as_bytes()))?;
+            }
+            _ => {}
+        }
+    }
     let row = LayerV1 {
         manifest: layer.manifest.into(),
         framing: layer.framing.map(Into::into),
@@ -108,6 +134,18 @@ pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
         DIFFS.put(txn, diff_id.as_bytes(), &DiffV1(*layer.id.as_bytes()))?;
     }
     Ok(())
+}
+
+/// The row of a layer with the same tar, whether or not both know its digest.
+pub fn twin(rows: &dyn Rows, layer: &Layer) -> Result<Option<Layer>> {
+    // A tar is what entries and framing make of it.
+    for (key, row) in LAYERS.scan(rows, layer.id.as_bytes())? {
+        let other = to_layer(&key, row)?;
+        if other.framing == layer.framing {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 fn layer_key(layer: &Layer) -> Vec<u8> {
@@ -134,12 +172,15 @@ fn to_layer(key: &[u8], row: LayerV1) -> Result<Layer> {
     })
 }
 
+fn first(rows: &dyn Rows, id: &LayerId) -> Result<Option<Layer>> {
+    let found = LAYERS.scan(rows, id.as_bytes())?.into_iter().next();
+    found.map(|(key, row)| to_layer(&key, row)).transpose()
+}
+
 /// The first row of a layer.
 pub fn layer(rows: &dyn Rows, id: &LayerId) -> Result<Layer> {
-    let found = LAYERS.scan(rows, id.as_bytes())?.into_iter().next();
-    let (key, row) =
-        found.ok_or_else(|| cairn_store::Error::corrupt(format!("layer {id}"), "it has no row"))?;
-    to_layer(&key, row)
+    let gone = || cairn_store::Error::corrupt(format!("layer {id}"), "it has no row");
+    Ok(first(rows, id)?.ok_or_else(gone)?)
 }
 
 /// The layer whose tar has this diff id.
@@ -150,6 +191,45 @@ pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>>
     let key = [&id[..], diff_id.as_bytes()].concat();
     let row = LAYERS.get(rows, &key)?;
     row.map(|row| to_layer(&key, row)).transpose()
+}
+
+/// The layer with the canonical tar of these entries, where its digest is known.
+pub fn own_diff(rows: &dyn Rows, id: &LayerId) -> Result<Option<Layer>> {
+    match OWN_DIFFS.get(rows, id.as_bytes())? {
+        Some(OwnDiffV1(diff_id)) => layer_of_diff(rows, &Digest::from_bytes(diff_id)),
+        None => Ok(None),
+    }
+}
+
+/// The layer that documents call so.
+pub fn layer_of_name(rows: &dyn Rows, name: &LayerName) -> Result<Option<Layer>> {
+    match name {
+        LayerName::Tar(diff_id) => layer_of_diff(rows, diff_id),
+        LayerName::Own(id) => match own_diff(rows, id)? {
+            // Of one whose digest nobody asked for the row without comes first. Whichever it is, its entries are the same.
+            None => first(rows, id),
+            found => Ok(found),
+        },
+    }
+}
+
+/// All layers, by the names that documents have for them.
+pub fn named_layers(rows: &dyn Rows) -> Result<HashMap<LayerName, Layer>> {
+    let mut named = HashMap::new();
+    for layer in layers(rows)? {
+        named.entry(LayerName::Own(layer.id)).or_insert(layer);
+        if let Some(diff_id) = layer.diff_id {
+            named.insert(LayerName::Tar(diff_id), layer);
+        }
+    }
+    for (key, OwnDiffV1(diff_id)) in OWN_DIFFS.scan(rows, [])? {
+        let id = key.try_into().map_err(|_| corrupt("own diff id row"))?;
+        let tar = LayerName::Tar(Digest::from_bytes(diff_id));
+        if let Some(layer) = named.get(&tar).copied() {
+            named.insert(LayerName::Own(LayerId::from_bytes(id)), layer);
+        }
+    }
+    Ok(named)
 }
 
 /// All layers.
@@ -164,6 +244,7 @@ pub fn layers(rows: &dyn Rows) -> Result<Vec<Layer>> {
 /// Removes a layer's row.
 pub fn delete_layer(txn: &mut Txn<'_>, layer: &Layer) {
     LAYERS.delete(txn, layer_key(layer));
+    OWN_DIFFS.delete(txn, layer.id.as_bytes());
     if let Some(diff_id) = layer.diff_id {
         DIFFS.delete(txn, diff_id.as_bytes());
     }

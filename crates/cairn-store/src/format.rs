@@ -29,8 +29,11 @@ pub const FRAMES: &str = "frames";
 /// Blobs may be stored as differences from others, see [`crate::Codec::Delta`].
 pub const DELTAS: &str = "deltas";
 
+/// Documents of images may name layers by their own ids, see [`cairn_model::LayerName`].
+pub const OWN_NAMES: &str = "own-names";
+
 /// Features that this program knows.
-pub const FEATURES: [&str; 3] = [BASE, FRAMES, DELTAS];
+pub const FEATURES: [&str; 4] = [BASE, FRAMES, DELTAS, OWN_NAMES];
 
 /// What is known of a repository's format.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

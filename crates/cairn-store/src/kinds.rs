@@ -67,6 +67,8 @@ kinds! {
     KEEP = 25, Some(b'h'), "keep row";
     /// Blobs of registries that a layer is.
     FORM = 26, Some(b'b'), "form row";
+    /// The diff id of a layer that was named by its entries before.
+    OWN_DIFF = 27, Some(b'e'), "own diff id row";
     /// The image that a manifest of a registry leads to.
     ORIGIN = 29, Some(b'o'), "origin row";
     /// A container.

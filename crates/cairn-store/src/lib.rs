@@ -53,6 +53,7 @@ pub use base::Base;
 pub use chunk::{CHUNK_BYTES_AVG, CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, cut_all};
 pub use disk::{Disk, DiskFile, Op, Probe};
 pub use error::{Error, IoContext, Result};
+pub use format::{DELTAS, OWN_NAMES};
 pub use index::{Index, Location, Segment};
 pub use ingest::{Feeder, Ingest, IngestStats, Prepared, Rehearsal, Rehearsed, Ticket};
 pub use layout::Layout;

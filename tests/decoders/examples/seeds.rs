@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cairn_image::{ImageConfig, Platform};
 use cairn_layer::{Limits, import_tar};
-use cairn_model::Digest;
+use cairn_model::{Digest, LayerName};
 use cairn_store::{Disk, Error, Store};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -104,7 +104,12 @@ fn main() -> Result<()> {
     }
     keep("journal", "seed", &std::fs::read(root.join("journal"))?)?;
     let digest = Digest::from_bytes([7; 32]);
-    let config = ImageConfig::new(&Platform::host(), &[digest], "2026-01-01T00:00:00Z", "seed");
+    let config = ImageConfig::new(
+        &Platform::host(),
+        &[LayerName::Tar(digest)],
+        "2026-01-01T00:00:00Z",
+        "seed",
+    );
     keep("image_document", "seed", config.bytes())?;
     let full = br#"{"architecture":"arm64","variant":"v8","os":"linux","config":{"User":"1:2","Env":["A=b"],"Entrypoint":["/x"],"Cmd":["y"],"WorkingDir":"/w","Volumes":{"/v":{}},"ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"},"StopSignal":"SIGINT","Healthcheck":{"Test":["NONE"]}},"rootfs":{"type":"layers","diff_ids":[]},"history":[{"created":"2026-01-01T00:00:00Z","created_by":"x","empty_layer":true}],"unknown":[1,null]}"#;
     keep("image_document", "full", full)?;

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 
 use cairn_image::ImageConfig;
 use cairn_layer::{Limits, Tree, decode_manifest, import_tar};
-use cairn_model::{Kind, Piece};
+use cairn_model::{Kind, LayerName, Piece};
 
 use crate::store::place;
 
@@ -49,11 +49,14 @@ pub fn manifest(bytes: &[u8]) {
 /// An image document: where it is taken, it comes out as it came in, and every question to it has an
 /// answer.
 pub fn image_document(bytes: &[u8]) {
-    let Ok(config) = ImageConfig::parse(bytes.to_vec()) else {
+    let Ok(config) = ImageConfig::stored(bytes.to_vec()) else {
+        assert!(ImageConfig::parse(bytes.to_vec()).is_err());
         return;
     };
     assert_eq!(config.bytes(), bytes);
-    assert_eq!(config.chain_ids().len(), config.diff_ids().len());
+    assert_eq!(config.chain_ids().len(), config.layers().len());
+    let is_foreign = !config.layers().iter().any(LayerName::is_own);
+    assert_eq!(ImageConfig::parse(bytes.to_vec()).is_ok(), is_foreign);
     let _ = (
         config.platform(),
         config.created(),

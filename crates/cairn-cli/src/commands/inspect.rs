@@ -51,13 +51,17 @@ pub fn document(env: &Env, name: &str, digest: &Digest) -> Result<()> {
 }
 
 fn image(image: &cairn_repo::Image, show_env: bool) -> Result<Value> {
-    let mut config = image.config.value().clone();
+    // With the diff ids, once somebody has asked for them.
+    let outside = image.outside()?;
+    let digest = outside.as_ref().map(|config| config.digest().to_string());
+    let mut config = outside.as_ref().unwrap_or(&image.config).value().clone();
     if !show_env {
         redact(&mut config);
     }
     let mut value = serde_json::to_value(ImageLine::from(image))?;
     value["top_snapshot"] = json!(image.row.top.as_ref().map(ToString::to_string));
     let layers: Vec<LayerLine> = image.layers.iter().map(LayerLine::from).collect();
+    value["digest"] = json!(digest);
     value["layers"] = serde_json::to_value(layers)?;
     value["config"] = config;
     Ok(value)

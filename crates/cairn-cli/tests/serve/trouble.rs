@@ -358,6 +358,9 @@ fn a_layer_that_is_here_already_is_not_unpacked_again() {
     }
     cairn.import_dir(&one, "one:1");
     cairn.import_dir(&two, "two:1");
+    // Of what was made here the diff ids are known once somebody asked for them.
+    let out = cairn.path("out.tar");
+    cairn.ok(&["export", "one:1", "two:1", "-o", out.to_str().unwrap()]);
     let diff_id = |image: &str| {
         let found = cairn.json(&["inspect", image]);
         found["config"]["rootfs"]["diff_ids"][0]

@@ -36,7 +36,7 @@ pub fn commit_copy(
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut commit = Commit {
-        emitter: Emitter::new(store, feeder, limits)?,
+        emitter: Emitter::new(store, feeder, limits),
         parent,
         ignore,
         owners: Owners::of_this_process(),

@@ -50,7 +50,7 @@ pub fn commit_upper(
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut commit = Commit {
-        emitter: Emitter::new(store, feeder, limits)?,
+        emitter: Emitter::new(store, feeder, limits),
         parent,
         upper,
         moved: HashMap::new(),

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, fstatfs, openat};
+use rustix::io::Errno;
 
 use super::inode;
 use cairn_model::clock;
@@ -48,39 +49,33 @@ pub fn survey(root: &Path) -> Result<Survey> {
     survey_before(root, settled, &TRUSTED)
 }
 
+/// The device and inode of a directory, by which its [`Fingerprint`] goes.
+pub fn root_of(root: &Path) -> Result<(u64, u64)> {
+    let stat = rustix::fs::stat(root)
+        .map_err(|e| Error::file("stat", root.as_os_str().as_encoded_bytes(), e))?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
 /// As [`survey`]; what changed at `settled` or later, in seconds since 1970, is not at rest.
 fn survey_before(root: &Path, settled: i64, trusted: &[i64]) -> Result<Survey> {
     let fail = |what, e| Error::file(what, root.as_os_str().as_encoded_bytes(), e);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(rustix::fs::CWD, root, flags, Mode::empty()).map_err(|e| fail("open", e))?;
-    let kind = fstatfs(&dir).map_err(|e| fail("stat", e))?.f_type as i64;
     let stat = fstat(&dir).map_err(|e| fail("stat", e))?;
     let mut walk = Walk {
-        device: stat.st_dev,
-        settled,
-        hasher: blake3::Hasher::new(),
+        look: Look::before(&dir, &stat, settled, trusted).map_err(|e| fail("stat", e))?,
         bytes: 0,
-        at_rest: trusted.contains(&kind),
     };
-    walk.entry(b"", &stat);
     walk.directory(&dir, b"")?;
-    let fingerprint = Fingerprint {
-        root: (stat.st_dev, stat.st_ino),
-        state: *walk.hasher.finalize().as_bytes(),
-    };
     Ok(Survey {
         bytes: walk.bytes,
-        fingerprint: walk.at_rest.then_some(fingerprint),
+        fingerprint: walk.look.fingerprint(),
     })
 }
 
 struct Walk {
-    device: u64,
-    settled: i64,
-    hasher: blake3::Hasher,
+    look: Look,
     bytes: u64,
-    /// Nothing changed lately, and nothing would be left out of a layer.
-    at_rest: bool,
 }
 
 impl Walk {
@@ -88,25 +83,51 @@ impl Walk {
         for name in inode::names(dir, path)? {
             let path = join(path, &name);
             let stat = inode::stat(dir, &name, &path)?;
-            self.entry(&name, &stat);
+            self.look.entry(&name, &stat);
             match inode::file_type(&stat) {
-                FileType::Directory if stat.st_dev == self.device => {
+                FileType::Directory if stat.st_dev == self.look.root.0 => {
                     self.directory(&inode::open(dir, &name, &path)?, &path)?;
-                    // The end of a directory, so that no two trees come to the same bytes.
-                    self.hasher.update(&[0; 4]);
+                    self.look.end();
                 }
                 FileType::RegularFile => self.bytes += stat.st_size as u64,
-                FileType::Socket => self.at_rest = false,
                 _ => {}
             }
         }
         Ok(())
     }
+}
 
-    fn entry(&mut self, name: &[u8], stat: &Stat) {
-        self.hasher.update(&(name.len() as u32 + 1).to_le_bytes());
-        self.hasher.update(name);
-        for word in [
+/// A fingerprint in the making, by whoever walks over a directory: names in their order, what is in a directory after it.
+pub struct Look {
+    root: (u64, u64),
+    settled: i64,
+    hasher: blake3::Hasher,
+    /// Nothing changed lately, and nothing would be left out of a layer.
+    at_rest: bool,
+}
+
+impl Look {
+    /// At this directory, which is open.
+    pub fn at(root: &OwnedFd, stat: &Stat) -> Result<Self, Errno> {
+        let settled = clock::timestamp().secs - SETTLED_SECS;
+        Self::before(root, stat, settled, &TRUSTED)
+    }
+
+    fn before(root: &OwnedFd, stat: &Stat, settled: i64, trusted: &[i64]) -> Result<Self, Errno> {
+        let kind = fstatfs(root)?.f_type as i64;
+        let mut look = Self {
+            root: (stat.st_dev, stat.st_ino),
+            settled,
+            hasher: blake3::Hasher::new(),
+            at_rest: trusted.contains(&kind),
+        };
+        look.entry(b"", stat);
+        Ok(look)
+    }
+
+    /// What is there under a name.
+    pub fn entry(&mut self, name: &[u8], stat: &Stat) {
+        let words = [
             stat.st_ino,
             u64::from(stat.st_mode),
             u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid),
@@ -117,10 +138,28 @@ impl Walk {
             stat.st_mtime_nsec,
             stat.st_ctime as u64,
             stat.st_ctime_nsec,
-        ] {
-            self.hasher.update(&word.to_le_bytes());
-        }
-        self.at_rest &= stat.st_dev == self.device && stat.st_ctime < self.settled;
+        ];
+        self.hasher.update(&(name.len() as u32 + 1).to_le_bytes());
+        self.hasher.update(name);
+        self.hasher
+            .update(words.map(u64::to_le_bytes).as_flattened());
+        self.at_rest &= stat.st_dev == self.root.0
+            && stat.st_ctime < self.settled
+            && inode::file_type(stat) != FileType::Socket;
+    }
+
+    /// The end of a directory, so that no two trees come to the same bytes.
+    pub fn end(&mut self) {
+        self.hasher.update(&[0; 4]);
+    }
+
+    /// Once all was looked at; `None` where it cannot be trusted to change with the content.
+    pub fn fingerprint(self) -> Option<Fingerprint> {
+        let fingerprint = Fingerprint {
+            root: self.root,
+            state: *self.hasher.finalize().as_bytes(),
+        };
+        self.at_rest.then_some(fingerprint)
     }
 }
 

@@ -1,12 +1,18 @@
 //! Reads one file of a directory that is open.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use cairn_model::{Meta, Timestamp};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat, fstat, openat, seek, statat,
+};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+
+/// Bytes of a directory that are asked for at once.
+const LIST_BYTES: usize = 16 * 1024;
 
 /// Type of a file, as `stat` has it.
 pub fn file_type(stat: &Stat) -> FileType {
@@ -15,21 +21,46 @@ pub fn file_type(stat: &Stat) -> FileType {
 
 /// Names in a directory, sorted, without `.` and `..`.
 pub fn names(dir: &OwnedFd, path: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let names = typed_names(dir, path)?.into_iter();
+    Ok(names.map(|(name, _)| name).collect())
+}
+
+/// The same, with the type that the directory has noted; not every file system does.
+pub fn typed_names(dir: &OwnedFd, path: &[u8]) -> Result<Vec<(Vec<u8>, FileType)>> {
     let fail = |e: Errno| Error::file("list", path, e);
+    let mut buffer = [MaybeUninit::uninit(); LIST_BYTES];
     let mut names = Vec::new();
-    for entry in Dir::read_from(dir).map_err(fail)? {
-        let name = entry.map_err(fail)?.file_name().to_bytes().to_vec();
+    seek(dir, SeekFrom::Start(0)).map_err(fail)?;
+    let mut entries = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            names.push(name);
+            names.push((name.to_vec(), entry.file_type()));
         }
     }
-    names.sort_unstable();
+    names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(names)
 }
 
 /// `stat` of a name, following nothing.
 pub fn stat(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Stat> {
     statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| Error::file("stat", path, e))
+}
+
+/// A regular file that is open, and its `stat`.
+pub struct Regular {
+    pub file: OwnedFd,
+    pub stat: Stat,
+}
+
+impl Regular {
+    /// What is under a name now, if it still is a regular file.
+    pub fn open(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Option<Self>> {
+        let file = open(dir, name, path)?;
+        let stat = fstat(&file).map_err(|e| Error::file("stat", path, e))?;
+        Ok((file_type(&stat) == FileType::RegularFile).then_some(Self { file, stat }))
+    }
 }
 
 /// Opens a file or directory to read it, never through a symbolic link and never blocking on a pipe.

@@ -4,6 +4,7 @@ mod bounds;
 mod checkout;
 mod commit_copy;
 mod commit_upper;
+mod contents;
 mod emit;
 mod fingerprint;
 mod inode;
@@ -14,7 +15,7 @@ mod owners;
 mod read_ahead;
 mod scan;
 
-use cairn_model::{Digest, Entry};
+use cairn_model::Entry;
 
 use crate::layer::Layer;
 
@@ -22,7 +23,7 @@ pub use checkout::{checkout, checkout_for_overlay, write_pieces};
 pub use commit_copy::commit_copy;
 pub use commit_upper::{Upper, commit_upper};
 pub(crate) use emit::Emitter;
-pub use fingerprint::{Fingerprint, Survey, survey};
+pub use fingerprint::{Fingerprint, Survey, root_of, survey};
 pub use inode::directory_meta;
 pub use overlay_xattr::OverlayAttributes;
 pub use owners::Owners;
@@ -35,8 +36,6 @@ pub struct Scanned {
     pub layer: Layer,
     /// Its entries.
     pub entries: Vec<Entry>,
-    /// SHA-256 of its canonical tar.
-    pub diff_id: Digest,
     /// What was left out.
     pub report: CommitReport,
 }

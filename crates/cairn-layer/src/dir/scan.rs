@@ -8,29 +8,33 @@ use cairn_store::{Feeder, Store};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, major, minor, openat, readlinkat};
 
 use super::emit::Emitter;
+use super::fingerprint::Look;
+use super::inode::Regular;
 use super::read_ahead::ReadAhead;
-use super::{Scanned, inode};
+use super::{Fingerprint, Scanned, inode};
 use crate::error::{Error, Result};
 use crate::layer::Limits;
 use crate::path::join;
 
 /// Reads everything below `root` on its own file system. What is mounted inside is taken as an empty
-/// directory; sockets are left out; both are reported. `progress` is told of bytes read.
+/// directory; sockets are left out; both are reported. `progress` is told of bytes read. Of a directory at rest its state
+/// is returned, too, each file as it was before it was read.
 pub fn scan(
     store: &Store,
     root: &Path,
     feeder: Feeder,
     limits: Limits,
     progress: &dyn Fn(u64),
-) -> Result<Scanned> {
+) -> Result<(Scanned, Option<Fingerprint>)> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let name = || root.as_os_str().as_encoded_bytes();
     let dir = openat(rustix::fs::CWD, root, flags, Mode::empty())
         .map_err(|e| Error::file("open", name(), e))?;
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut walk = Walk {
-        emitter: Emitter::new(store, feeder, limits)?,
+        emitter: Emitter::new(store, feeder, limits),
         device: stat.st_dev,
+        look: Look::at(&dir, &stat).map_err(|e| Error::file("stat", name(), e))?,
     };
     let ahead = ReadAhead::start(root);
     let read = |bytes| {
@@ -39,12 +43,14 @@ pub fn scan(
     };
     walk.emitter.progress = &read;
     walk.directory(dir, b"", &stat)?;
-    walk.emitter.finish()
+    let Walk { emitter, look, .. } = walk;
+    Ok((emitter.finish()?, look.fingerprint()))
 }
 
 struct Walk<'a> {
     emitter: Emitter<'a>,
     device: u64,
+    look: Look,
 }
 
 impl Walk<'_> {
@@ -56,18 +62,36 @@ impl Walk<'_> {
             self.emitter.report.mounts.push(path.to_vec());
             return Ok(());
         }
-        for name in inode::names(&dir, path)? {
-            self.child(&dir, &name, &join(path, &name))?;
+        for (name, kind) in inode::typed_names(&dir, path)? {
+            self.child(&dir, &name, &join(path, &name), kind)?;
         }
         Ok(())
     }
 
-    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<()> {
+    fn child(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8], kind: FileType) -> Result<()> {
         refuse_marker(name, path)?;
+        // Most are files: one that is open is looked at without finding it once more.
+        if kind == FileType::RegularFile
+            && let Some(regular) = Regular::open(dir, name, path)?
+        {
+            self.look.entry(name, &regular.stat);
+            return match self.emitter.link_target(&regular.stat, path) {
+                Some(target) => {
+                    let meta = inode::meta(&regular.stat);
+                    self.emitter.known(path, meta, Kind::Hardlink(target))
+                }
+                None => emit_file(&mut self.emitter, regular, path, Ok),
+            };
+        }
         let stat = inode::stat(dir, name, path)?;
+        self.look.entry(name, &stat);
         match inode::file_type(&stat) {
             FileType::Directory => {
-                return self.directory(inode::open(dir, name, path)?, path, &stat);
+                self.directory(inode::open(dir, name, path)?, path, &stat)?;
+                if stat.st_dev == self.device {
+                    self.look.end();
+                }
+                return Ok(());
             }
             FileType::Socket => {
                 self.emitter.report.dropped.push(path.to_vec());
@@ -95,6 +119,19 @@ pub fn refuse_marker(name: &[u8], path: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Emits a file; `finish` may change or refuse its metadata.
+fn emit_file(
+    emitter: &mut Emitter<'_>,
+    regular: Regular,
+    path: &[u8],
+    finish: impl FnOnce(Meta) -> Result<Meta>,
+) -> Result<()> {
+    let Regular { file, stat } = regular;
+    let mut meta = inode::meta(&stat);
+    meta.xattrs = inode::xattrs_of(&file, path)?;
+    emitter.file(path, finish(meta)?, file, &stat)
+}
+
 /// Emits anything but a directory; `finish` may change or refuse its metadata.
 pub fn emit_leaf(
     emitter: &mut Emitter<'_>,
@@ -108,11 +145,9 @@ pub fn emit_leaf(
     let (major, minor) = (major(stat.st_rdev), minor(stat.st_rdev));
     let kind = match inode::file_type(stat) {
         FileType::RegularFile => {
-            let file = inode::open(dir, name, path)?;
-            meta.xattrs = inode::xattrs_of(&file, path)?;
-            let meta = finish(meta)?;
-            let now = fstat(&file).map_err(|e| Error::file("stat", path, e))?;
-            return emitter.file(path, meta, file, &now);
+            let changed = || Error::entry(path, "it was replaced while it was read; try again");
+            let regular = Regular::open(dir, name, path)?.ok_or_else(changed)?;
+            return emit_file(emitter, regular, path, finish);
         }
         FileType::Symlink => {
             let target =

@@ -5,7 +5,9 @@
 //! ours, because every byte that is not file content must be kept as framing. Nothing is ever unpacked
 //! from a tar.
 
+mod canonical;
 mod framing;
+mod hash;
 mod header;
 mod holes;
 mod index;
@@ -20,6 +22,7 @@ mod tree;
 mod write;
 mod xattr;
 
+pub(crate) use canonical::{Canonical, CanonicalTar};
 pub(crate) use framing::{FramingWriter, StepV1, decode as decode_framing};
 pub use index::{Indexed, IndexedKind, index_tar};
 pub use members::is_header as is_tar_header;
@@ -27,7 +30,6 @@ pub use read::{TarImport, import_tar};
 pub(crate) use sparse::Map as SparseMap;
 pub use stream::{TarWriter, read_stream};
 pub use tree::write_tree;
-pub(crate) use write::CanonicalTar;
 pub use write::export_layer;
 
 /// Tar counts in blocks of this many bytes.

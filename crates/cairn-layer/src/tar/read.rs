@@ -52,7 +52,7 @@ pub fn import_tar(input: &mut dyn Read, feeder: Feeder, limits: Limits) -> Resul
     } = import;
     let tar_bytes = source.at;
     let diff_id = source.digest();
-    let (mut layer, entries) = writer.finish_with(Framing::Read(framing))?;
+    let (mut layer, entries) = writer.finish_with(|_| Ok(Framing::Read(framing)))?;
     layer.diff_id = Some(diff_id);
     layer.tar_bytes = Some(tar_bytes);
     Ok(TarImport {

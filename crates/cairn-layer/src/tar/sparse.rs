@@ -178,6 +178,9 @@ impl Map {
 
     /// The map of stored content.
     pub fn of_content(content: &Content) -> Option<Self> {
+        if content.data_bytes() == content.size {
+            return None;
+        }
         Self::of(content.pieces.iter().map(|piece| match piece {
             Piece::Data { len, .. } => (false, u64::from(*len)),
             Piece::Hole { len } => (true, *len),

@@ -1,6 +1,6 @@
 //! Rows that name each other: what a damaged journal took with it leaves the others pointing at nothing.
 
-use cairn_model::{Digest, ImageRef, SnapshotKey};
+use cairn_model::{Digest, ImageRef, LayerId, SnapshotKey};
 use cairn_snapshot::graph;
 use cairn_store::{AllRows, codec, kinds};
 
@@ -92,6 +92,11 @@ fn leads_somewhere(all: &AllRows, kind: kinds::Kind, rest: &[u8]) -> Sound {
         kinds::DIFF => {
             let layer = |id| matches!(rows::layer_of_diff(all, &id), Ok(Some(_)));
             sound(digest().is_ok_and(layer), || None)
+        }
+        kinds::OWN_DIFF => {
+            let layer = |id| matches!(rows::own_diff(all, &id), Ok(Some(_)));
+            let id = <[u8; 32]>::try_from(rest).map(LayerId::from_bytes);
+            sound(id.is_ok_and(layer), || None)
         }
         kinds::SNAPSHOT => snapshot(all, &text()),
         kinds::IMAGE => {

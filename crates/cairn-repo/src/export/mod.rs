@@ -44,6 +44,12 @@ impl Images<'_> {
         compression: Compression,
     ) -> Result<()> {
         let _span = tracing::info_span!("export", output = %output.display()).entered();
+        let settled = match format {
+            // Nothing names its layers.
+            Format::Tar | Format::Directory => images.to_vec(),
+            Format::Docker | Format::Oci | Format::OciArchive => self.all_settled(images)?,
+        };
+        let images = &settled;
         match format {
             Format::Directory | Format::Oci => {
                 self.export_directory(images, output, format, compression)

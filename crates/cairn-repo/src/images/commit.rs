@@ -1,12 +1,13 @@
 //! A changed snapshot becomes an image.
 
 use cairn_image::{History, ImageConfig, Platform};
-use cairn_model::{ImageRef, SnapshotKey};
+use cairn_layer::Layer;
+use cairn_model::{ImageRef, LayerName, SnapshotKey};
 use cairn_snapshot::Snapshotter;
 use serde_json::Value;
 
 use super::Images;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::import::Imported;
 use crate::time;
 
@@ -60,30 +61,22 @@ impl Images<'_> {
         let below = match base {
             Some(base) => base.clone(),
             None => {
-                let unknown = || {
-                    Error::Invalid(
-                        "a parent layer of this snapshot has no diff id; export its image first"
-                            .into(),
-                    )
+                let name = |layer: &Layer| {
+                    let own = LayerName::Own(layer.id);
+                    layer.diff_id.map_or(own, LayerName::Tar)
                 };
-                let diff_ids = layers
-                    .iter()
-                    .map(|layer| layer.diff_id.ok_or_else(unknown))
-                    .collect::<Result<Vec<_>>>()?;
+                let names: Vec<LayerName> = layers.iter().map(name).collect();
                 ImageConfig::new(
                     &Platform::host(),
-                    &diff_ids,
+                    &names,
                     &history.created,
                     "cairn snapshot commit",
                 )
             }
         };
-        let config = below.with_layer(scanned.diff_id, &history, options.config.as_ref())?;
-        let relied_on: Vec<_> = layers
-            .iter()
-            .filter(|layer| layer.diff_id.is_some())
-            .copied()
-            .collect();
+        let name = LayerName::Own(scanned.layer.id);
+        let config = below.with_layer(name, &history, options.config.as_ref())?;
+        let relied_on = layers.clone();
         layers.push(scanned.layer);
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();

@@ -1,11 +1,10 @@
 //! Upper layers made one.
 //!
-//! No content is written: the new layer refers to the blobs that are there. They are read once, since the
-//! layer's digest is that of a tar with their bytes in it (`docs/design/0006`). What upper layers covered or
+//! No content is read or written: the new layer refers to the blobs that are there. What upper layers covered or
 //! deleted is held by the image as it was, until that is removed.
 
 use cairn_image::History;
-use cairn_model::{Digest, ImageRef};
+use cairn_model::{Digest, ImageRef, LayerName};
 use serde::Serialize;
 
 use super::{Image, Images};
@@ -69,7 +68,9 @@ impl Images<'_> {
             comment: format!("{merged} layers merged"),
             ..History::default()
         };
-        let config = image.config.flattened(keep, scanned.diff_id, &history)?;
+        let config = image
+            .config
+            .flattened(keep, LayerName::Own(scanned.layer.id), &history)?;
         let layers = [below, &[scanned.layer]].concat();
         let names: Vec<ImageRef> = name.cloned().into_iter().collect();
         let bytes_before = above.iter().map(|layer| layer.content_bytes).sum();

@@ -7,13 +7,14 @@ mod keep;
 mod rebase;
 mod remove;
 mod resolve;
+mod settle;
 mod which;
 
 use std::collections::HashMap;
 
 use cairn_image::ImageConfig;
 use cairn_layer::Layer;
-use cairn_model::{Digest, ImageRef};
+use cairn_model::{Digest, ImageRef, LayerName};
 use cairn_store::Rows;
 
 use crate::error::{Error, Result};
@@ -82,18 +83,16 @@ pub struct ListedImage {
 /// Names and layers, as they are at one moment.
 struct Known {
     tags: Vec<(ImageRef, Digest)>,
-    layers: HashMap<Digest, Layer>,
+    layers: HashMap<LayerName, Layer>,
     keeps: HashMap<Digest, Keep>,
 }
 
 impl Known {
     fn read(rows: &dyn Rows) -> Result<Self> {
-        let layers = rows::layers(rows)?.into_iter();
-        let named = layers.filter_map(|layer| Some((layer.diff_id?, layer)));
         Ok(Self {
             tags: rows::tags(rows)?,
             keeps: keep::all(rows)?,
-            layers: named.collect(),
+            layers: rows::named_layers(rows)?,
         })
     }
 
@@ -154,18 +153,18 @@ impl Images<'_> {
     /// The configuration of an image.
     pub(crate) fn config(&self, row: &ImageRow) -> Result<ImageConfig> {
         let store = &self.repo.store;
-        Ok(ImageConfig::parse(
+        Ok(ImageConfig::stored(
             store.read_stream(&row.config, DOCUMENT_BYTES_MAX)?,
         )?)
     }
 
     fn load(&self, row: ImageRow, known: &Known) -> Result<Image> {
         let config = self.config(&row)?;
-        let layer = |diff_id: &Digest| {
-            let gone = || cairn_store::Error::corrupt(format!("layer {diff_id}"), "it has no row");
-            known.layers.get(diff_id).copied().ok_or_else(gone)
+        let layer = |name: &LayerName| {
+            let gone = || cairn_store::Error::corrupt(format!("layer {name}"), "it has no row");
+            known.layers.get(name).copied().ok_or_else(gone)
         };
-        let layers = config.diff_ids().iter().map(layer);
+        let layers = config.layers().iter().map(layer);
         let layers = layers.collect::<Result<Vec<_>, _>>()?;
         Ok(Image {
             names: known.names(&row.id),

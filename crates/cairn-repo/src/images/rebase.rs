@@ -47,10 +47,11 @@ impl Images<'_> {
         new_base: &Image,
         name: Option<&ImageRef>,
     ) -> Result<Rebased> {
-        let below = old_base.config.diff_ids();
-        let all = image.config.diff_ids();
-        if !all.starts_with(below) {
-            let same = all.iter().zip(below).take_while(|(a, b)| a == b).count();
+        // By their entries: documents can have several names for a layer.
+        let below = &old_base.layers;
+        let pairs = || image.layers.iter().zip(below);
+        let same = pairs().take_while(|(a, b)| a.id == b.id).count();
+        if same < below.len() {
             return Err(Error::Invalid(format!(
                 "image {} is not built on {}: their layers differ from layer {} on; name the base it was built from with --old-base",
                 image.row.id.short(),

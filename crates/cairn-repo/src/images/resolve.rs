@@ -56,13 +56,15 @@ pub(crate) fn resolve(rows: &dyn Rows, reference: &str) -> Result<(ImageRow, Opt
     }
 }
 
-/// The one image whose id starts with `hex`.
+/// The one image whose id starts with `hex`, or else a digest that leads to it.
 fn by_prefix(rows: &dyn Rows, hex: &str, reference: &str) -> Result<Option<ImageRow>> {
-    let mut found = rows::images(rows)?
-        .into_iter()
-        .filter(|image| image.id.hex().starts_with(hex));
-    match (found.next(), found.next()) {
-        (_, Some(_)) => Err(Error::Ambiguous(reference.to_owned())),
-        (found, None) => Ok(found),
+    let mut found = rows::images(rows)?;
+    found.retain(|image| image.id.hex().starts_with(hex));
+    if found.is_empty() {
+        found = origins::by_prefix(rows, hex)?;
+    }
+    match &mut found[..] {
+        [_, _, ..] => Err(Error::Ambiguous(reference.to_owned())),
+        _ => Ok(found.pop()),
     }
 }

@@ -132,10 +132,10 @@ impl Import<'_> {
         let title = names
             .first()
             .map_or_else(|| image.config.digest().to_string(), ImageRef::to_string);
-        let mut present = self.present(diff_ids)?;
+        let mut present = self.present(&diff_ids)?;
         if LayerSource::reserve(&missing(image, &present))? {
             // Another pull had them meanwhile.
-            present = self.present(diff_ids)?;
+            present = self.present(&diff_ids)?;
         }
         let relied_on: Vec<Layer> = present.iter().flatten().copied().collect();
         let known: Vec<Option<Layer>> = diff_ids
@@ -154,7 +154,7 @@ impl Import<'_> {
                 fresh.insert(*id, new);
             }
         }
-        let layers = self.merged(&title, diff_ids, known, fresh)?;
+        let layers = self.merged(&title, &diff_ids, known, fresh)?;
         let document = put_stream(&mut ingest.feeder(), image.config.bytes())?;
         Ok(Ready {
             config: image.config.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cairn_image::{LayerSource, Source, SourceImage};
 use cairn_layer::survey;
-use cairn_model::{BlobId, Digest, Entry, ImageRef, Kind};
+use cairn_model::{BlobId, Digest, Entry, ImageRef, Kind, LayerId};
 use cairn_registry::{Client, Location};
 use cairn_store::{Rehearsed, pack_bytes};
 use serde::Serialize;
@@ -57,7 +57,7 @@ pub struct EstimatedImage {
     pub layers_present: usize,
 }
 
-fn text_of<S: serde::Serializer>(id: &Option<Digest>, to: S) -> Result<S::Ok, S::Error> {
+fn text_of<T: ToString, S: serde::Serializer>(id: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
     id.as_ref().map(ToString::to_string).serialize(to)
 }
 
@@ -65,9 +65,12 @@ fn text_of<S: serde::Serializer>(id: &Option<Digest>, to: S) -> Result<S::Ok, S:
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct EstimatedLayer {
-    /// Its diff id; none where that is not known before it is read.
+    /// Its diff id; none for a directory, whose tar nobody wants yet.
     #[serde(serialize_with = "text_of")]
     pub diff_id: Option<Digest>,
+    /// The id of its entries, of a directory.
+    #[serde(serialize_with = "text_of")]
+    pub id: Option<LayerId>,
     /// True where it would not be read.
     pub present: bool,
     /// Bytes that it takes where it comes from.
@@ -137,7 +140,7 @@ impl Images<'_> {
         let mut estimate = Estimate::default();
         let mut layers_present = 0;
         let diff_ids = image.config.diff_ids();
-        let known = import.present(diff_ids)?;
+        let known = import.present(&diff_ids)?;
         for ((id, known), source) in diff_ids.iter().zip(known).zip(&image.layers) {
             layers_present += usize::from(known.is_some());
             estimate.add_layer(Some(*id), known.is_some(), source)?;
@@ -204,11 +207,12 @@ impl Import<'_> {
     fn estimate_directory(&self, path: &Path) -> Result<Estimate> {
         let survey = survey(path)?;
         self.repo.watch().total(survey.bytes);
-        let known = self.known_now(survey.fingerprint.as_ref())?;
-        let known = known.filter(|(layer, _)| self.repo.is_whole(layer));
+        let known = self.known_now(&survey)?;
+        let known = known.filter(|layer| self.repo.is_whole(layer));
         let mut estimate = self.of_one_layer(known.is_some());
         let mut layer = EstimatedLayer {
-            diff_id: known.map(|(_, diff_id)| diff_id),
+            diff_id: None,
+            id: known.map(|layer| layer.id),
             present: known.is_some(),
             source_bytes: survey.bytes,
             bytes_new: 0,
@@ -217,8 +221,8 @@ impl Import<'_> {
         let rehearsal = self.repo.store.rehearse()?;
         let mut entries = Vec::new();
         if known.is_none() {
-            let scanned = self.scan_directory(rehearsal.ingest(), path)?;
-            layer.diff_id = Some(scanned.diff_id);
+            let (scanned, _) = self.scan_directory(rehearsal.ingest(), path)?;
+            layer.id = Some(scanned.layer.id);
             estimate.source_bytes = survey.bytes;
             entries = scanned.entries;
         }
@@ -254,6 +258,7 @@ impl Estimate {
         }
         self.layers.push(EstimatedLayer {
             diff_id,
+            id: None,
             present,
             source_bytes,
             bytes_new: 0,

@@ -2,9 +2,9 @@
 
 use cairn_image::ImageConfig;
 use cairn_layer::Layer;
-use cairn_model::{Digest, ImageRef, SnapshotKey};
+use cairn_model::{Digest, ImageRef, LayerName, SnapshotKey};
 use cairn_snapshot::{Labels, Usage, graph};
-use cairn_store::{Ingest, IngestStats, StreamRef, Txn, put_stream};
+use cairn_store::{Ingest, IngestStats, OWN_NAMES, StreamRef, Txn, put_stream};
 
 use super::{Imported, NameLeftOut, Renamed};
 use crate::error::{Error, Result};
@@ -49,11 +49,14 @@ impl Repo {
         ingest: Ingest,
         mut images: Vec<Ready>,
     ) -> Result<Vec<Imported>> {
+        let configs = images.iter().map(|image| &image.config);
+        if configs.flat_map(ImageConfig::layers).any(LayerName::is_own) {
+            self.store.require(OWN_NAMES)?;
+        }
         self.store.publish::<_, Error>(ingest.finish()?, |txn| {
             for image in &images {
                 for layer in &image.relied_on {
-                    let diff_id = layer.diff_id.ok_or(Error::LayerGone)?;
-                    rows::layer_of_diff(txn, &diff_id)?.ok_or(Error::LayerGone)?;
+                    rows::twin(txn, layer)?.ok_or(Error::LayerGone)?;
                 }
             }
             images.iter_mut().try_for_each(|image| image.put(txn))

@@ -172,9 +172,9 @@ impl Import<'_> {
             return Ok(None);
         }
         let diff_ids = image.config.diff_ids();
-        let mut present = self.present(diff_ids)?;
+        let mut present = self.present(&diff_ids)?;
         if LayerSource::reserve(&missing(image, &present))? {
-            present = self.present(diff_ids)?;
+            present = self.present(&diff_ids)?;
         }
         let pairs = diff_ids.iter().zip(&present);
         let lacking = pairs.filter(|(_, present)| present.is_none());

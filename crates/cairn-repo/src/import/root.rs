@@ -4,22 +4,35 @@ use std::cmp::Reverse;
 use std::path::Path;
 
 use cairn_image::{ImageConfig, LayerSource};
-use cairn_layer::{Fingerprint, Layer, Scanned, TarImport, Tree, import_tar, scan, survey};
-use cairn_model::{Digest, Entry, ImageRef};
+use cairn_layer::{Fingerprint, Layer, Scanned, Survey, TarImport, Tree, import_tar, scan, survey};
+use cairn_model::{Digest, Entry, ImageRef, LayerId, LayerName};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
 use cairn_store::{Ingest, Rows, Table, Txn};
+use cairn_sys::threads;
 use serde::{Deserialize, Serialize};
 
 use super::{Import, Imported, Reading};
 use crate::error::{Error, Result};
-use crate::{rows, time};
+use crate::rows::{self, ImageRow};
+use crate::time;
 
-/// A directory as it was when it was imported last, and the layer it became.
+/// A directory as it was when it was imported last, and the id of the layer it became; in rows of earlier programs
+/// the layer's diff id.
 #[derive(Serialize, Deserialize)]
 struct KnownTreeV1 {
     state: [u8; 32],
-    diff_id: [u8; 32],
+    layer: [u8; 32],
+}
+
+impl KnownTreeV1 {
+    fn layer(&self, rows: &dyn Rows) -> Result<Option<Layer>> {
+        let own = LayerName::Own(LayerId::from_bytes(self.layer));
+        match rows::layer_of_name(rows, &own)? {
+            None => rows::layer_of_diff(rows, &Digest::from_bytes(self.layer)),
+            found => Ok(found),
+        }
+    }
 }
 
 impl Stored for KnownTreeV1 {
@@ -29,17 +42,17 @@ impl Stored for KnownTreeV1 {
 /// By device and inode of the root.
 const KNOWN_TREES: Table<KnownTreeV1> = Table::new();
 
-fn key(fingerprint: &Fingerprint) -> [u8; 16] {
+fn key(root: (u64, u64)) -> [u8; 16] {
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&fingerprint.root.0.to_be_bytes());
-    key[8..].copy_from_slice(&fingerprint.root.1.to_be_bytes());
+    key[..8].copy_from_slice(&root.0.to_be_bytes());
+    key[8..].copy_from_slice(&root.1.to_be_bytes());
     key
 }
 
 /// Forgets directories whose layer is gone.
 pub(crate) fn forget_trees(txn: &mut Txn<'_>) -> Result<()> {
     for (key, known) in KNOWN_TREES.scan(txn, [])? {
-        if rows::layer_of_diff(txn, &Digest::from_bytes(known.diff_id))?.is_none() {
+        if known.layer(txn)?.is_none() {
             KNOWN_TREES.delete(txn, key);
         }
     }
@@ -50,7 +63,7 @@ impl Import<'_> {
     pub(super) fn root_tar(&self, path: &Path, source: &LayerSource) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
         let tar = self.read_root_tar(&ingest, path, source)?;
-        self.publish_root(ingest, path, tar.diff_id, &tar.layer, &[])
+        self.publish_root(ingest, path, LayerName::Tar(tar.diff_id), &tar.layer, &[])
     }
 
     /// Reads a root file system that can be a layer.
@@ -77,19 +90,17 @@ impl Import<'_> {
     }
 
     pub(super) fn directory(&self, path: &Path) -> Result<Imported> {
-        // Taken before anything is read: what changes from here on changes the next one.
-        let survey = survey(path)?;
-        let now = survey.fingerprint;
-        self.repo.watch().total(survey.bytes);
-        let known = self.known_now(now.as_ref())?;
-        let ingest = self.repo.store.ingest()?;
-        if let Some((layer, diff_id)) = known
+        let was = self.was(path)?;
+        let known = was.as_ref().and_then(|now| self.known_now(now).transpose());
+        if let Some(layer) = known.transpose()?
             && self.repo.is_whole(&layer)
         {
-            let done = self.publish_root(ingest, path, diff_id, &layer, &[layer]);
+            let ingest = self.repo.store.ingest()?;
+            let name = LayerName::Own(layer.id);
+            let done = self.publish_root(ingest, path, name, &layer, &[layer]);
             return match done {
                 // Removed and collected meanwhile.
-                Err(Error::LayerGone) => self.read_directory(path, now),
+                Err(Error::LayerGone) => self.read_directory(path),
                 Err(e) => Err(e),
                 Ok(imported) => Ok(Imported {
                     layers_present: 1,
@@ -97,24 +108,46 @@ impl Import<'_> {
                 }),
             };
         }
-        drop(ingest);
-        self.read_directory(path, now)
+        self.read_directory(path)
     }
 
-    fn read_directory(&self, path: &Path, state: Option<Fingerprint>) -> Result<Imported> {
+    /// The state of a directory that was imported before.
+    fn was(&self, path: &Path) -> Result<Option<Survey>> {
+        let root = cairn_layer::root_of(path)?;
+        let db = self.repo.store.db();
+        let known = db.read::<_, Error>(|rows| Ok(KNOWN_TREES.get(rows, key(root))?))?;
+        match known.filter(|_| !self.options.read_all) {
+            Some(_) => Ok(Some(survey(path)?)),
+            None => Ok(None),
+        }
+    }
+
+    fn read_directory(&self, path: &Path) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
-        let scanned = self.scan_directory(&ingest, path)?;
+        let watch = self.repo.watch();
+        // Only who is told how far it is wants to know how far it goes; what cannot be read the reading finds out.
+        let count = || {
+            if let Ok(survey) = survey(path) {
+                watch.total(survey.bytes);
+            }
+        };
+        let read = || self.scan_directory(&ingest, path);
+        let (scanned, state) = match watch.wants_total() {
+            true => threads::both(count, read).1?,
+            false => read()?,
+        };
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
-        let imported = self.publish_root(ingest, path, scanned.diff_id, &scanned.layer, &[])?;
+        let name = LayerName::Own(scanned.layer.id);
+        let imported = self.publish_root(ingest, path, name, &scanned.layer, &[])?;
         if let Some(now) = state.filter(|_| left_out.is_empty()) {
             let row = KnownTreeV1 {
                 state: now.state,
-                diff_id: *scanned.diff_id.as_bytes(),
+                layer: *scanned.layer.id.as_bytes(),
             };
             self.repo
                 .store
                 .db()
-                .write::<_, Error>(|txn| Ok(KNOWN_TREES.put(txn, key(&now), &row)?))?;
+                .write::<_, Error>(|txn| Ok(KNOWN_TREES.put(txn, key(now.root), &row)?))?;
         }
         Ok(Imported {
             left_out,
@@ -122,32 +155,34 @@ impl Import<'_> {
         })
     }
 
-    /// Reads a directory that can be a layer.
-    pub(super) fn scan_directory(&self, ingest: &Ingest, path: &Path) -> Result<Scanned> {
+    /// Reads a directory that can be a layer, and its state where it is at rest.
+    pub(super) fn scan_directory(
+        &self,
+        ingest: &Ingest,
+        path: &Path,
+    ) -> Result<(Scanned, Option<Fingerprint>)> {
         let read = |bytes| self.repo.watch().read(bytes);
         let (feeder, limits) = (ingest.feeder(), self.repo.options.limits);
-        let scanned = scan(&self.repo.store, path, feeder, limits, &read)?;
+        let (scanned, state) = scan(&self.repo.store, path, feeder, limits, &read)?;
         check(&scanned.entries)?;
-        Ok(scanned)
+        Ok((scanned, state))
     }
 
     /// The layer that a directory became when it was as it is now.
-    pub(super) fn known_now(&self, now: Option<&Fingerprint>) -> Result<Option<(Layer, Digest)>> {
-        match now {
-            Some(now) if !self.options.read_all => self.known_tree(now),
-            _ => Ok(None),
-        }
-    }
-
-    fn known_tree(&self, now: &Fingerprint) -> Result<Option<(Layer, Digest)>> {
+    pub(super) fn known_now(&self, now: &Survey) -> Result<Option<Layer>> {
+        let Some(now) = now.fingerprint.filter(|_| !self.options.read_all) else {
+            return Ok(None);
+        };
         self.repo.store.db().read(|rows: &dyn Rows| {
-            let Some(known) = KNOWN_TREES.get(rows, key(now))? else {
-                return Ok(None);
-            };
-            let diff_id = Digest::from_bytes(known.diff_id);
-            let same = known.state == now.state;
-            let layer = rows::layer_of_diff(rows, &diff_id)?.filter(|_| same);
-            Ok(layer.map(|layer| (layer, diff_id)))
+            let known = KNOWN_TREES.get(rows, key(now.root))?;
+            match known.filter(|known| known.state == now.state) {
+                // What is named by its entries keeps that name, whoever knows more of it.
+                Some(known) => Ok(known.layer(rows)?.map(|layer| Layer {
+                    diff_id: None,
+                    ..layer
+                })),
+                None => Ok(None),
+            }
         })
     }
 
@@ -155,7 +190,7 @@ impl Import<'_> {
         &self,
         ingest: Ingest,
         path: &Path,
-        diff_id: Digest,
+        name: LayerName,
         layer: &Layer,
         relied_on: &[Layer],
     ) -> Result<Imported> {
@@ -164,10 +199,11 @@ impl Import<'_> {
             .unwrap_or(path.as_os_str())
             .to_string_lossy();
         let by = format!("cairn import {source}");
-        let made =
-            |created: &str| ImageConfig::new(&self.options.platform, &[diff_id], created, &by);
-        let config = self.same_but_for_date(diff_id, &made)?;
-        let config = config.unwrap_or_else(|| made(&time::rfc3339_now()));
+        let made = |name: LayerName, created: &str| {
+            ImageConfig::new(&self.options.platform, &[name], created, &by)
+        };
+        let config = self.same_but_for_date(name, layer, &made)?;
+        let config = config.unwrap_or_else(|| made(name, &time::rfc3339_now()));
         let names: Vec<ImageRef> = self.options.name.iter().cloned().collect();
         self.repo
             .publish_image(ingest, &config, &[*layer], relied_on, &names)
@@ -177,18 +213,33 @@ impl Import<'_> {
     /// image id. Of several the one that came last.
     fn same_but_for_date(
         &self,
-        diff_id: Digest,
-        made: &dyn Fn(&str) -> ImageConfig,
+        name: LayerName,
+        layer: &Layer,
+        made: &dyn Fn(LayerName, &str) -> ImageConfig,
     ) -> Result<Option<ImageConfig>> {
+        let (mut rows, twin) = self
+            .repo
+            .store
+            .db()
+            .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::twin(rows, layer)?)))?;
+        // Earlier programs named the layers of directories by their tars.
+        let tar = twin.and_then(|twin| twin.diff_id).map(LayerName::Tar);
+        let names = [Some(name), tar];
         // The snapshot of a layer without a parent has its name.
-        let top = diff_id.to_string().parse()?;
-        let mut rows = self.repo.store.db().read(|rows| rows::images(rows))?;
-        rows.retain(|row| row.top.as_ref() == Some(&top));
+        let named = |row: &ImageRow| {
+            let top = row.top.as_ref()?.as_str();
+            names
+                .into_iter()
+                .flatten()
+                .find(|name| name.to_string() == top)
+        };
+        rows.retain(|row| named(row).is_some());
         rows.sort_unstable_by_key(|row| Reverse(row.imported));
         for row in rows {
+            let Some(name) = named(&row) else { continue };
             // One that cannot be read is somebody else's matter.
             let known = self.repo.images().config(&row);
-            let same = known.ok().map(|known| made(known.created()));
+            let same = known.ok().map(|known| made(name, known.created()));
             if let Some(same) = same.filter(|same| same.digest() == row.id) {
                 return Ok(Some(same));
             }

@@ -65,7 +65,7 @@ impl Snapshots<'_> {
                 .repo
                 .with_room(|| self.stored_changes(&snapshot), || Ok(None))?,
         };
-        let export = self.repo.export_layer(&layer)?;
+        let export = self.repo.export_layer(&self.repo.with_diff_id(&layer)?)?;
         let diff_id = export.diff_id;
         let images = self.repo.images();
         let export = images.telling(export);

@@ -41,10 +41,10 @@ pub fn source(
     let mut described = Vec::new();
     for diff_id in config.diff_ids() {
         let why = || Error::Invalid(format!("{name}: it does not describe layer {diff_id}"));
-        let layer = layers.get(diff_id).ok_or_else(why)?;
+        let layer = layers.get(&diff_id).ok_or_else(why)?;
         let size = layer.tar_bytes.unwrap_or_default();
         described.push(json!({"mediaType": TAR, "digest": diff_id.to_string(), "size": size}));
-        own.insert(*diff_id, *layer);
+        own.insert(diff_id, *layer);
     }
     let manifest = json!({
         "schemaVersion": 2,

@@ -72,6 +72,7 @@ impl Images<'_> {
         key: Option<&FileSigningKey>,
     ) -> Result<Transferred> {
         let _span = tracing::info_span!("transfer", output = %output.display()).entered();
+        let images = &self.all_settled(images)?;
         if output == Path::new("-") {
             if key.is_some() {
                 let why = "a signature is written beside a file; name one with --output";

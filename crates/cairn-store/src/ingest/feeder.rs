@@ -91,6 +91,18 @@ impl Feeder {
         Ok(self.count - 1)
     }
 
+    /// Another feeder of the same ingest, with tickets of its own.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self {
+            sender: self.sender.clone(),
+            shared: self.shared.clone(),
+            results: Arc::default(),
+            batch: None,
+            count: 0,
+        }
+    }
+
     /// Number of blobs handed in so far: the next ticket.
     pub fn count(&self) -> usize {
         self.count

@@ -22,6 +22,7 @@ use cairn_sys::threads;
 use serde::Serialize;
 
 use crate::error::{Error, Result};
+use crate::format::DELTAS;
 use crate::gc::{Fresh, live_slots, replace};
 use crate::gc::{Marks, Outcome, PackPlan, Plan, Policy};
 use crate::lease::Lease;
@@ -111,7 +112,7 @@ struct Item {
 impl<'a> Optimizer<'a> {
     /// Gives the repository the feature `deltas`.
     pub fn new(store: &'a Store, known: Known) -> Result<Self> {
-        store.require_deltas()?;
+        store.require(DELTAS)?;
         Ok(Self {
             pairs: Pairs::new(),
             encoder: Encoder::new(store),

@@ -17,7 +17,6 @@ use cairn_model::{PackId, Watch};
 use crate::base::Base;
 use crate::disk::Disk;
 use crate::error::Result;
-use crate::format::DELTAS;
 use crate::index::Index;
 use crate::layout::Layout;
 use crate::lease::Lease;
@@ -100,16 +99,19 @@ impl Store {
         self.0.framed
     }
 
-    /// True where blobs may be stored as differences from others.
-    pub fn may_have_deltas(&self) -> Result<bool> {
-        Ok(read_format(self.root())?.requires.contains(DELTAS))
+    /// True where the repository has a feature of its format.
+    pub fn requires(&self, feature: &str) -> Result<bool> {
+        Ok(read_format(self.root())?.requires.contains(feature))
     }
 
-    /// Gives the repository the feature `deltas`, which programs have to know to read it from now on.
-    pub fn require_deltas(&self) -> Result<()> {
+    /// Gives the repository a feature, which programs have to know to open it from now on.
+    pub fn require(&self, feature: &'static str) -> Result<()> {
+        if self.requires(feature)? {
+            return Ok(());
+        }
         self.db().locked(|| {
             let mut format = read_format(self.root())?;
-            if format.requires.insert(DELTAS) {
+            if format.requires.insert(feature) {
                 let path = Layout::of(self.root()).format();
                 self.disk().replace(&path, format.text().as_bytes())?;
             }
