@@ -11,8 +11,8 @@ use crate::layer::Limits;
 use crate::path::split;
 use crate::tree::{NodeId, NodeKind, Tree};
 
-/// The layer that makes `new` of `old`. All content is in the store and is read once, for the layer's digest;
-/// nothing but the manifest is written.
+/// The layer that makes `new` of `old`. All content is in the store and is not read; nothing but the manifest is
+/// written.
 pub fn layer_between(
     store: &Store,
     old: &Tree,

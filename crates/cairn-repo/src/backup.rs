@@ -74,14 +74,15 @@ impl Repo {
         }
         // No collection or repair takes a pack away meanwhile, here or there.
         let _here = self.only_collector()?;
+        let _there = target.only_collector()?;
+        let mut report = Backup::default();
+        let rows = self.rows_to_keep(&mut report)?;
+        // They come before the first row that needs them.
         for feature in [DELTAS, OWN_NAMES] {
             if self.store.requires(feature)? {
                 target.store.require(feature)?;
             }
         }
-        let _there = target.only_collector()?;
-        let mut report = Backup::default();
-        let rows = self.rows_to_keep(&mut report)?;
         let packs: HashSet<PackId> = gc::pack_rows(&rows)?
             .into_iter()
             .map(|(id, _)| id)

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, IoContext, Result};
-use crate::format::{BASE, DELTAS, FORMAT, FRAMES, Fault, Format};
+use crate::format::{BASE, DELTAS, FORMAT, FRAMES, Fault, Format, OWN_NAMES};
 use crate::layout::{Layout, PRIVATE};
 use crate::meta::{is_journal, is_worth_keeping};
 use crate::pack::{Codec, PackDirectory, PackSource};
@@ -113,6 +113,8 @@ pub fn restore_format(root: &Path, disk: &Disk) -> Result<bool> {
     if Layout::of(root).base().exists() {
         format.requires.insert(BASE);
     }
+    // Only documents could tell, and no program that knows the feature minds it.
+    format.requires.insert(OWN_NAMES);
     let text = format.text();
     disk.replace(&Layout::of(root).format(), text.as_bytes())?;
     Ok(true)

@@ -57,6 +57,7 @@ pub struct Contents {
     batch: Vec<Wanted>,
     batch_bytes: u64,
     readers: Option<Readers>,
+    here: Option<Reader>,
     shared: Arc<Shared>,
     told: u64,
 }
@@ -86,6 +87,7 @@ impl Contents {
             batch: Vec::new(),
             batch_bytes: 0,
             readers: None,
+            here: None,
             shared: Arc::default(),
             told: 0,
         }
@@ -99,7 +101,10 @@ impl Contents {
             return Ok(());
         }
         if self.readers.is_none() {
-            self.readers = Some(Readers::start(&self.feeder, &self.shared)?);
+            self.readers = Readers::start(&self.feeder, &self.shared);
+        }
+        if self.readers.is_none() {
+            return self.read_here(progress);
         }
         match self.send(progress) {
             true => Ok(()),
@@ -107,6 +112,16 @@ impl Contents {
                 .finish(progress)
                 .and(Err(cairn_store::Error::Worker.into())),
         }
+    }
+
+    /// Reads the batch without any thread: few files need none, and the system may give none.
+    fn read_here(&mut self, progress: &dyn Fn(u64)) -> Result<()> {
+        self.batch_bytes = 0;
+        let batch = std::mem::take(&mut self.batch);
+        let here = || Reader::new(&self.feeder, &self.shared);
+        self.here.get_or_insert_with(here).files(batch)?;
+        self.tell(progress);
+        Ok(())
     }
 
     /// Hands the batch to the readers; false where they have given up.
@@ -129,11 +144,11 @@ impl Contents {
     /// What was found in all the files.
     pub fn finish(&mut self, progress: &dyn Fn(u64)) -> Result<Found> {
         if self.readers.is_none() {
-            let mut reader = Reader::new(&self.feeder, &self.shared);
-            reader.files(std::mem::take(&mut self.batch))?;
-            let found = reader.finish();
-            self.tell(progress);
-            return found;
+            self.read_here(progress)?;
+            return self
+                .here
+                .take()
+                .map_or(Ok(Found::new()), |mut here| here.finish());
         }
         // Where they have given up, they say why.
         self.send(progress);
@@ -175,15 +190,23 @@ impl Shared {
         self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first error counts.
+    /// The first error counts, but for that of one who only knows that another has failed.
     fn give_up(&self, error: Error) {
-        self.error().get_or_insert(error);
+        let mut first = self.error();
+        if matches!(
+            &*first,
+            None | Some(Error::Store(cairn_store::Error::Worker))
+        ) {
+            *first = Some(error);
+        }
+        drop(first);
         self.over.store(true, Ordering::Relaxed);
     }
 }
 
 impl Readers {
-    fn start(feeder: &Feeder, shared: &Arc<Shared>) -> Result<Self> {
+    /// As many as the system gives, if any.
+    fn start(feeder: &Feeder, shared: &Arc<Shared>) -> Option<Self> {
         let (sender, receiver) = bounded::<Vec<Wanted>>(BATCHES_AHEAD);
         let (end, ends) = bounded(0);
         let mut threads = Vec::new();
@@ -202,12 +225,10 @@ impl Readers {
             });
             match started {
                 Ok(started) => threads.push(started),
-                // Those that run do it.
-                Err(_) if !threads.is_empty() => break,
-                Err(e) => return Err(Error::file("start a thread to read", b"the files", e)),
+                Err(_) => break,
             }
         }
-        Ok(Self {
+        (!threads.is_empty()).then_some(Self {
             sender,
             threads,
             ends,

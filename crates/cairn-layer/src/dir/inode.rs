@@ -57,7 +57,11 @@ pub struct Regular {
 impl Regular {
     /// What is under a name now, if it still is a regular file.
     pub fn open(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<Option<Self>> {
-        let file = open(dir, name, path)?;
+        let file = match try_open(dir, name) {
+            // A symbolic link or a socket has taken its place.
+            Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
+            file => file.map_err(|e| Error::file("open", path, e))?,
+        };
         let stat = fstat(&file).map_err(|e| Error::file("stat", path, e))?;
         Ok((file_type(&stat) == FileType::RegularFile).then_some(Self { file, stat }))
     }
@@ -65,13 +69,16 @@ impl Regular {
 
 /// Opens a file or directory to read it, never through a symbolic link and never blocking on a pipe.
 pub fn open(dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
+    try_open(dir, name).map_err(|e| Error::file("open", path, e))
+}
+
+fn try_open(dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     // O_NOATIME is only for the owner; reading a tree should not dirty it where that can be had.
     match openat(dir, name, flags | OFlags::NOATIME, Mode::empty()) {
         Err(Errno::PERM) => openat(dir, name, flags, Mode::empty()),
         done => done,
     }
-    .map_err(|e| Error::file("open", path, e))
 }
 
 /// Mode, owner and time of a `stat`, without xattrs.

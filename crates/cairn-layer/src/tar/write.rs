@@ -19,7 +19,7 @@ pub fn export_layer(store: &Store, layer: &Layer, out: &mut dyn Write) -> Result
     let entries = layer.read_entries(store)?;
     let mut out = HashWriter {
         out,
-        hash: HashSink::start()?,
+        hash: HashSink::start(),
     };
     match &layer.framing {
         Some(framing) => {

@@ -17,8 +17,7 @@ impl Repo {
     pub fn repair_at(root: &Path, options: Options) -> Result<(Self, CheckReport)> {
         let disk = options.disk.clone();
         let mut done = Vec::new();
-        let is_restored = cairn_store::restore_format(root, &disk)?;
-        if is_restored {
+        if cairn_store::restore_format(root, &disk)? {
             done.push("rewrote the file \"format\"".to_owned());
         }
         for name in layout::directories() {
@@ -35,9 +34,6 @@ impl Repo {
         done.extend(metadata.done);
         let repo = Self::open(root, options)?;
         let mut report = repo.check().repair_all(!metadata.lost.is_empty())?;
-        if is_restored {
-            repo.images().restore_feature()?;
-        }
         done.append(&mut report.repaired);
         report.repaired = done;
         report.lost.splice(..0, metadata.lost);

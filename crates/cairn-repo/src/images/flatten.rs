@@ -76,7 +76,7 @@ impl Images<'_> {
         let bytes_before = above.iter().map(|layer| layer.content_bytes).sum();
         let made = self
             .repo
-            .publish_image(ingest, &config, &layers, below, &names)?;
+            .publish_image(ingest, &config, &layers, &image.layers, &names)?;
         Ok(Flattened {
             image: made,
             from: image.row.id,

@@ -52,13 +52,7 @@ impl Images<'_> {
         let config = image.outside()?.ok_or(Error::LayerGone)?;
         let digest = config.digest();
         if digest != image.row.id {
-            match self.keep_settled(&image.row.id, &digest, &made) {
-                // It only saves work; what is going out may be what makes room.
-                Err(e) if e.class() == Class::Unavailable => {
-                    tracing::debug!(error = %e, "the digest is not kept");
-                }
-                kept => kept?,
-            }
+            self.keep_diff_ids(&made, Some((&digest, &image.row.id)))?;
         }
         image.config = config;
         Ok(image)
@@ -70,45 +64,63 @@ impl Images<'_> {
         images.iter().map(settle).collect()
     }
 
-    /// Gives the repository the feature that its documents need, where that was lost.
-    pub(crate) fn restore_feature(&self) -> Result<()> {
-        let images = self.readable()?;
-        let mut names = images.iter().flat_map(|image| image.config.layers());
-        match names.any(LayerName::is_own) {
-            true => Ok(self.repo.store.require(OWN_NAMES)?),
-            false => Ok(()),
+    /// Notes diff ids of layers, and that a digest leads to an image from now on. It only saves work: whoever may only
+    /// read goes without, and so does one whose disk is full, for whom what goes out may be what makes room.
+    pub(crate) fn keep_diff_ids(
+        &self,
+        layers: &[Layer],
+        digest: Option<(&Digest, &Digest)>,
+    ) -> Result<()> {
+        match self.write_diff_ids(layers, digest) {
+            Err(e) if e.class() == Class::Unavailable => {
+                tracing::debug!(error = %e, "what was found is not kept");
+                Ok(())
+            }
+            kept => kept,
         }
     }
 
-    /// Notes diff ids, and that the digest leads to the image from now on. Whoever may only read goes without.
-    fn keep_settled(&self, id: &Digest, digest: &Digest, made: &[Layer]) -> Result<()> {
+    fn write_diff_ids(&self, layers: &[Layer], digest: Option<(&Digest, &Digest)>) -> Result<()> {
         let db = self.repo.store.db();
-        let known = db.read(|rows| origins::image(rows, digest))?;
-        let is_known = made.is_empty() && known.is_some_and(|known| known.id == *id);
+        let leads = |(digest, id): (&Digest, &Digest)| -> Result<bool> {
+            let known = db.read(|rows| origins::image(rows, digest))?;
+            Ok(known.is_some_and(|known| known.id == *id))
+        };
+        let is_known = layers.is_empty() && digest.map_or(Ok(true), leads)?;
         if is_known || !cairn_store::can_write(self.repo.store.root()) {
             return Ok(());
         }
         db.write::<_, Error>(|txn: &mut Txn<'_>| {
-            for layer in made {
+            for layer in layers {
                 // Removed and collected meanwhile, perhaps.
                 if rows::twin(txn, layer)?.is_some() {
                     rows::put_layer(txn, layer)?;
                 }
             }
-            origins::remember(txn, digest, id)
+            match digest {
+                Some((digest, id)) => origins::remember(txn, digest, id),
+                None => Ok(()),
+            }
         })
     }
 }
 
 impl crate::Repo {
+    /// Gives the repository the feature that a layer needs whose tar nobody wanted yet.
+    pub(crate) fn require_own_names(&self, layer: &Layer) -> Result<()> {
+        match layer.diff_id {
+            None => Ok(self.store.require(OWN_NAMES)?),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// The layer with its diff id, for which its tar is made where nobody wanted it before.
     pub(crate) fn with_diff_id(&self, layer: &Layer) -> Result<Layer> {
         if layer.diff_id.is_some() {
             return Ok(*layer);
         }
         let _span = tracing::info_span!("diff_id", layer = %layer.id.short()).entered();
-        self.watch().total(layer.tar_bytes.unwrap_or_default());
-        let (diff_id, bytes) = export_layer(&self.store, layer, &mut Read(self.watch()))?;
+        let (diff_id, bytes) = export_layer(&self.store, layer, &mut Nowhere(self.watch()))?;
         Ok(Layer {
             diff_id: Some(diff_id),
             tar_bytes: Some(bytes),
@@ -117,13 +129,12 @@ impl crate::Repo {
     }
 }
 
-/// Keeps nothing, tells how far it is, and ends where the work is to end.
-struct Read<'a>(&'a Watch);
+/// Keeps nothing, and ends where the work is to end. What it gets counts as read by nobody: it is read again to go out.
+struct Nowhere<'a>(&'a Watch);
 
-impl Write for Read<'_> {
+impl Write for Nowhere<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.check()?;
-        self.0.read(bytes.len() as u64);
         Ok(bytes.len())
     }
 

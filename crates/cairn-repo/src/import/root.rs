@@ -204,9 +204,17 @@ impl Import<'_> {
         };
         let config = self.same_but_for_date(name, layer, &made)?;
         let config = config.unwrap_or_else(|| made(name, &time::rfc3339_now()));
+        let layer = match config.layers() {
+            // As its document names it.
+            [LayerName::Tar(diff_id)] => Layer {
+                diff_id: Some(*diff_id),
+                ..*layer
+            },
+            _ => *layer,
+        };
         let names: Vec<ImageRef> = self.options.name.iter().cloned().collect();
         self.repo
-            .publish_image(ingest, &config, &[*layer], relied_on, &names)
+            .publish_image(ingest, &config, &[layer], relied_on, &names)
     }
 
     /// The document of the image that the same import made before, as `made` makes it with its date: what did not change keeps its

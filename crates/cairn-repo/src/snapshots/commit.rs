@@ -40,6 +40,7 @@ impl Snapshots<'_> {
         let store = &self.repo.store;
         let bring = || {
             let (layer, written, ingest) = self.read_active(&snapshot, onto)?;
+            self.repo.require_own_names(&layer)?;
             let gone = store.publish::<_, Error>(ingest.finish()?, |txn| {
                 refuse_if_container(txn, key)?;
                 rows::put_layer(txn, &layer)?;

@@ -65,7 +65,11 @@ impl Snapshots<'_> {
                 .repo
                 .with_room(|| self.stored_changes(&snapshot), || Ok(None))?,
         };
-        let export = self.repo.export_layer(&self.repo.with_diff_id(&layer)?)?;
+        let known = self.repo.with_diff_id(&layer)?;
+        if layer.diff_id.is_none() && snapshot.kind == Kind::Committed {
+            self.repo.images().keep_diff_ids(&[known], None)?;
+        }
+        let export = self.repo.export_layer(&known)?;
         let diff_id = export.diff_id;
         let images = self.repo.images();
         let export = images.telling(export);

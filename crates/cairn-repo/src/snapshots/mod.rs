@@ -159,6 +159,7 @@ impl Snapshotter for Snapshots<'_> {
         let refuse = |rows: &dyn Rows| refuse_if_container(rows, key);
         self.repo.store.db().read::<_, Error>(refuse)?;
         let (layer, _, ingest) = self.read_active(&snapshot, None)?;
+        self.repo.require_own_names(&layer)?;
         let store = &self.repo.store;
         store.publish::<_, Error>(ingest.finish()?, |txn| {
             refuse_if_container(txn, key)?;

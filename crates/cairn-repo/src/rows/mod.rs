@@ -1,15 +1,21 @@
-//! Rows of layers, images and tags.
+//! Rows of images and tags, and of layers.
 
-use std::collections::{BTreeMap, HashMap};
+mod layers;
 
-use cairn_layer::Layer;
-use cairn_model::{Digest, ImageRef, LayerId, LayerName, SnapshotKey};
+use std::collections::BTreeMap;
+
+use cairn_model::{Digest, ImageRef, SnapshotKey};
 use cairn_store::codec::Stored;
 use cairn_store::kinds;
 use cairn_store::{Rows, StreamRef, Table, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+
+pub use layers::{
+    delete_layer, layer, layer_of_diff, layer_of_name, layers, named_layers, own_diff, put_layer,
+    twin,
+};
 
 #[derive(Serialize, Deserialize)]
 struct StreamV1([u8; 32], bool, u64);
@@ -31,34 +37,6 @@ impl From<StreamV1> for StreamRef {
 }
 
 #[derive(Serialize, Deserialize)]
-struct LayerV1 {
-    manifest: StreamV1,
-    framing: Option<StreamV1>,
-    diff_id: Option<[u8; 32]>,
-    tar_bytes: Option<u64>,
-    entries: u64,
-    content_bytes: u64,
-}
-
-impl Stored for LayerV1 {
-    const KIND: kinds::Kind = kinds::LAYER;
-}
-
-#[derive(Serialize, Deserialize)]
-struct DiffV1([u8; 32]);
-
-impl Stored for DiffV1 {
-    const KIND: kinds::Kind = kinds::DIFF;
-}
-
-#[derive(Serialize, Deserialize)]
-struct OwnDiffV1([u8; 32]);
-
-impl Stored for OwnDiffV1 {
-    const KIND: kinds::Kind = kinds::OWN_DIFF;
-}
-
-#[derive(Serialize, Deserialize)]
 struct ImageV1 {
     config: StreamV1,
     top: Option<String>,
@@ -76,10 +54,6 @@ impl Stored for TagV1 {
     const KIND: kinds::Kind = kinds::TAG;
 }
 
-const LAYERS: Table<LayerV1> = Table::new();
-const DIFFS: Table<DiffV1> = Table::new();
-/// By layer id: the diff id of the layer whose tar is the canonical one, where documents name it by its id.
-const OWN_DIFFS: Table<OwnDiffV1> = Table::new();
 const IMAGES: Table<ImageV1> = Table::new();
 const TAGS: Table<TagV1> = Table::new();
 
@@ -98,156 +72,6 @@ pub struct ImageRow {
 
 fn corrupt(what: &'static str) -> cairn_store::Error {
     cairn_store::Error::corrupt(what, "its key or a name in it does not parse")
-}
-
-/// Writes a layer's row, and its diff id's if known. A layer whose tar nobody wanted yet has a row without a diff id
-/// until somebody does.
-pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
-    if let Some(twin) = twin(txn, layer)? {
-        match (twin.diff_id, layer.diff_id) {
-            (Some(known), None) => {
-                return Ok(OWN_DIFFS.put(
-                    txn,
-                    layer.id.as_bytes(),
-                    &OwnDiffV1(*known.as_bytes()),
-                )?);
-            }
-            (None, Some(new)) => {
-                LAYERS.delete(txn, layer_key(&twin));
-                OWN_DIFFS.put(txn, layer.id.as_bytes(), &OwnDiffV1(*new.as_bytes()))?;
-            }
-            _ => {}
-        }
-    }
-    let row = LayerV1 {
-        manifest: layer.manifest.into(),
-        framing: layer.framing.map(Into::into),
-        diff_id: layer.diff_id.map(|d| *d.as_bytes()),
-        tar_bytes: layer.tar_bytes,
-        entries: layer.entries,
-        content_bytes: layer.content_bytes,
-    };
-    // The same entries can come in tars that differ (padding, order of pax records): each diff id keeps
-    // a row of its own, named by both.
-    LAYERS.put(txn, layer_key(layer), &row)?;
-    if let Some(diff_id) = layer.diff_id {
-        DIFFS.put(txn, diff_id.as_bytes(), &DiffV1(*layer.id.as_bytes()))?;
-    }
-    Ok(())
-}
-
-/// The row of a layer with the same tar, whether or not both know its digest.
-pub fn twin(rows: &dyn Rows, layer: &Layer) -> Result<Option<Layer>> {
-    // A tar is what entries and framing make of it.
-    for (key, row) in LAYERS.scan(rows, layer.id.as_bytes())? {
-        let other = to_layer(&key, row)?;
-        if other.framing == layer.framing {
-            return Ok(Some(other));
-        }
-    }
-    Ok(None)
-}
-
-fn layer_key(layer: &Layer) -> Vec<u8> {
-    [
-        &layer.id.as_bytes()[..],
-        layer.diff_id.as_ref().map_or(&[], |d| d.as_bytes()),
-    ]
-    .concat()
-}
-
-fn to_layer(key: &[u8], row: LayerV1) -> Result<Layer> {
-    let id = key
-        .get(..32)
-        .and_then(|id| id.try_into().ok())
-        .ok_or_else(|| corrupt("layer row"))?;
-    Ok(Layer {
-        id: LayerId::from_bytes(id),
-        manifest: row.manifest.into(),
-        framing: row.framing.map(Into::into),
-        diff_id: row.diff_id.map(Digest::from_bytes),
-        tar_bytes: row.tar_bytes,
-        entries: row.entries,
-        content_bytes: row.content_bytes,
-    })
-}
-
-fn first(rows: &dyn Rows, id: &LayerId) -> Result<Option<Layer>> {
-    let found = LAYERS.scan(rows, id.as_bytes())?.into_iter().next();
-    found.map(|(key, row)| to_layer(&key, row)).transpose()
-}
-
-/// The first row of a layer.
-pub fn layer(rows: &dyn Rows, id: &LayerId) -> Result<Layer> {
-    let gone = || cairn_store::Error::corrupt(format!("layer {id}"), "it has no row");
-    Ok(first(rows, id)?.ok_or_else(gone)?)
-}
-
-/// The layer whose tar has this diff id.
-pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>> {
-    let Some(DiffV1(id)) = DIFFS.get(rows, diff_id.as_bytes())? else {
-        return Ok(None);
-    };
-    let key = [&id[..], diff_id.as_bytes()].concat();
-    let row = LAYERS.get(rows, &key)?;
-    row.map(|row| to_layer(&key, row)).transpose()
-}
-
-/// The layer with the canonical tar of these entries, where its digest is known.
-pub fn own_diff(rows: &dyn Rows, id: &LayerId) -> Result<Option<Layer>> {
-    match OWN_DIFFS.get(rows, id.as_bytes())? {
-        Some(OwnDiffV1(diff_id)) => layer_of_diff(rows, &Digest::from_bytes(diff_id)),
-        None => Ok(None),
-    }
-}
-
-/// The layer that documents call so.
-pub fn layer_of_name(rows: &dyn Rows, name: &LayerName) -> Result<Option<Layer>> {
-    match name {
-        LayerName::Tar(diff_id) => layer_of_diff(rows, diff_id),
-        LayerName::Own(id) => match own_diff(rows, id)? {
-            // Of one whose digest nobody asked for the row without comes first. Whichever it is, its entries are the same.
-            None => first(rows, id),
-            found => Ok(found),
-        },
-    }
-}
-
-/// All layers, by the names that documents have for them.
-pub fn named_layers(rows: &dyn Rows) -> Result<HashMap<LayerName, Layer>> {
-    let mut named = HashMap::new();
-    for layer in layers(rows)? {
-        named.entry(LayerName::Own(layer.id)).or_insert(layer);
-        if let Some(diff_id) = layer.diff_id {
-            named.insert(LayerName::Tar(diff_id), layer);
-        }
-    }
-    for (key, OwnDiffV1(diff_id)) in OWN_DIFFS.scan(rows, [])? {
-        let id = key.try_into().map_err(|_| corrupt("own diff id row"))?;
-        let tar = LayerName::Tar(Digest::from_bytes(diff_id));
-        if let Some(layer) = named.get(&tar).copied() {
-            named.insert(LayerName::Own(LayerId::from_bytes(id)), layer);
-        }
-    }
-    Ok(named)
-}
-
-/// All layers.
-pub fn layers(rows: &dyn Rows) -> Result<Vec<Layer>> {
-    LAYERS
-        .scan(rows, [])?
-        .into_iter()
-        .map(|(key, row)| to_layer(&key, row))
-        .collect()
-}
-
-/// Removes a layer's row.
-pub fn delete_layer(txn: &mut Txn<'_>, layer: &Layer) {
-    LAYERS.delete(txn, layer_key(layer));
-    OWN_DIFFS.delete(txn, layer.id.as_bytes());
-    if let Some(diff_id) = layer.diff_id {
-        DIFFS.delete(txn, diff_id.as_bytes());
-    }
 }
 
 /// Writes an image's row.
