@@ -54,6 +54,8 @@ pub type Found = Vec<(usize, Vec<Piece>)>;
 /// The reading of contents.
 pub struct Contents {
     feeder: Feeder,
+    /// How many files.
+    wanted: usize,
     batch: Vec<Wanted>,
     batch_bytes: u64,
     readers: Option<Readers>,
@@ -84,6 +86,7 @@ impl Contents {
     pub fn new(feeder: Feeder) -> Self {
         Self {
             feeder,
+            wanted: 0,
             batch: Vec::new(),
             batch_bytes: 0,
             readers: None,
@@ -95,6 +98,7 @@ impl Contents {
 
     /// Asks for the content of a file; tells `progress` of bytes that were read meanwhile.
     pub fn want(&mut self, wanted: Wanted, progress: &dyn Fn(u64)) -> Result<()> {
+        self.wanted += 1;
         self.batch_bytes += wanted.size;
         self.batch.push(wanted);
         if self.batch.len() < BATCH_FILES && self.batch_bytes < BATCH_BYTES {
@@ -143,16 +147,16 @@ impl Contents {
 
     /// What was found in all the files.
     pub fn finish(&mut self, progress: &dyn Fn(u64)) -> Result<Found> {
-        if self.readers.is_none() {
-            self.read_here(progress)?;
-            return self
-                .here
-                .take()
-                .map_or(Ok(Found::new()), |mut here| here.finish());
+        match self.readers {
+            None if self.batch.is_empty() => {}
+            None => self.read_here(progress)?,
+            // Where they have given up, they say why.
+            Some(_) => drop(self.send(progress)),
         }
-        // Where they have given up, they say why.
-        self.send(progress);
-        let mut found = Vec::new();
+        let mut found = match &mut self.here {
+            Some(here) => here.finish()?,
+            None => Found::new(),
+        };
         if let Some(readers) = self.readers.take() {
             drop(readers.sender);
             while readers.ends.recv_timeout(TELL) == Err(RecvTimeoutError::Timeout) {
@@ -163,7 +167,14 @@ impl Contents {
             }
         }
         self.tell(progress);
-        self.shared.error().take().map_or(Ok(found), Err)
+        if let Some(why) = self.shared.error().take() {
+            return Err(why);
+        }
+        // No file is without its content, whatever the threads have come to.
+        match found.len() == self.wanted {
+            true => Ok(found),
+            false => Err(cairn_store::Error::Worker.into()),
+        }
     }
 
     fn tell(&mut self, progress: &dyn Fn(u64)) {
@@ -388,4 +399,57 @@ fn parts(file: &File, path: &[u8], size: u64) -> Result<Vec<(bool, u64)>> {
     out.extend((run > 0).then_some((false, run)));
     seek(file, SeekFrom::Start(0)).map_err(fail)?;
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use cairn_store::{Disk, Store};
+
+    use super::*;
+
+    /// Threads may be refused for one portion and given for the next.
+    #[test]
+    fn what_was_read_without_threads_is_there_beside_what_they_read() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path().join("store");
+        Store::create(&root, Disk::default()).unwrap();
+        let store = Store::open(&root, Disk::default(), None).unwrap();
+        let ingest = store.ingest().unwrap();
+        let mut contents = Contents::new(ingest.feeder());
+        let wanted = |entry: usize| {
+            let path = place.path().join(entry.to_string());
+            std::fs::write(&path, entry.to_string()).unwrap();
+            Wanted {
+                entry,
+                path: entry.to_string().into_bytes(),
+                file: File::open(&path).unwrap(),
+                size: entry.to_string().len() as u64,
+                may_have_holes: false,
+            }
+        };
+        for entry in 0..100 {
+            contents.want(wanted(entry), &|_| ()).unwrap();
+            if entry == 7 {
+                contents.read_here(&|_| ()).unwrap();
+            }
+        }
+        let mut found = contents.finish(&|_| ()).unwrap();
+        found.sort_by_key(|(entry, _)| *entry);
+        assert_eq!(found.len(), 100);
+        for (entry, pieces) in found {
+            let id = cairn_model::BlobId::of(entry.to_string().as_bytes());
+            let len = entry.to_string().len() as u32;
+            assert_eq!(pieces, [Piece::Data { id, len }]);
+        }
+    }
+
+    #[test]
+    fn the_error_that_says_why_is_kept() {
+        let shared = Shared::default();
+        shared.give_up(cairn_store::Error::Worker.into());
+        shared.give_up(Error::file("read", b"a", std::io::ErrorKind::UnexpectedEof));
+        shared.give_up(cairn_store::Error::Worker.into());
+        let said = shared.error().take().unwrap().to_string();
+        assert_eq!((said.as_str(), shared.is_over()), ("cannot read a", true));
+    }
 }
