@@ -2,7 +2,8 @@
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cairn_model::{BlobId, MountPlan, SnapshotKey};
 use cairn_snapshot::{FieldPath, Kind, Labels, Snapshot, Snapshotter};
@@ -15,6 +16,9 @@ use crate::error::{At, Error, Result};
 pub(crate) const MOUNTPOINT: &str = "cairn.mountpoint";
 /// How keys of views begin that were made for a mount.
 const VIEW_PREFIX: &str = "mount/";
+/// How often, and how long apart, a mount is looked for that may be about to go.
+const COPIED_LOOKS: u32 = 20;
+const COPIED_PAUSE: Duration = Duration::from_millis(25);
 
 /// What works in a mount made by hand. By default neither does: any local user can walk into it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -207,16 +211,20 @@ impl Views<'_> {
         let Some(head) = &snapshot.head else {
             return Ok(());
         };
-        let Some(place) = Mounted::now().writer(&self.repo.heads().dir(head)) else {
+        let directory = self.repo.heads().dir(head);
+        if Mounted::now().writer(&directory).is_none() {
             return Ok(());
-        };
+        }
         let containers = self.repo.containers().list()?;
-        match containers.iter().find(|c| c.snapshot == snapshot.key) {
-            Some(container) => refuse(format!(
+        if let Some(container) = containers.iter().find(|c| c.snapshot == snapshot.key) {
+            return refuse(format!(
                 "container {0}, which is running; run \"cairn stop {0}\" and \"cairn rm {0}\" first",
                 container.name
-            )),
-            None => refuse(format!("a mount at {}; unmount it first", place.display())),
+            ));
+        }
+        match lasting_writer(&directory) {
+            Some(place) => refuse(format!("a mount at {}; unmount it first", place.display())),
+            None => Ok(()),
         }
     }
 
@@ -283,4 +291,19 @@ fn put_in_place(plan: &MountPlan, target: &Path, options: MountOptions) -> Resul
     let mount = mount(plan)?;
     restrict(&mount, !options.suid, !options.dev)?;
     Ok(attach(&mount, target)?)
+}
+
+/// Where an overlay is mounted that writes into a head. A mount that only another namespace has may be a copy that a
+/// process got when it was started in one of its own, and is about to drop: it counts once it stays.
+fn lasting_writer(head: &Path) -> Option<PathBuf> {
+    let mut found = Mounted::now().writer(head);
+    for _ in 0..COPIED_LOOKS {
+        match &found {
+            Some(place) if !is_mountpoint(place) => {}
+            _ => break,
+        }
+        std::thread::sleep(COPIED_PAUSE);
+        found = Mounted::now().writer(head);
+    }
+    found
 }
