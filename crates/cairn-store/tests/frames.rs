@@ -183,10 +183,12 @@ fn a_lost_format_comes_back_with_its_feature() {
     let store = open(&root);
     put(&store, "a", 0..50);
     drop(store);
-    let text = std::fs::read(root.join("format")).unwrap();
+    let text = std::fs::read_to_string(root.join("format")).unwrap();
     std::fs::write(root.join("format"), "").unwrap();
     assert!(cairn_store::restore_format(&root, &Disk::default()).unwrap());
-    assert_eq!(std::fs::read(root.join("format")).unwrap(), text);
+    // And with the one that only documents could tell of.
+    let restored = std::fs::read_to_string(root.join("format")).unwrap();
+    assert_eq!(restored, text + "requires: own-names\n");
 }
 
 #[test]
