@@ -98,13 +98,12 @@ impl ImageConfig {
             .iter()
             .map(|_| value!({"created": created, "created_by": created_by}))
             .collect();
-        let ids: Vec<String> = layers.iter().map(LayerName::to_string).collect();
         let value = value!({
             "created": created,
             "architecture": platform.architecture,
             "os": platform.os,
             "config": {},
-            "rootfs": {"type": "layers", "diff_ids": ids},
+            "rootfs": {"type": "layers", "diff_ids": texts(layers)},
             "history": history,
         });
         Self {
@@ -155,9 +154,8 @@ impl ImageConfig {
     /// The document with these names for its layers, one for each; everything else as it was.
     pub fn with_names(&self, layers: &[LayerName]) -> Result<Self> {
         let mut value = self.value.clone();
-        let names: Vec<String> = layers.iter().map(LayerName::to_string).collect();
         if let Some(rootfs) = value["rootfs"].as_object_mut() {
-            rootfs.insert("diff_ids".to_owned(), value!(names));
+            rootfs.insert("diff_ids".to_owned(), texts(layers));
         }
         Self::stored(value.to_string().into_bytes())
     }
@@ -238,13 +236,8 @@ impl ImageConfig {
     /// that made them stay, without layers, below the one that says what became of them.
     pub fn flattened(&self, keep: usize, layer: LayerName, history: &History) -> Result<Self> {
         let mut value = self.value.clone();
-        let kept: Vec<String> = self
-            .layers
-            .iter()
-            .take(keep)
-            .map(LayerName::to_string)
-            .collect();
-        value["rootfs"] = value!({"type": "layers", "diff_ids": kept});
+        let kept = self.layers.iter().take(keep);
+        value["rootfs"] = value!({"type": "layers", "diff_ids": texts(kept)});
         let mut left = keep;
         for line in value["history"].as_array_mut().into_iter().flatten() {
             let Some(fields) = line.as_object_mut() else {
@@ -270,13 +263,8 @@ impl ImageConfig {
         let mut value = self.value.clone();
         value["created"] = value!(created);
         let upper = self.layers.iter().skip(old.layers.len());
-        let names: Vec<String> = new
-            .layers
-            .iter()
-            .chain(upper)
-            .map(LayerName::to_string)
-            .collect();
-        value["rootfs"] = value!({"type": "layers", "diff_ids": names});
+        let names = new.layers.iter().chain(upper);
+        value["rootfs"] = value!({"type": "layers", "diff_ids": texts(names)});
         let lines = |config: &Self| -> Vec<Value> {
             let lines = config.value.get("history").and_then(Value::as_array);
             lines.cloned().unwrap_or_default()
@@ -286,6 +274,12 @@ impl ImageConfig {
         value["history"] = Value::Array(history);
         Self::stored(value.to_string().into_bytes())
     }
+}
+
+/// Names of layers as documents have them.
+fn texts<'a>(layers: impl IntoIterator<Item = &'a LayerName>) -> Value {
+    let texts = layers.into_iter().map(LayerName::to_string);
+    texts.map(Value::String).collect()
 }
 
 #[cfg(test)]

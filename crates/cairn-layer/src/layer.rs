@@ -1,6 +1,6 @@
 //! A layer being made: entries whose content is on its way into the store.
 
-use cairn_model::{BlobId, Content, Digest, Entry, Kind, LayerId, Meta, Piece};
+use cairn_model::{BlobId, Content, Digest, Entry, Kind, LayerId, LayerName, Meta, Piece};
 use cairn_store::{Feeder, Store, StreamRef, Ticket, put_stream};
 
 use crate::error::{Error, Result};
@@ -218,6 +218,12 @@ impl LayerWriter {
 }
 
 impl Layer {
+    /// What a document that is made now calls it: by its tar where that is known, else by its entries.
+    pub fn name(&self) -> LayerName {
+        let own = LayerName::Own(self.id);
+        self.diff_id.map_or(own, LayerName::Tar)
+    }
+
     /// The entries of the layer.
     pub fn read_entries(&self, store: &Store) -> Result<Vec<Entry>> {
         let bytes = store.read_stream(&self.manifest, 4 << 30)?;

@@ -116,11 +116,8 @@ fn print_layers(estimate: &Estimate) -> Result<()> {
     };
     let mut table = Table::new(columns);
     for layer in &estimate.layers {
-        let names = [
-            layer.diff_id.map(|id| id.short()),
-            layer.id.map(|id| id.short()),
-        ];
-        let id = names.into_iter().flatten().next();
+        let diff_id = layer.diff_id.map(|id| id.short());
+        let id = diff_id.or_else(|| layer.id.map(|id| id.short()));
         let id = id.unwrap_or_else(|| "?".to_owned());
         let present = if layer.present { "yes" } else { "no" };
         let mut cells = vec![id, present.to_owned(), size(layer.source_bytes)];

@@ -85,7 +85,7 @@ impl Walk {
             let stat = inode::stat(dir, &name, &path)?;
             self.look.entry(&name, &stat);
             match inode::file_type(&stat) {
-                FileType::Directory if stat.st_dev == self.look.root.0 => {
+                FileType::Directory if self.look.is_inside(&stat) => {
                     self.directory(&inode::open(dir, &name, &path)?, &path)?;
                     self.look.end();
                 }
@@ -125,6 +125,11 @@ impl Look {
         Ok(look)
     }
 
+    /// True for what is on the file system of the directory.
+    pub fn is_inside(&self, stat: &Stat) -> bool {
+        stat.st_dev == self.root.0
+    }
+
     /// What is there under a name.
     pub fn entry(&mut self, name: &[u8], stat: &Stat) {
         let words = [
@@ -143,7 +148,7 @@ impl Look {
         self.hasher.update(name);
         self.hasher
             .update(words.map(u64::to_le_bytes).as_flattened());
-        self.at_rest &= stat.st_dev == self.root.0
+        self.at_rest &= self.is_inside(stat)
             && stat.st_ctime < self.settled
             && inode::file_type(stat) != FileType::Socket;
     }

@@ -33,7 +33,6 @@ pub fn scan(
     let stat = fstat(&dir).map_err(|e| Error::file("stat", name(), e))?;
     let mut walk = Walk {
         emitter: Emitter::new(store, feeder, limits),
-        device: stat.st_dev,
         look: Look::at(&dir, &stat).map_err(|e| Error::file("stat", name(), e))?,
     };
     let ahead = ReadAhead::start(root);
@@ -43,13 +42,12 @@ pub fn scan(
     };
     walk.emitter.progress = &read;
     walk.directory(dir, b"", &stat)?;
-    let Walk { emitter, look, .. } = walk;
+    let Walk { emitter, look } = walk;
     Ok((emitter.finish()?, look.fingerprint()))
 }
 
 struct Walk<'a> {
     emitter: Emitter<'a>,
-    device: u64,
     look: Look,
 }
 
@@ -58,7 +56,7 @@ impl Walk<'_> {
         let mut meta = inode::meta(stat);
         meta.xattrs = inode::xattrs_of(&dir, path)?;
         self.emitter.known(path, meta, Kind::Directory)?;
-        if stat.st_dev != self.device {
+        if !self.look.is_inside(stat) {
             self.emitter.report.mounts.push(path.to_vec());
             return Ok(());
         }
@@ -88,7 +86,7 @@ impl Walk<'_> {
         match inode::file_type(&stat) {
             FileType::Directory => {
                 self.directory(inode::open(dir, name, path)?, path, &stat)?;
-                if stat.st_dev == self.device {
+                if self.look.is_inside(&stat) {
                     self.look.end();
                 }
                 return Ok(());

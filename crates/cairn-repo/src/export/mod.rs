@@ -44,12 +44,6 @@ impl Images<'_> {
         compression: Compression,
     ) -> Result<()> {
         let _span = tracing::info_span!("export", output = %output.display()).entered();
-        let settled = match format {
-            // Nothing names its layers.
-            Format::Tar | Format::Directory => images.to_vec(),
-            Format::Docker | Format::Oci | Format::OciArchive => self.all_settled(images)?,
-        };
-        let images = &settled;
         match format {
             Format::Directory | Format::Oci => {
                 self.export_directory(images, output, format, compression)
@@ -151,6 +145,7 @@ impl Images<'_> {
         format: Format,
         compression: Compression,
     ) -> Result<()> {
+        let images = &self.all_settled(images)?;
         let all = images.iter().flat_map(|image| &image.layers);
         let bytes = all.filter_map(|layer| layer.tar_bytes).sum();
         self.repo.watch().total(bytes);

@@ -61,11 +61,7 @@ impl Images<'_> {
         let below = match base {
             Some(base) => base.clone(),
             None => {
-                let name = |layer: &Layer| {
-                    let own = LayerName::Own(layer.id);
-                    layer.diff_id.map_or(own, LayerName::Tar)
-                };
-                let names: Vec<LayerName> = layers.iter().map(name).collect();
+                let names: Vec<LayerName> = layers.iter().map(Layer::name).collect();
                 ImageConfig::new(
                     &Platform::host(),
                     &names,
@@ -74,8 +70,7 @@ impl Images<'_> {
                 )
             }
         };
-        let name = LayerName::Own(scanned.layer.id);
-        let config = below.with_layer(name, &history, options.config.as_ref())?;
+        let config = below.with_layer(scanned.layer.name(), &history, options.config.as_ref())?;
         let relied_on = layers.clone();
         layers.push(scanned.layer);
         let names: Vec<ImageRef> = options.name.iter().cloned().collect();

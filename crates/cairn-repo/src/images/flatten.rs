@@ -4,7 +4,7 @@
 //! deleted is held by the image as it was, until that is removed.
 
 use cairn_image::History;
-use cairn_model::{Digest, ImageRef, LayerName};
+use cairn_model::{Digest, ImageRef};
 use serde::Serialize;
 
 use super::{Image, Images};
@@ -70,7 +70,7 @@ impl Images<'_> {
         };
         let config = image
             .config
-            .flattened(keep, LayerName::Own(scanned.layer.id), &history)?;
+            .flattened(keep, scanned.layer.name(), &history)?;
         let layers = [below, &[scanned.layer]].concat();
         let names: Vec<ImageRef> = name.cloned().into_iter().collect();
         let bytes_before = above.iter().map(|layer| layer.content_bytes).sum();

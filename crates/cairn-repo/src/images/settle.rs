@@ -6,7 +6,7 @@ use std::io::{self, Write};
 
 use cairn_image::ImageConfig;
 use cairn_layer::{Layer, export_layer};
-use cairn_model::{Class, Digest, LayerName, Watch};
+use cairn_model::{Class, LayerName, Watch};
 use cairn_store::{OWN_NAMES, Txn};
 
 use super::{Image, Images};
@@ -25,34 +25,24 @@ impl Image {
             .map(|names| self.config.with_names(&names))
             .transpose()?)
     }
-
-    /// The id that the image has elsewhere, the digest of its document as others get it; none where nobody has asked
-    /// for the diff ids of its layers yet.
-    pub fn digest(&self) -> Option<Digest> {
-        let outside = self.outside().ok().flatten()?;
-        Some(outside.digest())
-    }
 }
 
 impl Images<'_> {
     /// The image with the document that others get and the diff ids of all layers. What was not asked for before is
     /// read once, and kept.
     pub(crate) fn settled(&self, mut image: Image) -> Result<Image> {
-        let mut made: Vec<Layer> = Vec::new();
         for layer in &mut image.layers {
-            if layer.diff_id.is_none() {
-                let done = made.iter().find(|done| done.id == layer.id);
-                *layer = match done {
-                    Some(done) => *done,
-                    None => self.repo.with_diff_id(layer)?,
-                };
-                made.push(*layer);
-            }
+            *layer = self.repo.with_diff_id(layer)?;
         }
         let config = image.outside()?.ok_or(Error::LayerGone)?;
-        let digest = config.digest();
-        if digest != image.row.id {
-            self.keep_diff_ids(&made, Some((&digest, &image.row.id)))?;
+        let (id, digest) = (image.row.id, config.digest());
+        if digest != id {
+            let db = self.repo.store.db();
+            let known = db.read(|rows| origins::image(rows, &digest))?;
+            if known.is_none_or(|known| known.id != id) {
+                self.repo
+                    .note(&|txn| origins::remember(txn, &digest, &id))?;
+            }
         }
         image.config = config;
         Ok(image)
@@ -62,46 +52,6 @@ impl Images<'_> {
     pub(crate) fn all_settled(&self, images: &[Image]) -> Result<Vec<Image>> {
         let settle = |image: &Image| self.settled(image.clone());
         images.iter().map(settle).collect()
-    }
-
-    /// Notes diff ids of layers, and that a digest leads to an image from now on. It only saves work: whoever may only
-    /// read goes without, and so does one whose disk is full, for whom what goes out may be what makes room.
-    pub(crate) fn keep_diff_ids(
-        &self,
-        layers: &[Layer],
-        digest: Option<(&Digest, &Digest)>,
-    ) -> Result<()> {
-        match self.write_diff_ids(layers, digest) {
-            Err(e) if e.class() == Class::Unavailable => {
-                tracing::debug!(error = %e, "what was found is not kept");
-                Ok(())
-            }
-            kept => kept,
-        }
-    }
-
-    fn write_diff_ids(&self, layers: &[Layer], digest: Option<(&Digest, &Digest)>) -> Result<()> {
-        let db = self.repo.store.db();
-        let leads = |(digest, id): (&Digest, &Digest)| -> Result<bool> {
-            let known = db.read(|rows| origins::image(rows, digest))?;
-            Ok(known.is_some_and(|known| known.id == *id))
-        };
-        let is_known = layers.is_empty() && digest.map_or(Ok(true), leads)?;
-        if is_known || !cairn_store::can_write(self.repo.store.root()) {
-            return Ok(());
-        }
-        db.write::<_, Error>(|txn: &mut Txn<'_>| {
-            for layer in layers {
-                // Removed and collected meanwhile, perhaps.
-                if rows::twin(txn, layer)?.is_some() {
-                    rows::put_layer(txn, layer)?;
-                }
-            }
-            match digest {
-                Some((digest, id)) => origins::remember(txn, digest, id),
-                None => Ok(()),
-            }
-        })
     }
 }
 
@@ -114,18 +64,44 @@ impl crate::Repo {
         }
     }
 
-    /// The layer with its diff id, for which its tar is made where nobody wanted it before.
+    /// The layer with its diff id. Where nobody wanted its tar before, that is made, and the diff id kept.
     pub(crate) fn with_diff_id(&self, layer: &Layer) -> Result<Layer> {
         if layer.diff_id.is_some() {
             return Ok(*layer);
         }
+        // Somebody may have asked since it was looked up, or for another image.
+        let twin = self.store.db().read(|rows| rows::twin(rows, layer))?;
+        if let Some(known) = twin.filter(|twin| twin.diff_id.is_some()) {
+            return Ok(known);
+        }
         let _span = tracing::info_span!("diff_id", layer = %layer.id.short()).entered();
         let (diff_id, bytes) = export_layer(&self.store, layer, &mut Nowhere(self.watch()))?;
-        Ok(Layer {
+        let known = Layer {
             diff_id: Some(diff_id),
             tar_bytes: Some(bytes),
             ..*layer
-        })
+        };
+        self.note(&|txn| match rows::twin(txn, &known)? {
+            Some(_) => rows::put_layer(txn, &known),
+            // It never had a row, or was removed and collected meanwhile.
+            None => Ok(()),
+        })?;
+        Ok(known)
+    }
+
+    /// Writes what only saves work: whoever may only read goes without, and so does one whose disk is full, for whom what goes
+    /// out may be what makes room.
+    fn note(&self, write: &dyn Fn(&mut Txn<'_>) -> Result<()>) -> Result<()> {
+        if !cairn_store::can_write(self.store.root()) {
+            return Ok(());
+        }
+        match self.store.db().write(write) {
+            Err(e) if e.class() == Class::Unavailable => {
+                tracing::debug!(error = %e, "what was found is not kept");
+                Ok(())
+            }
+            noted => noted,
+        }
     }
 }
 

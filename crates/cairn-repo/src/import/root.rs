@@ -63,7 +63,7 @@ impl Import<'_> {
     pub(super) fn root_tar(&self, path: &Path, source: &LayerSource) -> Result<Imported> {
         let ingest = self.repo.store.ingest()?;
         let tar = self.read_root_tar(&ingest, path, source)?;
-        self.publish_root(ingest, path, LayerName::Tar(tar.diff_id), &tar.layer, &[])
+        self.publish_root(ingest, path, &tar.layer, &[])
     }
 
     /// Reads a root file system that can be a layer.
@@ -90,14 +90,15 @@ impl Import<'_> {
     }
 
     pub(super) fn directory(&self, path: &Path) -> Result<Imported> {
-        let was = self.was(path)?;
-        let known = was.as_ref().and_then(|now| self.known_now(now).transpose());
-        if let Some(layer) = known.transpose()?
+        let known = match self.was(path)? {
+            Some(now) => self.known_now(&now)?,
+            None => None,
+        };
+        if let Some(layer) = known
             && self.repo.is_whole(&layer)
         {
             let ingest = self.repo.store.ingest()?;
-            let name = LayerName::Own(layer.id);
-            let done = self.publish_root(ingest, path, name, &layer, &[layer]);
+            let done = self.publish_root(ingest, path, &layer, &[layer]);
             return match done {
                 // Removed and collected meanwhile.
                 Err(Error::LayerGone) => self.read_directory(path),
@@ -137,8 +138,7 @@ impl Import<'_> {
             false => read()?,
         };
         let left_out = [scanned.report.dropped, scanned.report.mounts].concat();
-        let name = LayerName::Own(scanned.layer.id);
-        let imported = self.publish_root(ingest, path, name, &scanned.layer, &[])?;
+        let imported = self.publish_root(ingest, path, &scanned.layer, &[])?;
         if let Some(now) = state.filter(|_| left_out.is_empty()) {
             let row = KnownTreeV1 {
                 state: now.state,
@@ -190,7 +190,6 @@ impl Import<'_> {
         &self,
         ingest: Ingest,
         path: &Path,
-        name: LayerName,
         layer: &Layer,
         relied_on: &[Layer],
     ) -> Result<Imported> {
@@ -202,8 +201,8 @@ impl Import<'_> {
         let made = |name: LayerName, created: &str| {
             ImageConfig::new(&self.options.platform, &[name], created, &by)
         };
-        let config = self.same_but_for_date(name, layer, &made)?;
-        let config = config.unwrap_or_else(|| made(name, &time::rfc3339_now()));
+        let config = self.same_but_for_date(layer, &made)?;
+        let config = config.unwrap_or_else(|| made(layer.name(), &time::rfc3339_now()));
         let layer = match config.layers() {
             // As its document names it.
             [LayerName::Tar(diff_id)] => Layer {
@@ -221,30 +220,27 @@ impl Import<'_> {
     /// image id. Of several the one that came last.
     fn same_but_for_date(
         &self,
-        name: LayerName,
         layer: &Layer,
         made: &dyn Fn(LayerName, &str) -> ImageConfig,
     ) -> Result<Option<ImageConfig>> {
-        let (mut rows, twin) = self
+        let (rows, twin) = self
             .repo
             .store
             .db()
             .read::<_, Error>(|rows| Ok((rows::images(rows)?, rows::twin(rows, layer)?)))?;
         // Earlier programs named the layers of directories by their tars.
         let tar = twin.and_then(|twin| twin.diff_id).map(LayerName::Tar);
-        let names = [Some(name), tar];
+        let names = [Some(layer.name()), tar];
         // The snapshot of a layer without a parent has its name.
-        let named = |row: &ImageRow| {
+        let named = |row: ImageRow| {
             let top = row.top.as_ref()?.as_str();
-            names
-                .into_iter()
-                .flatten()
-                .find(|name| name.to_string() == top)
+            let mut names = names.into_iter().flatten();
+            let name = names.find(|name| name.to_string() == top)?;
+            Some((row, name))
         };
-        rows.retain(|row| named(row).is_some());
-        rows.sort_unstable_by_key(|row| Reverse(row.imported));
-        for row in rows {
-            let Some(name) = named(&row) else { continue };
+        let mut rows: Vec<(ImageRow, LayerName)> = rows.into_iter().filter_map(named).collect();
+        rows.sort_unstable_by_key(|(row, _)| Reverse(row.imported));
+        for (row, name) in rows {
             // One that cannot be read is somebody else's matter.
             let known = self.repo.images().config(&row);
             let same = known.ok().map(|known| made(name, known.created()));

@@ -50,16 +50,10 @@ const OWN_DIFFS: Table<OwnDiffV1> = Table::new();
 pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
     if let Some(twin) = twin(txn, layer)? {
         match (twin.diff_id, layer.diff_id) {
-            (Some(known), None) => {
-                return Ok(OWN_DIFFS.put(
-                    txn,
-                    layer.id.as_bytes(),
-                    &OwnDiffV1(*known.as_bytes()),
-                )?);
-            }
+            (Some(known), None) => return put_own_diff(txn, &layer.id, &known),
             (None, Some(new)) => {
                 LAYERS.delete(txn, layer_key(&twin));
-                OWN_DIFFS.put(txn, layer.id.as_bytes(), &OwnDiffV1(*new.as_bytes()))?;
+                put_own_diff(txn, &layer.id, &new)?;
             }
             _ => {}
         }
@@ -79,6 +73,10 @@ pub fn put_layer(txn: &mut Txn<'_>, layer: &Layer) -> Result<()> {
         DIFFS.put(txn, diff_id.as_bytes(), &DiffV1(*layer.id.as_bytes()))?;
     }
     Ok(())
+}
+
+fn put_own_diff(txn: &mut Txn<'_>, id: &LayerId, diff_id: &Digest) -> Result<()> {
+    Ok(OWN_DIFFS.put(txn, id.as_bytes(), &OwnDiffV1(*diff_id.as_bytes()))?)
 }
 
 /// The row of a layer with the same tar, whether or not both know its digest.
@@ -130,10 +128,14 @@ pub fn layer(rows: &dyn Rows, id: &LayerId) -> Result<Layer> {
 
 /// The layer whose tar has this diff id.
 pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>> {
-    let Some(DiffV1(id)) = DIFFS.get(rows, diff_id.as_bytes())? else {
-        return Ok(None);
-    };
-    let key = [&id[..], diff_id.as_bytes()].concat();
+    match DIFFS.get(rows, diff_id.as_bytes())? {
+        Some(DiffV1(id)) => by_both(rows, &id, diff_id.as_bytes()),
+        None => Ok(None),
+    }
+}
+
+fn by_both(rows: &dyn Rows, id: &[u8; 32], diff_id: &[u8; 32]) -> Result<Option<Layer>> {
+    let key = [&id[..], diff_id].concat();
     let row = LAYERS.get(rows, &key)?;
     row.map(|row| to_layer(&key, row)).transpose()
 }
@@ -141,11 +143,7 @@ pub fn layer_of_diff(rows: &dyn Rows, diff_id: &Digest) -> Result<Option<Layer>>
 /// The layer with the canonical tar of these entries, where its digest is known.
 pub fn own_diff(rows: &dyn Rows, id: &LayerId) -> Result<Option<Layer>> {
     match OWN_DIFFS.get(rows, id.as_bytes())? {
-        Some(OwnDiffV1(diff_id)) => {
-            let key = [&id.as_bytes()[..], &diff_id].concat();
-            let row = LAYERS.get(rows, &key)?;
-            row.map(|row| to_layer(&key, row)).transpose()
-        }
+        Some(OwnDiffV1(diff_id)) => by_both(rows, id.as_bytes(), &diff_id),
         None => Ok(None),
     }
 }

@@ -65,11 +65,7 @@ impl Snapshots<'_> {
                 .repo
                 .with_room(|| self.stored_changes(&snapshot), || Ok(None))?,
         };
-        let known = self.repo.with_diff_id(&layer)?;
-        if layer.diff_id.is_none() && snapshot.kind == Kind::Committed {
-            self.repo.images().keep_diff_ids(&[known], None)?;
-        }
-        let export = self.repo.export_layer(&known)?;
+        let export = self.repo.export_layer(&self.repo.with_diff_id(&layer)?)?;
         let diff_id = export.diff_id;
         let images = self.repo.images();
         let export = images.telling(export);

@@ -72,7 +72,6 @@ impl Images<'_> {
         key: Option<&FileSigningKey>,
     ) -> Result<Transferred> {
         let _span = tracing::info_span!("transfer", output = %output.display()).entered();
-        let images = &self.all_settled(images)?;
         if output == Path::new("-") {
             if key.is_some() {
                 let why = "a signature is written beside a file; name one with --output";
@@ -107,6 +106,7 @@ impl Images<'_> {
         out: Box<dyn Write>,
         missing: &Missing,
     ) -> Result<(Transferred, Prehash)> {
+        let images = &self.all_settled(images)?;
         let layers = layers_of(images);
         let since: Vec<Layer> = missing
             .since

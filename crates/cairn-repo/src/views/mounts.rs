@@ -212,9 +212,9 @@ impl Views<'_> {
             return Ok(());
         };
         let directory = self.repo.heads().dir(head);
-        if Mounted::now().writer(&directory).is_none() {
+        let Some(found) = Mounted::now().writer(&directory) else {
             return Ok(());
-        }
+        };
         let containers = self.repo.containers().list()?;
         if let Some(container) = containers.iter().find(|c| c.snapshot == snapshot.key) {
             return refuse(format!(
@@ -222,7 +222,7 @@ impl Views<'_> {
                 container.name
             ));
         }
-        match lasting_writer(&directory) {
+        match lasting(found, &directory) {
             Some(place) => refuse(format!("a mount at {}; unmount it first", place.display())),
             None => Ok(()),
         }
@@ -295,15 +295,13 @@ fn put_in_place(plan: &MountPlan, target: &Path, options: MountOptions) -> Resul
 
 /// Where an overlay is mounted that writes into a head. A mount that only another namespace has may be a copy that a
 /// process got when it was started in one of its own, and is about to drop: it counts once it stays.
-fn lasting_writer(head: &Path) -> Option<PathBuf> {
-    let mut found = Mounted::now().writer(head);
+fn lasting(mut found: PathBuf, head: &Path) -> Option<PathBuf> {
     for _ in 0..COPIED_LOOKS {
-        match &found {
-            Some(place) if !is_mountpoint(place) => {}
-            _ => break,
+        if is_mountpoint(&found) {
+            break;
         }
         std::thread::sleep(COPIED_PAUSE);
-        found = Mounted::now().writer(head);
+        found = Mounted::now().writer(head)?;
     }
-    found
+    Some(found)
 }
